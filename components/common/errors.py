@@ -1,0 +1,36 @@
+"""Errors that a person can act on. Each carries the exit code that the command line ends with."""
+
+
+class ModelmillError(Exception):
+    """A failure with a one-line explanation; anything else that is raised is a bug and exits 1 as well."""
+
+    kind = "failed"
+    exit_code = 1
+
+
+class UserError(ModelmillError):
+    """Something the user wrote or pointed at is wrong: say what, where, why and the next command."""
+
+    kind = "user"
+    exit_code = 2
+
+
+class GateFailed(ModelmillError):
+    """The data broke its contract, or the model missed its thresholds."""
+
+    kind = "gate"
+    exit_code = 3
+
+
+class TrainingDiverged(ModelmillError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+class Corrupt(ModelmillError):
+    """Bytes in the store are not the bytes that a manifest names."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line, without the control characters that hostile data could hold."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,108 @@
+"""The step memo: a step is a function of its inputs, so a finished key's outputs are found instead of made again."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
+from components.common import digest, manifest, tracking
+from components.common.errors import Corrupt
+from components.common.manifest import Manifest
+from components.common.recipe import Recipe
+from components.common.steps import code_of, settings_of
+from components.common.store import KeyNotFound, Store
+
+KeyDocument = dict[str, Any]
+
+
+class Finished(BaseModel):
+    """A finished step: what its key was made from, the digests of what it made, and what it said of itself."""
+
+    document: KeyDocument
+    outputs: dict[str, str]
+    values: dict[str, Any]
+    metrics: dict[str, Any]
+    headline: str
+    seconds: float
+
+
+def key_document(step: str, recipe: Recipe, inputs: dict[str, str]) -> KeyDocument:
+    """Everything that decides what a step makes; `inputs` are digests by the names in its StepSpec."""
+    return {"step": step, "code": code_of(step), "settings": settings_of(step, recipe), "inputs": inputs}
+
+
+def key_of(document: KeyDocument) -> str:
+    return digest.of_json(document)
+
+
+def find(store: Store, document: KeyDocument) -> Finished | None:
+    """The finished step with this key if every byte that it made is still there, else None."""
+    try:
+        finished = Finished.model_validate_json(store.get(_memo_key(document)))
+        made = [manifest.load(store, sha256) for sha256 in finished.outputs.values()]
+    except (KeyNotFound, Corrupt, ValueError):
+        return None
+    whole = all(manifest.is_whole(store, m) and _is_registered(store, m) for m in made)
+    return finished if whole else None
+
+
+def commit(store: Store, finished: Finished) -> None:
+    """Record a finished step; its outputs must be in the store already."""
+    store.put(_memo_key(finished.document), finished.model_dump_json().encode())
+
+
+def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
+    """Note what the recipe's step was last made from, so that `why` can say what has changed since."""
+    store.put(_last_key(document["step"], recipe_name), digest.canonical_json(document))
+
+
+def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
+    """In words, why the step with this key is not found: first run, or what differs from the last one."""
+    try:
+        last = json.loads(store.get(_last_key(document["step"], recipe_name)))
+    except (KeyNotFound, ValueError):
+        return "first run"
+    settings = _changed(last["settings"], document["settings"])
+    inputs = _changed(last["inputs"], document["inputs"])
+    code = _changed(last["code"], document["code"])
+    if settings:
+        return "settings changed: " + ", ".join(f"{k} ({_short(a)} -> {_short(b)})" for k, a, b in settings[:3])
+    if inputs:
+        return ", ".join(_input_changed(name) for name, _, _ in inputs)
+    if code:
+        return "code changed: " + ", ".join(k if k == "source" else f"{k} {a} -> {b}" for k, a, b in code)
+    return "its outputs are no longer in the store"
+
+
+def _memo_key(document: KeyDocument) -> str:
+    return f"memo/{document['step']}/{key_of(document)}.json"
+
+
+def _last_key(step: str, recipe_name: str) -> str:
+    return f"memo/{step}/last/{recipe_name}.json"
+
+
+def _is_registered(store: Store, made: Manifest) -> bool:
+    return made.kind != "registration" or tracking.has_version(store, made.info["name"], made.info["version"])
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted keys whose values differ, with both values, depth first."""
+    changes: list[tuple[str, Any, Any]] = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            changes += _changed(a, b, f"{prefix}{key}.")
+        elif a != b:
+            changes.append((prefix + key, a, b))
+    return changes
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _input_changed(name: str) -> str:
+    step, output = name.split(".")
+    return f"{output} changed" if step == "source" else f"{step} made another {output}"

@@ -1,0 +1,122 @@
+"""The recipe of a decoder language model."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from components.common.recipe.sections import (
+    Bound,
+    Data,
+    FineTuning,
+    Name,
+    Pretraining,
+    Registration,
+    Section,
+    Split,
+    StepResources,
+)
+
+
+class Tokenizer(Section):
+    """A byte-level BPE tokenizer: trained with `vocab_size`, or taken whole `from` a model folder or version."""
+
+    vocab_size: int = Field(default=4096, ge=260, le=65_536)
+    source: str | None = Field(default=None, alias="from")
+
+
+class Pairs(Section):
+    """Where fine-tuning pairs come from.
+
+    `python_docstrings`: from Python source, a function without its docstring -> the docstring.
+    `columns`: from two columns of the data, named by `prompt` and `response`.
+    """
+
+    source: Literal["python_docstrings", "columns"] = Field(alias="from")
+    prompt: str = "prompt"
+    response: str = "response"
+
+
+class LanguagePreprocessing(Split):
+    """`text` is the column that holds a document; sequences are packed to `sequence_length` tokens."""
+
+    tokenizer: Tokenizer = Tokenizer()
+    text: str = "text"
+    sequence_length: int = Field(default=256, ge=8, le=1_048_576)
+    pairs: Pairs | None = None
+
+
+class DecoderModel(Section):
+    """A Llama-shaped decoder; the names and meanings are those of `transformers.LlamaConfig`."""
+
+    type: Literal["llama"] = "llama"
+    hidden_size: int = Field(default=192, ge=8)
+    num_hidden_layers: int = Field(default=4, ge=1)
+    num_attention_heads: int = Field(default=3, ge=1)
+    num_key_value_heads: int | None = Field(default=None, ge=1)
+    intermediate_size: int = Field(default=512, ge=8)
+    tie_word_embeddings: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "DecoderModel":
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError("hidden_size must be an even multiple of num_attention_heads")
+        if self.num_attention_heads % (self.num_key_value_heads or self.num_attention_heads):
+            raise ValueError("num_attention_heads must be a multiple of num_key_value_heads")
+        return self
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al., 2021, https://arxiv.org/abs/2106.09685) on the named modules."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class LanguageFineTuning(FineTuning):
+    """`method: lora` trains adapters only and merges them into the weights at the end."""
+
+    method: Literal["full", "lora"] = "full"  # type: ignore[assignment]
+    lora: Lora = Lora()
+
+
+class LanguageGate(Section):
+    """Thresholds; bits per byte of the pretrained model, nats per token of pairs before and after fine-tuning."""
+
+    bits_per_byte: Bound | None = None
+    loss_before: Bound | None = None
+    loss_after: Bound | None = None
+
+
+class LanguageEvaluation(Section):
+    """`samples` generated texts of at most `sample_tokens` tokens; at most `max_pairs` held-out pairs are scored."""
+
+    gate: LanguageGate = LanguageGate()
+    samples: int = Field(default=3, ge=0, le=100)
+    sample_tokens: int = Field(default=48, ge=1, le=4096)
+    max_pairs: int = Field(default=256, ge=1)
+
+
+class LanguageModelingRecipe(Section):
+    """Text in; a tokenizer and a decoder out, pretrained on documents and fine-tuned on pairs."""
+
+    name: Name
+    task: Literal["language_modeling"]
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: Data
+    preprocessing: LanguagePreprocessing = LanguagePreprocessing()
+    model: DecoderModel = DecoderModel()
+    pretraining: Pretraining | None
+    fine_tuning: LanguageFineTuning | None
+    evaluation: LanguageEvaluation = LanguageEvaluation()
+    registration: Registration
+    resources: StepResources = StepResources()
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> "LanguageModelingRecipe":
+        if self.pretraining is None and self.fine_tuning is None:
+            raise ValueError("pretraining and fine_tuning cannot both be none")
+        if self.fine_tuning is not None and self.preprocessing.pairs is None:
+            raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
+        return self

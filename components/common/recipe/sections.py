@@ -1,0 +1,112 @@
+"""Sections that every recipe has, whatever its task."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+
+
+class Section(BaseModel):
+    """A part of a recipe: refuses unknown keys, values of another type, NaN and infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class Data(Section):
+    """Where the shards are, and the contract that they must keep.
+
+    `path` is a folder, a file or a glob pattern, relative to the recipe, or an `s3://` URI. `suite` is a Great
+    Expectations suite: in the file a path relative to the recipe, after loading the suite itself.
+    """
+
+    path: str = Field(min_length=1)
+    format: Literal["auto", "jsonl", "csv", "parquet", "text"] = "auto"
+    suite: str | dict[str, Any]
+
+
+class Split(Section):
+    """Held-out fractions; which split a record falls in is decided by a hash of its `split_by` column.
+
+    Without `split_by` the hash is of the whole record, so that equal records stay together.
+    """
+
+    split_by: str | None = None
+    validation: float = Field(default=0.05, gt=0, lt=0.5)
+    test: float = Field(default=0.05, gt=0, lt=0.5)
+
+
+class Training(Section):
+    """How the engine trains; the same in pretraining and fine-tuning.
+
+    `learning_rate` is reached after `warmup` (a fraction of the steps) and then follows `schedule` to its end.
+    `batch_size` counts examples or sequences; `all` takes the whole training split each step.
+    Every `evaluate_every` steps the validation loss is measured, on at most `validation_batches` batches; when it has not improved for `patience`
+    measurements, training stops; the best weights are what the step makes.
+    """
+
+    steps: int = Field(ge=0, le=10_000_000)
+    learning_rate: float = Field(gt=0, le=100)
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["all"] = 16
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    warmup: float = Field(default=0.0, ge=0, le=0.5)
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    evaluate_every: int = Field(default=50, ge=1)
+    validation_batches: int = Field(default=10, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+
+
+class Pretraining(Training):
+    """`init: random`, or weights to start from: a folder that `from_pretrained` reads or `models:/name/version`."""
+
+    init: str = Field(default="random", min_length=1)
+
+
+class FineTuning(Training):
+    """`method: full` trains every weight."""
+
+    method: Literal["full"] = "full"
+
+
+class Bound(Section):
+    """The least and the greatest value of a metric that passes the gate."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> "Bound":
+        if self.min is None and self.max is None:
+            raise ValueError("needs min or max")
+        return self
+
+
+class Registration(Section):
+    """The name of the registered model in MLflow."""
+
+    model: Name
+
+
+class Resources(Section):
+    """What a step asks of a cluster; the local runners ignore it."""
+
+    cpu: str | None = Field(default=None, pattern=r"^[0-9.]+m?$")
+    memory: str | None = Field(default=None, pattern=r"^[0-9.]+[EPTGMK]i?$")
+    gpu: int = Field(default=0, ge=0, le=64)
+    gpu_type: str = "nvidia.com/gpu"
+
+
+class StepResources(Section):
+    """One entry a step that needs something particular."""
+
+    data_validation: Resources = Resources()
+    preprocessing: Resources = Resources()
+    pretraining: Resources = Resources()
+    fine_tuning: Resources = Resources()
+    evaluation: Resources = Resources()
+    registration: Resources = Resources()

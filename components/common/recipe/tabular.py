@@ -1,0 +1,66 @@
+"""The recipe of a classifier on the columns of a table."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.common.recipe.sections import (
+    Bound,
+    Data,
+    FineTuning,
+    Name,
+    Pretraining,
+    Registration,
+    Section,
+    Split,
+    StepResources,
+)
+
+
+class TabularPreprocessing(Split):
+    """`features` are numeric columns, standardised with the training split's mean and deviation; `label` is the class."""
+
+    features: list[str] = Field(min_length=1)
+    label: str
+
+
+class MLPModel(Section):
+    """A multilayer perceptron with these hidden layers; one output for two classes, else one a class."""
+
+    hidden: list[Annotated[int, Field(ge=1)]] = [10]
+    activation: Literal["sigmoid", "relu", "gelu", "tanh"] = "sigmoid"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TabularGate(Section):
+    """Thresholds; `roc_auc` is for two classes, or one against the rest averaged over the classes."""
+
+    accuracy: Bound | None = None
+    roc_auc: Bound | None = None
+    loss: Bound | None = None
+
+
+class TabularEvaluation(Section):
+    gate: TabularGate = TabularGate()
+
+
+class TabularClassificationRecipe(Section):
+    """A table in; standardisation and an MLP out."""
+
+    name: Name
+    task: Literal["tabular_classification"]
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: Data
+    preprocessing: TabularPreprocessing
+    model: MLPModel = MLPModel()
+    pretraining: Pretraining | None = None
+    fine_tuning: FineTuning | None
+    evaluation: TabularEvaluation = TabularEvaluation()
+    registration: Registration
+    resources: StepResources = StepResources()
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> "TabularClassificationRecipe":
+        if self.pretraining is None and self.fine_tuning is None:
+            raise ValueError("pretraining and fine_tuning cannot both be none")
+        return self

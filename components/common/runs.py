@@ -1,0 +1,100 @@
+"""What a run leaves in the store while it goes on and after: `runs/<run id>/`. The same on every runner."""
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from components.common.digest import canonical_json
+from components.common.store import KeyNotFound, Store
+
+Status = Literal["running", "ran", "reused", "failed"]
+
+
+class Problem(BaseModel):
+    """Why a step failed; `kind` is that of the error (see `errors`), `message` one line."""
+
+    kind: str
+    message: str
+    exit_code: int = 1
+
+
+class Progress(BaseModel):
+    """How far a step is: `done` of `total` units, and what it is doing, as text."""
+
+    done: float = 0
+    total: float = 0
+    text: str = ""
+
+
+class StepRecord(BaseModel):
+    """One step of one run. `seconds` are wall-clock; `metrics` may differ from run to run, outputs do not."""
+
+    model_config = ConfigDict(extra="ignore")
+    name: str
+    status: Status
+    started: float = 0.0
+    seconds: float = 0.0
+    key: str = ""
+    outputs: dict[str, str] = {}
+    metrics: dict[str, Any] = {}
+    headline: str = ""
+    reason: str = ""
+    progress: Progress | None = None
+    problem: Problem | None = None
+
+
+class RunRecord(BaseModel):
+    """Who started a run, with what: written once, by whoever starts it. `started` is in seconds since 1970."""
+
+    run_id: str
+    recipe: dict[str, Any]
+    store: str
+    started: float
+    resume: str
+
+
+def step_key(run_id: str, step: str) -> str:
+    return f"runs/{run_id}/steps/{step}.json"
+
+
+def write_step(store: Store, run_id: str, record: StepRecord) -> None:
+    store.put(step_key(run_id, record.name), record.model_dump_json().encode())
+
+
+def read_step(store: Store, run_id: str, step: str) -> StepRecord | None:
+    data = _get(store, step_key(run_id, step))
+    return StepRecord.model_validate(data) if data is not None else None
+
+
+def write_run(store: Store, record: RunRecord) -> None:
+    store.put(f"runs/{record.run_id}/run.json", canonical_json(record.model_dump()))
+
+
+def read_run(store: Store, run_id: str) -> RunRecord | None:
+    data = _get(store, f"runs/{run_id}/run.json")
+    return RunRecord.model_validate(data) if data is not None else None
+
+
+def write_outcome(store: Store, run_id: str, outcome: dict[str, Any]) -> None:
+    store.put(f"runs/{run_id}/outcome.json", canonical_json(outcome))
+
+
+def read_outcome(store: Store, run_id: str) -> dict[str, Any] | None:
+    return _get(store, f"runs/{run_id}/outcome.json")
+
+
+def report_key(run_id: str) -> str:
+    return f"runs/{run_id}/report.html"
+
+
+def run_ids(store: Store) -> list[str]:
+    """Every run in the store, oldest first (their names begin with the time)."""
+    return sorted({key.split("/")[1] for key in store.list("runs/")})
+
+
+def _get(store: Store, key: str) -> Any:
+    try:
+        return json.loads(store.get(key))
+    except KeyNotFound:
+        return None

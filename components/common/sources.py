@@ -1,0 +1,47 @@
+"""Digests of what comes from outside the DAG: the data, the weights to start from, the registry to write to."""
+
+from collections.abc import Callable
+
+from components.common import shards, tracking, weights
+from components.common.recipe import LanguageModelingRecipe, Recipe
+from components.common.steps import STEPS
+from components.common.store import Store
+
+NOTHING = "none"
+
+
+def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
+    """Digests of the step's `source.*` inputs.
+
+    Raises:
+        UserError: the data matches nothing, a model folder has no weights, the registry is not configured.
+    """
+    wanted = [name for name in STEPS[step].inputs if name.startswith("source.")]
+    return {name: _DIGESTS[name](recipe, store) for name in wanted}
+
+
+def _data(recipe: Recipe, store: Store) -> str:
+    return shards.fingerprint(shards.find(recipe.data.path, recipe.data.format))
+
+
+def _tokenizer(recipe: Recipe, store: Store) -> str:
+    source = recipe.preprocessing.tokenizer.source if isinstance(recipe, LanguageModelingRecipe) else None
+    return weights.tokenizer_digest(weights.locate(source, store)) if source else NOTHING
+
+
+def _init(recipe: Recipe, store: Store) -> str:
+    if recipe.pretraining is None or recipe.pretraining.init == "random":
+        return NOTHING
+    return weights.digest(weights.locate(recipe.pretraining.init, store))
+
+
+def _registry(recipe: Recipe, store: Store) -> str:
+    return tracking.identity(store)
+
+
+_DIGESTS: dict[str, Callable[[Recipe, Store], str]] = {
+    "source.data": _data,
+    "source.tokenizer": _tokenizer,
+    "source.init": _init,
+    "source.registry": _registry,
+}

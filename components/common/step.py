@@ -1,0 +1,191 @@
+"""Running one step inside its container: find it finished, or make it, and say so in the run's records."""
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.common import manifest, memo, recipe as recipes, runs, sources, steps, tracking
+from components.common.errors import ModelmillError, one_line
+from components.common.manifest import Manifest
+from components.common.recipe import Recipe
+from components.common.runs import Problem, Progress, StepRecord
+from components.common.store import Store, open_store
+
+log = logging.getLogger("modelmill")
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass
+class Made:
+    """What a step made.
+
+    outputs: manifests by output name. values: KFP output parameters. metrics: numbers for people, which may differ
+    between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
+    rows with `step` and numbers.
+    """
+
+    outputs: dict[str, Manifest]
+    headline: str
+    values: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass
+class Step:
+    """What a running step sees: its part of the recipe, its inputs, the store and a scratch folder.
+
+    `key` names the work: two runs with one key make the same bytes, so checkpoints are kept under it.
+    """
+
+    name: str
+    recipe: Recipe
+    inputs: dict[str, Manifest]
+    document: memo.KeyDocument
+    store: Store
+    run_id: str
+    scratch: Path
+    record: StepRecord
+    _last_progress: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digests of the inputs, those from outside the DAG included."""
+        return dict(self.document["inputs"])
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        """Show how far the step is; cheap enough to call in every iteration."""
+        now = time.monotonic()
+        if now - self._last_progress < PROGRESS_SECONDS and done < total:
+            return
+        self._last_progress = now
+        self.record.progress = Progress(done=done, total=total, text=text)
+        self.record.seconds = time.time() - self.record.started
+        runs.write_step(self.store, self.run_id, self.record)
+        log.info("%s %g/%g %s", self.name, done, total, text)
+
+
+def run_step(
+    name: str,
+    make: Callable[[Step], Made],
+    *,
+    recipe: str,
+    store: str,
+    run_id: str,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+) -> dict[str, Any]:
+    """Run the step called `name` unless its key is finished, and write its output manifests.
+
+    Args:
+        make: does the work; called only when the key is not finished.
+        recipe: the resolved recipe as JSON. store: URI. run_id: under which records are kept.
+        inputs: files that hold the input manifests, by the names in the StepSpec (`preprocessing.corpus`).
+        outputs: files to write the output manifests to, by output name.
+    Returns:
+        The step's output parameters.
+    Raises:
+        SystemExit: with the error's exit code, after the failure was recorded.
+    """
+    _prepare_process()
+    opened = open_store(store)
+    record = StepRecord(name=name, status="running", started=time.time())
+    try:
+        runs.write_step(opened, run_id, record)
+        whole = recipes.from_json(recipe)
+        manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
+        digests = {key: m.digest for key, m in manifests.items()} | sources.digests(name, whole, opened)
+        document = memo.key_document(name, whole, digests)
+        record.key = memo.key_of(document)
+        finished = memo.find(opened, document)
+        record.status = "reused" if finished else "ran"
+        if finished is None:
+            record.reason = memo.why(opened, document, whole.name)
+            with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
+                running = record.model_copy(update={"status": "running"})
+                visible = steps.visible_to(name, whole)
+                step = Step(name, visible, manifests, document, opened, run_id, Path(scratch), running)
+                finished = _make(step, make, whole)
+            memo.commit(opened, finished)
+        memo.remember(opened, document, whole.name)
+        _record_end(opened, run_id, record, finished)
+    except BaseException as error:
+        _record_failure(opened, run_id, record, error)
+        raise SystemExit(record.problem.exit_code if record.problem else 1) from None
+    for output, path in outputs.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(manifest.load(opened, finished.outputs[output]).to_json())
+    return finished.values
+
+
+def _make(step: Step, make: Callable[[Step], Made], whole: Recipe) -> memo.Finished:
+    """Do the work, store the manifests after the bytes they name, and tell the tracking server."""
+    step.progress(0, 1, "starting")
+    made = make(step)
+    finished = memo.Finished(
+        document=step.document,
+        outputs={output: manifest.save(step.store, m) for output, m in made.outputs.items()},
+        values=made.values,
+        metrics=made.metrics,
+        headline=made.headline,
+        seconds=time.time() - step.record.started,
+    )
+    tracking.log_step(step.store, step.run_id, whole, step.name, step.document["settings"], made.metrics, made.history)
+    return finished
+
+
+def _record_end(store: Store, run_id: str, record: StepRecord, finished: memo.Finished) -> None:
+    record.outputs, record.metrics, record.headline = finished.outputs, finished.metrics, finished.headline
+    record.seconds = time.time() - record.started
+    runs.write_step(store, run_id, record)
+    log.info("%s %s in %.1f s: %s", record.name, record.status, record.seconds, record.headline)
+
+
+def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseException) -> None:
+    """Keep why the step failed; a bug keeps its traceback in the step's log, a user's mistake is one line."""
+    known = isinstance(error, ModelmillError)
+    if not known:
+        log.error("%s failed", record.name, exc_info=error)
+    message = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
+    record.status = "failed"
+    record.seconds = time.time() - record.started
+    record.problem = Problem(
+        kind=error.kind if isinstance(error, ModelmillError) else "bug",
+        message=message,
+        exit_code=error.exit_code if isinstance(error, ModelmillError) else 1,
+    )
+    log.error("%s: %s", record.name, message)
+    runs.write_step(store, run_id, record)
+
+
+def _prepare_process() -> None:
+    """Log to standard output, and do not outlive a local runner.
+
+    The local runner gives its children a pipe as standard input that closes when it dies, however it dies; a step
+    that nobody waits for must not train on beside the run that takes its place.
+    """
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():
+        exit_with_stdin()
+
+
+def exit_with_stdin() -> None:
+    """End this process at once when its standard input closes."""
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="exit-with-stdin").start()

@@ -1,0 +1,154 @@
+"""The six steps as data: what each takes, what it reads of the recipe, and the code that it is.
+
+The DAG wires exactly these inputs, a step's key is made from exactly these parts, and `plan` predicts with the same
+table what will run.
+"""
+
+import importlib.metadata
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.common import digest
+from components.common.recipe import Recipe
+
+# Settings that change how a step works but not what it makes.
+RESULT_NEUTRAL = frozenset({"checkpoint_seconds"})
+
+
+class StepSpec(NamedTuple):
+    """A step of the DAG.
+
+    inputs: names of outputs of earlier steps, as `step.output` or, for what lies outside the DAG, `source.NAME`.
+    outputs: names of the manifests that it makes, the main one first.
+    settings: dotted recipe keys that its result depends on.
+    locations: dotted recipe keys that say where bytes are; the bytes' digests count, not these.
+    packages: folders of `components` whose source is the step's code.
+    libraries: distributions whose version may change the result.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    settings: tuple[str, ...]
+    locations: tuple[str, ...]
+    packages: tuple[str, ...]
+    libraries: tuple[str, ...]
+
+
+_MODEL_LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
+
+STEPS: dict[str, StepSpec] = {
+    step.name: step
+    for step in (
+        StepSpec(
+            name="data_validation",
+            inputs=("source.data",),
+            outputs=("dataset", "validation"),
+            settings=("data.format", "data.suite"),
+            locations=("data.path",),
+            packages=("common", "data_validation"),
+            libraries=("great-expectations", "pandas", "pyarrow"),
+        ),
+        StepSpec(
+            name="preprocessing",
+            inputs=("data_validation.dataset", "source.tokenizer"),
+            outputs=("corpus",),
+            settings=("task", "seed", "data.format", "preprocessing"),
+            locations=("data.path",),
+            packages=("common", "preprocessing"),
+            libraries=("tokenizers", "numpy", "pyarrow"),
+        ),
+        StepSpec(
+            name="pretraining",
+            inputs=("preprocessing.corpus", "source.init"),
+            outputs=("model",),
+            settings=("task", "seed", "model", "pretraining"),
+            locations=(),
+            packages=("common", "training", "pretraining"),
+            libraries=_MODEL_LIBRARIES,
+        ),
+        StepSpec(
+            name="fine_tuning",
+            inputs=("preprocessing.corpus", "pretraining.model"),
+            outputs=("model",),
+            settings=("task", "seed", "model", "fine_tuning"),
+            locations=(),
+            packages=("common", "training", "fine_tuning"),
+            libraries=_MODEL_LIBRARIES,
+        ),
+        StepSpec(
+            name="evaluation",
+            inputs=("preprocessing.corpus", "pretraining.model", "fine_tuning.model"),
+            outputs=("evaluation",),
+            settings=("task", "seed", "evaluation"),
+            locations=(),
+            packages=("common", "training", "evaluation"),
+            libraries=(*_MODEL_LIBRARIES, "scikit-learn"),
+        ),
+        StepSpec(
+            name="registration",
+            inputs=(
+                "data_validation.dataset",
+                "data_validation.validation",
+                "fine_tuning.model",
+                "evaluation.evaluation",
+                "source.registry",
+            ),
+            outputs=("registration",),
+            settings=("name", "task", "registration"),
+            locations=(),
+            packages=("common", "registration"),
+            libraries=("mlflow",),
+        ),
+    )
+}
+
+
+def settings_of(step: str, recipe: Recipe) -> dict[str, Any]:
+    """The part of the recipe that the step's result depends on, by dotted key; values are JSON."""
+    document = recipe.model_dump(mode="json", by_alias=True)
+    return {key: _without_neutral(_at(document, key)) for key in STEPS[step].settings}
+
+
+def visible_to(step: str, recipe: Recipe) -> Recipe:
+    """The recipe with every part left out that the step has not said it reads, so that no key can miss one."""
+    keys = STEPS[step].settings + STEPS[step].locations
+    changes: dict[str, Any] = {}
+    for name in type(recipe).model_fields:
+        if name in keys:
+            continue
+        inner = {key.split(".", 1)[1] for key in keys if key.startswith(name + ".")}
+        section = getattr(recipe, name)
+        hidden = dict.fromkeys(set(type(section).model_fields) - inner) if inner else {}
+        changes[name] = section.model_copy(update=hidden) if inner else None
+    return recipe.model_copy(update=changes)
+
+
+@cache
+def code_of(step: str) -> dict[str, str]:
+    """What runs the step: the digest of its source, the image or Python that holds it, and library versions."""
+    root = Path(__file__).parents[1]
+    files = sorted(f for package in STEPS[step].packages for f in (root / package).rglob("*") if _is_source(f))
+    source = digest.of_json([[f.relative_to(root).as_posix(), digest.of_file(f)] for f in files])
+    versions = {library: importlib.metadata.version(library) for library in STEPS[step].libraries}
+    return {"source": source, "python": platform.python_version(), **versions}
+
+
+def _is_source(file: Path) -> bool:
+    """Templates and serving code count; compiled files, metadata and prose do not."""
+    return file.is_file() and file.suffix in {".py", ".j2", ".css"}
+
+
+def _at(document: dict[str, Any], key: str) -> Any:
+    value: Any = document
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _without_neutral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_neutral(v) for k, v in value.items() if k not in RESULT_NEUTRAL}
+    return value

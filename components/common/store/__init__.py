@@ -1,0 +1,23 @@
+"""The object store: S3-compatible (`s3://bucket/prefix`) or a folder (`file://path`)."""
+
+from components.common.errors import UserError
+from components.common.store.base import KeyNotFound, Store, StoreError, Versioned
+
+__all__ = ["KeyNotFound", "Store", "StoreError", "Versioned", "open_store"]
+
+
+def open_store(uri: str) -> Store:
+    """The store at a URI; imports boto3 only for `s3://`.
+
+    Raises:
+        UserError: the scheme is neither `file` nor `s3`, or no bucket is named.
+    """
+    if uri.startswith("s3://"):
+        from components.common.store.s3 import S3Store
+
+        return S3Store(uri)
+    if uri.startswith("file://"):
+        from components.common.store.folder import FolderStore
+
+        return FolderStore(uri)
+    raise UserError(f"--store {uri}: a store is file://FOLDER or s3://BUCKET/PREFIX")

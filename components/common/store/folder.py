@@ -1,0 +1,158 @@
+"""A folder as an object store, for one machine or a shared disk."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from components.common import digest
+from components.common.store.base import KeyNotFound, StoreError, Versioned
+
+_OBJECTS, _TEMPORARY, _LOCKS = "objects", "tmp", "locks"
+_LEFTOVER_SECONDS = 24 * 3600
+
+
+class FolderStore:
+    """Objects are files below `objects/`. A write goes to a temporary file that is then renamed or linked into place,
+    so an object is whole or absent; conditional writes hold a lock file, which every writer of that key takes.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.root = Path(uri.removeprefix("file://")).absolute()
+        self.uri = f"file://{self.root}"
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise KeyNotFound(f"{self.uri}: no object {key}") from None
+
+    def read(self, key: str) -> Versioned:
+        data = self.get(key)
+        return Versioned(data, digest.of_bytes(data))
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return open(self._path(key), "rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise KeyNotFound(f"{self.uri}: no object {key}") from None
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._written(data) as temporary, self._lock(key):
+            os.replace(temporary, self._path(key))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        with self._written(data) as temporary, self._lock(key):
+            try:
+                os.link(temporary, self._path(key))
+            except FileExistsError:
+                return False
+        return True
+
+    def compare_and_swap(self, key: str, data: bytes, tag: str) -> bool:
+        with self._written(data) as temporary, self._lock(key):
+            try:
+                if self.read(key).tag != tag:
+                    return False
+            except KeyNotFound:
+                return False
+            os.replace(temporary, self._path(key))
+        return True
+
+    def upload(self, key: str, path: Path) -> None:
+        with self._written(path) as temporary, self._lock(key):
+            os.replace(temporary, self._path(key))
+
+    def download(self, key: str, path: Path) -> None:
+        partial = path.with_name(path.name + ".part")
+        try:
+            with self.open(key) as source, open(partial, "wb") as target:
+                shutil.copyfileobj(source, target, digest.CHUNK)
+            os.replace(partial, path)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def size(self, key: str) -> int | None:
+        path = self._path(key)
+        return path.stat().st_size if path.is_file() else None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        base = self.root / _OBJECTS
+        # The deepest folder that the prefix names whole; below it names are compared as keys, not as paths.
+        start = base / prefix.rpartition("/")[0]
+        files = (Path(folder) / name for folder, _, names in os.walk(start) for name in names)
+        keys = (file.relative_to(base).as_posix() for file in files)
+        yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._path(key).unlink()
+
+    def local_path(self, key: str) -> Path | None:
+        return self._path(key)
+
+    def check(self) -> None:
+        probe = f"probe/{os.getpid()}"
+        self.put(probe, b"probe")
+        if self.get(probe) != b"probe":
+            raise StoreError(f"--store {self.uri}: does not give back what was written")
+        self.delete(probe)
+        old = time.time() - _LEFTOVER_SECONDS
+        for leftover in (self.root / _TEMPORARY).iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if leftover.stat().st_mtime < old:
+                    leftover.unlink()
+
+    def _path(self, key: str) -> Path:
+        """
+        Raises:
+            ValueError: the key is no relative POSIX path; keys are ours, so this is a bug and not a user's mistake.
+        """
+        parts = key.split("/")
+        if any(part in {"", ".", ".."} for part in parts) or "\\" in key or "\0" in key:
+            raise ValueError(f"not an object key: {key!r}")
+        return self.root.joinpath(_OBJECTS, *parts)
+
+    @contextlib.contextmanager
+    def _written(self, content: bytes | Path) -> Iterator[Path]:
+        """A temporary file with the content, on disk; gone afterwards if it was not moved into place."""
+        temporary = None
+        try:
+            folder = self.root / _TEMPORARY
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=folder)
+            temporary = Path(name)
+            with os.fdopen(handle, "wb") as target:
+                if isinstance(content, Path):
+                    with open(content, "rb") as source:
+                        shutil.copyfileobj(source, target, digest.CHUNK)
+                else:
+                    target.write(content)
+                target.flush()
+                os.fsync(target.fileno())
+            temporary.chmod(0o644)
+            yield temporary
+        except OSError as error:
+            raise StoreError(
+                f"--store {self.uri}: cannot be written ({error.strerror}); choose another with --store"
+            ) from error
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        """Hold the key against other writers, in this process or another; a killed holder's lock is free at once."""
+        file = self.root / _LOCKS / digest.of_bytes(key.encode())[:2]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._path(key).parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "ab") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,81 @@
+"""Weights to start from: a folder that `from_pretrained` reads, or a version in the MLflow registry."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components.common import digest as digests
+from components.common import tracking
+from components.common.errors import UserError
+from components.common.store import Store
+
+# What a model folder is made of; anything else in it is not read.
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+def locate(init: str, store: Store) -> Path:
+    """The folder with the weights that `init` names; a registered version is downloaded first.
+
+    Raises:
+        UserError: there is no such folder or version, or it offers no safetensors weights.
+    """
+    folder = _download(init, store) if init.startswith("models:/") else Path(init)
+    if not folder.is_dir():
+        raise UserError(f"init: {init}: no such folder; name one that from_pretrained reads, or models:/NAME/VERSION")
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"init: {init}: no {CONFIG} in it; is it a folder written by save_pretrained?")
+    if not (folder / WEIGHTS).is_file():
+        pickled = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
+        if pickled:
+            raise UserError(
+                f"init: {init}: {pickled[0]} is a pickle, which can run code when it is loaded; "
+                f"save the model again with safe_serialization=True to get {WEIGHTS}"
+            )
+        raise UserError(f"init: {init}: no weights in it; {WEIGHTS} is missing")
+    return folder
+
+
+def digest(folder: Path) -> str:
+    """Digest of the files that a model is loaded from, wherever the folder lies."""
+    files = [folder / name for name in (CONFIG, WEIGHTS, *TOKENIZER) if (folder / name).is_file()]
+    return digests.of_json([[f.name, digests.of_file(f)] for f in files])
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """Digest of the tokenizer in a model folder.
+
+    Raises:
+        UserError: the folder has no `tokenizer.json`.
+    """
+    file = folder / TOKENIZER[0]
+    if not file.is_file():
+        raise UserError(f"preprocessing.tokenizer.from: {folder}: no {TOKENIZER[0]} in it")
+    return digests.of_file(file)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """
+    Raises:
+        UserError: `config.json` is not a JSON object.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"init: {folder / CONFIG}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"init: {folder / CONFIG}: not a JSON object")
+    return config
+
+
+def _download(uri: str, store: Store) -> Path:
+    """The model folder inside a registered version, in a temporary place that lives as long as the process."""
+    target = Path(tempfile.mkdtemp(prefix="modelmill-init-"))
+    downloaded = tracking.download_version(store, uri, target)
+    folders = sorted(f.parent for f in downloaded.rglob(WEIGHTS))
+    if not folders:
+        raise UserError(f"init: {uri}: the version holds no {WEIGHTS}")
+    return folders[0]

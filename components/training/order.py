@@ -1,0 +1,40 @@
+"""The order of examples, as a function of the seed and the step alone, so that a resumed run reads what it would have."""
+
+from functools import lru_cache
+
+import numpy as np
+
+
+class BatchOrder:
+    """Which examples make the batch of each step: every epoch is a new permutation, and batches run across epochs.
+
+    Args:
+        examples: how many there are. batch_size: of one step; None takes all of them, in their order.
+        seed: of the permutations.
+    """
+
+    def __init__(self, examples: int, batch_size: int | None, seed: int) -> None:
+        self.examples = examples
+        self.batch_size = batch_size
+        self.seed = seed
+        self._permutation = lru_cache(maxsize=2)(self._permute)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Example numbers of the batch of a step (counted from 0): int64, shape (batch_size,)."""
+        if self.batch_size is None:
+            return np.arange(self.examples)
+        first = step * self.batch_size
+        positions = np.arange(first, first + self.batch_size)
+        epochs = positions // self.examples
+        within = positions % self.examples
+        return np.concatenate([self._permutation(e)[within[epochs == e]] for e in np.unique(epochs).tolist()])
+
+    def _permute(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+
+
+def evenly_spaced(examples: int, batch_size: int, batches: int) -> list[np.ndarray]:
+    """At most `batches` batches that cover a split evenly, the same ones each time; all of it where it fits."""
+    wanted = min(examples, batch_size * batches)
+    chosen = np.unique(np.linspace(0, examples - 1, wanted).round().astype(np.int64))
+    return [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
