@@ -1,6 +1,7 @@
 """The step memo: a step is a function of its inputs, so a finished key's outputs are found instead of made again."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ from components.common.recipe import Recipe
 from components.common.steps import code_of, settings_of
 from components.common.store import KeyNotFound, Store
 
+# step, code, settings and inputs; in a plan, an input that is still to be made has the digest None.
 KeyDocument = dict[str, Any]
 
 
@@ -26,9 +28,9 @@ class Finished(BaseModel):
     seconds: float
 
 
-def key_document(step: str, recipe: Recipe, inputs: dict[str, str]) -> KeyDocument:
+def key_document(step: str, recipe: Recipe, inputs: Mapping[str, str | None]) -> KeyDocument:
     """Everything that decides what a step makes; `inputs` are digests by the names in its StepSpec."""
-    return {"step": step, "code": code_of(step), "settings": settings_of(step, recipe), "inputs": inputs}
+    return {"step": step, "code": code_of(step), "settings": settings_of(step, recipe), "inputs": dict(inputs)}
 
 
 def key_of(document: KeyDocument) -> str:
@@ -63,7 +65,9 @@ def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
     except (KeyNotFound, ValueError):
         return "first run"
     settings = _changed(last["settings"], document["settings"])
-    inputs = _changed(last["inputs"], document["inputs"])
+    known = {name: sha256 for name, sha256 in document["inputs"].items() if sha256 is not None}
+    inputs = _changed({name: last["inputs"].get(name) for name in known}, known)
+    waits_for = dict.fromkeys(name.split(".")[0] for name in document["inputs"] if name not in known)
     code = _changed(last["code"], document["code"])
     if settings:
         return "settings changed: " + ", ".join(f"{k} ({_short(a)} -> {_short(b)})" for k, a, b in settings[:3])
@@ -71,7 +75,9 @@ def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
         return ", ".join(_input_changed(name) for name, _, _ in inputs)
     if code:
         return "code changed: " + ", ".join(k if k == "source" else f"{k} {a} -> {b}" for k, a, b in code)
-    return "its outputs are no longer in the store"
+    if waits_for:
+        return "after " + ", ".join(waits_for)
+    return "its outputs are no longer there"
 
 
 def _memo_key(document: KeyDocument) -> str:

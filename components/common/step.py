@@ -28,7 +28,7 @@ class Made:
 
     outputs: manifests by output name. values: KFP output parameters. metrics: numbers for people, which may differ
     between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
-    rows with `step` and numbers.
+    rows with `step` and numbers. leftovers: prefix of store keys that nobody needs once the step is finished.
     """
 
     outputs: dict[str, Manifest]
@@ -36,6 +36,7 @@ class Made:
     values: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    leftovers: str = ""
 
 
 @dataclass
@@ -116,8 +117,7 @@ def run_step(
                 running = record.model_copy(update={"status": "running"})
                 visible = steps.visible_to(name, whole)
                 step = Step(name, visible, manifests, document, opened, run_id, Path(scratch), running)
-                finished = _make(step, make, whole)
-            memo.commit(opened, finished)
+                finished = _make_and_commit(step, make, whole)
         memo.remember(opened, document, whole.name)
         _record_end(opened, run_id, record, finished)
     except BaseException as error:
@@ -129,8 +129,8 @@ def run_step(
     return finished.values
 
 
-def _make(step: Step, make: Callable[[Step], Made], whole: Recipe) -> memo.Finished:
-    """Do the work, store the manifests after the bytes they name, and tell the tracking server."""
+def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) -> memo.Finished:
+    """Do the work, store the manifests after the bytes they name and the memo last; tell the tracking server."""
     step.progress(0, 1, "starting")
     made = make(step)
     finished = memo.Finished(
@@ -142,6 +142,9 @@ def _make(step: Step, make: Callable[[Step], Made], whole: Recipe) -> memo.Finis
         seconds=time.time() - step.record.started,
     )
     tracking.log_step(step.store, step.run_id, whole, step.name, step.document["settings"], made.metrics, made.history)
+    memo.commit(step.store, finished)
+    for key in list(step.store.list(made.leftovers)) if made.leftovers else []:
+        step.store.delete(key)
     return finished
 
 

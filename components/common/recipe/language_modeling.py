@@ -90,12 +90,14 @@ class LanguageGate(Section):
 
 
 class LanguageEvaluation(Section):
-    """`samples` generated texts of at most `sample_tokens` tokens; at most `max_pairs` held-out pairs are scored."""
+    """`samples` responses of at most `sample_tokens` tokens are generated; of held-out pairs, at most `pair_windows`
+    packed windows of `sequence_length` tokens are scored.
+    """
 
     gate: LanguageGate = LanguageGate()
     samples: int = Field(default=3, ge=0, le=100)
     sample_tokens: int = Field(default=48, ge=1, le=4096)
-    max_pairs: int = Field(default=256, ge=1)
+    pair_windows: int = Field(default=128, ge=1)
 
 
 class LanguageModelingRecipe(Section):
@@ -119,4 +121,9 @@ class LanguageModelingRecipe(Section):
             raise ValueError("pretraining and fine_tuning cannot both be none")
         if self.fine_tuning is not None and self.preprocessing.pairs is None:
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
+        gate = self.evaluation.gate
+        if gate.loss_after is not None and self.fine_tuning is None:
+            raise ValueError("evaluation.gate.loss_after needs fine_tuning, which is none")
+        if gate.loss_before is not None and (self.pretraining is None or self.fine_tuning is None):
+            raise ValueError("evaluation.gate.loss_before needs pretraining and fine_tuning")
         return self

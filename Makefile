@@ -1,0 +1,48 @@
+# The interface for people: make run, make test, make lint ...
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing pinned dependencies into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) --editable '.[all]'
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@echo "installing the test tools"
+	@$(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+install: $(VENV)/installed ## make .venv with the pinned dependencies
+
+run: install ## run recipes/python-lm.yaml from data to a registered model
+	@$(BIN)/modelmill demo-data python-lm
+	@$(BIN)/modelmill run recipes/python-lm.yaml
+
+test: $(VENV)/installed-test ## run the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test ## check style, types and who imports whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/installed-test ## rewrite to the house style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## pin what .venv holds in constraints.txt
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel|modelmill)\b' > constraints.txt
+
+clean: ## remove .venv and the local store
+	rm -rf $(VENV) .modelmill data

@@ -1,0 +1,136 @@
+"""The files of a data set: finding them in a folder or a bucket, naming their content, reading them as tables."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+from components.common import digest
+from components.common.errors import UserError
+from components.common.listing import Found, listed, read_bytes, with_tag
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Format = Literal["jsonl", "csv", "parquet", "text"]
+Compression = Literal["gz", "zst"]
+FORMATS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
+_HASHERS = 8
+
+
+class Shard(NamedTuple):
+    """One file of a data set.
+
+    `path` is POSIX and relative to the data's root, `uri` an absolute file path or `s3://bucket/key`. `tag` changes
+    with the content: the sha256 of a file, the ETag of an S3 object. `bytes` are those stored, before decompression.
+    """
+
+    path: str
+    uri: str
+    bytes: int
+    tag: str
+    format: Format
+    compression: Compression | None
+
+
+def find(path: str, format: str) -> list[Shard]:
+    """The shards at a folder (searched in depth), a file, a glob pattern, or the same below `s3://`, in sorted order.
+
+    Names that begin with `.` or `_` are skipped. `format` is one of FORMATS' values, or `auto`: by suffix.
+
+    Raises:
+        UserError: nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
+    """
+    found = listed(path)
+    if not found:
+        raise UserError(f"data.path: {path}: no data files there (names that begin with . or _ are skipped)")
+    found.sort()
+    formats = [_format_of(file, format) for file in found]
+    _refuse_mixed(found, [f for f, _ in formats])
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        tagged = list(pool.map(with_tag, found))
+    return [Shard(*file, *kind) for file, kind in zip(tagged, formats, strict=True)]
+
+
+def fingerprint(shards: list[Shard]) -> str:
+    """A digest of the names and the content of the shards; the same wherever the data's root lies."""
+    return digest.of_json([[s.path, s.tag, s.bytes, s.format, s.compression] for s in shards])
+
+
+def read(shard: Shard, sha256: str | None = None) -> tuple["pa.Table", str]:
+    """The shard as a table, and the sha256 of its stored bytes.
+
+    JSONL: columns are the union of the keys, a missing key is null. CSV: an empty field is null. Text: one row with
+    the columns path, text and bytes.
+
+    Raises:
+        UserError: naming file and line: cut off, broken, or with values of conflicting types in one column; or the
+            bytes are no longer those that were found, or those that `sha256` names.
+    """
+    from components.common import tables
+
+    data = read_bytes(shard.uri, shard.tag)
+    actual = digest.of_bytes(data)
+    if actual != (sha256 or actual) or (not shard.uri.startswith("s3://") and actual != shard.tag):
+        raise UserError(f"{shard.uri}: changed since it was validated; run again")
+    return tables.decode(data, shard.format, shard.compression, shard.uri, shard.path), actual
+
+
+def unify(schemas: list[tuple[Shard, "pa.Schema"]]) -> "pa.Schema":
+    """One schema for all shards: columns are united, null gives way to any type, integer to floating point.
+
+    Raises:
+        UserError: a shard's column has a type that the shards before it rule out.
+    """
+    import pyarrow as pa
+
+    united = pa.schema([])
+    for shard, schema in schemas:
+        try:
+            united = pa.unify_schemas([united, schema], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            name = next(n for n in schema.names if n in united.names and not _fit(united.field(n), schema.field(n)))
+            raise UserError(
+                f"{shard.uri}: column {name!r} is {schema.field(name).type}, in the shards before it "
+                f"{united.field(name).type}; make the types equal"
+            ) from None
+    return united
+
+
+def _fit(first: "pa.Field", second: "pa.Field") -> bool:
+    import pyarrow as pa
+
+    try:
+        pa.unify_schemas([pa.schema([first]), pa.schema([second])], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return False
+    return True
+
+
+def _format_of(file: Found, format: str) -> tuple[Format, Compression | None]:
+    name = PurePosixPath(file.path)
+    compression = COMPRESSIONS.get(name.suffix.lower())
+    suffix = (name.with_suffix("") if compression else name).suffix.lower()
+    if format != "auto":
+        return cast(Format, format), compression
+    if suffix not in FORMATS:
+        raise UserError(
+            f"data.path: {file.uri}: unknown suffix {suffix!r}; known: {', '.join(FORMATS)} "
+            f"(and {' or '.join(COMPRESSIONS)} after them), or set data.format"
+        )
+    return FORMATS[suffix], compression
+
+
+def _refuse_mixed(found: list[Found], formats: list[Format]) -> None:
+    for file, format in zip(found, formats, strict=True):
+        if format != formats[0]:
+            raise UserError(
+                f"data.path: mixed formats: {found[0].path} is {formats[0]}, {file.path} is {format}; "
+                "narrow data.path to one of them, for example with a glob pattern"
+            )

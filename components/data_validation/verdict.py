@@ -1,0 +1,52 @@
+"""Why the data did not pass, in one line that leads to the rows."""
+
+import bisect
+import itertools
+import json
+from typing import Any
+
+from components.common.manifest import Entry
+
+_MAX_EXPECTATIONS, _MAX_SAMPLES, _MAX_TEXT = 3, 3, 40
+
+
+def explain(result: dict[str, Any], shards: list[Entry]) -> str:
+    """The failed expectations with counts and sample rows, as `shard:row=value`; rows count from 1 in their shard."""
+    failed = [r for r in result["results"] if not r["success"]]
+    lines = [_explain_one(r, shards) for r in failed[:_MAX_EXPECTATIONS]]
+    more = f" | and {len(failed) - len(lines)} more" if len(failed) > len(lines) else ""
+    return f"{len(failed)} of {len(result['results'])} expectations failed: {' | '.join(lines)}{more}"
+
+
+def _explain_one(one: dict[str, Any], shards: list[Entry]) -> str:
+    kwargs, found = one["expectation_config"]["kwargs"], one["result"]
+    columns = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
+    names = ", ".join(str(c) for c in columns or kwargs.get("column_list", []))
+    what = f"{one['expectation_config']['type']}({names})"
+    if one["exception_info"]["raised_exception"]:
+        return f"{what} cannot be computed: {one['exception_info']['exception_message']}"
+    if "element_count" not in found or "unexpected_count" not in found:
+        return f"{what} found {_short(found.get('observed_value'))}"
+    samples = ", ".join(_samples(found, shards))
+    return f"{what} {found['unexpected_count']} of {found['element_count']} rows" + (f": {samples}" if samples else "")
+
+
+def _samples(found: dict[str, Any], shards: list[Entry]) -> list[str]:
+    rows = found.get("partial_unexpected_index_list") or []
+    values = found.get("partial_unexpected_list") or []
+    pairs = list(zip(rows, values, strict=False))[:_MAX_SAMPLES]
+    return [f"{_place(row, shards)}={_short(value)}" for row, value in pairs if isinstance(row, int)]
+
+
+def _place(row: int, shards: list[Entry]) -> str:
+    """The shard that holds a row of the whole table, and the row's number in it."""
+    ends = list(itertools.accumulate(s.rows or 0 for s in shards))
+    shard = bisect.bisect_right(ends, row)
+    start = ends[shard - 1] if shard else 0
+    return f"{shards[shard].path}:{row - start + 1}"
+
+
+def _short(value: Any) -> str:
+    """Escaped as JSON, so that data cannot break the line, and cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."

@@ -1,0 +1,18 @@
+"""The threshold gate: every metric that the recipe bounds must lie within its bounds."""
+
+from typing import Any
+
+
+def judge(metrics: dict[str, float], bounds: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """`{"passed": bool, "checks": [...]}` with one check a bounded metric; without bounds anything passes.
+
+    A bounded metric that was not measured fails: no evidence is not a pass.
+    """
+    checks = [_check(metric, metrics.get(metric), bound) for metric, bound in sorted(bounds.items())]
+    return {"passed": all(check["passed"] for check in checks), "checks": checks}
+
+
+def _check(metric: str, value: float | None, bound: dict[str, float]) -> dict[str, Any]:
+    low, high = bound.get("min"), bound.get("max")
+    passed = value is not None and (low is None or value >= low) and (high is None or value <= high)
+    return {"metric": metric, "value": value, "min": low, "max": high, "passed": passed}

@@ -1,0 +1,27 @@
+"""The KFP face of fine-tuning."""
+
+from kfp import dsl
+
+from components.common.image import image_of
+
+
+@dsl.component(base_image=image_of("fine_tuning"), install_kfp_package=False)
+def fine_tuning(
+    recipe: str,
+    store: str,
+    run_id: str,
+    corpus: dsl.Input[dsl.Artifact],
+    pretrained: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Artifact],
+) -> None:
+    """Train the pretrained weights, or adapters on them, on the task's examples."""
+    from components.fine_tuning.step import run
+
+    run(
+        recipe=recipe,
+        store=store,
+        run_id=run_id,
+        corpus=corpus.path,
+        pretrained=pretrained.path,
+        model=model.path,
+    )

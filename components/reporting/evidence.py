@@ -1,0 +1,78 @@
+"""What a run left in the store, read without ever failing: what is missing or damaged reads as None."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from components.common import manifest, runs
+from components.common.errors import Corrupt
+from components.common.manifest import Manifest
+from components.common.runs import RunRecord, StepRecord
+from components.common.steps import STEPS
+from components.common.store import KeyNotFound, Store
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its records and manifests tell it; `steps` holds the records that exist, in the DAG's order."""
+
+    store: Store
+    run_id: str
+    recipe: dict[str, Any]
+    record: RunRecord | None
+    steps: dict[str, StepRecord]
+
+    @classmethod
+    def read(cls, store: Store, run_id: str, recipe: str) -> "Run":
+        """Raises StoreError where the store does not answer."""
+        records = {name: runs.read_step(store, run_id, name) for name in STEPS}
+        steps = {name: record for name, record in records.items() if record is not None}
+        return cls(store, run_id, json.loads(recipe), runs.read_run(store, run_id), steps)
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with this run; finished steps are found and not run again."""
+        return self.record.resume if self.record else f"modelmill run RECIPE --store {shlex.quote(self.store.uri)}"
+
+    def manifest(self, output: str) -> Manifest | None:
+        """The manifest of an output, named `step.output`."""
+        step, name = output.split(".")
+        sha256 = self.steps[step].outputs.get(name) if step in self.steps else None
+        try:
+            return manifest.load(self.store, sha256) if sha256 else None
+        except Corrupt:
+            return None
+
+    def entry(self, made: Manifest | None, path: str) -> bytes | None:
+        """The bytes of one of a manifest's files."""
+        found = next((e for e in made.entries if e.path == path), None) if made else None
+        try:
+            return manifest.read_entry(self.store, found) if found else None
+        except Corrupt:
+            return None
+
+    def object(self, key: str) -> bytes | None:
+        try:
+            return self.store.get(key)
+        except KeyNotFound:
+            return None
+
+    def uri_of(self, key: str) -> str:
+        """Where a person finds an object: a file where the store is a folder."""
+        local = self.store.local_path(key)
+        return local.as_uri() if local else f"{self.store.uri.rstrip('/')}/{key}"
+
+
+def parse_json(data: bytes | None) -> Any:
+    """The JSON value, None for no bytes or damaged ones."""
+    try:
+        return json.loads(data) if data is not None else None
+    except ValueError:
+        return None
+
+
+def parse_lines(data: bytes | None) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file; lines that are none are left out."""
+    values = (parse_json(line) for line in (data or b"").splitlines())
+    return [value for value in values if isinstance(value, dict)]

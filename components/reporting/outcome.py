@@ -1,0 +1,84 @@
+"""How a run ended, told from its records alone, so that it can be told of a run that was killed too."""
+
+from typing import Any
+
+from components.common import runs
+from components.common.steps import STEPS
+from components.reporting.evidence import Run, parse_json
+
+REGISTERED, GATE_FAILED, FAILED = "registered", "gate failed", "failed"
+KILLED = "{step} was killed without a word, which is what running out of memory or losing the machine looks like"
+
+
+def decide(run: Run, finished: float) -> dict[str, Any]:
+    """The document that `outcome.json` holds; `finished` is in seconds since 1970.
+
+    `exit_code` is what the command line ends with: 0 registered, 3 a gate failed, 2 a user's mistake, 1 the rest.
+    """
+    outcome, exit_code, failed_step, reason = _verdict(run)
+    return {
+        "run_id": run.run_id,
+        "outcome": outcome,
+        "exit_code": exit_code,
+        "failed_step": failed_step,
+        "reason": reason,
+        "resume": run.resume,
+        "finished": finished,
+        "model": _model(run) if outcome == REGISTERED else None,
+        "report": run.uri_of(runs.report_key(run.run_id)),
+    }
+
+
+def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
+    """Outcome, exit code, and the first step in the DAG's order that stopped the run with the reason."""
+    for name in STEPS:
+        record = run.steps.get(name)
+        if record is None:
+            return FAILED, 1, name, f"{name} did not start"
+        if record.status == "running":
+            return FAILED, 1, name, KILLED.format(step=name)
+        if record.status == "failed":
+            return _failure(record)
+        if name == "evaluation":
+            missed = _missed_gate(run)
+            if missed:
+                return missed
+    return REGISTERED, 0, None, None
+
+
+def _failure(record: runs.StepRecord) -> tuple[str, int, str, str]:
+    problem = record.problem or runs.Problem(kind="bug", message=f"{record.name} failed and did not say why")
+    if problem.kind == "gate":
+        return GATE_FAILED, 3, record.name, problem.message
+    return FAILED, problem.exit_code or 1, record.name, problem.message
+
+
+def _missed_gate(run: Run) -> tuple[str, int, str, str] | None:
+    """Why the model may not be registered, None if it may."""
+    evaluation = run.manifest("evaluation.evaluation")
+    if evaluation is None:
+        return FAILED, 1, "evaluation", "evaluation finished but its manifest is no longer in the store"
+    if evaluation.info.get("passed") is not False:
+        return None
+    gate = parse_json(run.entry(evaluation, "gate.json")) or {}
+    missed = [explain(check) for check in gate.get("checks", []) if not check.get("passed")]
+    return GATE_FAILED, 3, "evaluation", "; ".join(missed) or "the model missed its thresholds"
+
+
+def explain(check: dict[str, Any]) -> str:
+    """A gate check in words: metric, value and the bound that it missed."""
+    metric, value, least, most = (check.get(k) for k in ("metric", "value", "min", "max"))
+    if not isinstance(value, int | float):
+        return f"{metric} was not measured"
+    if least is not None and not value >= least:
+        return f"{metric} is {value:.6g}, below the minimum of {least:.6g}"
+    if most is not None and not value <= most:
+        return f"{metric} is {value:.6g}, above the maximum of {most:.6g}"
+    return f"{metric} is {value:.6g} and did not pass"
+
+
+def _model(run: Run) -> dict[str, Any] | None:
+    registration = run.manifest("registration.registration")
+    if registration is None:
+        return None
+    return {key: registration.info.get(key) for key in ("name", "version", "alias")}

@@ -1,0 +1,190 @@
+"""The page: what each section shows, handed to a template that escapes everything."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.common.manifest import Manifest
+from components.common.runs import StepRecord
+from components.common.steps import STEPS
+from components.reporting import words
+from components.reporting.charts import Series, line_chart, points_of
+from components.reporting.docs import find_docs
+from components.reporting.evidence import Run, parse_json, parse_lines
+from components.reporting.outcome import REGISTERED
+
+MOST_SHARDS, MOST_SAMPLES = 50, 20
+SPLITS = ("train", "validation", "test")
+STAGES = ("pretraining", "fine_tuning")
+
+
+def render(run: Run, outcome: dict[str, Any]) -> str:
+    """One self-contained HTML file; a section whose evidence is missing is left out."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        bytes=words.of_bytes, number=words.of_number, seconds=words.of_seconds, text=words.of_value, words=words.of_name
+    )
+    return environment.get_template("report.html.j2").render(
+        outcome=outcome,
+        header=_header(run, outcome),
+        steps=[_step(name, run.steps.get(name), outcome) for name in STEPS],
+        data=_data(run),
+        splits=_splits(run),
+        training=[stage for name in STAGES if (stage := _stage(run, name))],
+        evaluation=_evaluation(run),
+        registration=_registration(run),
+        lineage=_lineage(run),
+        recipe=yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100),
+        environment=_environment(run),
+    )
+
+
+def _header(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
+    starts = [record.started for record in run.steps.values() if record.started]
+    started = run.record.started if run.record else min(starts, default=outcome["finished"])
+    return {
+        "recipe": run.recipe.get("name", ""),
+        "task": run.recipe.get("task", ""),
+        "started": datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "seconds": max(outcome["finished"] - started, 0.0),
+        "tone": {REGISTERED: "good", "gate failed": "warn"}.get(outcome["outcome"], "bad"),
+        "store": run.store.uri,
+    }
+
+
+def _step(name: str, record: StepRecord | None, outcome: dict[str, Any]) -> dict[str, Any]:
+    """A step that is still running when the report is written was killed."""
+    status = "not run" if record is None else "killed" if record.status == "running" else record.status
+    record = record or StepRecord(name=name, status="failed")
+    tone = {"ran": "good", "reused": "quiet", "not run": "quiet"}.get(status, "bad")
+    has_stopped_run = outcome["failed_step"] == name and status in ("ran", "reused")
+    inputs = [i.split(".")[0] for i in STEPS[name].inputs if not i.startswith("source.")]
+    progress = record.progress if status in ("killed", "failed") else None
+    return {
+        "name": name,
+        "status": status,
+        "tone": "warn" if has_stopped_run else tone,
+        "seconds": None if status == "not run" else record.seconds,
+        "headline": record.problem.message if record.problem else record.headline,
+        "reason": record.reason,
+        "reached": f"reached {progress.done:g} of {progress.total:g}: {progress.text}" if progress else "",
+        "key": record.key,
+        "inputs": list(dict.fromkeys(inputs)),
+        "metrics": record.metrics,
+    }
+
+
+def _data(run: Run) -> dict[str, Any] | None:
+    dataset = run.manifest("data_validation.dataset")
+    validation = run.manifest("data_validation.validation")
+    folder = f"runs/{run.run_id}/validation"
+    result = parse_json(run.entry(validation, "result.json") or run.object(f"{folder}/result.json"))
+    results = result.get("results") if isinstance(result, dict) else None
+    if dataset is None and results is None:
+        return None
+    return {
+        "facts": dict(dataset.info, columns=None) | {"shards": len(dataset.entries)} if dataset else {},
+        "columns": dataset.info.get("columns", {}) if dataset else {},
+        "shards": dataset.entries[:MOST_SHARDS] if dataset else [],
+        "more_shards": max(len(dataset.entries) - MOST_SHARDS, 0) if dataset else 0,
+        # What failed comes first.
+        "expectations": sorted(map(words.of_expectation, results or []), key=lambda e: e["passed"]),
+        "docs": find_docs(run, validation),
+    }
+
+
+def _splits(run: Run) -> dict[str, Any] | None:
+    corpus = run.manifest("preprocessing.corpus")
+    if corpus is None:
+        return None
+    # A manifest's keys are in alphabetical order; people think of the splits in this one.
+    splits = {name: corpus.info["splits"][name] for name in SPLITS if name in corpus.info.get("splits", {})}
+    return {
+        "names": list(dict.fromkeys(count for counts in splits.values() for count in counts)),
+        "splits": splits,
+        "facts": {k: v for k, v in corpus.info.items() if k not in ("splits", "task")},
+    }
+
+
+def _stage(run: Run, name: str) -> dict[str, Any] | None:
+    """A stage that the recipe leaves out hands on the model it got, with that model's history: not shown twice."""
+    model = run.manifest(f"{name}.model")
+    if model is None or not model.info.get("trained"):
+        return None
+    history = parse_lines(run.entry(model, "history.jsonl"))
+    losses = [
+        Series("training", points_of(history, "loss"), "first"),
+        Series("validation", points_of(history, "validation_loss"), "second", dots=True),
+    ]
+    rates = [Series("learning rate", points_of(history, "learning_rate"), "third")]
+    title = words.of_name(name)
+    charts = [
+        line_chart(f"{title}: training and validation loss by step", "step", "loss", losses),
+        line_chart(f"{title}: learning rate by step", "step", "learning rate", rates),
+    ]
+    return {
+        "name": name,
+        "facts": {k: v for k, v in model.info.items() if k not in ("task", "stage", "trained", "libraries")},
+        "charts": [chart for chart in charts if chart],
+    }
+
+
+def _evaluation(run: Run) -> dict[str, Any] | None:
+    made = run.manifest("evaluation.evaluation")
+    if made is None:
+        return None
+    gate = parse_json(run.entry(made, "gate.json")) or {}
+    metrics = parse_json(run.entry(made, "metrics.json")) or made.info.get("metrics", {})
+    checks = {check["metric"]: check for check in gate.get("checks", [])}
+    samples = parse_json(run.entry(made, "samples.json")) or []
+    return {
+        "passed": made.info.get("passed"),
+        "rows": [(name, metrics.get(name), checks.get(name)) for name in dict.fromkeys([*checks, *metrics])],
+        "confusion": _confusion(parse_json(run.entry(made, "confusion.json"))),
+        "samples": samples[:MOST_SAMPLES],
+    }
+
+
+def _confusion(confusion: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Counts with their share of the row, which is what the shading shows."""
+    if not confusion:
+        return None
+    rows = [
+        (label, [(count, count / max(sum(counts), 1)) for count in counts])
+        for label, counts in zip(confusion["classes"], confusion["matrix"], strict=True)
+    ]
+    return {"classes": confusion["classes"], "rows": rows}
+
+
+def _registration(run: Run) -> dict[str, Any] | None:
+    made = run.manifest("registration.registration")
+    return made.info if made else None
+
+
+def _lineage(run: Run) -> list[dict[str, Any]]:
+    """Every output with its digest and the digests it was made from."""
+    rows = []
+    for name, record in run.steps.items():
+        for output, sha256 in record.outputs.items():
+            made: Manifest | None = run.manifest(f"{name}.{output}")
+            rows.append({"output": f"{name}.{output}", "digest": sha256, "from": made.made_from if made else {}})
+    return rows
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    """Library versions that trained the model, and the machine that wrote this page."""
+    models = [model for name in STAGES if (model := run.manifest(f"{name}.model"))]
+    libraries = {library: version for model in models for library, version in model.info.get("libraries", {}).items()}
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+    return {"libraries": libraries, "machine": machine, "python": platform.python_version()}

@@ -1,0 +1,46 @@
+"""The report of a run: how it ended, then one page that shows it."""
+
+import logging
+import time
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from components.common import runs
+from components.common.store import open_store
+from components.reporting.evidence import Run
+from components.reporting.outcome import decide
+
+log = logging.getLogger("modelmill")
+
+
+def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
+    """Write `outcome.json`, then the page to the store and to the file `report`.
+
+    The outcome comes first and a page that cannot be rendered is replaced by a plain one: the report must not hide
+    how the run ended.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    opened = open_store(store)
+    found = Run.read(opened, run_id, recipe)
+    outcome = decide(found, finished=time.time())
+    runs.write_outcome(opened, run_id, outcome)
+    page = _page(found, outcome).encode("utf-8", "replace")
+    opened.put(runs.report_key(run_id), page)
+    Path(report).parent.mkdir(parents=True, exist_ok=True)
+    Path(report).write_bytes(page)
+    log.info("%s: %s; report at %s", run_id, outcome["outcome"], outcome["report"])
+
+
+def _page(found: Run, outcome: dict[str, Any]) -> str:
+    try:
+        from components.reporting.render import render
+
+        return render(found, outcome)
+    except Exception as error:
+        log.exception("the report could not be rendered")
+        lines = {**outcome, "this page": f"could not be rendered: {type(error).__name__}; see the log of reporting"}
+        rows = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in lines.items())
+        return f'<!doctype html><meta charset="utf-8"><title>{escape(found.run_id)}</title><dl>{rows}</dl>'

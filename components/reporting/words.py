@@ -1,0 +1,101 @@
+"""Values as people read them."""
+
+import json
+import math
+import re
+from typing import Any
+
+MOST_CHARACTERS, MOST_BAD_VALUES = 200, 5
+
+
+def of_name(name: str) -> str:
+    """`fine_tuning` -> `Fine tuning`."""
+    text = str(name).replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def of_number(value: Any) -> str:
+    """Whole numbers with thousands separated, others to six digits; what is no number as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return of_value(value)
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
+        return f"{int(value):,}"
+    return f"{value:,.6g}"
+
+
+def of_seconds(seconds: float | None) -> str:
+    """`0.4 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def of_bytes(size: int) -> str:
+    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def of_value(value: Any) -> str:
+    """Any JSON value on one line, cut where it is long."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return of_number(value)
+    if isinstance(value, list) and value and all(isinstance(item, str | int | float) for item in value):
+        return cut(", ".join(map(str, value)))
+    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+
+
+def of_expectation(result: dict[str, Any]) -> dict[str, Any]:
+    """One row of the contract's table from one result of Great Expectations."""
+    config = result.get("expectation_config") or {}
+    kwargs = dict(config.get("kwargs") or {})
+    kwargs.pop("batch_id", None)
+    column = kwargs.pop("column", None) or ", ".join(map(str, kwargs.pop("column_list", [])))
+    observed = result.get("result") or {}
+    return {
+        "passed": bool(result.get("success")),
+        "column": column,
+        "expectation": re.sub("^expect_(column_|table_)?", "", str(config.get("type"))).replace("_", " "),
+        "arguments": ", ".join(f"{k} {of_value(v)}" for k, v in kwargs.items() if v is not None),
+        "observed": _observed(observed) or _exception(result.get("exception_info") or {}),
+        "bad": _bad_values(observed),
+    }
+
+
+def _observed(result: dict[str, Any]) -> str:
+    if "unexpected_count" in result:
+        percent = result.get("unexpected_percent")
+        share = f" ({percent:.3g} %)" if isinstance(percent, int | float) else ""
+        return f"{of_number(result['unexpected_count'])} of {of_number(result.get('element_count'))} bad{share}"
+    return of_value(result["observed_value"]) if "observed_value" in result else ""
+
+
+def _exception(info: dict[str, Any]) -> str:
+    """Great Expectations nests one report a metric where several raised."""
+    reports = [info, *(value for value in info.values() if isinstance(value, dict))]
+    return next((cut(str(r["exception_message"])) for r in reports if r.get("exception_message")), "")
+
+
+def _bad_values(result: dict[str, Any]) -> list[str]:
+    """The first unexpected values, each with where it is when that is known."""
+    values = result.get("partial_unexpected_list") or []
+    places = result.get("partial_unexpected_index_list") or []
+    shown = []
+    for i, value in enumerate(values[:MOST_BAD_VALUES]):
+        place = places[i] if i < len(places) else None
+        at = "" if place is None else f" at {of_value(place)}" if isinstance(place, dict) else f" in row {place}"
+        shown.append(of_value(value) + at)
+    return shown

@@ -1,0 +1,144 @@
+"""What pretraining and fine-tuning share: open the corpus, train from some weights, keep what came out."""
+
+import importlib.metadata
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from components.common import manifest
+from components.common.manifest import Entry, Manifest
+from components.common.recipe import Training
+from components.common.step import Made, Step
+from components.training import device
+from components.training.checkpoint import Checkpoints
+from components.training.engine import Result, train
+from components.training.task import Task
+from components.training.tasks import make_task
+
+log = logging.getLogger("modelmill")
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+MODEL_FOLDER = "model"
+
+
+def open_task(step: Step) -> Task:
+    """The recipe's task over the step's corpus, with every generator seeded."""
+    device.seed_everything(step.recipe.seed)
+    corpus = step.inputs["preprocessing.corpus"]
+    files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
+    return make_task(step.recipe.task, corpus, files, step.recipe.model)
+
+
+def fetch_model(step: Step, model: Manifest) -> Path:
+    """The folder with a manifest's model, checked, for `Task.load`."""
+    entries = model.under(MODEL_FOLDER)
+    folder = step.scratch / model.digest
+    for entry in entries:
+        # `from_pretrained` wants one folder with plain names, which a store of digests does not have.
+        target = folder / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(manifest.read_entry(step.store, entry))
+    return folder / MODEL_FOLDER
+
+
+def run_stage(
+    step: Step,
+    task: Task,
+    model: nn.Module,
+    settings: Training,
+    finish: Callable[[nn.Module, Path], nn.Module] | None = None,
+) -> Made:
+    """Train a model on the stage's examples and describe what came out.
+
+    Args:
+        finish: makes the model to keep of the trained one (merges adapters, say) and may write files of its own
+            into the output folder.
+    """
+    examples = {split: task.examples(step.name, split) for split in ("train", "validation")}
+    parameters = sum(p.numel() for p in model.parameters())
+    checkpoints = Checkpoints(step.store, step.key, step.scratch)
+    result = train(
+        model, task, examples["train"], examples["validation"], settings, step.recipe.seed, checkpoints, step.progress
+    )
+    output = step.scratch / "output"
+    (output / MODEL_FOLDER).mkdir(parents=True)
+    model = model.to(torch.device("cpu"))
+    task.save(finish(model, output) if finish else model, output / MODEL_FOLDER)
+    made = Manifest(
+        kind="model",
+        entries=[*_store_folder(step, output), _store_history(step, result)],
+        made_from=step.digests,
+        info=_info(step, result, parameters),
+    )
+    return Made(
+        outputs={"model": made},
+        headline=_headline(result),
+        metrics=_metrics(result, parameters),
+        history=result.state.history,
+        leftovers=checkpoints.prefix,
+    )
+
+
+def skip_stage(step: Step, model: Manifest | None) -> Made:
+    """The stage is `none` in the recipe: hand on the model that came in, if one did, and say so."""
+    info = {"task": step.recipe.task, "stage": step.name, "trained": False, "libraries": library_versions()}
+    made = Manifest(
+        kind="model",
+        entries=model.entries if model else [],
+        made_from=step.digests,
+        info={**(model.info if model else {}), **info},
+    )
+    log.info("%s: none, as the recipe says", step.name)
+    return Made(outputs={"model": made}, headline="none, as the recipe says")
+
+
+def library_versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def _store_folder(step: Step, folder: Path) -> list[Entry]:
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    return [manifest.add_file(step.store, f, f.relative_to(folder).as_posix()) for f in files]
+
+
+def _store_history(step: Step, result: Result) -> Entry:
+    rows = [json.dumps(row) for row in result.state.history]
+    return manifest.add_bytes(step.store, "".join(f"{row}\n" for row in rows).encode(), "history.jsonl", rows=len(rows))
+
+
+def _info(step: Step, result: Result, parameters: int) -> dict[str, Any]:
+    measured = any("validation_loss" in row for row in result.state.history)
+    return {
+        "task": step.recipe.task,
+        "stage": step.name,
+        "trained": result.state.step > 0,
+        "parameters": parameters,
+        "steps": result.state.step,
+        "stopped_early": result.stopped_early,
+        "best_step": result.state.best_step,
+        "best_validation_loss": result.state.best_loss if measured else None,
+        "libraries": library_versions(),
+    }
+
+
+def _metrics(result: Result, parameters: int) -> dict[str, Any]:
+    state = result.state
+    metrics: dict[str, Any] = {"parameters": parameters, "steps": state.step, "train_seconds": result.seconds}
+    if state.step:
+        metrics |= {"loss": state.history[-1]["loss"], "validation_loss": state.best_loss, "best_step": state.best_step}
+        metrics["terms_per_second"] = result.terms / result.seconds if result.seconds else 0.0
+    if result.resumed_from:
+        metrics["resumed_from_step"] = result.resumed_from
+    return metrics
+
+
+def _headline(result: Result) -> str:
+    state = result.state
+    if not state.step:
+        return "weights loaded, no steps"
+    early = ", stopped early" if result.stopped_early else ""
+    return f"validation loss {state.best_loss:.3f} at step {state.best_step}{early}"

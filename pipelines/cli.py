@@ -1,0 +1,224 @@
+"""The command line: `modelmill run | plan | compile | demo-data | report | doctor`."""
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from components.common.errors import ModelmillError, UserError, one_line
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turn a folder of data into a model that has earned its place in a registry.",
+)
+
+DEFAULT_STORE = "file://./.modelmill"
+Recipe = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
+]
+StoreUri = Annotated[
+    str, typer.Option("--store", envvar="MODELMILL_STORE", help="file://FOLDER or s3://BUCKET/PREFIX.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+class Runner(str, Enum):
+    """Where the steps run."""
+
+    subprocess = "subprocess"
+
+
+class Demo(str, Enum):
+    """The data sets that every machine can make."""
+
+    python_lm = "python-lm"
+    tabular_mlp = "tabular-mlp"
+
+
+@app.command(epilog="Example: modelmill run recipes/python-lm.yaml --set fine_tuning.steps=50")
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    store: StoreUri = DEFAULT_STORE,
+    runner: Annotated[Runner, typer.Option("--runner", help="Where the steps run.")] = Runner.subprocess,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe from its data to a registered model; what is unchanged is reused.
+
+    Ends with 0 when the model is registered, 2 for a mistake in what was given, 3 when the data or the model failed
+    its gate, and 1 when anything else failed.
+    """
+    from pipelines import run as running
+    from pipelines import show
+
+    loaded, opened = _open(recipe, overrides, store)
+    running.check(loaded, opened)
+    progress = Console(stderr=True)
+    with show.watcher(progress) as watcher:
+        run_id = running.execute(loaded, opened, runner.value, ["modelmill", *sys.argv[1:]], watcher.watch)
+    summary = running.summary(opened, run_id)
+    if as_json:
+        _print_json(summary)
+    else:
+        show.run_table(Console(), summary)
+    if summary["exit_code"] != 0:
+        _fail(f"{summary['failed_step'] or 'run'}: {summary['reason']}")
+        _fail(f"log: modelmill report {run_id} --store {store} --log; again: {summary['resume']}")
+    raise typer.Exit(summary["exit_code"])
+
+
+@app.command(epilog="Example: modelmill plan recipes/python-lm.yaml --set fine_tuning.learning_rate=1e-3")
+def plan(
+    recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False
+) -> None:
+    """Show which steps a run would run, and why; nothing is run and nothing is written."""
+    from pipelines import plan as planning
+    from pipelines import show
+
+    loaded, opened = _open(recipe, overrides, store)
+    planned = planning.plan(loaded, opened)
+    if as_json:
+        _print_json({"recipe": loaded.name, "steps": [step._asdict() for step in planned]})
+    else:
+        show.plan_table(Console(), planned)
+
+
+@app.command("compile", epilog="Example: modelmill compile recipes/python-lm.yaml -o python-lm.yaml")
+def compile_(
+    recipe: Recipe,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; .yaml.")],
+    overrides: Overrides = None,
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Write the recipe's KFP pipeline (IR YAML), to upload to a cluster."""
+    from pipelines import dag
+
+    loaded, opened = _open(recipe, overrides, store)
+    if output.suffix not in {".yaml", ".yml"}:
+        raise UserError(f"--output {output}: KFP reads .yaml files; give the name that ending")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        dag.compile_to(loaded, opened.uri, str(output))
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+    size = output.stat().st_size
+    if "://" not in loaded.data.path:
+        _fail(f"note: data.path {loaded.data.path} is on this machine; a cluster reads s3://")
+    _print_json({"file": str(output), "bytes": size}) if as_json else print(f"{output}  {size:,} bytes")
+
+
+@app.command("demo-data", epilog="Example: modelmill demo-data python-lm")
+def demo_data(
+    name: Annotated[Demo, typer.Argument(help="Which data set.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder; data/NAME if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the data that a demo recipe trains on, from what is on this machine; nothing is downloaded."""
+    from pipelines import demo_data as demos
+
+    files = demos.write(name.value, output or Path("data") / name.value)
+    size = sum(f.stat().st_size for f in files)
+    if as_json:
+        _print_json({"files": [str(f) for f in files], "bytes": size})
+    else:
+        print(f"{files[0].parent}  {len(files)} {'file' if len(files) == 1 else 'files'}, {size:,} bytes")
+
+
+@app.command(epilog="Example: modelmill report")
+def report(
+    run_id: Annotated[str | None, typer.Argument(help="The run; the latest if not given.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the page to this file.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="Print the run's log instead.")] = False,
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Say where a run's HTML report is, or write it to a file, or print the run's log."""
+    from components.common import runs
+    from components.common.store import KeyNotFound, open_store
+    from pipelines.run import log_key, summary
+
+    opened = open_store(store)
+    known = runs.run_ids(opened)
+    if not known:
+        raise UserError(f"--store {store}: no runs in it yet; start one with modelmill run RECIPE")
+    chosen = run_id or known[-1]
+    if chosen not in known:
+        raise UserError(f"{chosen}: no such run in {store}; the latest is {known[-1]}")
+    try:
+        page = opened.get(log_key(chosen) if log else runs.report_key(chosen))
+    except KeyNotFound:
+        raise UserError(f"{chosen}: the run has no {'log' if log else 'report'}; it may be running still") from None
+    if output is not None:
+        output.write_bytes(page)
+    if log and output is None:
+        sys.stdout.write(page.decode("utf-8", "replace"))
+    elif as_json:
+        _print_json(summary(opened, chosen))
+    else:
+        key = log_key(chosen) if log else runs.report_key(chosen)
+        print(output or opened.local_path(key) or f"{opened.uri}/{key}")
+
+
+@app.command(epilog="Example: modelmill doctor recipes/python-lm.yaml --store s3://bucket/prefix")
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe to check as well.")] = None,
+    overrides: Overrides = None,
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Check, one by one, what a run needs: Python, libraries, store, registry, disk, device, and a recipe."""
+    from pipelines.doctor import examine
+
+    findings = examine(store, recipe, overrides)
+    if as_json:
+        _print_json({"findings": [finding._asdict() for finding in findings]})
+    else:
+        console = Console()
+        for finding in findings:
+            mark = "[green]ok  [/]" if finding.ok else "[red]bad [/]"
+            console.print(f"{mark} {finding.name:<10}", end="")
+            console.print(f" {finding.message}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 2)
+
+
+def main() -> None:
+    """The entry point: errors that a person can act on are one line, with the exit code of their kind."""
+    try:
+        app()
+    except ModelmillError as error:
+        if "--json" in sys.argv:
+            _print_json({"error": {"kind": error.kind, "message": one_line(error)}, "exit_code": error.exit_code})
+        _fail(one_line(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from the last checkpoint")
+        sys.exit(130)
+
+
+def _open(recipe: Path, overrides: list[str] | None, store: str) -> tuple[Any, Any]:
+    from components.common import recipe as recipes
+    from components.common.store import open_store
+
+    return recipes.load(recipe, overrides), open_store(store)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print(f"modelmill: {message}", markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

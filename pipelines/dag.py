@@ -1,0 +1,79 @@
+"""The DAG: six steps, a gate and an exit handler, for every runner."""
+
+from typing import Any
+
+from kfp import compiler, dsl
+
+from components.common import recipe as recipes
+from components.common.recipe import Recipe
+from components.data_validation.component import data_validation
+from components.evaluation.component import evaluation
+from components.fine_tuning.component import fine_tuning
+from components.preprocessing.component import preprocessing
+from components.pretraining.component import pretraining
+from components.registration.component import registration
+from components.reporting.component import reporting
+
+
+def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER) -> Any:
+    """The pipeline of a recipe; its parameters default to the recipe and the store given here.
+
+    Args:
+        run_id: under which records are kept; on a cluster KFP's own, so that a recurring run gets a new one each time.
+    """
+    resources = recipe.resources
+
+    @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task} to {recipe.registration.model}")
+    def modelmill(recipe: str = recipes.to_json(recipe), store: str = store) -> None:
+        shared = {"recipe": recipe, "store": store, "run_id": run_id}
+        outcome = reporting(**shared)
+        with dsl.ExitHandler(_settle(outcome, None), name="report"):
+            validated = _settle(data_validation(**shared), resources.data_validation)
+            prepared = _settle(
+                preprocessing(**shared, dataset=validated.outputs["dataset"]),
+                resources.preprocessing,
+            )
+            corpus = prepared.outputs["corpus"]
+            pretrained = _settle(pretraining(**shared, corpus=corpus), resources.pretraining)
+            tuned = _settle(
+                fine_tuning(**shared, corpus=corpus, pretrained=pretrained.outputs["model"]),
+                resources.fine_tuning,
+            )
+            evaluated = _settle(
+                evaluation(
+                    **shared,
+                    corpus=corpus,
+                    pretrained=pretrained.outputs["model"],
+                    model=tuned.outputs["model"],
+                ),
+                resources.evaluation,
+            )
+            with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712 - KFP compiles this
+                registered = registration(
+                    **shared,
+                    passed=evaluated.outputs["Output"],
+                    dataset=validated.outputs["dataset"],
+                    validation=validated.outputs["validation"],
+                    model=tuned.outputs["model"],
+                    evaluation=evaluated.outputs["evaluation"],
+                )
+                _settle(registered, resources.registration)
+
+    return modelmill
+
+
+def compile_to(recipe: Recipe, store: str, path: str) -> None:
+    """Write the recipe's pipeline as KFP IR YAML."""
+    compiler.Compiler().compile(build(recipe, store), path)
+
+
+def _settle(task: Any, resources: Any) -> Any:
+    """Switch KFP's cache off (the step memo checks that the bytes are there, KFP's does not) and ask for resources."""
+    task.set_caching_options(False)
+    if resources is not None and resources.cpu:
+        task.set_cpu_limit(resources.cpu)
+    if resources is not None and resources.memory:
+        task.set_memory_limit(resources.memory)
+    if resources is not None and resources.gpu:
+        task.set_accelerator_type(resources.gpu_type).set_accelerator_limit(resources.gpu)
+    return task

@@ -1,0 +1,95 @@
+"""What a run needs, checked one by one, so that a person learns all of it at once."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from components.common import recipe as recipes
+from components.common import tracking
+from components.common.errors import ModelmillError, UserError, one_line
+from components.common.steps import STEPS
+from components.common.store import open_store
+
+PYTHONS = ((3, 11), (3, 13))
+FREE_BYTES = 2 << 30
+
+
+class Finding(NamedTuple):
+    name: str
+    ok: bool
+    message: str
+
+
+def examine(store: str, recipe: Path | None, overrides: list[str] | None) -> list[Finding]:
+    """Every check in order; a check that fails does not stop the next."""
+    checks: dict[str, Callable[[], str]] = {
+        "python": _python,
+        "libraries": _libraries,
+        "store": lambda: _store(store),
+        "registry": lambda: tracking.describe(open_store(store)),
+        "disk": _disk,
+        "device": _device,
+    }
+    if recipe is not None:
+        checks["recipe"] = lambda: _recipe(recipe, overrides, store)
+    return [_run(name, check) for name, check in checks.items()]
+
+
+def _run(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except ModelmillError as error:
+        return Finding(name, False, one_line(error))
+
+
+def _python() -> str:
+    least, most = PYTHONS
+    if not least <= sys.version_info[:2] <= most:
+        raise UserError(f"Python {sys.version.split()[0]}: Modelmill runs on 3.{least[1]} to 3.{most[1]}")
+    return sys.version.split()[0]
+
+
+def _libraries() -> str:
+    """The versions of the libraries that the steps name."""
+    names = sorted({library for step in STEPS.values() for library in step.libraries} | {"kfp"})
+    versions = []
+    for name in names:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            raise UserError(f"{name} is not installed; run make install") from None
+    return ", ".join(versions)
+
+
+def _store(uri: str) -> str:
+    store = open_store(uri)
+    store.check()
+    return f"{store.uri}: written, read back, conditional writes hold"
+
+
+def _disk() -> str:
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < FREE_BYTES:
+        raise UserError(f"{free >> 20} MiB free here; a run wants {FREE_BYTES >> 20} MiB")
+    return f"{free >> 30} GiB free here"
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()} with {torch.cuda.mem_get_info()[1] >> 30} GiB"
+    bf16 = "with bf16" if torch.cpu._is_avx512_bf16_supported() else "without bf16"
+    return f"CPU, {os.cpu_count()} cores, {bf16}"
+
+
+def _recipe(path: Path, overrides: list[str] | None, store: str) -> str:
+    from pipelines.plan import plan
+
+    recipe = recipes.load(path, overrides)
+    will_run = [step.name for step in plan(recipe, open_store(store)) if step.status == "will run"]
+    return f"{recipe.name}: would run {', '.join(will_run)}" if will_run else f"{recipe.name}: everything is reused"

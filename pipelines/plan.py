@@ -1,0 +1,39 @@
+"""Which steps a run would run, and why, from the same keys that the steps themselves use."""
+
+from typing import NamedTuple
+
+from components.common import memo, sources
+from components.common.recipe import Recipe
+from components.common.steps import STEPS
+from components.common.store import Store
+
+
+class Planned(NamedTuple):
+    """status: `will run` or `reused`. key: None where an input is still to be made."""
+
+    name: str
+    status: str
+    reason: str
+    key: str | None
+
+
+def plan(recipe: Recipe, store: Store) -> list[Planned]:
+    """The steps in order; nothing is run and nothing is written.
+
+    Raises:
+        UserError: the data, the weights to start from or the registry are not there.
+    """
+    made: dict[str, str | None] = {}
+    planned = []
+    for name, spec in STEPS.items():
+        inputs: dict[str, str | None] = {k: made.get(k) for k in spec.inputs if not k.startswith("source.")}
+        document = memo.key_document(name, recipe, inputs | sources.digests(name, recipe, store))
+        is_known = None not in document["inputs"].values()
+        finished = memo.find(store, document) if is_known else None
+        key = memo.key_of(document) if is_known else None
+        if finished:
+            made |= {f"{name}.{output}": sha256 for output, sha256 in finished.outputs.items()}
+            planned.append(Planned(name, "reused", finished.headline, key))
+        else:
+            planned.append(Planned(name, "will run", memo.why(store, document, recipe.name), key))
+    return planned

@@ -1,0 +1,122 @@
+"""One run of a recipe from the command line: checks first, then a runner, then what came of it."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from components.common import recipe as recipes
+from components.common import runs, sources, tracking
+from components.common.recipe import Recipe
+from components.common.runs import RunRecord, StepRecord
+from components.common.steps import STEPS
+from components.common.store import Store
+
+POLL_SECONDS = 0.2
+RUNNERS = {"subprocess": "pipelines.runners.subprocess"}
+
+
+def check(recipe: Recipe, store: Store) -> None:
+    """Find what can be found wrong before any work.
+
+    Raises:
+        UserError: the store, the data, the weights to start from or the registry.
+    """
+    store.check()
+    tracking.tracking_uri(store)
+    for step in STEPS:
+        sources.digests(step, recipe, store)
+
+
+def new_run_id() -> str:
+    """Sorts by time; unique also for two runs in one second."""
+    return time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
+
+
+def execute(
+    recipe: Recipe, store: Store, runner: str, command: list[str], watch: Callable[[list[StepRecord]], None]
+) -> str:
+    """Run the recipe's DAG and wait for it; returns the run's id.
+
+    Args:
+        command: what the user typed, kept as the way to resume. watch: is shown the steps' records as they change.
+    """
+    run_id = new_run_id()
+    record = RunRecord(
+        run_id=run_id,
+        recipe=json.loads(recipes.to_json(recipe)),
+        store=store.uri,
+        started=time.time(),
+        resume=shlex.join(command),
+    )
+    runs.write_run(store, record)
+    with tempfile.TemporaryDirectory(prefix="modelmill-run-") as folder:
+        log = Path(folder) / "log.txt"
+        request = Path(folder) / "request.json"
+        request.write_text(json.dumps({"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id}))
+        with open(log, "wb") as output:
+            _run(runner, request, output, lambda: watch(records(store, run_id)))
+        store.upload(log_key(run_id), log)
+        if runs.read_outcome(store, run_id) is None:
+            _report(recipe, store, run_id, Path(folder))
+    watch(records(store, run_id))
+    return run_id
+
+
+def log_key(run_id: str) -> str:
+    return f"runs/{run_id}/log.txt"
+
+
+def records(store: Store, run_id: str) -> list[StepRecord]:
+    """The records of the steps that have begun, in the DAG's order."""
+    found = (runs.read_step(store, run_id, step) for step in STEPS)
+    return [record for record in found if record is not None]
+
+
+def summary(store: Store, run_id: str) -> dict[str, Any]:
+    """The run as one JSON object, as `run --json` prints it."""
+    outcome = runs.read_outcome(store, run_id) or {}
+    steps = [
+        {
+            "name": r.name,
+            "status": "failed" if r.status == "running" else r.status,
+            "seconds": round(r.seconds, 3),
+            "key": r.key,
+            "output_digest": r.outputs.get(STEPS[r.name].outputs[0]),
+            "metrics": r.metrics,
+            "headline": r.headline,
+            "reason": r.reason,
+        }
+        for r in records(store, run_id)
+    ]
+    keys = ("outcome", "exit_code", "failed_step", "reason", "resume", "model", "report")
+    return {"run_id": run_id, "steps": steps, **{key: outcome.get(key) for key in keys}}
+
+
+def _run(runner: str, request: Path, log: IO[bytes], poll: Callable[[], None]) -> None:
+    """Start the runner and poll until it ends. The pipe to its standard input closes when this process dies, by
+    whatever signal, and the runner and its steps then end too.
+    """
+    command = [sys.executable, "-m", RUNNERS[runner], str(request)]
+    environment = {**os.environ, "MODELMILL_EXIT_WITH_STDIN": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment) as process:
+        while process.poll() is None:
+            poll()
+            time.sleep(POLL_SECONDS)
+
+
+def _report(recipe: Recipe, store: Store, run_id: str, folder: Path) -> None:
+    """The exit handler did not come to run (its runner died): do its work here."""
+    from components.reporting.component import reporting
+
+    class Report:
+        path = str(folder / "report.html")
+
+    reporting.python_func(recipe=recipes.to_json(recipe), store=store.uri, run_id=run_id, report=Report())

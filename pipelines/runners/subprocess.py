@@ -1,0 +1,37 @@
+"""Runs the DAG on this machine through KFP's SubprocessRunner: `python -m pipelines.runners.subprocess REQUEST`."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from components.common import recipe as recipes
+from components.common.step import exit_with_stdin
+
+
+def main(request: Path) -> int:
+    """Run the pipeline that a request file describes; what came of it is in the run's records.
+
+    The request holds `recipe` (resolved, as JSON text), `store` (URI) and `run_id`.
+    """
+    exit_with_stdin()
+    from kfp import local
+
+    from pipelines.dag import build
+
+    asked = json.loads(request.read_text("utf-8"))
+    recipe = recipes.from_json(asked["recipe"])
+    with tempfile.TemporaryDirectory(prefix="modelmill-kfp-") as root:
+        # KFP deletes its workspace after a run, so it gets one of its own.
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=f"{root}/outputs",
+            workspace_root=f"{root}/workspace",
+            raise_on_error=False,
+        )
+        build(recipe, asked["store"], asked["run_id"])()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

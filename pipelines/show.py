@@ -1,0 +1,118 @@
+"""What a person sees: progress while a run goes on, and the tables at its end."""
+
+import sys
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from components.common.runs import StepRecord
+from components.common.steps import STEPS
+from pipelines.plan import Planned
+
+LINE_SECONDS = 5.0
+STYLE = {"ran": "green", "reused": "cyan", "failed": "red", "running": "yellow", "will run": "yellow"}
+
+
+class Bars(AbstractContextManager["Bars"]):
+    """One bar a step, on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "Bars":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def watch(self, records: list[StepRecord]) -> None:
+        for record in records:
+            if record.name not in self.tasks:
+                self.tasks[record.name] = self.progress.add_task(record.name, total=1, text="")
+            task = self.tasks[record.name]
+            if record.status == "running":
+                at = record.progress
+                done, total, text = (at.done, at.total, at.text) if at else (0, 1, "starting")
+                self.progress.update(task, completed=done, total=max(total, 1), text=escape(text))
+            elif not self.progress.tasks[task].finished or self.progress.tasks[task].fields["text"] == "":
+                text = record.problem.message if record.problem else record.headline
+                short = escape(text if len(text) <= 60 else text[:57] + "...")
+                label = f"[{STYLE[record.status]}]{record.status}[/] {short}"
+                done = 1 if record.status != "failed" else 0
+                self.progress.update(task, completed=done, total=1, text=label)
+                self.progress.stop_task(task)
+
+
+class Lines(AbstractContextManager["Lines"]):
+    """Plain lines, where there is no terminal: one at each change, and one every few seconds between."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, str] = {}
+        self.printed = 0.0
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def watch(self, records: list[StepRecord]) -> None:
+        for record in records:
+            changed = self.last.get(record.name) != record.status
+            due = record.status == "running" and time.monotonic() - self.printed >= LINE_SECONDS
+            if not changed and not due:
+                continue
+            self.last[record.name] = record.status
+            self.printed = time.monotonic()
+            print(_line(record), file=sys.stderr, flush=True)
+
+
+def watcher(console: Console) -> Bars | Lines:
+    return Bars(console) if console.is_terminal else Lines()
+
+
+def run_table(console: Console, summary: dict[str, Any]) -> None:
+    """The short table at the end of a run, the model and the report."""
+    steps = {step["name"]: step for step in summary["steps"]}
+    table = Table(title=None, box=None, pad_edge=False)
+    for heading in ("step", "status", "seconds", ""):
+        table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
+    for name in STEPS:
+        step = steps.get(name)
+        status = step["status"] if step else "not run"
+        seconds = f"{step['seconds']:.1f}" if step else ""
+        headline = escape(step["headline"]) if step else ""
+        table.add_row(name, f"[{STYLE.get(status, 'dim')}]{status}[/]", seconds, headline)
+    console.print(table)
+    if model := summary["model"]:
+        alias = f"@{model['alias']}" if model.get("alias") else "no alias"
+        console.print(f"model   {model['name']} version {model['version']} {alias}", highlight=False)
+    if report := summary["report"]:
+        console.print(f"report  {report}", highlight=False, soft_wrap=True)
+
+
+def plan_table(console: Console, planned: list[Planned]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "status", "why"):
+        table.add_column(heading, overflow="fold")
+    for step in planned:
+        table.add_row(step.name, f"[{STYLE[step.status]}]{step.status}[/]", escape(step.reason))
+    console.print(table)
+
+
+def _line(record: StepRecord) -> str:
+    if record.status == "running":
+        at = record.progress
+        return f"{record.name}: {at.text} ({at.done:g} of {at.total:g})" if at and at.total > 1 else f"{record.name}: running"
+    text = record.problem.message if record.problem else record.headline
+    return f"{record.name}: {record.status} in {record.seconds:.1f} s: {text}"

@@ -1,0 +1,78 @@
+"""The report's parts: axes, curves and the wording of values."""
+
+import math
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.reporting import words
+from components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, ticks
+from components.reporting.outcome import explain
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+def test_ticks_enclose_the_values_at_even_round_steps(low: float, span: float) -> None:
+    marks = ticks(low, low + span)
+    slack = span * 1e-6 + abs(low) * 1e-9
+    assert marks[0] <= low + slack and marks[-1] >= low + span - slack
+    assert 2 <= len(marks) <= 9
+
+
+def test_curve_drops_what_cannot_be_drawn_and_keeps_the_last_point() -> None:
+    rows = [{"step": i, "loss": float(i)} for i in range(10_001)]
+    rows[5]["loss"] = math.nan
+    rows[6] = {"step": 6}
+    points = points_of(rows, "loss")
+    assert len(points) <= MOST_POINTS and points[-1] == (10_000, 10_000.0) and points == sorted(points)
+    assert points_of([{"step": 1, "loss": math.inf}, {"step": 2, "loss": None}], "loss") == []
+
+
+def test_chart_is_an_image_with_title_labels_and_legend_and_escapes_them() -> None:
+    first = Series("a <b>", [(1, 2.0), (2, 1.0)], "first")
+    second = Series("measured", [(1, 3.0), (2, 2.5)], "second", dots=True)
+    svg = ElementTree.fromstring(str(line_chart("<script>", "step", "loss", [first, second])))
+    texts = [node.text for node in svg.iter(f"{SVG}text")]
+    assert svg.get("role") == "img" and svg.findtext(f"{SVG}title") == "<script>"
+    assert {"step", "loss", "a <b>", "measured"} <= set(texts)
+    assert len(list(svg.iter(f"{SVG}circle"))) == 2
+
+
+@pytest.mark.parametrize("points", [[(1.0, 0.5)], [(0.0, 0.0), (0.0, 0.0)], [(1.0, 3.0), (2.0, 3.0)]])
+def test_flat_or_single_point_curves_are_drawn(points: list[tuple[float, float]]) -> None:
+    assert "nan" not in str(line_chart("t", "x", "y", [Series("s", points, "first")]))
+
+
+def test_chart_without_points_is_left_out() -> None:
+    assert line_chart("t", "x", "y", [Series("s", [], "first")]) is None
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        ({"metric": "accuracy", "value": 0.5, "min": 0.9, "max": None}, "accuracy is 0.5, below the minimum of 0.9"),
+        ({"metric": "loss", "value": 2.5, "min": None, "max": 2}, "loss is 2.5, above the maximum of 2"),
+        ({"metric": "roc_auc", "value": None, "min": 0.9, "max": None}, "roc_auc was not measured"),
+    ],
+)
+def test_missed_check_is_explained_by_metric_value_and_bound(check: dict[str, object], text: str) -> None:
+    assert explain(check) == text
+
+
+def test_values_are_worded_for_people() -> None:
+    assert [words.of_number(v) for v in (1234567, 0.123456789, 3.0, True, None, math.inf)] == [
+        "1,234,567", "0.123457", "3", "yes", "none", "inf",
+    ]  # fmt: skip
+    assert [words.of_seconds(s) for s in (0.41, 200, 7500)] == ["0.4 s", "3 min 20 s", "2 h 5 min"]
+    assert [words.of_bytes(b) for b in (12, 2048, 5 << 30)] == ["12 B", "2.0 KiB", "5.0 GiB"]
+    assert len(words.of_value("x" * 10_000)) == words.MOST_CHARACTERS
+
+
+def test_expectation_that_raised_says_what_was_raised() -> None:
+    config = {"type": "expect_column_to_exist", "kwargs": {"column": "age"}}
+    nested = {"('metric', 'id')": {"raised_exception": True, "exception_message": "no such column"}}
+    row = words.of_expectation({"success": False, "expectation_config": config, "exception_info": nested})
+    assert (row["column"], row["expectation"], row["observed"]) == ("age", "to exist", "no such column")
