@@ -12,6 +12,8 @@ from components.common.errors import UserError
 
 # Installed packages differ from machine to machine; tests are large and unlike the code that people write.
 _SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+# How this Python was built, with the paths of the machine that built it.
+_BUILD_SETTINGS = ("_sysconfigdata", "config-")
 
 
 def write(name: str, folder: Path, shards: int = 8) -> list[Path]:
@@ -30,6 +32,8 @@ def write(name: str, folder: Path, shards: int = 8) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for file, data in files.items():
             _write_whole(folder / file, data)
+        for stale in set(folder.glob("stdlib-*.jsonl")) - {folder / file for file in files}:
+            stale.unlink()  # from another number of shards: its rows are in the others now
     except OSError as error:
         raise UserError(f"{folder}: demo data cannot be written ({error.strerror})") from error
     return [folder / file for file in files]
@@ -50,8 +54,10 @@ def _python_lm(shards: int) -> dict[str, bytes]:
 
 
 def _sources(library: Path) -> Iterator[Path]:
-    files = (f for f in library.rglob("*.py") if not _SKIPPED_FOLDERS & set(f.relative_to(library).parts[:-1]))
-    yield from sorted(f for f in files if f.is_file())
+    for file in sorted(library.rglob("*.py")):
+        parts = file.relative_to(library).parts
+        if file.is_file() and not _SKIPPED_FOLDERS & set(parts[:-1]) and not parts[0].startswith(_BUILD_SETTINGS):
+            yield file
 
 
 def _row(path: str, data: bytes) -> str | None:

@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -46,6 +47,8 @@ def check_suite(suite: dict[str, Any], columns: list[str]) -> gx.ExpectationSuit
     if not isinstance(entries, list) or not entries:
         raise UserError("data.suite: the suite has no expectations; any data would pass")
     expectations = [_check(entry, f"data.suite: expectations[{i}]", columns) for i, entry in enumerate(entries)]
+    for place, expectation in enumerate(expectations):
+        expectation.id = str(place)  # results come in another order, and are put back into the suite's by this
     name = suite.get("name")
     checked = gx.ExpectationSuite(name=name if isinstance(name, str) and name else "suite")
     checked.expectations = expectations
@@ -70,9 +73,7 @@ def validate(suite: gx.ExpectationSuite, table: pa.Table) -> dict[str, Any]:
     asset = context.data_sources.add_pandas("modelmill").add_dataframe_asset("data")
     batch = asset.add_batch_definition_whole_dataframe("all rows").get_batch({"dataframe": _frame(table)})
     try:
-        outcome = batch.validate(
-            suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
-        )
+        outcome = batch.validate(suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES})
     except GreatExpectationsError as error:
         raise UserError(f"data.suite: Great Expectations cannot use the suite: {error}") from error
     return _reproducible(outcome.to_json_dict())
@@ -152,6 +153,7 @@ def _nullable_integer(type_: pa.DataType) -> Any:
 
 def _reproducible(result: dict[str, Any]) -> dict[str, Any]:
     """Without what differs between equal runs or machines: times, ids, fingerprints, tracebacks."""
+    result["results"].sort(key=lambda one: int(one["expectation_config"].pop("id")))
     result["meta"] = {"great_expectations_version": gx.__version__}
     for one in result["results"]:
         one["expectation_config"]["kwargs"].pop("batch_id", None)
@@ -181,10 +183,12 @@ def _plain(value: Any, max_text: int | None) -> Any:
         return {str(k): _plain(v, max_text) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v, max_text) for v in value]
-    if value is None or value is pd.NA or isinstance(value, bool):
-        return value if isinstance(value, bool) else None
-    if isinstance(value, int):
-        return int(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist(), max_text)
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, bool | int):
+        return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     text = str(value)

@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from components.common.manifest import Manifest
 from components.common.runs import StepRecord
 from components.common.steps import STEPS
+from components.common.store import blobs
 from components.reporting import words
 from components.reporting.charts import Series, line_chart, points_of
-from components.reporting.docs import find_docs
 from components.reporting.evidence import Run, parse_json, parse_lines
 from components.reporting.outcome import REGISTERED
 
@@ -100,8 +100,18 @@ def _data(run: Run) -> dict[str, Any] | None:
         "more_shards": max(len(dataset.entries) - MOST_SHARDS, 0) if dataset else 0,
         # What failed comes first.
         "expectations": sorted(map(words.of_expectation, results or []), key=lambda e: e["passed"]),
-        "docs": find_docs(run, validation),
+        "docs": _docs(run, validation),
     }
+
+
+def _docs(run: Run, validation: Manifest | None) -> dict[str, str] | None:
+    """Data Docs and where they are: this run's own, or those of the validation that was reused."""
+    key = f"runs/{run.run_id}/validation/data_docs.html"
+    page = run.object(key)
+    if page is None and validation is not None:
+        page = run.entry(validation, "data_docs.html")
+        key = next((blobs.key_of(e.sha256) for e in validation.entries if e.path == "data_docs.html"), key)
+    return {"page": page.decode("utf-8", "replace"), "uri": run.uri_of(key)} if page is not None else None
 
 
 def _splits(run: Run) -> dict[str, Any] | None:

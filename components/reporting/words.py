@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import zip_longest
 from typing import Any
 
 MOST_CHARACTERS, MOST_BAD_VALUES = 200, 5
@@ -63,11 +64,12 @@ def of_expectation(result: dict[str, Any]) -> dict[str, Any]:
     config = result.get("expectation_config") or {}
     kwargs = dict(config.get("kwargs") or {})
     kwargs.pop("batch_id", None)
-    column = kwargs.pop("column", None) or ", ".join(map(str, kwargs.pop("column_list", [])))
+    columns = [kwargs.pop(key) for key in ("column", "column_A", "column_B") if key in kwargs]
+    columns += kwargs.pop("column_list", None) or []
     observed = result.get("result") or {}
     return {
         "passed": bool(result.get("success")),
-        "column": column,
+        "column": ", ".join(map(str, columns)),
         "expectation": re.sub("^expect_(column_|table_)?", "", str(config.get("type"))).replace("_", " "),
         "arguments": ", ".join(f"{k} {of_value(v)}" for k, v in kwargs.items() if v is not None),
         "observed": _observed(observed) or _exception(result.get("exception_info") or {}),
@@ -90,12 +92,7 @@ def _exception(info: dict[str, Any]) -> str:
 
 
 def _bad_values(result: dict[str, Any]) -> list[str]:
-    """The first unexpected values, each with where it is when that is known."""
-    values = result.get("partial_unexpected_list") or []
-    places = result.get("partial_unexpected_index_list") or []
-    shown = []
-    for i, value in enumerate(values[:MOST_BAD_VALUES]):
-        place = places[i] if i < len(places) else None
-        at = "" if place is None else f" at {of_value(place)}" if isinstance(place, dict) else f" in row {place}"
-        shown.append(of_value(value) + at)
-    return shown
+    """The first unexpected values, each with its position in the data where that is known."""
+    values = (result.get("partial_unexpected_list") or [])[:MOST_BAD_VALUES]
+    places = (result.get("partial_unexpected_index_list") or [])[: len(values)]
+    return [of_value(v) if place is None else f"{of_value(v)} at {place}" for v, place in zip_longest(values, places)]

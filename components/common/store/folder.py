@@ -92,7 +92,7 @@ class FolderStore:
         yield from sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._path(key).unlink()
 
     def local_path(self, key: str) -> Path | None:
@@ -114,10 +114,14 @@ class FolderStore:
         """
         Raises:
             ValueError: the key is no relative POSIX path; keys are ours, so this is a bug and not a user's mistake.
+            StoreError: a symbolic link in the store leads out of it.
         """
         parts = key.split("/")
         if any(part in {"", ".", ".."} for part in parts) or "\\" in key or "\0" in key:
             raise ValueError(f"not an object key: {key!r}")
+        base = os.path.realpath(self.root / _OBJECTS)
+        if not os.path.realpath(os.path.join(base, *parts)).startswith(base + os.sep):
+            raise StoreError(f"--store {self.uri}: {key} leads out of the store through a symbolic link; remove that")
         return self.root.joinpath(_OBJECTS, *parts)
 
     @contextlib.contextmanager

@@ -31,7 +31,8 @@ _CONFIG = Config(
     # Stores other than AWS refuse the checksums that botocore would add on its own; readers check the sha256 anyway.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
-    retries={"mode": "standard", "total_max_attempts": 4},
+    # About 3 s in all (each pause twice the one before): outlasts a hiccup, and a wrong endpoint is told soon.
+    retries={"mode": "standard", "total_max_attempts": 8},
     connect_timeout=5,
     read_timeout=60,
     max_pool_connections=2 * _CONCURRENCY,
@@ -70,11 +71,11 @@ class S3Store:
         return self.read(key).data
 
     def read(self, key: str) -> Versioned:
-        with self._body(key) as body:
+        with _Body(self, key) as body:
             return Versioned(body.readall(), body.tag)
 
     def open(self, key: str) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(self._body(key), digest.CHUNK))
+        return cast(BinaryIO, io.BufferedReader(_Body(self, key), digest.CHUNK))
 
     def put(self, key: str, data: bytes) -> None:
         with self._explained(key):
@@ -130,6 +131,9 @@ class S3Store:
             StoreError: the store does not answer, refuses, or takes a conditional write whose condition does not hold
                 (then two runs could both hold one lock).
         """
+        # Asked first: a HEAD does not tell a missing bucket from a missing key, and SeaweedFS makes the bucket of a PUT.
+        with self._explained(""):
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
         probe = f"probe/{uuid.uuid4().hex}"
         if not self.put_if_absent(probe, b"probe") or self.get(probe) != b"probe":
             raise StoreError(f"--store {self.uri}: does not give back what was written")
@@ -176,9 +180,6 @@ class S3Store:
             if is_missing(error):
                 return False
             raise
-
-    def _body(self, key: str) -> "_Body":
-        return _Body(self, key)
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._name(key)}

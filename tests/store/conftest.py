@@ -1,0 +1,40 @@
+"""Stores to test: a folder, and a bucket of a real S3 store."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.common.store import Store, open_store
+from tests.seaweedfs import SeaweedFS
+from tests.store.proxy import Proxy
+
+
+@pytest.fixture
+def s3_uri(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket of its own, and the environment that reaches it, for this process and its children."""
+    for name, value in seaweedfs.env.items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}") + "/team/mill"
+
+
+@pytest.fixture(params=["file", "s3"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return f"file://{tmp_path / 'store'}"
+    uri: str = request.getfixturevalue("s3_uri")
+    return uri
+
+
+@pytest.fixture
+def store(store_uri: str) -> Store:
+    return open_store(store_uri)
+
+
+@pytest.fixture
+def proxy(seaweedfs: SeaweedFS, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Stands between boto3 and the S3 store: stores opened after it go through it."""
+    with Proxy(seaweedfs.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy

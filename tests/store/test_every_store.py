@@ -1,0 +1,274 @@
+"""What every store promises, checked against each of them."""
+
+import contextlib
+import gzip
+import io
+import multiprocessing
+import os
+import random
+import string
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components.common import digest
+from components.common.store import KeyNotFound, Store, open_store
+
+_MIB = 1 << 20
+
+
+def test_an_object_is_read_back_as_written(store: Store) -> None:
+    store.put("runs/1/run.json", b"old")
+    store.put("runs/1/run.json", b"\0new\r\n")
+    assert store.get("runs/1/run.json") == b"\0new\r\n"
+    assert store.read("runs/1/run.json").data == b"\0new\r\n"
+    assert store.size("runs/1/run.json") == 6
+
+
+def test_an_empty_object_is_an_object(store: Store, tmp_path: Path) -> None:
+    store.put("empty", b"")
+    store.download("empty", tmp_path / "empty")
+    with store.open("empty") as stream:
+        assert (store.get("empty"), store.size("empty"), stream.read()) == (b"", 0, b"")
+    assert (tmp_path / "empty").read_bytes() == b""
+
+
+@pytest.mark.parametrize("method", ["get", "read", "open"])
+def test_a_missing_key_is_named(store: Store, method: str) -> None:
+    store.put("there/is", b"x")
+    for key in ("gone", "there", "there/is/gone"):
+        with pytest.raises(KeyNotFound, match=f"{store.uri}: no object {key}$"):
+            getattr(store, method)(key)
+        assert store.size(key) is None
+
+
+def test_a_missing_key_downloads_nothing(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "into" / "target"
+    target.parent.mkdir()
+    target.write_bytes(b"before")
+    with pytest.raises(KeyNotFound, match="no object gone"):
+        store.download("gone", target)
+    assert target.read_bytes() == b"before"
+    assert os.listdir(target.parent) == ["target"]
+
+
+def test_delete_is_idempotent(store: Store) -> None:
+    store.put("a/b", b"x")
+    store.delete("a/b")
+    store.delete("a/b")
+    store.delete("never/was")
+    store.put("c/d", b"x")
+    store.delete("c")
+    assert store.get("c/d") == b"x"
+    store.delete("c/d")
+    assert store.size("a/b") is None
+    assert list(store.list("")) == []
+
+
+def test_keys_are_listed_sorted_by_prefix(store: Store) -> None:
+    keys = ["a/1", "a/2/x", "a-1", "a.1", "ab", "B/1", "é/1"]
+    for key in keys:
+        store.put(key, b"x")
+    assert list(store.list("")) == sorted(keys)
+    assert list(store.list("a")) == ["a-1", "a.1", "a/1", "a/2/x", "ab"]
+    assert list(store.list("a/")) == ["a/1", "a/2/x"]
+    assert list(store.list("a/2")) == ["a/2/x"]
+    assert list(store.list("none/")) == []
+
+
+def test_a_listing_is_complete_beyond_one_page(store: Store) -> None:
+    keys = [f"many/{n // 100:02}/{n:04}" for n in range(1005)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: store.put(key, b""), keys))
+    assert list(store.list("many/")) == keys
+
+
+@pytest.mark.parametrize("key", ["../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "", "a/", "a\\b", "a\0b"])
+def test_a_key_that_is_no_relative_path_is_refused(store: Store, key: str, tmp_path: Path) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: store.put(key, b"x"),
+        lambda: store.put_if_absent(key, b"x"),
+        lambda: store.compare_and_swap(key, b"x", "tag"),
+        lambda: store.upload(key, Path(__file__)),
+        lambda: store.get(key),
+        lambda: store.open(key),
+        lambda: store.download(key, tmp_path / "target"),
+        lambda: store.size(key),
+        lambda: store.delete(key),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="not an object key"):
+            call()
+    assert list(store.list("")) == []
+
+
+def test_a_large_file_goes_in_and_out_unchanged(store: Store, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    with open(source, "wb") as file:
+        for _ in range(70):
+            file.write(random.randbytes(_MIB))
+        file.write(b"and a bit")
+    target.write_bytes(b"to be replaced")
+    store.upload("big/file", source)
+    store.download("big/file", target)
+    assert store.size("big/file") == source.stat().st_size
+    assert digest.of_file(target) == digest.of_file(source)
+    with store.open("big/file") as stream:
+        assert digest.of_stream(stream) == digest.of_file(source)
+    assert not [name for name in os.listdir(tmp_path) if "part" in name]
+
+
+def test_a_stream_serves_text_gzip_and_arrow_readers(store: Store) -> None:
+    text = "".join(f"{n},{'é' * (n % 5)}\n" for n in range(20_000))
+    store.put("data.csv", ("n,s\n" + text).encode())
+    store.put("data.csv.gz", gzip.compress(text.encode()))
+    with store.open("data.csv") as stream:
+        assert pyarrow.csv.read_csv(stream).num_rows == 20_000
+    with store.open("data.csv.gz") as stream, gzip.open(stream, "rt", encoding="utf-8") as lines:
+        assert lines.read() == text
+    with io.BufferedReader(store.open("data.csv")) as again:  # type: ignore[type-var]
+        assert again.readline() == b"n,s\n"
+        assert again.read(4) == b"0,\n1"
+    with store.open("data.csv") as stream:
+        stream.read(1)
+    assert stream.closed
+
+
+def test_a_swap_needs_the_tag_of_the_present_version(store: Store) -> None:
+    assert not store.compare_and_swap("champion", b"one", "no-such-tag")
+    assert store.size("champion") is None
+    assert store.put_if_absent("champion", b"one")
+    first = store.read("champion").tag
+    assert store.compare_and_swap("champion", b"two", first)
+    assert not store.compare_and_swap("champion", b"three", first)
+    assert store.get("champion") == b"two"
+    store.delete("champion")
+    assert not store.compare_and_swap("champion", b"four", first)
+
+
+def test_one_thread_of_many_wins_each_key(store: Store) -> None:
+    # In the order of the keys, so that the writers of a key meet. All write the same bytes: who won may not be
+    # guessed from what the store holds.
+    keys = [f"lock/{turn:02}" for turn in range(25) for _ in range(8)]
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(lambda key: store.put_if_absent(key, b"locked"), keys))
+    assert [key for key, mine in zip(keys, won, strict=True) if mine] == sorted(set(keys))
+
+
+def test_one_process_of_many_wins_each_key(store: Store, store_uri: str) -> None:
+    rounds = 15
+    won = _in_processes(3, _claim, store_uri, rounds)
+    assert sorted(key for keys in won.values() for key in keys) == list(range(rounds))
+    for process, keys in won.items():
+        assert all(store.get(f"lock/{key}") == str(process).encode() for key in keys)
+
+
+def test_no_update_of_a_counter_is_lost(store: Store, store_uri: str) -> None:
+    store.put("counter", b"0")
+    _in_processes(3, _count, store_uri, 15)
+    assert store.get("counter") == b"45"
+
+
+def test_a_reader_sees_an_object_whole(store: Store) -> None:
+    """While one writes, each read finds all of one version."""
+    versions = [bytes([65 + n]) * 300_000 for n in range(4)]
+    store.put("object", versions[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for n in range(40):
+            store.put("object", versions[n % 4])
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reads = 0
+    while not done.is_set() or reads == 0:
+        assert store.get("object") in versions
+        reads += 1
+    writer.join()
+
+
+def test_check_leaves_nothing_behind(store: Store) -> None:
+    store.check()
+    store.check()
+    assert list(store.list("")) == []
+
+
+_SEGMENT = st.text(string.ascii_letters + string.digits + "-_.~ +=%&'()é語", min_size=1, max_size=12).filter(
+    lambda text: text.strip(".") == text and text.strip() == text
+)
+
+
+@given(
+    objects=st.dictionaries(st.tuples(_SEGMENT, _SEGMENT).map("/".join), st.binary(max_size=3000), max_size=5),
+    missing=_SEGMENT,
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_objects_come_back_as_they_were(store: Store, objects: dict[str, bytes], missing: str) -> None:
+    root = uuid.uuid4().hex
+    for key, data in objects.items():
+        store.put(f"{root}/{key}", data)
+    assert list(store.list(f"{root}/")) == sorted(f"{root}/{key}" for key in objects)
+    for key, data in objects.items():
+        assert store.get(f"{root}/{key}") == data
+        assert not store.put_if_absent(f"{root}/{key}", b"other")
+        assert store.size(f"{root}/{key}") == len(data)
+        store.delete(f"{root}/{key}")
+        assert store.size(f"{root}/{key}") is None
+    assert store.size(f"{root}/x/{missing}") is None
+
+
+def _claim(store: Store, me: int, rounds: int, start: Any) -> list[int]:
+    keys = []
+    for key in range(rounds):
+        start.wait(60)
+        if store.put_if_absent(f"lock/{key}", str(me).encode()):
+            keys.append(key)
+    return keys
+
+
+def _count(store: Store, me: int, times: int, start: Any) -> list[int]:
+    start.wait(60)
+    for _ in range(times):
+        while True:
+            data, tag = store.read("counter")
+            if store.compare_and_swap("counter", str(int(data) + 1).encode(), tag):
+                break
+    return []
+
+
+def _in_processes(
+    count: int, work: Callable[[Store, int, int, Any], list[int]], uri: str, rounds: int
+) -> dict[int, list[int]]:
+    """What each process returned; they start together."""
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(count), context.Queue()
+    children = [
+        context.Process(target=_child, args=(work, uri, me, rounds, start, results), daemon=True)
+        for me in range(count)
+    ]
+    for child in children:
+        child.start()
+    try:
+        answers = dict(results.get(timeout=60) for _ in children)
+    finally:
+        for child in children:
+            with contextlib.suppress(ValueError):
+                child.join(5)
+                child.kill()
+    return answers
+
+
+def _child(work: Any, uri: str, me: int, rounds: int, start: Any, results: Any) -> None:
+    results.put((me, work(open_store(uri), me, rounds, start)))
+
+

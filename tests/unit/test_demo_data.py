@@ -1,0 +1,71 @@
+"""The demo data: whole, repeatable, and nothing but the standard library."""
+
+import csv
+import json
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from components.common.errors import UserError
+from pipelines import demo_data
+
+
+def test_python_lm_is_the_standard_library_without_packages_and_tests(tmp_path: Path) -> None:
+    files = demo_data.write("python-lm", tmp_path)
+    assert [f.name for f in files] == [f"stdlib-{i:05d}.jsonl" for i in range(8)]
+    rows = [json.loads(line) for f in files for line in f.read_text("utf-8").splitlines()]
+    by_path = {r["path"]: r for r in rows}
+    assert len(by_path) == len(rows) > 300
+    unwanted = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
+    assert not [p for p in by_path if unwanted & set(p.split("/")[:-1]) or "sysconfigdata" in p]
+    source = Path(sysconfig.get_path("stdlib"), "json", "decoder.py").read_bytes()
+    decoder = by_path["json/decoder.py"]
+    assert decoder == {
+        "path": "json/decoder.py",
+        "text": source.decode(),
+        "module": "json.decoder",
+        "bytes": len(source),
+    }
+    assert by_path["json/__init__.py"]["module"] == "json"
+
+
+def test_python_lm_is_the_same_bytes_each_time_and_not_written_again(tmp_path: Path) -> None:
+    first = {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in demo_data.write("python-lm", tmp_path)}
+    again = {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in demo_data.write("python-lm", tmp_path)}
+    assert first == again
+    (tmp_path / "stdlib-00003.jsonl").write_text("cut o")
+    repaired = {f.name: f.read_bytes() for f in demo_data.write("python-lm", tmp_path)}
+    assert repaired == {name: data for name, (data, _) in first.items()}
+    assert sorted(f.name for f in tmp_path.iterdir()) == sorted(first)
+
+
+def test_fewer_shards_hold_the_same_rows_once(tmp_path: Path) -> None:
+    def rows() -> list[str]:
+        return sorted(line for f in tmp_path.iterdir() for line in f.read_text("utf-8").split("\n") if line)
+
+    demo_data.write("python-lm", tmp_path, shards=5)
+    before = rows()
+    demo_data.write("python-lm", tmp_path, shards=2)
+    assert rows() == before and len(list(tmp_path.iterdir())) == 2
+
+
+def test_tabular_mlp_is_two_species_of_iris(tmp_path: Path) -> None:
+    (file,) = demo_data.write("tabular-mlp", tmp_path)
+    rows = list(csv.DictReader(file.open()))
+    assert file.name == "iris.csv"
+    assert [r["id"] for r in rows] == [str(i) for i in range(100)]
+    assert [r["species"] for r in rows] == ["versicolor"] * 50 + ["virginica"] * 50
+    assert rows[0] == {"id": "0", "petal_length": "4.7", "petal_width": "1.4", "species": "versicolor"}
+
+
+def test_an_unknown_demo_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="python-lm, tabular-mlp"):
+        demo_data.write("mnist", tmp_path)
+
+
+def test_a_python_without_sources_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(UserError, match="no sources of Python's standard library"):
+        demo_data.write("python-lm", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

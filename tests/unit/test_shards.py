@@ -1,0 +1,336 @@
+"""Finding and reading shards: what is found, and what every kind of bad input says."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from components.common import shards
+from components.common.errors import UserError, one_line
+
+ZSTD = pa.Codec("zstd")
+
+
+def read_bytes(folder: Path, name: str, data: bytes) -> pa.Table:
+    (folder / name).write_bytes(data)
+    (shard,) = shards.find(str(folder / name), "auto")
+    return shards.read(shard)[0]
+
+
+def compress(data: bytes) -> bytes:
+    return bytes(ZSTD.compress(data, asbytes=True))
+
+
+# --- finding
+
+
+def test_a_folder_is_searched_in_depth_sorted_and_without_hidden_names(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a/z.jsonl.gz", "_SUCCESS", ".git/x.jsonl", "_tmp/x.jsonl", "a/.hidden.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(gzip.compress(b'{"a":1}\n') if name.endswith("gz") else b'{"a":1}\n')
+    found = shards.find(str(tmp_path), "auto")
+    assert [(s.path, s.format, s.compression) for s in found] == [
+        ("a/z.jsonl.gz", "jsonl", "gz"),
+        ("b.jsonl", "jsonl", None),
+    ]
+    assert [s.bytes for s in found] == [(tmp_path / s.path).stat().st_size for s in found]
+
+
+def test_a_glob_pattern_takes_what_it_matches_relative_to_its_fixed_part(tmp_path: Path) -> None:
+    for name in ("x/a.csv", "x/y/b.csv", "x/c.txt", "z/d.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("a\n1\n")
+    assert [s.path for s in shards.find(f"{tmp_path}/x/*.csv", "auto")] == ["a.csv"]
+    assert [s.path for s in shards.find(f"{tmp_path}/**/*.csv", "auto")] == ["x/a.csv", "x/y/b.csv", "z/d.csv"]
+
+
+def test_a_forced_format_takes_any_suffix(tmp_path: Path) -> None:
+    (tmp_path / "events.log").write_text('{"a": 1}\n')
+    (shard,) = shards.find(str(tmp_path), "jsonl")
+    assert shards.read(shard)[0].to_pylist() == [{"a": 1}]
+
+
+def test_the_fingerprint_follows_names_and_content_but_not_the_place(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.csv").write_text("a\n1\n")
+    one, two = (shards.fingerprint(shards.find(str(tmp_path / f), "auto")) for f in ("one", "two"))
+    assert one == two
+    (tmp_path / "two" / "a.csv").write_text("a\n2\n")
+    changed = shards.fingerprint(shards.find(str(tmp_path / "two"), "auto"))
+    (tmp_path / "one" / "a.csv").rename(tmp_path / "one" / "b.csv")
+    renamed = shards.fingerprint(shards.find(str(tmp_path / "one"), "auto"))
+    assert len({one, changed, renamed}) == 3
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^data\.path: .*nothing: no such file or folder"):
+        shards.find(str(tmp_path / "nothing"), "auto")
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.csv"])
+def test_a_place_without_data_is_refused(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "_SUCCESS").touch()
+    with pytest.raises(UserError, match=r"^data\.path: .*no data files"):
+        shards.find(f"{tmp_path}{pattern}", "auto")
+
+
+def test_an_unknown_suffix_is_refused_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("x")
+    with pytest.raises(UserError, match=r"^data\.path: .*README\.md: unknown suffix '\.md'.*data\.format"):
+        shards.find(str(tmp_path), "auto")
+
+
+def test_mixed_formats_are_refused_with_both_files(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (tmp_path / "b.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match=r"^data\.path: mixed formats: a\.csv is csv, b\.jsonl is jsonl"):
+        shards.find(str(tmp_path), "auto")
+
+
+@pytest.mark.parametrize("what", ["secret.txt", "folder"])
+def test_a_link_that_leads_out_of_the_data_is_refused(tmp_path: Path, what: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    (tmp_path / "secret.txt").write_text("s")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "data" / "link.txt").symlink_to(tmp_path / what)
+    with pytest.raises(UserError, match=r"^data\.path: .*link\.txt: a link that leads out"):
+        shards.find(str(tmp_path / "data"), "auto")
+
+
+def test_a_link_inside_the_data_is_followed(tmp_path: Path) -> None:
+    """A mounted Kubernetes volume links its files to a hidden folder."""
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "a.txt").write_text("a")
+    (tmp_path / "a.txt").symlink_to(Path("..data") / "a.txt")
+    assert [s.path for s in shards.find(str(tmp_path), "auto")] == ["a.txt"]
+
+
+def test_a_link_to_nothing_and_a_pipe_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to("gone")
+    with pytest.raises(UserError, match=r"a\.txt: a link to nothing"):
+        shards.find(str(tmp_path), "auto")
+    (tmp_path / "a.txt").unlink()
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(UserError, match=r"a\.txt: not a regular file"):
+        shards.find(str(tmp_path), "auto")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "a.txt").chmod(0)
+    with pytest.raises(UserError, match=r"^data\.path: .*a\.txt: cannot be read \(Permission denied\)"):
+        shards.find(str(tmp_path), "auto")
+
+
+def test_another_scheme_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^data\.path: gs://b/x"):
+        shards.find("gs://b/x", "auto")
+
+
+# --- reading
+
+
+def test_jsonl_columns_are_the_union_of_the_keys(tmp_path: Path) -> None:
+    table = read_bytes(tmp_path, "a.jsonl", b'\xef\xbb\xbf{"a":1}\n\n{"b":"x\xe2\x80\xa8y","a":2.5}\r\n{"c":null}')
+    assert table.to_pylist() == [
+        {"a": 1.0, "b": None, "c": None},
+        {"a": 2.5, "b": "x\u2028y", "c": None},
+        {"a": None, "b": None, "c": None},
+    ]
+
+
+@pytest.mark.parametrize("suffix, pack", [("", bytes), (".gz", gzip.compress), (".zst", compress)])
+def test_every_format_reads_back_under_every_compression(tmp_path: Path, suffix: str, pack: Any) -> None:
+    table = pa.table({"a": [1, 2], "b": ["x", None]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    assert read_bytes(tmp_path, "a.parquet" + suffix, pack(sink.getvalue().to_pybytes())) == table
+    assert read_bytes(tmp_path, "a.csv" + suffix, pack(b"a,b\n1,x\n2,\n")) == table
+    assert read_bytes(tmp_path, "a.jsonl" + suffix, pack(b'{"a":1,"b":"x"}\n{"a":2}\n')) == table
+    text = read_bytes(tmp_path, "a.txt" + suffix, pack("Grüße\n".encode()))
+    assert text.to_pylist() == [{"path": "a.txt" + suffix, "text": "Grüße\n", "bytes": 8}]
+
+
+JSON_COLUMNS = {
+    "t": st.text(),
+    "i": st.integers(-(2**63), 2**63 - 1),
+    "f": st.floats(allow_nan=False, allow_infinity=False),
+    "b": st.booleans(),
+    "l": st.lists(st.text()),
+}
+ROWS = st.lists(st.fixed_dictionaries({k: st.none() | v for k, v in JSON_COLUMNS.items()}), min_size=1)
+
+
+@given(rows=ROWS, ascii=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_jsonl_survives_the_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[Any], ascii: bool) -> None:
+    data = "".join(json.dumps(row, ensure_ascii=ascii) + "\n" for row in rows).encode()
+    assert read_bytes(tmp_path_factory.mktemp("r"), "a.jsonl", data).to_pylist() == rows
+
+
+PARQUET = pa.BufferOutputStream()
+pq.write_table(pa.table({"a": list(range(1000))}), PARQUET)
+WHOLE_PARQUET = PARQUET.getvalue().to_pybytes()
+ROWS_JSONL = b'{"a":1}\n' * 1000
+
+BAD = {
+    "gzip cut off": ("a.jsonl.gz", gzip.compress(ROWS_JSONL)[:-9], r"a\.jsonl\.gz: cut off"),
+    "zstd cut off": ("a.jsonl.zst", compress(ROWS_JSONL)[:-4], r"a\.jsonl\.zst: cannot be decompressed \(Truncated"),
+    "not gzip": ("a.jsonl.gz", ROWS_JSONL, r"a\.jsonl\.gz: cannot be decompressed"),
+    "parquet cut off": ("a.parquet", WHOLE_PARQUET[:-100], r"a\.parquet: cut off or not Parquet"),
+    "parquet broken": ("a.parquet", WHOLE_PARQUET[:100] + WHOLE_PARQUET[200:], r"a\.parquet: broken Parquet"),
+    "jsonl cut off": ("a.jsonl", b'{"a":1}\n{"a":', r"a\.jsonl:2: cut off in the middle"),
+    "not JSON": ("a.jsonl", b'{"a":1}\n\n{"a":}\n{"a":2}\n', r"a\.jsonl:3: not valid JSON"),
+    "NaN is not JSON": ("a.jsonl", b'{"a":NaN}\n', r"a\.jsonl:1: not valid JSON \(NaN"),
+    "deep JSON": ("a.jsonl", b'{"a":' + b"[" * 100_000 + b"\n", r"a\.jsonl:1: not valid JSON"),
+    "not an object": ("a.jsonl", b'{"a":1}\n[1]\n', r"a\.jsonl:2: a line holds one JSON object, this is array"),
+    "text among numbers": ("a.jsonl", b'{"a":1}\n{}\n{"a":"x"}\n', r"a\.jsonl:3: column 'a' has conflicting types"),
+    "true among floats": ("a.jsonl", b'{"a":1.5}\n{"a":true}\n', r"a\.jsonl:2: column 'a' has conflicting types"),
+    "conflict inside": ("a.jsonl", b'{"a":[1]}\n{"a":[2]}\n{"a":["x"]}\n{"a":[3]}\n', r"a\.jsonl:3: column 'a'"),
+    "huge integer": ("a.jsonl", b'{"a":1}\n{"a":1e3}\n{"a":99999999999999999999}\n', r"a\.jsonl:3: column 'a'"),
+    "lone surrogate": ("a.jsonl", b'{"a":"x"}\n{"a":"\\ud800"}\n', r"a\.jsonl:2: column 'a'"),
+    "jsonl not UTF-8": ("a.jsonl", b'{"a":1}\n{"a":"\xff"}\n', r"a\.jsonl:2: not UTF-8 \(byte 0xff\)"),
+    "csv not UTF-8": ("a.csv", b"a,b\n1,2\n1,\xe9\n", r"a\.csv:3: not UTF-8"),
+    "text not UTF-8": ("a.txt", b"one\ntwo\xc3", r"a\.txt:2: not UTF-8"),
+    "csv row too short": ("a.csv", b'a,b\n1,"x\ny"\n3\n', r"a\.csv:4: 1 fields, the header has 2"),
+    "csv row too long": ("a.csv", b"a,b\n1,2\n3,4,5\n", r"a\.csv:3: 3 fields, the header has 2"),
+    "csv quote left open": ("a.csv", b'a,b\n1,"x\n2,y\n', r"a\.csv:3: not valid CSV"),
+    "csv column twice": ("a.csv", b"a,a\n1,2\n", r"a\.csv:1: column 'a' appears twice"),
+    "csv column without name": ("a.csv", b"a,\n1,2\n", r"a\.csv:1: a column has no name"),
+    "csv of blank lines": ("a.csv", b"\n\n", r"a\.csv:1: not a CSV file"),
+    "empty": ("a.jsonl", b"", r"a\.jsonl: empty \(0 bytes\)"),
+    "empty inside": ("a.csv.gz", gzip.compress(b""), r"a\.csv\.gz: empty"),
+}
+
+
+@pytest.mark.parametrize("name, data, message", BAD.values(), ids=BAD)
+def test_a_broken_shard_is_refused_with_file_and_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        read_bytes(tmp_path, name, data)
+    assert len(one_line(caught.value)) < 400
+
+
+def test_a_csv_field_of_a_megabyte_is_read(tmp_path: Path) -> None:
+    table = read_bytes(tmp_path, "a.csv", b'a,b\n1,"' + b"x" * 1_000_000 + b'"\n')
+    assert len(table["b"][0].as_py()) == 1_000_000
+
+
+def test_a_csv_column_is_typed_by_its_last_value_too(tmp_path: Path) -> None:
+    """Arrow infers from the first megabyte unless it is told otherwise."""
+    table = read_bytes(tmp_path, "a.csv", b"a\n" + b"1\n" * 700_000 + b"x\n")
+    assert table.schema.field("a").type == pa.string()
+
+
+def test_a_shard_that_changed_since_it_was_found_or_validated_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"a":1}\n')
+    (shard,) = shards.find(str(file), "auto")
+    table, sha256 = shards.read(shard)
+    assert shards.read(shard, sha256) == (table, sha256)
+    with pytest.raises(UserError, match=r"a\.jsonl: changed since it was validated; run again"):
+        shards.read(shard, "0" * 64)
+    file.write_text('{"a":2}\n')
+    with pytest.raises(UserError, match="changed since it was validated"):
+        shards.read(shard)
+
+
+# --- one schema for all
+
+
+def schemas_of(*columns: dict[str, pa.DataType]) -> list[tuple[shards.Shard, pa.Schema]]:
+    return [
+        (shards.Shard(f"{i}.csv", f"/data/{i}.csv", 1, "", "csv", None), pa.schema(list(c.items())))
+        for i, c in enumerate(columns)
+    ]
+
+
+def test_schemas_unite_their_columns_and_promote_integers_and_nulls() -> None:
+    united = shards.unify(
+        schemas_of({"a": pa.int64(), "b": pa.null()}, {"a": pa.float64()}, {"b": pa.string(), "c": pa.bool_()})
+    )
+    assert dict(zip(united.names, united.types, strict=True)) == {
+        "a": pa.float64(),
+        "b": pa.string(),
+        "c": pa.bool_(),
+    }
+
+
+def test_conflicting_schemas_are_refused_with_column_types_and_shard() -> None:
+    with pytest.raises(UserError, match=r"^/data/1\.csv: column 'a' is string, in the shards before it int64"):
+        shards.unify(schemas_of({"b": pa.null(), "a": pa.int64()}, {"b": pa.int64(), "a": pa.string()}))
+
+
+# --- S3
+
+
+@pytest.fixture
+def bucket(seaweedfs: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    for key, value in seaweedfs.env.items():
+        monkeypatch.setenv(key, value)
+    name = f"shards-{abs(hash(request.node.name)) % 10**9}"
+    seaweedfs.create_bucket(name)
+    return name
+
+
+def put(server: Any, bucket: str, objects: dict[str, bytes]) -> None:
+    for key, data in objects.items():
+        server.client().put_object(Bucket=bucket, Key=key, Body=data)
+
+
+def test_s3_finds_and_reads_what_a_folder_would(seaweedfs: Any, bucket: str, tmp_path: Path) -> None:
+    objects = {"a.jsonl": b'{"a":1}\n', "sub/b.jsonl.gz": gzip.compress(b'{"a":2}\n'), "_SUCCESS": b"", ".x/c.txt": b"x"}
+    put(seaweedfs, bucket, {f"raw/{k}": v for k, v in objects.items()} | {"rawer/z.jsonl": b"{}"})
+    for name, data in objects.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    remote, local = shards.find(f"s3://{bucket}/raw", "auto"), shards.find(str(tmp_path), "auto")
+    assert [s[:1] + s[2:3] + s[4:] for s in remote] == [s[:1] + s[2:3] + s[4:] for s in local]
+    assert [shards.read(s) for s in remote] == [shards.read(s) for s in local]
+
+
+@pytest.mark.parametrize(
+    "rest, expected",
+    [
+        ("raw/*.csv", ["a.csv"]),
+        ("raw/**/*.csv", ["a.csv", "s/b.csv"]),
+        ("raw/a.csv", ["a.csv"]),
+        ("", ["raw/a.csv", "raw/s/b.csv"]),
+    ],
+)
+def test_s3_takes_patterns_and_single_objects(seaweedfs: Any, bucket: str, rest: str, expected: list[str]) -> None:
+    put(seaweedfs, bucket, {"raw/a.csv": b"a\n1\n", "raw/s/b.csv": b"a\n1\n"})
+    assert [s.path for s in shards.find(f"s3://{bucket}/{rest}", "auto")] == expected
+
+
+def test_s3_refuses_an_object_that_changed_or_went(seaweedfs: Any, bucket: str) -> None:
+    put(seaweedfs, bucket, {"a.csv": b"a\n1\n"})
+    (shard,) = shards.find(f"s3://{bucket}", "auto")
+    put(seaweedfs, bucket, {"a.csv": b"a\n2\n"})
+    with pytest.raises(UserError, match=r"a\.csv: changed since it was validated; run again"):
+        shards.read(shard)
+    seaweedfs.client().delete_object(Bucket=bucket, Key="a.csv")
+    with pytest.raises(UserError, match=r"a\.csv: gone since it was listed"):
+        shards.read(shard)
+
+
+def test_s3_says_when_nothing_is_there(bucket: str) -> None:
+    with pytest.raises(UserError, match=r"^data\.path: s3://no-such-bucket-here.*there is no bucket"):
+        shards.find("s3://no-such-bucket-here/x", "auto")
+    with pytest.raises(UserError, match=r"^data\.path: .*no data files"):
+        shards.find(f"s3://{bucket}/nothing", "auto")
+
+
+def test_s3_says_when_it_is_refused_without_showing_secrets(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    with pytest.raises(UserError, match=r"^data\.path: s3://.*refuses the credentials") as caught:
+        shards.find(f"s3://{bucket}/x", "auto")
+    assert "wrong-secret" not in str(caught.value) and os.environ["AWS_ACCESS_KEY_ID"] not in str(caught.value)
