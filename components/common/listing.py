@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,17 +163,13 @@ def _object_bytes(uri: str, tag: str) -> bytes:
 @contextlib.contextmanager
 def _explained(where: str, bucket: str) -> Iterator[Any]:
     """A client for the endpoint and the credentials of the environment; what it raises becomes a UserError."""
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     from components.common.store.s3_errors import code_of, reason_of
 
     client = None
     try:
-        # Stores other than AWS may not know the newer checksums.
-        checksums = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-        client = boto3.client("s3", config=Config(connect_timeout=5, retries={"mode": "standard"}, **checksums))
+        client = _client(frozenset(item for item in os.environ.items() if item[0].startswith("AWS_")))
         yield client
     except (BotoCoreError, ClientError, ValueError) as error:
         known = {
@@ -182,3 +179,15 @@ def _explained(where: str, bucket: str) -> Iterator[Any]:
         }
         endpoint = client.meta.endpoint_url if client else "S3"
         raise UserError(f"{where}: {known.get(code_of(error)) or reason_of(error, bucket, endpoint)}") from error
+
+
+@cache
+def _client(environment: frozenset[tuple[str, str]]) -> Any:
+    """One client for one set of AWS_* variables; making it takes longer than a small request."""
+    import boto3
+    from botocore.config import Config
+
+    # Stores other than AWS may not know the newer checksums.
+    checksums = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    config = Config(connect_timeout=5, retries={"mode": "standard"}, **checksums)
+    return boto3.session.Session().client("s3", config=config)

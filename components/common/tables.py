@@ -150,7 +150,7 @@ def _csv(data: bytes, text: str, where: str) -> pa.Table:
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(data),
-            # One block: types are inferred from the whole column, not from its beginning.
+            # One block: Arrow refuses a row that is longer than its block of a megabyte.
             read_options=pyarrow.csv.ReadOptions(block_size=len(data) + 1, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         )

@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,14 @@ log = logging.getLogger("modelmill")
 
 RUN_TAG = "modelmill.run_id"
 STEP_TAG = "modelmill.step"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_DATABASE = "mlflow.db"
+_AGAIN = "; put that right and run the same command again: nothing is trained again"
 _PARAM_CHARACTERS = 500
-_BATCH = 900
+# What `log_batch` accepts at once.
+_METRICS, _PARAMS = 1000, 100
+# Where an error comes from when the registry, its database or its file store is what failed.
+_FOREIGN = frozenset({"mlflow", "sqlalchemy", "requests", "urllib3", "boto3", "botocore"})
 
 
 def tracking_uri(store: Store) -> str:
@@ -29,7 +36,7 @@ def tracking_uri(store: Store) -> str:
     Raises:
         UserError: the store is no folder and no server is named.
     """
-    configured = os.environ.get("MLFLOW_TRACKING_URI")
+    configured = os.environ.get(URI_VARIABLE)
     if configured:
         return configured
     root = _local_root(store)
@@ -39,9 +46,13 @@ def tracking_uri(store: Store) -> str:
 
 
 def identity(store: Store) -> str:
-    """Digest of which registry this is: without credentials, and the same for the default one wherever it lies."""
-    configured = os.environ.get("MLFLOW_TRACKING_URI")
-    return digest.of_bytes((redact(configured) if configured else "local").encode())
+    """Digest of which registry this is, without credentials; `local` for the default one wherever it lies.
+
+    Raises:
+        UserError: the store is no folder and no server is named.
+    """
+    uri = tracking_uri(store)
+    return digest.of_bytes(redact(uri).rstrip("/").encode()) if os.environ.get(URI_VARIABLE) else "local"
 
 
 def describe(store: Store) -> str:
@@ -76,12 +87,12 @@ def download_version(store: Store, uri: str, target: Path) -> Path:
     Raises:
         UserError: there is no such version or alias.
     """
-    from mlflow.exceptions import MlflowException
-
     with client(store):
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         try:
+            target.mkdir(parents=True, exist_ok=True)
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
         except MlflowException as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
@@ -103,24 +114,34 @@ def log_step(
     Best effort: a tracking server that does not answer is a warning, and the step's result is kept all the same.
     """
     try:
-        with client(store) as mlflow_client:
-            target = step_run(mlflow_client, store, recipe.name, run_id, step)
+        with client(store) as mlflow_client, step_run(mlflow_client, store, recipe.name, run_id, step) as target:
             for batch in _batches(_params(settings), metrics, history):
                 mlflow_client.log_batch(target, **batch)
-            if target != os.environ.get("MLFLOW_RUN_ID"):
-                mlflow_client.set_terminated(target)
     except Exception as error:
-        log.warning("MLflow did not take what %s has to say: %s", step, one_line(error))
+        reason = redact(one_line(error)).removesuffix(_AGAIN)
+        log.warning("what %s logs is not in MLflow, its result is kept: %s", step, reason)
 
 
-def step_run(mlflow_client: Any, store: Store, recipe_name: str, run_id: str, step: str) -> str:
-    """The id of the MLflow run that a step logs into: the one that KFP has injected, else a nested one of ours."""
+@contextlib.contextmanager
+def step_run(mlflow_client: Any, store: Store, recipe_name: str, run_id: str, step: str) -> Iterator[str]:
+    """The id of the MLflow run that a step logs into: the one that KFP has injected, else a nested one of ours.
+
+    Ours ends with the block, as FINISHED or FAILED, and its parent with it; whoever injected a run ends it.
+    """
     if injected := os.environ.get("MLFLOW_RUN_ID"):
-        return injected
+        yield injected
+        return
     experiment = _experiment(mlflow_client, store, recipe_name)
     parent = _find_or_create_run(mlflow_client, experiment, run_id, {RUN_TAG: run_id, STEP_TAG: "pipeline"})
     tags = {RUN_TAG: run_id, STEP_TAG: step, "mlflow.parentRunId": parent}
-    return _find_or_create_run(mlflow_client, experiment, step, tags)
+    nested = _find_or_create_run(mlflow_client, experiment, step, tags)
+    try:
+        yield nested
+    except BaseException:
+        with contextlib.suppress(Exception):
+            _end_runs(mlflow_client, "FAILED", nested, parent)
+        raise
+    _end_runs(mlflow_client, "FINISHED", nested, parent)
 
 
 @contextlib.contextmanager
@@ -132,21 +153,27 @@ def client(store: Store) -> Iterator[Any]:
     """
     uri = tracking_uri(store)
     _configure()
-    from mlflow.exceptions import MlflowException
-
     import mlflow
 
+    # mlflow sets its logger's level when it is imported, which another library may have done before.
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+    was_configured = URI_VARIABLE in os.environ
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    if not was_configured:
+        # mlflow has put the default there, and the default would no longer be told from a choice of the user.
+        os.environ.pop(URI_VARIABLE, None)
     try:
         yield mlflow.MlflowClient(uri, uri)
-    except (MlflowException, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _FOREIGN:
+            raise
         raise ModelmillError(_unanswered(uri, error)) from error
 
 
 def redact(text: str) -> str:
-    """A URI, or a message with URIs in it, without the user names and passwords."""
-    return re.sub(r"(\w://)[^/@\s]+@", r"\1", text)
+    """A URI, or a message with URIs in it, without user names, passwords and queries, which may hold them too."""
+    return re.sub(r"\?[^\s'\")]+", "", re.sub(r"(\w://)[^/\s]*@", r"\1", text))
 
 
 def _configure() -> None:
@@ -158,21 +185,31 @@ def _configure() -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        # The URL of a run that it would print holds the credentials of the server.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        # A uv.lock in the current folder is not part of a model.
+        "MLFLOW_UV_AUTO_DETECT": "false",
         "GIT_PYTHON_REFRESH": "quiet",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Retries are no news: what fails in the end is said once.
+    for name, level in {"alembic": logging.WARNING, "sqlalchemy": logging.WARNING, "urllib3": logging.ERROR}.items():
+        logging.getLogger(name).setLevel(level)
     warnings.filterwarnings("ignore", module="mlflow")
 
 
 def _unanswered(uri: str, error: Exception) -> str:
+    """What failed, where, and what to do, on one line and without credentials."""
     text = redact(one_line(error))
+    cause = re.search(r"\[Errno -?\d+\] [^'\")]+|Read timed out|timed out", text)
+    if "Max retries exceeded" in text and cause:
+        text = f"does not answer ({cause.group()})"
     hint = ""
-    if "403" in text:
+    if re.search(r"error code 403|403 Client Error|status code 403", text):
         hint = "; does MLFLOW_SERVER_ALLOWED_HOSTS on the server list this name with its port?"
-    return f"MLflow at {redact(uri)}: {text[:300]}{hint}"
+    return f"MLflow at {redact(uri)}: {text[:300]}{hint}{_AGAIN}"
 
 
 def _local_root(store: Store) -> Path | None:
@@ -182,7 +219,7 @@ def _local_root(store: Store) -> Path | None:
 
 def _version(store: Store, name: str, version: str) -> Any:
     root = _local_root(store)
-    is_default = not os.environ.get("MLFLOW_TRACKING_URI")
+    is_default = not os.environ.get(URI_VARIABLE)
     if is_default and root is not None and not (root / DEFAULT_DATABASE).is_file():
         return None
     with client(store) as mlflow_client:
@@ -203,7 +240,7 @@ def _experiment(mlflow_client: Any, store: Store, name: str) -> str:
 
     if found := mlflow_client.get_experiment_by_name(name):
         return found.experiment_id
-    is_default = not os.environ.get("MLFLOW_TRACKING_URI")
+    is_default = not os.environ.get(URI_VARIABLE)
     location = (_local_root(store) / "mlartifacts").as_uri() if is_default else None  # type: ignore[operator]
     try:
         return mlflow_client.create_experiment(name, artifact_location=location)
@@ -218,6 +255,11 @@ def _find_or_create_run(mlflow_client: Any, experiment: str, name: str, tags: di
     if found:
         return found[0].info.run_id
     return mlflow_client.create_run(experiment, run_name=name, tags=tags).info.run_id
+
+
+def _end_runs(mlflow_client: Any, status: str, *runs: str) -> None:
+    for run in runs:
+        mlflow_client.set_terminated(run, status)
 
 
 def _params(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -235,15 +277,22 @@ def _batches(
     params: dict[str, str], metrics: dict[str, Any], history: list[dict[str, float]]
 ) -> Iterator[dict[str, list[Any]]]:
     """What `log_batch` takes, in pieces that it accepts."""
-    import time
-
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)
-    points = [Metric(f"{k}_curve", v, now, int(row["step"])) for row in history for k, v in row.items() if k != "step"]
-    points += [Metric(k, float(v), now, 0) for k, v in metrics.items() if isinstance(v, int | float)]
-    entities = [Param(k, v) for k, v in params.items()]
-    for first in range(0, len(entities), 100):
-        yield {"params": entities[first : first + 100]}
-    for first in range(0, len(points), _BATCH):
-        yield {"metrics": points[first : first + _BATCH]}
+    points = [
+        Metric(f"{name}_curve", float(value), now, int(row["step"]))
+        for row in history
+        for name, value in row.items()
+        if name != "step" and _is_number(value)
+    ]
+    points += [Metric(name, float(value), now, 0) for name, value in metrics.items() if _is_number(value)]
+    entities = [Param(name, value) for name, value in params.items()]
+    for first in range(0, len(entities), _PARAMS):
+        yield {"params": entities[first : first + _PARAMS]}
+    for first in range(0, len(points), _METRICS):
+        yield {"metrics": points[first : first + _METRICS]}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,19 +2,14 @@
 
 import difflib
 import math
-import os
 import re
+import warnings
 from typing import Any
 
+import great_expectations as gx
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-
-from components.common.errors import UserError
-
-os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before the import: it would report its use over the network
-
-import great_expectations as gx
 from great_expectations.compatibility.pydantic import ValidationError
 from great_expectations.data_context.types.base import (
     DataContextConfig,
@@ -28,6 +23,8 @@ from great_expectations.expectations.registry import (
     get_expectation_impl,
     list_registered_expectation_implementations,
 )
+
+from components.common.errors import UserError
 
 SAMPLES = 20
 _MAX_TEXT = 300
@@ -73,7 +70,11 @@ def validate(suite: gx.ExpectationSuite, table: pa.Table) -> dict[str, Any]:
     asset = context.data_sources.add_pandas("modelmill").add_dataframe_asset("data")
     batch = asset.add_batch_definition_whole_dataframe("all rows").get_batch({"dataframe": _frame(table)})
     try:
-        outcome = batch.validate(suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
+            outcome = batch.validate(
+                suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
+            )
     except GreatExpectationsError as error:
         raise UserError(f"data.suite: Great Expectations cannot use the suite: {error}") from error
     return _reproducible(outcome.to_json_dict())

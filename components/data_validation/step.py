@@ -26,9 +26,7 @@ def _make(step: Step) -> Made:
     entries, tables = _read(step, found)
     table = _concatenate(found, tables)
     if not table.num_rows:
-        raise UserError(
-            f"data.path: {step.recipe.data.path}: no rows in {len(found)} shards; a suite would hold of none"
-        )
+        raise UserError(f"data.path: {step.recipe.data.path}: {len(found)} shards and not one row; check data.path")
     dataset = Manifest(kind="dataset", location="source", entries=entries, info=_info(found, table))
     return _judge(step, dataset, table)
 

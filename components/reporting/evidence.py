@@ -28,12 +28,16 @@ class Run:
         """Raises StoreError where the store does not answer."""
         records = {name: runs.read_step(store, run_id, name) for name in STEPS}
         steps = {name: record for name, record in records.items() if record is not None}
-        return cls(store, run_id, json.loads(recipe), runs.read_run(store, run_id), steps)
+        settings = parse_json(recipe)
+        return cls(store, run_id, settings if isinstance(settings, dict) else {}, runs.read_run(store, run_id), steps)
 
     @property
     def resume(self) -> str:
         """The command that goes on with this run; finished steps are found and not run again."""
-        return self.record.resume if self.record else f"modelmill run RECIPE --store {shlex.quote(self.store.uri)}"
+        if self.record:
+            return self.record.resume
+        # A cluster's run was started by KFP: the recipe's file is the user's, most likely under the recipe's name.
+        return shlex.join(["modelmill", "run", f"{self.recipe.get('name', 'recipe')}.yaml", "--store", self.store.uri])
 
     def manifest(self, output: str) -> Manifest | None:
         """The manifest of an output, named `step.output`."""
@@ -64,7 +68,7 @@ class Run:
         return local.as_uri() if local else f"{self.store.uri.rstrip('/')}/{key}"
 
 
-def parse_json(data: bytes | None) -> Any:
+def parse_json(data: bytes | str | None) -> Any:
     """The JSON value, None for no bytes or damaged ones."""
     try:
         return json.loads(data) if data is not None else None

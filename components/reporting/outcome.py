@@ -1,13 +1,17 @@
 """How a run ended, told from its records alone, so that it can be told of a run that was killed too."""
 
+import logging
 from typing import Any
 
-from components.common import runs
+from components.common import runs, tracking
+from components.common.errors import one_line
 from components.common.steps import STEPS
 from components.reporting.evidence import Run, parse_json
 
+log = logging.getLogger("modelmill")
+
 REGISTERED, GATE_FAILED, FAILED = "registered", "gate failed", "failed"
-KILLED = "{step} was killed without a word, which is what running out of memory or losing the machine looks like"
+KILLED = "its process was killed without a word, which is what running out of memory or losing the machine looks like"
 
 
 def decide(run: Run, finished: float) -> dict[str, Any]:
@@ -34,9 +38,9 @@ def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
     for name in STEPS:
         record = run.steps.get(name)
         if record is None:
-            return FAILED, 1, name, f"{name} did not start"
+            return FAILED, 1, name, "it did not start"
         if record.status == "running":
-            return FAILED, 1, name, KILLED.format(step=name)
+            return FAILED, 1, name, KILLED
         if record.status == "failed":
             return _failure(record)
         if name == "evaluation":
@@ -47,7 +51,7 @@ def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
 
 
 def _failure(record: runs.StepRecord) -> tuple[str, int, str, str]:
-    problem = record.problem or runs.Problem(kind="bug", message=f"{record.name} failed and did not say why")
+    problem = record.problem or runs.Problem(kind="bug", message="it failed and did not say why")
     if problem.kind == "gate":
         return GATE_FAILED, 3, record.name, problem.message
     return FAILED, problem.exit_code or 1, record.name, problem.message
@@ -57,7 +61,7 @@ def _missed_gate(run: Run) -> tuple[str, int, str, str] | None:
     """Why the model may not be registered, None if it may."""
     evaluation = run.manifest("evaluation.evaluation")
     if evaluation is None:
-        return FAILED, 1, "evaluation", "evaluation finished but its manifest is no longer in the store"
+        return FAILED, 1, "evaluation", "it finished but its manifest is no longer in the store"
     if evaluation.info.get("passed") is not False:
         return None
     gate = parse_json(run.entry(evaluation, "gate.json")) or {}
@@ -81,4 +85,18 @@ def _model(run: Run) -> dict[str, Any] | None:
     registration = run.manifest("registration.registration")
     if registration is None:
         return None
-    return {key: registration.info.get(key) for key in ("name", "version", "alias")}
+    name, version = registration.info["name"], registration.info["version"]
+    return {"name": name, "version": version, "alias": _alias(run, name, version)}
+
+
+def _alias(run: Run, name: str, version: str) -> str | None:
+    """The version's aliases as the registry has them now: a reused registration may have lost its alias since.
+
+    A registry that does not answer must not hide the outcome: then what the step itself has said counts.
+    """
+    try:
+        found = ", ".join(tracking.aliases(run.store, name, version))
+    except Exception as error:
+        log.warning("the alias is as registration left it: %s", tracking.redact(one_line(error)))
+        found = str(run.steps["registration"].metrics.get("alias") or "")
+    return found or None

@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.common.manifest import Manifest
-from components.common.runs import StepRecord
+from components.common.runs import Progress, StepRecord
 from components.common.steps import STEPS
 from components.common.store import blobs
 from components.reporting import words
@@ -78,11 +78,15 @@ def _step(name: str, record: StepRecord | None, outcome: dict[str, Any]) -> dict
         "seconds": None if status == "not run" else record.seconds,
         "headline": record.problem.message if record.problem else record.headline,
         "reason": record.reason,
-        "reached": f"reached {progress.done:g} of {progress.total:g}: {progress.text}" if progress else "",
+        "reached": _reached(progress) if progress else "",
         "key": record.key,
         "inputs": list(dict.fromkeys(inputs)),
         "metrics": record.metrics,
     }
+
+
+def _reached(progress: Progress) -> str:
+    return f"reached {words.of_number(progress.done)} of {words.of_number(progress.total)}: {progress.text}"
 
 
 def _data(run: Run) -> dict[str, Any] | None:

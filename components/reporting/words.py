@@ -71,17 +71,27 @@ def of_expectation(result: dict[str, Any]) -> dict[str, Any]:
         "passed": bool(result.get("success")),
         "column": ", ".join(map(str, columns)),
         "expectation": re.sub("^expect_(column_|table_)?", "", str(config.get("type"))).replace("_", " "),
-        "arguments": ", ".join(f"{k} {of_value(v)}" for k, v in kwargs.items() if v is not None),
+        "arguments": ", ".join(f"{k} {of_value(v)}" for k, v in _bounds_in_order(kwargs) if v is not None),
         "observed": _observed(observed) or _exception(result.get("exception_info") or {}),
         "bad": _bad_values(observed),
     }
 
 
+def _bounds_in_order(kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The least value before the greatest; a stored result has its keys in alphabetical order."""
+    return sorted(kwargs.items(), key=lambda item: not item[0].startswith("min_"))
+
+
 def _observed(result: dict[str, Any]) -> str:
+    if "unexpected_count" in result and result.get("element_count") is None:
+        # A set of values is compared, not rows.
+        return (
+            f"{of_number(result['unexpected_count'])} unexpected, {of_number(result.get('missing_count', 0))} missing"
+        )
     if "unexpected_count" in result:
         percent = result.get("unexpected_percent")
         share = f" ({percent:.3g} %)" if isinstance(percent, int | float) else ""
-        return f"{of_number(result['unexpected_count'])} of {of_number(result.get('element_count'))} bad{share}"
+        return f"{of_number(result['unexpected_count'])} of {of_number(result['element_count'])} bad{share}"
     return of_value(result["observed_value"]) if "observed_value" in result else ""
 
 

@@ -1,6 +1,7 @@
 """The report of runs that ended in every way a run can end, read back from a real folder store."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.common import digest, manifest, runs
+from components.common import digest, manifest, runs, tracking
 from components.common.manifest import Entry, Manifest
 from components.common.runs import Problem, Progress, RunRecord, StepRecord
 from components.common.steps import STEPS
@@ -20,6 +21,12 @@ RUN = "20260102-030405-abc"
 HOSTILE = "<script>alert('x')</script>\" onload=\"alert(1)"
 RESUME = "modelmill run recipes/tiny.yaml --run-id 20260102-030405-abc"
 DOCS = b'<html><head><style>p { color: red }</style></head><body><p class="x">docs of the data</p></body></html>'
+
+
+@pytest.fixture(autouse=True)
+def default_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
 
 
 class Page(HTMLParser):
@@ -219,6 +226,7 @@ def test_registered_language_model_is_shown_with_curves_samples_and_version(tmp_
     for text in ("Fine tuning: training and validation loss by step", "learning rate", "def f(x):", "half a surrogate"):
         assert text in run.page.text
     assert "tiny-model version 7" in run.page.text and "torch" in run.page.text
+    assert "ab" * 32 in {attributes.get("title") for _, attributes in run.page.tags}, "the whole key is in a title"
     assert_self_contained(run.page, run.source)
 
 
@@ -229,6 +237,36 @@ def test_registered_classifier_is_shown_with_its_confusion_matrix_and_no_samples
     assert "Confusion matrix" in run.page.text and "Generated samples" not in run.page.text
     assert run.stored == run.source
     assert_self_contained(run.page, run.source)
+
+
+def test_alias_is_the_one_that_the_registry_has_now(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    past.registered()
+    with tracking.client(past.store) as client:
+        client.create_registered_model("tiny-model")
+        versions = [client.create_model_version("tiny-model", source=str(tmp_path)).version for _ in range(2)]
+        client.set_registered_model_alias("tiny-model", "champion", versions[1])
+    for version, alias in zip(versions, (None, "champion"), strict=True):
+        made = Manifest(kind="registration", info={"name": "tiny-model", "version": str(version)})
+        past.step("registration", {"registration": made}, status="reused", metrics={"alias": "champion"})
+        run = past.report()
+        assert run.outcome["model"] == {"name": "tiny-model", "version": str(version), "alias": alias}
+        assert ("alias champion" in run.page.text) == (alias is not None)
+
+
+def test_registry_that_does_not_answer_hides_neither_the_outcome_nor_the_alias_that_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    past = Past(tmp_path)
+    past.registered()
+    made = Manifest(kind="registration", info={"name": "tiny-model", "version": "7"})
+    past.step("registration", {"registration": made}, metrics={"alias": "champion"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret-word@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run = past.report()
+    assert run.outcome["outcome"] == "registered" and run.outcome["model"]["alias"] == "champion"
+    assert "as registration left it" in caplog.text
+    assert "secret-word" not in caplog.text + run.source + json.dumps(run.outcome)
 
 
 def test_hostile_values_are_text_and_never_tags(tmp_path: Path) -> None:
@@ -290,11 +328,11 @@ def test_step_that_never_said_how_it_ended_was_killed(tmp_path: Path) -> None:
     past = Past(tmp_path)
     past.data_validation()
     past.preprocessing()
-    past.step("pretraining", {}, status="running", progress=Progress(done=120, total=400, text="loss 1.25"))
+    past.step("pretraining", {}, status="running", progress=Progress(done=120, total=4e6, text="loss 1.25"))
     run = past.report()
     assert (run.outcome["outcome"], run.outcome["exit_code"]) == ("failed", 1)
     assert run.outcome["failed_step"] == "pretraining" and "killed without a word" in run.outcome["reason"]
-    assert "memory" in run.outcome["reason"] and "reached 120 of 400: loss 1.25" in run.page.text
+    assert "memory" in run.outcome["reason"] and "reached 120 of 4,000,000: loss 1.25" in run.page.text
     assert "killed" in run.page.text and RESUME in run.page.text
 
 
@@ -323,8 +361,19 @@ def test_run_that_ended_before_any_step_still_has_an_outcome_and_a_way_on(tmp_pa
     past.store.delete(f"runs/{RUN}/run.json")
     run = past.report()
     assert (run.outcome["outcome"], run.outcome["failed_step"]) == ("failed", "data_validation")
-    assert run.outcome["reason"] == "data_validation did not start"
-    assert run.outcome["resume"].startswith("modelmill run ") and "data" not in run.page.ids
+    assert run.outcome["reason"] == "it did not start"
+    assert run.outcome["resume"] == f"modelmill run tiny.yaml --store {past.store.uri}"
+    assert "data" not in run.page.ids
+
+
+@pytest.mark.parametrize("recipe", ["", "not JSON", "[1]", "null"])
+def test_recipe_that_cannot_be_read_still_has_an_outcome(tmp_path: Path, recipe: str) -> None:
+    past = Past(tmp_path)
+    past.fail("data_validation", Problem(kind="user", message="the recipe is not JSON", exit_code=2))
+    reporting.run(recipe=recipe, store=past.store.uri, run_id=RUN, report=str(tmp_path / "report"))
+    outcome = runs.read_outcome(past.store, RUN)
+    assert outcome is not None and (outcome["exit_code"], outcome["reason"]) == (2, "the recipe is not JSON")
+    assert "the recipe is not JSON" in (tmp_path / "report").read_text("utf-8")
 
 
 def test_stage_that_the_recipe_leaves_out_is_not_drawn_twice(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.common.store import StoreError, open_store
 from components.common.store.folder import FolderStore
+from tests.store.helpers import UPLOAD, names_in
 
 _MIB = 1 << 20
 
@@ -21,20 +21,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
-    )
-    if mount.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {mount.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 def test_a_writer_killed_in_the_middle_leaves_no_object(folder: Path, tmp_path: Path) -> None:
     store = FolderStore(f"file://{folder}")
     store.put("kept", b"old")
@@ -42,8 +28,7 @@ def test_a_writer_killed_in_the_middle_leaves_no_object(folder: Path, tmp_path: 
         # The writer waits for the end of a pipe that never comes.
         pipe = tmp_path / f"pipe-{key}"
         os.mkfifo(pipe)
-        code = "import sys, pathlib; from components.common.store import open_store as o; o(sys.argv[1]).upload(*sys.argv[2:3], pathlib.Path(sys.argv[3]))"
-        writer = subprocess.Popen([sys.executable, "-c", code, store.uri, key, str(pipe)])
+        writer = subprocess.Popen([sys.executable, "-c", UPLOAD, store.uri, key, str(pipe)])
         with open(pipe, "wb") as source:
             source.write(b"x" * 5 * _MIB)
             source.flush()
@@ -62,7 +47,7 @@ def test_what_a_killed_writer_left_is_cleared_a_day_later(folder: Path) -> None:
         (folder / "tmp" / name).write_bytes(b"half")
         os.utime(folder / "tmp" / name, times=(time.time() - hours * 3600,) * 2)
     store.check()
-    assert os.listdir(folder / "tmp") == ["fresh"]
+    assert names_in(folder / "tmp") == ["fresh"]
 
 
 def test_a_full_disk_is_told_and_leaves_the_store_as_it_was(full_disk: Path, tmp_path: Path) -> None:
@@ -76,20 +61,12 @@ def test_a_full_disk_is_told_and_leaves_the_store_as_it_was(full_disk: Path, tmp
         lambda: store.put_if_absent("new", big.read_bytes()),
         lambda: store.compare_and_swap("kept", big.read_bytes(), store.read("kept").tag),
     ):
-        with pytest.raises(StoreError, match=f"^--store {store.uri}: cannot be written .No space left on device"):
+        with pytest.raises(StoreError, match=rf"^--store {store.uri}: cannot be written \(No space left on device"):
             write()
     assert list(store.list("")) == ["kept"]
     assert store.get("kept") == b"old"
-    assert os.listdir(full_disk / "store" / "tmp") == []
+    assert names_in(full_disk / "store" / "tmp") == []
     store.put("small", b"still fits")
-
-
-def test_a_download_to_a_full_disk_leaves_no_half_file(full_disk: Path, folder: Path) -> None:
-    store = FolderStore(f"file://{folder}")
-    store.put("big", b"x" * 8 * _MIB)
-    with pytest.raises(StoreError, match="cannot be written .No space left on device"):
-        store.download("big", full_disk / "target")
-    assert os.listdir(full_disk) == []
 
 
 def test_a_link_out_of_the_store_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -111,7 +88,7 @@ def test_a_link_out_of_the_store_is_refused(folder: Path, tmp_path: Path) -> Non
         ):
             with pytest.raises(StoreError, match="leads out of the store through a symbolic link"):
                 call()
-    assert os.listdir(secret.parent) == ["secret"]
+    assert names_in(secret.parent) == ["secret"]
     assert secret.read_bytes() == b"untouched"
 
 

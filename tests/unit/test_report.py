@@ -76,3 +76,13 @@ def test_expectation_that_raised_says_what_was_raised() -> None:
     nested = {"('metric', 'id')": {"raised_exception": True, "exception_message": "no such column"}}
     row = words.of_expectation({"success": False, "expectation_config": config, "exception_info": nested})
     assert (row["column"], row["expectation"], row["observed"]) == ("age", "to exist", "no such column")
+
+
+def test_expectation_about_a_set_of_values_counts_values_and_puts_the_minimum_first() -> None:
+    config = {
+        "type": "expect_column_distinct_values_to_equal_set",
+        "kwargs": {"column": "kind", "max_v": 2, "min_v": 1},
+    }
+    compared = {"observed_value": None, "unexpected_count": 1, "missing_count": 2}
+    row = words.of_expectation({"success": False, "expectation_config": config, "result": compared})
+    assert (row["observed"], row["arguments"]) == ("1 unexpected, 2 missing", "min_v 1, max_v 2")

@@ -1,7 +1,8 @@
 """What every object store offers. Keys are relative POSIX paths such as `runs/17/outcome.json`."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Iterator, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from components.common.errors import ModelmillError, UserError
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -44,7 +45,7 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         with self._written(data) as temporary, self._lock(key):
-            os.replace(temporary, self._path(key))
+            temporary.replace(self._path(key))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         with self._written(data) as temporary, self._lock(key):
@@ -61,19 +62,19 @@ class FolderStore:
                     return False
             except KeyNotFound:
                 return False
-            os.replace(temporary, self._path(key))
+            temporary.replace(self._path(key))
         return True
 
     def upload(self, key: str, path: Path) -> None:
         with self._written(path) as temporary, self._lock(key):
-            os.replace(temporary, self._path(key))
+            temporary.replace(self._path(key))
 
     def download(self, key: str, path: Path) -> None:
         partial = path.with_name(path.name + ".part")
         try:
             with self.open(key) as source, open(partial, "wb") as target:
                 shutil.copyfileobj(source, target, digest.CHUNK)
-            os.replace(partial, path)
+            partial.replace(path)
         except OSError as error:
             raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
         finally:
@@ -99,7 +100,7 @@ class FolderStore:
         return self._path(key)
 
     def check(self) -> None:
-        probe = f"probe/{os.getpid()}"
+        probe = f"probe/{uuid.uuid4().hex}"
         self.put(probe, b"probe")
         if self.get(probe) != b"probe":
             raise StoreError(f"--store {self.uri}: does not give back what was written")
@@ -119,10 +120,10 @@ class FolderStore:
         parts = key.split("/")
         if any(part in {"", ".", ".."} for part in parts) or "\\" in key or "\0" in key:
             raise ValueError(f"not an object key: {key!r}")
-        base = os.path.realpath(self.root / _OBJECTS)
-        if not os.path.realpath(os.path.join(base, *parts)).startswith(base + os.sep):
+        path = self.root.joinpath(_OBJECTS, *parts)
+        if not path.resolve().is_relative_to((self.root / _OBJECTS).resolve()):
             raise StoreError(f"--store {self.uri}: {key} leads out of the store through a symbolic link; remove that")
-        return self.root.joinpath(_OBJECTS, *parts)
+        return path
 
     @contextlib.contextmanager
     def _written(self, content: bytes | Path) -> Iterator[Path]:

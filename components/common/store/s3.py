@@ -15,7 +15,7 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
-from s3transfer.exceptions import S3DownloadFailedError
+from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-untyped]
 
 from components.common import digest
 from components.common.errors import UserError
@@ -47,8 +47,9 @@ _TRANSFER = TransferConfig(
 
 
 class S3Store:
-    """Objects below `s3://bucket/prefix`. Endpoint, credentials and region are those that boto3 finds: AWS_ENDPOINT_URL,
-    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_REGION, the files in ~/.aws or the machine's role.
+    """Objects below `s3://bucket/prefix`. Endpoint, credentials and region are those that boto3 finds:
+    AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_DEFAULT_REGION, the files in ~/.aws
+    or the machine's role.
 
     A writer that is killed in the middle of an upload leaves no object, but parts that a lifecycle rule of the
     bucket (AbortIncompleteMultipartUpload) has to clear.
@@ -92,15 +93,12 @@ class S3Store:
             self._client.upload_file(str(path), self._bucket, self._name(key), Config=_TRANSFER)
 
     def download(self, key: str, path: Path) -> None:
-        partial = path.with_name(f".{uuid.uuid4().hex}.part")
         try:
             with self._explained(key):
-                self._client.download_file(self._bucket, self._name(key), str(partial), Config=_TRANSFER)
-            partial.replace(path)
+                # Writes to a temporary file beside the target, which it moves into place at the end or removes.
+                self._client.download_file(self._bucket, self._name(key), str(path), Config=_TRANSFER)
         except OSError as error:
             raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def size(self, key: str) -> int | None:
         try:
@@ -131,7 +129,7 @@ class S3Store:
             StoreError: the store does not answer, refuses, or takes a conditional write whose condition does not hold
                 (then two runs could both hold one lock).
         """
-        # Asked first: a HEAD does not tell a missing bucket from a missing key, and SeaweedFS makes the bucket of a PUT.
+        # First: a HEAD does not tell a missing bucket from a missing key, and SeaweedFS makes the bucket of a PUT.
         with self._explained(""):
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
         probe = f"probe/{uuid.uuid4().hex}"

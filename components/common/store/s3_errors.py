@@ -1,8 +1,9 @@
 """What botocore's errors mean, in a line that says what to set. Never holds a key, a secret or a signed URL."""
 
+from typing import cast
 from urllib.parse import urlsplit
 
-from boto3.exceptions import RetriesExceededError
+from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 
@@ -76,14 +77,15 @@ def _answered(error: ClientError, bucket: str, host: str) -> str:
         return f"{host} does not offer {error.operation_name} as it is needed; use a store with conditional writes"
     if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
         return f"{host} fails or is overloaded ({code}), also after several attempts; try again later"
-    return one_line(Exception(f"{host} refuses {error.operation_name} ({code}): {error.response['Error'].get('Message')}"))
+    message = one_line(Exception(error.response["Error"].get("Message", "")))
+    return f"{host} refuses {error.operation_name} ({code}): {message}"
 
 
 def _cause(error: BaseException) -> BaseException:
     """What boto3's transfers wrap: the error of the last attempt, or the answer that ended an upload."""
     if isinstance(error, RetriesExceededError):
-        return _cause(error.last_exception)
-    if not isinstance(error, ClientError) and isinstance(error.__context__, ClientError):
+        return cast(BaseException, error.last_exception)
+    if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, ClientError):
         return error.__context__
     return error
 

@@ -1,0 +1,50 @@
+"""The files that a serving script is given: the model, and how a language model is asked."""
+
+import json
+import shutil
+from pathlib import Path
+
+from components.common import manifest
+from components.common.step import Step
+
+MODEL, CORPUS = "fine_tuning.model", "preprocessing.corpus"
+
+
+def collect(step: Step) -> dict[str, Path]:
+    """Checked files in the step's scratch folder, by the names that the script knows them by.
+
+    Raises:
+        Corrupt: bytes of the model, or the manifest of the corpus it was trained on, are not in the store.
+    """
+    artifacts = {"model": _fetch_model(step)}
+    if step.recipe.task == "language_modeling":
+        artifacts["prompting"] = step.scratch / "prompting.json"
+        artifacts["prompting"].write_text(json.dumps(_prompting(step, artifacts["model"]), indent=2), "utf-8")
+    return artifacts
+
+
+def _fetch_model(step: Step) -> Path:
+    """The model's files under their own names, in a folder `model`; MLflow refuses links out of it."""
+    files = manifest.fetch(step.store, step.inputs[MODEL].under("model"), step.scratch)
+    for name, file in files.items():
+        target = step.scratch / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file != target:
+            shutil.copyfile(file, target)
+    return step.scratch / "model"
+
+
+def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int]:
+    """How a prompt was framed in training: end-of-text opened every text, and in a pair the separator came before
+    the response. Token ids, and the tokens that prompt and completion have room for.
+    """
+    model = step.inputs[MODEL]
+    corpus = manifest.load(step.store, model.made_from[CORPUS]).info
+    learned_pairs = model.info["stage"] == "fine_tuning" and model.info["trained"]
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return {
+        "before": [corpus["end_of_text"]],
+        "after": corpus["separator"] if learned_pairs else [],
+        "end": corpus["end_of_text"],
+        "length": config.get("max_position_embeddings") or corpus["sequence_length"],
+    }

@@ -1,0 +1,163 @@
+"""Versions in MLflow's registry: found by the step's key, made once, read back, completed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.utils.time import get_current_time_millis
+
+from components.common import digest
+from components.common.errors import Corrupt
+from components.common.step import Step
+from components.common.store import blobs
+from components.registration import model_card, package
+from components.registration.step import DATASET, EVALUATION, MODEL, VALIDATION
+
+CHAMPION = "champion"
+KEY, VERIFIED = "modelmill.key", "modelmill.verified"
+_DATASET_DIGEST_CHARACTERS = 36
+
+
+def find(client: Any, step: Step) -> Any:
+    """The version that an earlier try of this very work has made, else None; the first where several did."""
+    name = step.recipe.registration.model
+    found = client.search_model_versions(f"name = '{name}' and tags.`{KEY}` = '{step.key}'")
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def create(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Path]) -> Any:
+    """Log the model and its evidence, then make the version, whole and with its key, in one request.
+
+    A process that is killed before that request leaves no version; one that is killed after it leaves one that
+    `find` finds. Of several that make one at once the first stays, so that a key has one version.
+
+    Args:
+        artifacts: see `package.build`.
+    """
+    name = step.recipe.registration.model
+    _log_dataset(client, step, mlflow_run)
+    model_id = _log_model(client, step, mlflow_run, artifacts)
+    _log_metrics(client, step, mlflow_run, model_id)
+    _ensure_registered_model(client, name)
+    made = client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=mlflow_run,
+        tags=_tags(step),
+        description=model_card.write(step),
+        model_id=model_id,
+    )
+    first = find(client, step)
+    if first.version != made.version:
+        client.delete_model_version(name, made.version)
+    return first
+
+
+def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path]) -> None:
+    """Read the version back from MLflow and compare every file that we gave it.
+
+    Raises:
+        Corrupt: a file is missing or has other bytes; the version is tagged as not verified.
+    """
+    uri = f"models:/{version.name}/{version.version}"
+    target = step.scratch / "read-back"
+    target.mkdir()
+    mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target))
+    for name, sha256 in package.contents(step.inputs[MODEL], artifacts).items():
+        file = target / name
+        if not file.is_file() or digest.of_file(file) != sha256:
+            client.set_model_version_tag(version.name, version.version, VERIFIED, "false")
+            state = "has other bytes than were registered" if file.is_file() else "is missing"
+            raise Corrupt(f"{uri}: {name} {state}; delete that version in MLflow and run the same command again")
+
+
+def complete(client: Any, step: Step, version: Any) -> None:
+    """Set the tags and the alias that an interrupted registration has not set yet.
+
+    `modelmill.verified=true` comes last: a version that has it was finished once, and if another one is the champion
+    now, somebody has decided so since.
+    """
+    for key, value in _tags(step).items():
+        if key not in version.tags:
+            client.set_model_version_tag(version.name, version.version, key, value)
+    is_new = version.tags.get(VERIFIED) != "true"
+    if is_new or _champion(client, version.name) is None:
+        client.set_registered_model_alias(version.name, CHAMPION, version.version)
+    if is_new:
+        client.set_model_version_tag(version.name, version.version, VERIFIED, "true")
+
+
+def _champion(client: Any, name: str) -> str | None:
+    return client.get_registered_model(name).aliases.get(CHAMPION)
+
+
+def _tags(step: Step) -> dict[str, str]:
+    """What the version was made from, by digest."""
+    inputs = {"model": MODEL, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
+    return {
+        KEY: step.key,
+        **{f"modelmill.{name}": step.inputs[key].digest for name, key in inputs.items()},
+        "modelmill.recipe": step.recipe.name,
+        "modelmill.run_id": step.run_id,
+        "modelmill.code": step.document["code"]["source"],
+    }
+
+
+def _log_dataset(client: Any, step: Step, mlflow_run: str) -> None:
+    """The dataset's manifest as an input of the run, in the form of `mlflow.data.get_source`."""
+    dataset = step.inputs[DATASET]
+    key = blobs.key_of(dataset.digest)
+    local = step.store.local_path(key)
+    logged = Dataset(
+        name=step.recipe.name,
+        digest=dataset.digest[:_DATASET_DIGEST_CHARACTERS],
+        source_type="local" if local else "s3",
+        source=json.dumps({"uri": str(local) if local else f"{step.store.uri}/{key}"}),
+        profile=json.dumps({"num_rows": dataset.info["rows"]}),
+    )
+    inputs = [DatasetInput(logged, tags=[InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(mlflow_run, inputs)
+    except MlflowException:
+        # Of two that log one dataset at once MLflow turns the second down, which then finds it there.
+        client.log_inputs(mlflow_run, inputs)
+
+
+def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Path]) -> str:
+    """Upload the packaged model; returns MLflow's id of it.
+
+    `mlflow.pyfunc.log_model` would run the model on its example, in this process, which has no torch.
+    """
+    experiment = client.get_run(mlflow_run).info.experiment_id
+    logged = client.create_logged_model(experiment, name=step.recipe.registration.model, source_run_id=mlflow_run)
+    metadata = Model(
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        run_id=mlflow_run,
+        model_id=logged.model_id,
+    )
+    packaged = package.build(step.inputs[MODEL], step.inputs[DATASET], artifacts, step.scratch / "package", metadata)
+    client.log_model_artifacts(logged.model_id, str(packaged))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(mlflow_run, [LoggedModelOutput(logged.model_id, step=0)])
+    return logged.model_id
+
+
+def _log_metrics(client: Any, step: Step, mlflow_run: str, model_id: str) -> None:
+    """The evaluation's metrics, on the run and on the model."""
+    now = get_current_time_millis()
+    measured = step.inputs[EVALUATION].info["metrics"].items()
+    metrics = [Metric(name, value, now, 0, model_id=model_id, run_id=mlflow_run) for name, value in measured]
+    client.log_batch(mlflow_run, metrics=metrics)
+
+
+def _ensure_registered_model(client: Any, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

@@ -1,0 +1,69 @@
+"""Serves a causal language model: the greedy `completion` of each `prompt`. Needs nothing of Modelmill."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+DEFAULT_NEW_TOKENS = 64
+
+
+class LanguageModel(PythonModel):
+    """`artifacts["model"]` is a folder that `AutoModelForCausalLM.from_pretrained` loads.
+
+    `artifacts["prompting"]` is JSON that says how a prompt was framed in training: token ids `before` and `after` it,
+    the id of the `end` of a text, and the `length` in tokens that prompt and completion share.
+    """
+
+    def load_context(self, context: Any) -> None:
+        import torch
+        from tokenizers import Tokenizer
+        from transformers import AutoModelForCausalLM
+
+        folder = Path(context.artifacts["model"])
+        self.prompting = json.loads(Path(context.artifacts["prompting"]).read_text("utf-8"))
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        # As in training: what reads like a special token in a prompt is plain text.
+        self.tokenizer.encode_special_tokens = True
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """One completion a row, of at most `params["max_new_tokens"]` tokens."""
+        most = int((params or {}).get("max_new_tokens", DEFAULT_NEW_TOKENS))
+        return pd.DataFrame({"completion": [self._complete(prompt, most) for prompt in model_input["prompt"]]})
+
+    def _complete(self, prompt: str, most: int) -> str:
+        """One prompt at a time: padding a batch would change what its shorter prompts are followed by."""
+        import torch
+
+        framed = self._frame(prompt, most)
+        ids = torch.tensor([framed], device=self.model.device)
+        output = self.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max(1, min(most, self.prompting["length"] - len(framed))),
+            do_sample=False,
+            eos_token_id=self.prompting["end"],
+            pad_token_id=self.prompting["end"],
+        )
+        return self.tokenizer.decode(output[0, len(framed) :].tolist(), skip_special_tokens=True)
+
+    def _frame(self, prompt: str, most: int) -> list[int]:
+        """Token ids of the framed prompt; one too long for the window loses what training would have cut off: its
+        end where an answer follows, its beginning where it is continued.
+        """
+        before, after, length = (self.prompting[key] for key in ("before", "after", "length"))
+        ids = self.tokenizer.encode(prompt, add_special_tokens=False).ids
+        room = max(1, length - len(before) - len(after) - min(most, length // 2))
+        return [*before, *(ids[:room] if after else ids[-room:]), *after]
+
+
+set_model(LanguageModel())
