@@ -77,9 +77,7 @@ def run(
 
 
 @app.command(epilog="Example: modelmill plan recipes/python-lm.yaml --set fine_tuning.learning_rate=1e-3")
-def plan(
-    recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False
-) -> None:
+def plan(recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show which steps a run would run, and why; nothing is run and nothing is written."""
     from pipelines import plan as planning
     from pipelines import show

@@ -98,7 +98,7 @@ def run_table(console: Console, summary: dict[str, Any]) -> None:
         alias = f"@{model['alias']}" if model.get("alias") else "no alias"
         console.print(f"model   {model['name']} version {model['version']} {alias}", highlight=False)
     if report := summary["report"]:
-        console.print(f"report  {report}", highlight=False, soft_wrap=True)
+        console.print(f"report  {report.removeprefix('file://')}", highlight=False, soft_wrap=True)
 
 
 def plan_table(console: Console, planned: list[Planned]) -> None:
@@ -113,6 +113,10 @@ def plan_table(console: Console, planned: list[Planned]) -> None:
 def _line(record: StepRecord) -> str:
     if record.status == "running":
         at = record.progress
-        return f"{record.name}: {at.text} ({at.done:g} of {at.total:g})" if at and at.total > 1 else f"{record.name}: running"
+        return (
+            f"{record.name}: {at.text} ({at.done:g} of {at.total:g})"
+            if at and at.total > 1
+            else f"{record.name}: running"
+        )
     text = record.problem.message if record.problem else record.headline
     return f"{record.name}: {record.status} in {record.seconds:.1f} s: {text}"

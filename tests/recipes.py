@@ -6,7 +6,10 @@ from typing import Any
 
 import yaml
 
-OPEN_SUITE = {"name": "open", "expectations": [{"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}}]}
+OPEN_SUITE = {
+    "name": "open",
+    "expectations": [{"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}}],
+}
 
 
 def source_file(number: int) -> str:
@@ -24,7 +27,12 @@ def write_corpus(folder: Path, files: int = 120, shards: int = 3) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
         rows = [
-            {"path": f"pkg/file_{n}.py", "text": source_file(n), "module": f"pkg.file_{n}", "bytes": len(source_file(n))}
+            {
+                "path": f"pkg/file_{n}.py",
+                "text": source_file(n),
+                "module": f"pkg.file_{n}",
+                "bytes": len(source_file(n)),
+            }
             for n in range(shard, files, shards)
         ]
         (folder / f"part-{shard:02d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.common import manifest, memo, recipe as recipes, runs, sources, steps, tracking
+from components.common import manifest, memo, runs, sources, steps, tracking
+from components.common import recipe as recipes
 from components.common.errors import ModelmillError, one_line
 from components.common.manifest import Manifest
 from components.common.recipe import Recipe

@@ -26,9 +26,15 @@ def _explain_one(one: dict[str, Any], shards: list[Entry]) -> str:
     if one["exception_info"]["raised_exception"]:
         return f"{what} cannot be computed: {one['exception_info']['exception_message']}"
     if "element_count" not in found or "unexpected_count" not in found:
-        return f"{what} found {_short(found.get('observed_value'))}"
+        return f"{what} found {_short(_observed(found))}"
     samples = ", ".join(_samples(found, shards))
     return f"{what} {found['unexpected_count']} of {found['element_count']} rows" + (f": {samples}" if samples else "")
+
+
+def _observed(found: dict[str, Any]) -> Any:
+    """What was seen in place of what was expected; sets tell it by what is too much and what is missing."""
+    sets = {key: found[f"partial_{key}_list"] for key in ("unexpected", "missing") if found.get(f"partial_{key}_list")}
+    return sets or found.get("details", {}).get("mismatched") or found.get("observed_value")
 
 
 def _samples(found: dict[str, Any], shards: list[Entry]) -> list[str]:

@@ -68,9 +68,7 @@ def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
     return task.load(stage.fetch_model(step, model)).to(devices.pick_device()).eval()
 
 
-def _samples(
-    task: Any, model: Any, pairs: Any, corpus: Manifest, settings: LanguageEvaluation
-) -> list[dict[str, str]]:
+def _samples(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: LanguageEvaluation) -> list[dict[str, str]]:
     """The model's greedy response to the first prompts of the held-out pairs, beside the true one."""
     from transformers import PreTrainedTokenizerFast
 

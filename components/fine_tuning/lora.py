@@ -37,9 +37,8 @@ def add_adapters(model: nn.Module, settings: Lora) -> Adapters:
     linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     unknown = sorted(set(settings.target_modules) - linear)
     if unknown:
-        raise UserError(
-            f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(sorted(linear))}"
-        )
+        known = ", ".join(sorted(linear))
+        raise UserError(f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {known}")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

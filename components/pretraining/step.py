@@ -24,8 +24,6 @@ def make(step: Step) -> Made:
     if settings is None:
         return stage.skip_stage(step, None)
     task = stage.open_task(step)
-    if settings.init == "random":
-        model = task.build()
-    else:
-        model = task.load(weights.locate(settings.init, step.store))
+    is_random = settings.init == "random"
+    model = task.build() if is_random else task.load(weights.locate(settings.init, step.store))
     return stage.run_stage(step, task, model, settings)

@@ -8,7 +8,7 @@ from components.common.step import Step
 from components.registration.step import DATASET, EVALUATION, MODEL
 
 USES = {
-    "language_modeling": "Completes a `prompt`, framed as in training, greedily; predict has a parameter `max_new_tokens`.",
+    "language_modeling": "Completes a `prompt` greedily, framed as in training; predict takes `max_new_tokens`.",
     "tabular_classification": "Gives the most probable `label` of a row and its `probability`.",
 }
 

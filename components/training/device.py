@@ -22,11 +22,13 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory would cost a tenth of a step, and no kernel of ours reads what it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def autocast(device: torch.device, settings: Training, mixed_precision: bool) -> contextlib.AbstractContextManager[None]:
-    """bf16 matrix products over fp32 weights where the recipe asks for them, or the hardware and the task gain by it."""
+def autocast(
+    device: torch.device, settings: Training, mixed_precision: bool
+) -> contextlib.AbstractContextManager[None]:
+    """bf16 matrix products over fp32 weights: as the recipe says, or where the hardware and the task gain by it."""
     automatic = settings.precision == "auto" and mixed_precision and _has_bf16(device)
     if settings.precision == "bf16" or automatic:
         return torch.autocast(device.type, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""The order of examples, as a function of the seed and the step alone, so that a resumed run reads what it would have."""
+"""The order of examples: a function of the seed and the step alone, so that a resumed run reads what it would have."""
 
 from functools import lru_cache
 

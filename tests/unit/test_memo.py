@@ -40,9 +40,7 @@ def key(step: str, recipe: Recipe) -> str:
         ("resources.pretraining.cpu='4'", set()),
     ],
 )
-def test_a_setting_changes_the_keys_of_the_steps_that_read_it(
-    tmp_path: Path, override: str, changed: set[str]
-) -> None:
+def test_a_setting_changes_the_keys_of_the_steps_that_read_it(tmp_path: Path, override: str, changed: set[str]) -> None:
     before, after = load(tmp_path), load(tmp_path, override)
     assert {step for step in STEPS if key(step, before) != key(step, after)} == changed
 

@@ -31,9 +31,7 @@ def test_splits_have_the_sizes_asked_for() -> None:
 @given(st.lists(ids, min_size=1, max_size=10))
 def test_packed_documents_come_back_whole(documents: list[list[int]]) -> None:
     packed = pack_documents(documents, END, token_type(4096))
-    back = [
-        packed.tokens[a + 1 : b].tolist() for a, b in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)
-    ]
+    back = [packed.tokens[a + 1 : b].tolist() for a, b in zip(packed.offsets[:-1], packed.offsets[1:], strict=True)]
     assert back == documents
     assert (packed.tokens[packed.offsets] == END).all()
 

@@ -97,9 +97,7 @@ def test_a_document_does_not_see_the_one_before_it(tmp_path: Path) -> None:
         language_task(tmp_path / "b", [[50, 51, 52, 53], [9, 10, 11]], length=8),
     ]
     model = tasks[0].build().eval()
-    first, second = (
-        task.logits(model, task.examples("pretraining", "train").batch(np.arange(1)))[0] for task in tasks
-    )
+    first, second = (task.logits(model, task.examples("pretraining", "train").batch(np.arange(1)))[0] for task in tasks)
     assert not torch.equal(first[:4], second[:4])
     assert torch.equal(first[5:], second[5:])
 
@@ -186,9 +184,18 @@ def test_a_training_cut_in_two_ends_with_the_same_bits(tmp_path: Path, store: St
 def test_training_stops_when_the_validation_loss_no_longer_improves(tmp_path: Path, store: Store) -> None:
     task = Line()
     model = torch.nn.Linear(1, 1, bias=False)
-    settings = Training(steps=10_000, learning_rate=0.3, batch_size="all", optimizer="sgd", patience=3, evaluate_every=5)
+    settings = Training(
+        steps=10_000, learning_rate=0.3, batch_size="all", optimizer="sgd", patience=3, evaluate_every=5
+    )
     result = train(
-        model, task, task, task, settings, 0, Checkpoints(store, "key", tmp_path), lambda *_: None  # type: ignore[arg-type]
+        model,
+        task,
+        task,
+        task,
+        settings,
+        0,
+        Checkpoints(store, "key", tmp_path),
+        lambda *_: None,  # type: ignore[arg-type]
     )
     assert result.stopped_early
     assert result.state.step < 10_000

@@ -3,11 +3,12 @@
 import difflib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, get_args
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from components.common.errors import UserError
 from components.common.recipe.language_modeling import LanguageModelingRecipe
@@ -44,7 +45,9 @@ def parse(document: Any, where: str) -> Recipe:
         raise UserError(f"{where}: a recipe is a mapping of sections, this is {type(document).__name__}")
     task = document.get("task")
     if task not in BY_TASK:
-        raise UserError(f"{where}: task: {task!r} is not one of {', '.join(BY_TASK)}{_did_you_mean(str(task), BY_TASK)}")
+        raise UserError(
+            f"{where}: task: {task!r} is not one of {', '.join(BY_TASK)}{_did_you_mean(str(task), BY_TASK)}"
+        )
     stages = {k: None for k in STAGES if document.get(k) == "none"}
     try:
         return BY_TASK[task].model_validate({**document, **stages})

@@ -41,8 +41,8 @@ class Training(Section):
 
     `learning_rate` is reached after `warmup` (a fraction of the steps) and then follows `schedule` to its end.
     `batch_size` counts examples or sequences; `all` takes the whole training split each step.
-    Every `evaluate_every` steps the validation loss is measured, on at most `validation_batches` batches; when it has not improved for `patience`
-    measurements, training stops; the best weights are what the step makes.
+    Every `evaluate_every` steps the validation loss is measured, on at most `validation_batches` batches; when it has
+    not improved for `patience` measurements, training stops; the best weights are what the step makes.
     """
 
     steps: int = Field(ge=0, le=10_000_000)

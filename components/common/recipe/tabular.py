@@ -18,7 +18,7 @@ from components.common.recipe.sections import (
 
 
 class TabularPreprocessing(Split):
-    """`features` are numeric columns, standardised with the training split's mean and deviation; `label` is the class."""
+    """`features` are numeric columns, standardised by the training split's mean and deviation; `label` is the class."""
 
     features: list[str] = Field(min_length=1)
     label: str

@@ -28,20 +28,16 @@ class FolderStore:
         self.uri = f"file://{self.root}"
 
     def get(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise KeyNotFound(f"{self.uri}: no object {key}") from None
+        with self._reading(key) as path:
+            return path.read_bytes()
 
     def read(self, key: str) -> Versioned:
         data = self.get(key)
         return Versioned(data, digest.of_bytes(data))
 
     def open(self, key: str) -> BinaryIO:
-        try:
-            return open(self._path(key), "rb")
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise KeyNotFound(f"{self.uri}: no object {key}") from None
+        with self._reading(key) as path:
+            return open(path, "rb")
 
     def put(self, key: str, data: bytes) -> None:
         with self._written(data) as temporary, self._lock(key):
@@ -70,7 +66,7 @@ class FolderStore:
             temporary.replace(self._path(key))
 
     def download(self, key: str, path: Path) -> None:
-        partial = path.with_name(path.name + ".part")
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         try:
             with self.open(key) as source, open(partial, "wb") as target:
                 shutil.copyfileobj(source, target, digest.CHUNK)
@@ -81,8 +77,9 @@ class FolderStore:
             partial.unlink(missing_ok=True)
 
     def size(self, key: str) -> int | None:
-        path = self._path(key)
-        return path.stat().st_size if path.is_file() else None
+        with contextlib.suppress(KeyNotFound), self._reading(key) as path:
+            return path.stat().st_size if path.is_file() else None
+        return None
 
     def list(self, prefix: str) -> Iterator[str]:
         base = self.root / _OBJECTS
@@ -124,6 +121,16 @@ class FolderStore:
         if not path.resolve().is_relative_to((self.root / _OBJECTS).resolve()):
             raise StoreError(f"--store {self.uri}: {key} leads out of the store through a symbolic link; remove that")
         return path
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[Path]:
+        """The file of an object; what its reader raises becomes the store's own errors."""
+        try:
+            yield self._path(key)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise KeyNotFound(f"{self.uri}: no object {key}") from None
+        except OSError as error:
+            raise StoreError(f"--store {self.uri}: cannot be read ({error.strerror})") from error
 
     @contextlib.contextmanager
     def _written(self, content: bytes | Path) -> Iterator[Path]:

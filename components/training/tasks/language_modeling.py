@@ -42,7 +42,8 @@ class PackedTokens:
     def batch(self, indices: np.ndarray) -> Batch:
         shards = np.searchsorted(self.first, indices, side="right") - 1
         windows = [
-            self.shards[shard].window(int(index - self.first[shard])) for shard, index in zip(shards, indices, strict=True)
+            self.shards[shard].window(int(index - self.first[shard]))
+            for shard, index in zip(shards, indices, strict=True)
         ]
         tokens, starts, learned = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
         inputs, documents = tokens[:, :-1], starts[:, :-1]

@@ -1,5 +1,6 @@
 """A multilayer perceptron on standardised columns."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -27,7 +28,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, hidden: list[int], outputs: int, activation: str, dropout: float) -> None:
         super().__init__()
         sizes = [inputs, *hidden, outputs]
-        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(sizes)])
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
 
