@@ -1,12 +1,12 @@
 """The command line as a person calls it: another process, from the recipe's own folder."""
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,35 +45,53 @@ def statuses(summary: dict[str, Any]) -> dict[str, str]:
     return {step["name"]: step["status"] for step in summary["steps"]}
 
 
+@contextlib.contextmanager
+def started(*arguments: str | Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a command that goes on while the test does something to it."""
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(**env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def kill_run_when(recipe: Path, store: Path, due: Callable[[], bool], *arguments: str, after: float = 0.0) -> bool:
     """Start a run and SIGKILL it, the command line alone, `after` seconds from when `due` is true.
 
     Returns whether it was still running then. Its runner and its step must end by themselves.
     """
-    command = [*COMMAND, "run", str(recipe), "--store", f"file://{store}", *arguments]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None and not due():
-            time.sleep(0.02)
+    with started("run", recipe, *arguments, MODELMILL_STORE=f"file://{store}") as process:
+        wait_until(lambda: process.poll() is not None or due(), 120)
         time.sleep(after)
-        alive = process.poll() is None
-        process.send_signal(signal.SIGKILL)
-    return alive
+        return process.poll() is None
 
 
-def orphans(store: Path) -> list[int]:
-    """Processes that name the store in their command line."""
+def processes_of(store: Path) -> list[int]:
+    """Processes that name the store in their command line or, as a run's children do, in their environment."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(store).encode() in command:
-                found.append(int(entry.name))
+            with contextlib.suppress(OSError):
+                if str(store).encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
     return found
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether it became true in time."""
+    deadline = time.monotonic() + seconds
+    while not (reached := true()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return reached
 
 
 def weights_of(store: Path, summary: dict[str, Any], step: str = "fine_tuning") -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,7 +130,7 @@ def _resolve(recipe: Recipe, path: Path) -> Recipe:
 
 def _absolute(base: Path, path: str) -> str:
     is_uri = "://" in path or path.startswith("models:/")
-    return path if is_uri else str(base / Path(path).expanduser())
+    return path if is_uri else os.path.normpath(base / Path(path).expanduser())
 
 
 def _read_suite(base: Path, recipe: Recipe, path: Path) -> dict[str, Any]:
