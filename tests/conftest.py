@@ -1,6 +1,8 @@
 """Fixtures that every kind of test may ask for."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,3 +14,17 @@ def seaweedfs() -> Iterator[SeaweedFS]:
     """One S3 store for the whole session; make a bucket of your own in it."""
     with running() as server:
         yield server
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB, which a write can fill; `mount -o remount,size=` makes it larger."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mount.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.common import manifest, memo, runs, sources, steps, tracking
+from components.common import lifetime, manifest, memo, runs, sources, steps, tracking
 from components.common import recipe as recipes
 from components.common.errors import ModelmillError, one_line
 from components.common.manifest import Manifest
@@ -174,22 +174,7 @@ def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseEx
 
 
 def _prepare_process() -> None:
-    """Log to standard output, and do not outlive a local runner.
-
-    The local runner gives its children a pipe as standard input that closes when it dies, however it dies; a step
-    that nobody waits for must not train on beside the run that takes its place.
-    """
+    """Log to standard output, and do not outlive a local runner."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():
-        exit_with_stdin()
-
-
-def exit_with_stdin() -> None:
-    """End this process at once when its standard input closes."""
-
-    def wait() -> None:
-        while os.read(0, 1024):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True, name="exit-with-stdin").start()
+        lifetime.exit_with_stdin()

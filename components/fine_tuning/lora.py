@@ -1,5 +1,6 @@
 """LoRA adapters through `peft`: added in place, kept separately, merged into the weights at the end."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ class Adapters:
 
     def finish(self, model: nn.Module, output: Path) -> nn.Module:
         """Save the adapters below `output` and return the model with them merged in."""
-        # The base model's name would be a folder of this machine, and different from run to run.
-        self.wrapped.peft_config["default"].base_model_name_or_path = None
-        self.wrapped.save_pretrained(output / ADAPTER_FOLDER, safe_serialization=True)
-        (output / ADAPTER_FOLDER / "README.md").unlink(missing_ok=True)
+        folder = output / ADAPTER_FOLDER
+        self.wrapped.save_pretrained(folder, safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)
+        # peft writes a set in no order, and as the base model a folder of this machine: neither is equal run to run.
+        file = folder / "adapter_config.json"
+        config = json.loads(file.read_text("utf-8"))
+        config |= {"base_model_name_or_path": None, "target_modules": sorted(config["target_modules"])}
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
         return self.wrapped.merge_and_unload()
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.common import manifest, shards, weights
+from components.common import lifetime, manifest, shards, weights
 from components.common.errors import UserError
 from components.common.manifest import Entry, Manifest
 from components.common.recipe.language_modeling import LanguageModelingRecipe, LanguagePreprocessing
@@ -87,7 +87,7 @@ def _encode_all(
     context = multiprocessing.get_context("spawn")
     workers = min(len(jobs), os.cpu_count() or 1)
     encoded = []
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=lifetime.exit_with_parent) as pool:
         for done in pool.map(_encode, *zip(*jobs, strict=True)):
             encoded.append(done)
             step.progress(1 + len(encoded), 1 + len(jobs), "encoding")

@@ -106,7 +106,8 @@ def _store_folder(step: Step, folder: Path) -> list[Entry]:
 
 
 def _store_history(step: Step, result: Result) -> Entry:
-    rows = [json.dumps(row) for row in result.state.history]
+    # Sorted, because a resumed history comes from JSON with its keys in that order.
+    rows = [json.dumps(row, sort_keys=True) for row in result.state.history]
     return manifest.add_bytes(step.store, "".join(f"{row}\n" for row in rows).encode(), "history.jsonl", rows=len(rows))
 
 

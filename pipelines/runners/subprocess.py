@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from components.common import recipe as recipes
-from components.common.step import exit_with_stdin
+from components.common.lifetime import exit_with_stdin
 
 
 def main(request: Path) -> int:

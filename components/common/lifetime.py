@@ -1,0 +1,36 @@
+"""Processes that end with the one that started them, however that one ends: nobody waits for their work any more, and
+a step must not train on beside the run that takes its place.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+
+
+def exit_with_stdin() -> None:
+    """End this process at once when its standard input closes.
+
+    The local runner gives its children a pipe as standard input that closes when it dies, by whatever signal.
+    """
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+
+    _exit_after(wait)
+
+
+def exit_with_parent() -> None:
+    """End this process, a worker of `multiprocessing`, at once when its parent dies."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "not a worker of multiprocessing"
+    _exit_after(parent.join)
+
+
+def _exit_after(wait: Callable[[], None]) -> None:
+    def watch() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="lifetime").start()

@@ -1,0 +1,57 @@
+"""What MLflow's registry holds."""
+
+from pathlib import Path
+from typing import Any
+
+from components.common.errors import UserError
+from components.common.store import Store
+from components.common.tracking.connection import client, is_created, redact, tracking_uri
+
+
+def has_version(store: Store, name: str, version: str) -> bool:
+    """Whether the registry still has this version, ready for use.
+
+    Raises:
+        ModelmillError: the registry does not answer.
+    """
+    return _version(store, name, version) is not None
+
+
+def aliases(store: Store, name: str, version: str) -> list[str]:
+    """The version's aliases now; none if there is no such version."""
+    found = _version(store, name, version)
+    return sorted(found.aliases) if found is not None else []
+
+
+def download_version(store: Store, uri: str, target: Path) -> Path:
+    """Fetch a registered model (`models:/name/version` or `models:/name@alias`) into a folder.
+
+    Raises:
+        UserError: there is no such version or alias.
+    """
+    with client(store):
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+            raise UserError(f"{uri}: no such model version in {redact(tracking_uri(store))}") from error
+
+
+def _version(store: Store, name: str, version: str) -> Any:
+    if not is_created(store):
+        return None
+    with client(store) as mlflow_client:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = mlflow_client.get_model_version(name, version)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return found if found.status == "READY" else None
