@@ -62,9 +62,12 @@ def run(
 
     loaded, opened = _open(recipe, overrides, store)
     running.check(loaded, opened)
-    progress = Console(stderr=True)
-    with show.watcher(progress) as watcher:
-        run_id = running.execute(loaded, opened, runner.value, ["modelmill", *sys.argv[1:]], watcher.watch)
+    try:
+        with show.watcher(Console(stderr=True)) as watcher:
+            run_id = running.execute(loaded, opened, runner.value, ["modelmill", *sys.argv[1:]], watcher.watch)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from the last checkpoint")
+        raise typer.Exit(130) from None
     summary = running.summary(opened, run_id)
     if as_json:
         _print_json(summary)
@@ -157,7 +160,10 @@ def report(
     except KeyNotFound:
         raise UserError(f"{chosen}: the run has no {'log' if log else 'report'}; it may be running still") from None
     if output is not None:
-        output.write_bytes(page)
+        try:
+            output.write_bytes(page)
+        except OSError as error:
+            raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
     if log and output is None:
         sys.stdout.write(page.decode("utf-8", "replace"))
     elif as_json:
@@ -198,9 +204,6 @@ def main() -> None:
             _print_json({"error": {"kind": error.kind, "message": one_line(error)}, "exit_code": error.exit_code})
         _fail(one_line(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from the last checkpoint")
-        sys.exit(130)
 
 
 def _open(recipe: Path, overrides: list[str] | None, store: str) -> tuple[Any, Any]:

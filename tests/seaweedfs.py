@@ -58,6 +58,9 @@ class SeaweedFS:
             config=Config(proxies={}, retries={"total_max_attempts": 1}, request_checksum_calculation="when_required"),
         )
 
+    def buckets(self) -> set[str]:
+        return {bucket["Name"] for bucket in self.client().list_buckets()["Buckets"]}
+
     def create_bucket(self, name: str) -> str:
         """Create a bucket; returns its `s3://` URI."""
         self.client().create_bucket(Bucket=name)

@@ -1,6 +1,8 @@
 """Weights to start from: a folder that `from_pretrained` reads, or a version in the MLflow registry."""
 
+import atexit
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ def locate(init: str, store: Store) -> Path:
         UserError: there is no such folder or version, or it offers no safetensors weights.
     """
     folder = _download(init, store) if init.startswith("models:/") else Path(init)
+    if folder.is_file() and folder.suffix in PICKLES:
+        raise UserError(_pickle(init, folder.name))
     if not folder.is_dir():
         raise UserError(f"init: {init}: no such folder; name one that from_pretrained reads, or models:/NAME/VERSION")
     if not (folder / CONFIG).is_file():
@@ -31,12 +35,14 @@ def locate(init: str, store: Store) -> Path:
     if not (folder / WEIGHTS).is_file():
         pickled = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
         if pickled:
-            raise UserError(
-                f"init: {init}: {pickled[0]} is a pickle, which can run code when it is loaded; "
-                f"save the model again with safe_serialization=True to get {WEIGHTS}"
-            )
+            raise UserError(_pickle(init, pickled[0]))
         raise UserError(f"init: {init}: no weights in it; {WEIGHTS} is missing")
     return folder
+
+
+def _pickle(init: str, name: str) -> str:
+    advice = f"save the model again with safe_serialization=True to get {WEIGHTS}, and name its folder"
+    return f"init: {init}: {name} is a pickle, which can run code when it is loaded; {advice}"
 
 
 def digest(folder: Path) -> str:
@@ -74,6 +80,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _download(uri: str, store: Store) -> Path:
     """The model folder inside a registered version, in a temporary place that lives as long as the process."""
     target = Path(tempfile.mkdtemp(prefix="modelmill-init-"))
+    atexit.register(shutil.rmtree, target, ignore_errors=True)
     downloaded = tracking.download_version(store, uri, target)
     folders = sorted(f.parent for f in downloaded.rglob(WEIGHTS))
     if not folders:

@@ -204,8 +204,8 @@ def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePrepr
     for split in SPLITS:
         if not counts[split]["documents"]:
             raise UserError(
-                f"preprocessing: the {split} split is empty: {total} documents are too few for "
-                f"validation: {settings.validation} and test: {settings.test}; raise the fractions or add data"
+                f"preprocessing.validation and .test: the {split} split is empty: {total} documents are too few for "
+                f"fractions of {settings.validation} and {settings.test}; raise them or add data"
             )
         if settings.pairs is not None and not counts[split]["pairs"]:
             raise UserError(

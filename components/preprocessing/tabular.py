@@ -115,7 +115,7 @@ def _require_classes(counts: dict[str, dict[str, int]], classes: list[str]) -> N
         missing = [c for c in classes if not counts[split][c]]
         if missing:
             raise UserError(
-                f"preprocessing: class {missing[0]!r} is missing from the {split} split "
+                f"preprocessing.label: class {missing[0]!r} is missing from the {split} split "
                 f"({sum(counts[split].values())} rows); raise preprocessing.validation or .test, or add data"
             )
 

@@ -1,0 +1,234 @@
+"""What bad input gets: one clear line that names the file and the key, exit code 2, and nothing half-written."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.common.store import open_store
+from tests import cli
+from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
+from tests.seaweedfs import SeaweedFS
+
+
+@pytest.fixture
+def language(tmp_path: Path) -> Path:
+    return language_recipe(tmp_path, write_corpus(tmp_path / "data", files=30))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return table_recipe(tmp_path, write_table(tmp_path / "data", rows=60))
+
+
+def change(recipe: Path, **changes: object) -> Path:
+    """Write keys into a recipe, dotted with two underscores."""
+    document = yaml.safe_load(recipe.read_text())
+    for key, value in changes.items():
+        *sections, last = key.split("__")
+        target = document
+        for section in sections:
+            target = target[section]
+        target[last] = value
+    recipe.write_text(yaml.safe_dump(document))
+    return recipe
+
+
+def model_folder(folder: Path, *files: str) -> Path:
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_text("{}")
+    return folder
+
+
+# Found in the recipe or in what it points at, before a run begins: a change to the language recipe, and what is said.
+AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "unknown key": (
+        lambda r: change(r, pretraining__learning_rat=0.1),
+        "{recipe}: pretraining.learning_rat: unknown key; did you mean 'learning_rate'?",
+    ),
+    "unknown section": (
+        lambda r: change(r, pretrainig={}),
+        "{recipe}: pretrainig: unknown key; did you mean 'pretraining'?",
+    ),
+    "out of range": (
+        lambda r: change(r, preprocessing__test=0.7),
+        "{recipe}: preprocessing.test: input should be less than 0.5, got 0.7",
+    ),
+    "not a number": (
+        lambda r: change(r, pretraining__steps="many"),
+        "{recipe}: pretraining.steps: input should be a valid integer, got 'many'",
+    ),
+    "unknown task": (lambda r: change(r, task="language_modelling"), "did you mean 'language_modeling'?"),
+    "not YAML": (lambda r: r.write_text("name: [\n"), "{recipe}:2: not valid YAML"),
+    "no such suite": (
+        lambda r: change(r, data__suite="gone.json"),
+        "{recipe}: data.suite: {folder}/gone.json: No such file",
+    ),
+    "no such data": (lambda r: change(r, data__path="gone"), "data.path: {folder}/gone: no such file or folder"),
+    "data matches nothing": (lambda r: change(r, data__path="data/*.csv"), "data.path: {folder}/data/*.csv"),
+    "model folder without weights": (
+        lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "config.json"))),
+        "init: {folder}/m: no weights in it; model.safetensors is missing",
+    ),
+    "pickle for weights": (
+        lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "config.json", "pytorch_model.bin"))),
+        "init: {folder}/m: pytorch_model.bin is a pickle",
+    ),
+    "pickle file for weights": (
+        lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "model.pt") / "model.pt")),
+        "model.pt is a pickle",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", AT_ONCE)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_mistake_in_the_recipe_is_one_line_before_anything_is_written(
+    command: str, mistake: str, language: Path, tmp_path: Path
+) -> None:
+    make, message = AT_ONCE[mistake]
+    make(language)
+    done = cli.modelmill(command, language, "--store", f"file://{tmp_path}/store")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message.format(recipe=language, folder=tmp_path) in done.stderr
+    assert not list(open_store(f"file://{tmp_path}/store").list(""))
+
+
+def test_a_mistake_in_an_override_names_it(language: Path, tmp_path: Path) -> None:
+    done = cli.modelmill("plan", language, "--set", "fine_tuning.learning_rte=1", "--store", f"file://{tmp_path}/store")
+    assert done.returncode == 2
+    assert "fine_tuning.learning_rte: unknown key; did you mean 'learning_rate'?" in done.stderr
+
+
+def test_json_gives_the_mistake_to_machines(language: Path, tmp_path: Path) -> None:
+    done = cli.modelmill("run", change(language, seed=-1), "--store", f"file://{tmp_path}/store", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit_code"] == 2
+    assert "seed: input should be greater than or equal to 0" in json.loads(done.stdout)["error"]["message"]
+
+
+def truncate_gzip(recipe: Path) -> None:
+    import gzip
+
+    shard = recipe.parent / "data" / "part-01.jsonl"
+    packed = gzip.compress(shard.read_bytes())
+    shard.unlink()
+    shard.with_suffix(".jsonl.gz").write_bytes(packed[: len(packed) // 2])
+
+
+def cut(recipe: Path) -> None:
+    shard = recipe.parent / "data" / "part-01.jsonl"
+    shard.write_bytes(shard.read_bytes()[:-20])
+
+
+def overwrite(recipe: Path) -> None:
+    (recipe.parent / "data" / "part-01.jsonl").write_bytes(b"\x00\xff\x00\xff" * 100)
+
+
+def name_a_missing_column(recipe: Path) -> None:
+    expectation = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "nothing"}}
+    (recipe.parent / "suite.json").write_text(json.dumps({"name": "s", "expectations": [expectation]}))
+
+
+# Found by the step that reads the data: a change, the step that says it, and what it says.
+IN_A_STEP: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
+    "truncated shard": (cut, "data_validation", ["{folder}/data/part-01.jsonl:10: cut off"]),
+    "truncated gzip": (truncate_gzip, "data_validation", ["{folder}/data/part-01.jsonl.gz"]),
+    "unreadable shard": (overwrite, "data_validation", ["{folder}/data/part-01.jsonl:1: not UTF-8"]),
+    "suite names a column that is not there": (
+        name_a_missing_column,
+        "data_validation",
+        ["expectations[0] expect_column_values_to_not_be_null", "column 'nothing' that is not there"],
+    ),
+    "text column that is not there": (
+        lambda r: change(r, preprocessing__text="body"),
+        "preprocessing",
+        ["preprocessing.text", "'body'"],
+    ),
+    "split that leaves a split empty": (
+        lambda r: change(r, preprocessing__validation=0.0001, preprocessing__test=0.0001),
+        "preprocessing",
+        ["preprocessing.validation and .test: the ", "split is empty"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", IN_A_STEP)
+def test_a_mistake_in_the_data_stops_the_run_before_training(mistake: str, language: Path, tmp_path: Path) -> None:
+    make, step, said = IN_A_STEP[mistake]
+    make(language)
+    assert_stopped_by(step, said, language, tmp_path / "store")
+
+
+def test_a_split_that_leaves_a_class_empty_names_the_class(table: Path, tmp_path: Path) -> None:
+    shard = table.parent / "data" / "table.csv"
+    lines = shard.read_text().splitlines()
+    shard.write_text("\n".join([*(line for line in lines if not line.endswith("big")), "999,3.0,1.0,big"]) + "\n")
+    said = ["class 'big' is missing from the", "split", "preprocessing.validation"]
+    assert_stopped_by("preprocessing", said, table, tmp_path / "store")
+
+
+def assert_stopped_by(step: str, said: list[str], recipe: Path, store: Path) -> None:
+    done = cli.run_json(recipe, store)
+    assert done["returncode"] == done["exit_code"] == 2
+    assert done["failed_step"] == step
+    problem = next(line for line in done["stderr"].splitlines() if line.startswith("modelmill: "))
+    for words in said:
+        assert words.format(folder=recipe.parent) in problem
+    assert "Traceback" not in done["stderr"]
+    assert list(cli.statuses(done).values())[-1] == "failed", "no step after it began"
+    written = list(open_store(f"file://{store}").list("memo/"))
+    assert not [key for key in written if key.startswith(f"memo/{step}/")]
+
+
+def test_a_store_that_cannot_be_written_is_found_before_any_work(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = cli.modelmill("run", table, "--store", f"file://{tmp_path}/file/store")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert f"--store file://{tmp_path}/file/store: cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("store", "changes", "message"),
+    [
+        ("s3://absent-bucket/prefix", {}, "has no bucket absent-bucket"),
+        ("s3://present/prefix", {"AWS_SECRET_ACCESS_KEY": "wrong-and-secret"}, "refuses the credentials"),
+        ("s3://present/prefix", {"AWS_ACCESS_KEY_ID": "nobody"}, "refuses the credentials"),
+        ("s3://present/prefix", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
+        ("ftp://somewhere", {}, "a store is file://FOLDER or s3://BUCKET/PREFIX"),
+    ],
+)
+def test_a_store_that_refuses_is_found_before_any_work(
+    store: str, changes: dict[str, str], message: str, table: Path, seaweedfs: SeaweedFS
+) -> None:
+    if "present" not in seaweedfs.buckets():
+        seaweedfs.create_bucket("present")
+    done = cli.modelmill("run", table, "--store", store, **{**seaweedfs.env, **changes})
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert f"--store {store}" in done.stderr
+    assert "wrong-and-secret" not in done.stderr and seaweedfs.secret_key not in done.stderr
+    assert not seaweedfs.client().list_objects_v2(Bucket="present").get("Contents")
+
+
+def test_a_bucket_store_without_a_registry_says_what_to_set(table: Path, seaweedfs: SeaweedFS) -> None:
+    store = seaweedfs.create_bucket("no-registry")
+    done = cli.modelmill("run", table, "--store", store, **seaweedfs.env)
+    assert done.returncode == 2
+    assert "set MLFLOW_TRACKING_URI" in done.stderr
+    assert not seaweedfs.client().list_objects_v2(Bucket="no-registry").get("Contents")
+
+
+def test_data_that_is_gone_after_it_was_planned_is_noticed(table: Path, tmp_path: Path) -> None:
+    shutil.rmtree(table.parent / "data")
+    done = cli.modelmill("run", table, "--store", f"file://{tmp_path}/store")
+    assert done.returncode == 2
+    assert "no such file or folder" in done.stderr
