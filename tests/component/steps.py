@@ -1,0 +1,86 @@
+"""Steps called one after the other through their KFP faces, in this process."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.common import manifest, runs
+from components.common import recipe as recipes
+from components.common.manifest import Manifest
+from components.common.store import open_store
+from components.data_validation.component import data_validation
+from components.evaluation.component import evaluation
+from components.fine_tuning.component import fine_tuning
+from components.preprocessing.component import preprocessing
+from components.pretraining.component import pretraining
+
+FACES = {
+    "data_validation": data_validation,
+    "preprocessing": preprocessing,
+    "pretraining": pretraining,
+    "fine_tuning": fine_tuning,
+    "evaluation": evaluation,
+}
+
+
+class Steps:
+    """A recipe's steps over one store. Each call is a run of its own, whose records `record` has."""
+
+    def __init__(self, recipe: Path, folder: Path, *overrides: str) -> None:
+        self.recipe = recipes.to_json(recipes.load(recipe, list(overrides)))
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.store = open_store(f"file://{folder}/store")
+        self.calls = 0
+        self.value: Any = None
+
+    def call(self, step: str, outputs: list[str], **inputs: Manifest) -> dict[str, Manifest]:
+        """Call a step; `value` is then what it returned."""
+        self.calls += 1
+        paths = {}
+        for name, given in inputs.items():
+            paths[name] = self.folder / f"{self.calls}.{name}.in"
+            paths[name].write_bytes(given.to_json())
+        paths |= {name: self.folder / f"{self.calls}.{name}.out" for name in outputs}
+        artifacts = {name: SimpleNamespace(path=str(path)) for name, path in paths.items()}
+        self.value = FACES[step].python_func(self.recipe, self.store.uri, str(self.calls), **artifacts)
+        return {name: Manifest.parse(paths[name].read_bytes()) for name in outputs}
+
+    def record(self, step: str) -> runs.StepRecord:
+        """The record of the step in the last call."""
+        record = runs.read_step(self.store, str(self.calls), step)
+        assert record is not None
+        return record
+
+    def corpus(self) -> Manifest:
+        dataset = self.call("data_validation", ["dataset", "validation"])["dataset"]
+        return self.call("preprocessing", ["corpus"], dataset=dataset)["corpus"]
+
+    def pretrained(self, corpus: Manifest) -> Manifest:
+        return self.call("pretraining", ["model"], corpus=corpus)["model"]
+
+    def tuned(self, corpus: Manifest, pretrained: Manifest) -> Manifest:
+        return self.call("fine_tuning", ["model"], corpus=corpus, pretrained=pretrained)["model"]
+
+    def evaluated(self, corpus: Manifest, pretrained: Manifest, model: Manifest) -> Manifest:
+        made = self.call("evaluation", ["evaluation"], corpus=corpus, pretrained=pretrained, model=model)
+        return made["evaluation"]
+
+    def fails(self, step: str, outputs: list[str], **inputs: Manifest) -> tuple[int, str]:
+        """The exit code and the message of a call that ends the step."""
+        with pytest.raises(SystemExit) as ended:
+            self.call(step, outputs, **inputs)
+        problem = self.record(step).problem
+        assert problem is not None and problem.exit_code == ended.value.code
+        return problem.exit_code, problem.message
+
+    def folder_of(self, made: Manifest, name: str) -> Path:
+        """The files of a manifest as a folder of that name."""
+        target = self.folder / f"{made.digest[:12]}"
+        for entry in made.entries:
+            file = target / entry.path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(manifest.read_entry(self.store, entry))
+        return target / name

@@ -1,0 +1,95 @@
+"""The evaluation component: metrics that another computation agrees with, and the gate."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from sklearn.metrics import accuracy_score, roc_auc_score
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from components.common import manifest
+from components.common import recipe as recipes
+from components.common.manifest import Manifest
+from components.preprocessing.split import split_of
+from tests.component.steps import Steps
+from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
+
+
+def table(folder: Path, *overrides: str) -> tuple[Steps, Manifest, Manifest, Manifest]:
+    """Steps, corpus, the absent pretrained model and the trained one."""
+    steps = Steps(table_recipe(folder, write_table(folder / "data")), folder / "steps", *overrides)
+    corpus = steps.corpus()
+    nothing = steps.pretrained(corpus)
+    return steps, corpus, nothing, steps.tuned(corpus, nothing)
+
+
+def test_table_metrics_are_those_of_the_saved_weights(tmp_path: Path) -> None:
+    steps, corpus, nothing, model = table(tmp_path, "fine_tuning.steps=12")
+    made = steps.evaluated(corpus, nothing, model)
+    settings = recipes.from_json(steps.recipe).preprocessing
+    rows = [line.split(",") for line in (tmp_path / "data" / "table.csv").read_text().splitlines()[1:]]
+    identity = [json.dumps([float(r[1]), float(r[2]), r[3]]) for r in rows]
+    held_out = [r for r, name in zip(rows, identity, strict=True) if split_of(name, settings) == "test"]
+    folder = steps.folder_of(model, "model")
+    weights, scaler = load_file(folder / "model.safetensors"), json.loads((folder / "scaler.json").read_text())
+    features = (np.array([[float(r[1]), float(r[2])] for r in held_out]) - scaler["mean"]) / scaler["scale"]
+    hidden = 1 / (1 + np.exp(-(features @ weights["layers.0.weight"].T + weights["layers.0.bias"])))
+    probability = 1 / (1 + np.exp(-(hidden @ weights["layers.1.weight"].T + weights["layers.1.bias"])[:, 0]))
+    truth = np.array([r[3] == "small" for r in held_out])
+    metrics = made.info["metrics"]
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, probability > 0.5))
+    assert metrics["roc_auc"] == pytest.approx(roc_auc_score(truth, probability))
+    loss = -np.mean(np.where(truth, np.log(probability), np.log(1 - probability)))
+    assert metrics["loss"] == pytest.approx(loss, rel=1e-4)
+    confusion = json.loads(manifest.read_entry(steps.store, made.entry("confusion.json")))
+    assert confusion["classes"] == ["big", "small"]
+    assert np.sum(confusion["matrix"], axis=1).tolist() == [int((~truth).sum()), int(truth.sum())]
+
+
+@pytest.mark.parametrize(("least", "passed"), [(0.7, True), (1.01, False)])
+def test_the_gate_is_returned_to_the_dag_and_kept(least: float, passed: bool, tmp_path: Path) -> None:
+    steps, corpus, nothing, model = table(tmp_path, f"evaluation.gate.accuracy.min={least}")
+    made = steps.evaluated(corpus, nothing, model)
+    assert steps.value is passed
+    assert made.info["passed"] is passed
+    check = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))["checks"][0]
+    assert (check["metric"], check["min"], check["passed"]) == ("accuracy", least, passed)
+    assert steps.record("evaluation").headline.endswith("passed" if passed else "gate failed")
+
+
+def test_language_metrics_are_those_of_the_documents_one_by_one(tmp_path: Path) -> None:
+    steps = Steps(language_recipe(tmp_path, write_corpus(tmp_path / "data")), tmp_path / "steps")
+    corpus = steps.corpus()
+    pretrained = steps.pretrained(corpus)
+    tuned = steps.tuned(corpus, pretrained)
+    made = steps.evaluated(corpus, pretrained, tuned)
+    assert made.info["metrics"]["bits_per_byte"] == pytest.approx(by_hand(steps, pretrained), rel=0.03)
+    assert made.info["metrics"]["loss_after"] < made.info["metrics"]["loss_before"]
+    samples = json.loads(manifest.read_entry(steps.store, made.entry("samples.json")))
+    assert len(samples) == 1
+    assert samples[0]["expected"].startswith("Multiply the value")
+    assert "def scale_" in samples[0]["prompt"] and '"""' not in samples[0]["prompt"]
+
+
+@torch.no_grad()
+def by_hand(steps: Steps, pretrained: Manifest) -> float:
+    """Bits per byte of the held-out files, each read by itself in windows as long as the model was trained on.
+
+    Where windows of a packed stream begin differs from this, so context differs for some tokens.
+    """
+    folder = steps.folder_of(pretrained, "model")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    recipe = recipes.from_json(steps.recipe)
+    texts = [source_file(n) for n in range(120) if split_of(f"pkg/file_{n}.py", recipe.preprocessing) == "test"]
+    end, length, nats = tokenizer.eos_token_id, 64, 0.0
+    for text in texts:
+        ids = [end, *tokenizer(text, add_special_tokens=False).input_ids, end]
+        for begin in range(0, len(ids) - 1, length):
+            window = torch.tensor([ids[begin : begin + length + 1]])
+            logits = model(window[:, :-1]).logits[0]
+            nats += float(torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum"))
+    return nats / math.log(2) / sum(len(text.encode()) for text in texts)

@@ -1,0 +1,112 @@
+"""The preprocessing component: splits that never move, fitting on the training split only, arrays that come back."""
+
+import io
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from components.common import manifest
+from components.common import recipe as recipes
+from components.common.manifest import Manifest
+from components.preprocessing.split import split_of
+from tests.component.steps import Steps
+from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
+
+
+def array(steps: Steps, corpus: Manifest, name: str) -> np.ndarray:
+    return np.load(io.BytesIO(manifest.read_entry(steps.store, corpus.entry(name))), allow_pickle=False)
+
+
+def documents(steps: Steps, corpus: Manifest, split: str) -> set[str]:
+    """The texts of a split, decoded from its token arrays."""
+    tokenizer = Tokenizer.from_str(manifest.read_entry(steps.store, corpus.entry("tokenizer/tokenizer.json")).decode())
+    texts = set()
+    for stem in [e.path.removesuffix("tokens.npy") for e in corpus.entries if e.path.endswith("documents.tokens.npy")]:
+        if stem.startswith(split + "/"):
+            tokens, offsets = (array(steps, corpus, f"{stem}{kind}.npy").tolist() for kind in ("tokens", "offsets"))
+            for begin, end in itertools.pairwise(offsets):
+                texts.add(tokenizer.decode(tokens[begin + 1 : end], skip_special_tokens=False))
+    return texts
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    folder = tmp_path_factory.mktemp("preprocessing")
+    return Steps(language_recipe(folder, write_corpus(folder / "data")), folder / "steps")
+
+
+@pytest.fixture(scope="module")
+def corpus(steps: Steps) -> Manifest:
+    return steps.corpus()
+
+
+def test_every_document_comes_back_from_the_arrays_in_its_split(steps: Steps, corpus: Manifest) -> None:
+    settings = recipes.from_json(steps.recipe).preprocessing
+    for split in ("train", "validation", "test"):
+        expected = {source_file(n) for n in range(120) if split_of(f"pkg/file_{n}.py", settings) == split}
+        assert documents(steps, corpus, split) == expected
+        assert corpus.info["splits"][split]["bytes"] == sum(len(text) for text in expected)
+
+
+def test_more_data_moves_nothing_between_the_splits(steps: Steps, corpus: Manifest, tmp_path: Path) -> None:
+    larger = Steps(language_recipe(tmp_path, write_corpus(tmp_path / "data", files=150, shards=5)), tmp_path / "steps")
+    grown = larger.corpus()
+    for split in ("train", "validation", "test"):
+        assert documents(larger, grown, split) > documents(steps, corpus, split)
+
+
+def test_the_same_data_gives_the_same_corpus_and_tokenizer(steps: Steps, corpus: Manifest, tmp_path: Path) -> None:
+    again = Steps(language_recipe(tmp_path, write_corpus(tmp_path / "data")), tmp_path / "steps")
+    assert again.corpus().digest == corpus.digest
+
+
+def test_the_tokenizer_sees_the_training_split_only(steps: Steps, corpus: Manifest, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    settings = recipes.from_json(steps.recipe).preprocessing
+    for shard in sorted(data.glob("*.jsonl")):
+        rows = [json.loads(line) for line in shard.read_text().splitlines()]
+        for row in rows:
+            if split_of(row["path"], settings) != "train":
+                row["text"] += "# zyzzyva zyzzyva zyzzyva\n" * 20
+        shard.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    other = Steps(language_recipe(tmp_path, data), tmp_path / "steps")
+    changed = other.corpus()
+    assert changed.entry("tokenizer/tokenizer.json") == corpus.entry("tokenizer/tokenizer.json")
+    assert changed.digest != corpus.digest
+
+
+def test_a_second_call_is_reused(steps: Steps, corpus: Manifest) -> None:
+    assert steps.corpus().digest == corpus.digest
+    assert steps.record("preprocessing").status == "reused"
+
+
+def test_data_that_changes_after_its_validation_is_refused(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", files=30)
+    steps = Steps(language_recipe(tmp_path, data), tmp_path / "steps")
+    dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
+    shard = data / "part-01.jsonl"
+    shard.write_text(shard.read_text().replace("value", "velue"))
+    code, message = steps.fails("preprocessing", ["corpus"], dataset=dataset)
+    assert (code, "part-01.jsonl" in message) == (2, True)
+    shard.unlink()
+    code, message = steps.fails("preprocessing", ["corpus"], dataset=dataset)
+    assert code == 2
+    assert "part-01.jsonl was validated but is no longer there; run again" in message
+
+
+def test_the_scaler_is_fitted_on_the_training_split(tmp_path: Path) -> None:
+    steps = Steps(table_recipe(tmp_path, write_table(tmp_path / "data")), tmp_path / "steps")
+    corpus = steps.corpus()
+    scaler = json.loads(manifest.read_entry(steps.store, corpus.entry("scaler.json")))
+    train = array(steps, corpus, "train/00000.features.npy")
+    assert train.mean(axis=0) == pytest.approx([0, 0], abs=1e-5)
+    assert train.std(axis=0) == pytest.approx([1, 1], abs=1e-5)
+    rows = [line.split(",") for line in (tmp_path / "data" / "table.csv").read_text().splitlines()[1:]]
+    held_out = array(steps, corpus, "test/00000.features.npy") * scaler["scale"] + scaler["mean"]
+    given = {(float(row[1]), float(row[2])) for row in rows}
+    assert {(round(a, 3), round(b, 3)) for a, b in held_out.tolist()} <= given
+    assert sum(sum(split.values()) for split in corpus.info["splits"].values()) == len(rows)
