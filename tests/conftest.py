@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.seaweedfs import SeaweedFS, running
+from tests import mlflow_server as mlflow_servers
+from tests import seaweedfs as seaweed
+from tests.mlflow_server import MlflowServer
+from tests.seaweedfs import SeaweedFS
 
 
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
     """One S3 store for the whole session; make a bucket of your own in it."""
-    with running() as server:
+    with seaweed.running() as server:
         yield server
 
 
@@ -28,3 +31,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a tmpfs cannot be mounted here: {mount.stderr.strip()}")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server() -> Iterator[MlflowServer]:
+    """One MLflow server for the session; register under a name of your own."""
+    with mlflow_servers.running() as server:
+        yield server

@@ -12,6 +12,7 @@ from components.common import manifest, runs
 from components.common.steps import STEPS
 from components.common.store import open_store
 from tests import cli
+from tests.mlflow_server import MlflowServer
 from tests.pipeline.conftest import Finished
 from tests.recipes import write_corpus
 from tests.seaweedfs import SeaweedFS
@@ -164,11 +165,11 @@ def test_data_that_breaks_its_contract_stops_the_run_before_training(table_run: 
 
 
 def test_a_run_on_s3_with_a_server_for_a_registry_gives_the_same_weights(
-    table_run: Finished, seaweedfs: SeaweedFS, tmp_path: Path
+    table_run: Finished, seaweedfs: SeaweedFS, mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
     seaweedfs.create_bucket("pipeline")
     arguments = ("run", table_run.recipe, "--store", "s3://pipeline/team/store", "--json")
-    environment = {**seaweedfs.env, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    environment = {**seaweedfs.env, "MLFLOW_TRACKING_URI": mlflow_server.uri}
     done = cli.modelmill(*arguments, cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
