@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Turn a folder of data into a model that has earned its place in a registry.",
+    epilog="Example: modelmill run recipes/python-lm.yaml",
 )
 
 DEFAULT_STORE = "file://./.modelmill"

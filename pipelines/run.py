@@ -29,6 +29,7 @@ def check(recipe: Recipe, store: Store) -> None:
     Raises:
         UserError: the store, the data, the weights to start from or the registry.
     """
+    sources.digests("data_validation", recipe, store)
     store.check()
     tracking.tracking_uri(store)
     for step in STEPS:
@@ -57,12 +58,13 @@ def execute(
         resume=shlex.join(command),
     )
     runs.write_run(store, record)
-    with tempfile.TemporaryDirectory(prefix="modelmill-run-") as folder:
+    # A step that is interrupted may write on for a moment while its folder goes.
+    with tempfile.TemporaryDirectory(prefix="modelmill-run-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log.txt"
         request = Path(folder) / "request.json"
         request.write_text(json.dumps({"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id}))
         with open(log, "wb") as output:
-            _run(runner, request, output, lambda: watch(records(store, run_id)))
+            _run(runner, request, output, Path(folder), lambda: watch(records(store, run_id)))
         store.upload(log_key(run_id), log)
         if runs.read_outcome(store, run_id) is None:
             _report(recipe, store, run_id, Path(folder))
@@ -100,12 +102,19 @@ def summary(store: Store, run_id: str) -> dict[str, Any]:
     return {"run_id": run_id, "steps": steps, **{key: outcome.get(key) for key in keys}}
 
 
-def _run(runner: str, request: Path, log: IO[bytes], poll: Callable[[], None]) -> None:
-    """Start the runner and poll until it ends. The pipe to its standard input closes when this process dies, by
-    whatever signal, and the runner and its steps then end too.
+def _run(runner: str, request: Path, log: IO[bytes], scratch: Path, poll: Callable[[], None]) -> None:
+    """Start the runner and poll until it ends; temporary files of it and its steps go below `scratch`.
+
+    The pipe to its standard input closes when this process dies, by whatever signal, and the runner and its steps then
+    end too.
     """
     command = [sys.executable, "-m", RUNNERS[runner], str(request)]
-    environment = {**os.environ, "MODELMILL_EXIT_WITH_STDIN": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "MODELMILL_EXIT_WITH_STDIN": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(scratch),
+    }
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment) as process:
         while process.poll() is None:
             poll()

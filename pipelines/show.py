@@ -118,5 +118,5 @@ def _line(record: StepRecord) -> str:
             if at and at.total > 1
             else f"{record.name}: running"
         )
-    text = record.problem.message if record.problem else record.headline
-    return f"{record.name}: {record.status} in {record.seconds:.1f} s: {text}"
+    ended = f"{record.name}: {record.status} in {record.seconds:.1f} s"
+    return ended if record.problem else f"{ended}: {record.headline}"  # the problem is said once, at the end

@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
+from mlflow import MlflowClient
+
+from components.common import manifest
 from components.common.store import open_store
 
 COMMAND = [sys.executable, "-m", "pipelines.cli"]
@@ -94,9 +98,15 @@ def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
     return reached
 
 
+def registry(store: Path) -> MlflowClient:
+    """The folder store's own registry, which `mlflow`'s functions then use as well."""
+    uri = f"sqlite:///{store}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return MlflowClient(uri, uri)
+
+
 def weights_of(store: Path, summary: dict[str, Any], step: str = "fine_tuning") -> str:
     """The sha256 of the `model.safetensors` that a step of a run made."""
-    from components.common import manifest
-
     made = next(s["output_digest"] for s in summary["steps"] if s["name"] == step)
     return manifest.load(open_store(f"file://{store}"), made).entry("model/model.safetensors").sha256

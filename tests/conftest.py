@@ -1,5 +1,6 @@
 """Fixtures that every kind of test may ask for."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from tests import mlflow_server as mlflow_servers
 from tests import seaweedfs as seaweed
 from tests.mlflow_server import MlflowServer
 from tests.seaweedfs import SeaweedFS
+
+# Models this small are slower with two threads, and the suite runs two tests at a time. Children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -26,13 +26,15 @@ def _data(recipe: Recipe, store: Store) -> str:
 
 def _tokenizer(recipe: Recipe, store: Store) -> str:
     source = recipe.preprocessing.tokenizer.source if isinstance(recipe, LanguageModelingRecipe) else None
-    return weights.tokenizer_digest(weights.locate(source, store)) if source else NOTHING
+    return (
+        weights.tokenizer_digest(weights.locate("preprocessing.tokenizer.from", source, store)) if source else NOTHING
+    )
 
 
 def _init(recipe: Recipe, store: Store) -> str:
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return NOTHING
-    return weights.digest(weights.locate(recipe.pretraining.init, store))
+    return weights.digest(weights.locate("pretraining.init", recipe.pretraining.init, store))
 
 
 def _registry(recipe: Recipe, store: Store) -> str:

@@ -19,30 +19,51 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
-def locate(init: str, store: Store) -> Path:
-    """The folder with the weights that `init` names; a registered version is downloaded first.
+def locate(key: str, source: str, store: Store) -> Path:
+    """The folder with the weights that `source` names; a registered version is downloaded first.
+
+    Args:
+        key: of the recipe, for messages.
 
     Raises:
-        UserError: there is no such folder or version, or it offers no safetensors weights.
+        UserError: there is no such folder or version, or it offers no whole safetensors weights.
     """
-    folder = _download(init, store) if init.startswith("models:/") else Path(init)
+    where = f"{key}: {source}"
+    folder = _download(where, source, store) if source.startswith("models:/") else Path(source)
     if folder.is_file() and folder.suffix in PICKLES:
-        raise UserError(_pickle(init, folder.name))
+        raise UserError(_pickle(where, folder.name))
     if not folder.is_dir():
-        raise UserError(f"init: {init}: no such folder; name one that from_pretrained reads, or models:/NAME/VERSION")
+        raise UserError(f"{where}: no such folder; name one that from_pretrained reads, or models:/NAME/VERSION")
     if not (folder / CONFIG).is_file():
-        raise UserError(f"init: {init}: no {CONFIG} in it; is it a folder written by save_pretrained?")
+        raise UserError(f"{where}: no {CONFIG} in it; is it a folder written by save_pretrained?")
     if not (folder / WEIGHTS).is_file():
         pickled = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
         if pickled:
-            raise UserError(_pickle(init, pickled[0]))
-        raise UserError(f"init: {init}: no weights in it; {WEIGHTS} is missing")
+            raise UserError(_pickle(where, pickled[0]))
+        raise UserError(f"{where}: no weights in it; {WEIGHTS} is missing")
+    if not _is_whole(folder / WEIGHTS):
+        raise UserError(f"{where}: {WEIGHTS} is cut off or not safetensors; save or copy the model again")
     return folder
 
 
-def _pickle(init: str, name: str) -> str:
+def _is_whole(file: Path) -> bool:
+    """Whether a file is as long as its safetensors header says: eight bytes of length, JSON with offsets, the data."""
+    size = file.stat().st_size
+    with open(file, "rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > size - 8:
+            return False
+        try:
+            header = json.loads(opened.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return False
+    return 8 + length + max(ends, default=0) == size
+
+
+def _pickle(where: str, name: str) -> str:
     advice = f"save the model again with safe_serialization=True to get {WEIGHTS}, and name its folder"
-    return f"init: {init}: {name} is a pickle, which can run code when it is loaded; {advice}"
+    return f"{where}: {name} is a pickle, which can run code when it is loaded; {advice}"
 
 
 def digest(folder: Path) -> str:
@@ -71,18 +92,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
     except ValueError as error:
-        raise UserError(f"init: {folder / CONFIG}: not JSON: {error}") from error
+        raise UserError(f"pretraining.init: {folder / CONFIG}: not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise UserError(f"init: {folder / CONFIG}: not a JSON object")
+        raise UserError(f"pretraining.init: {folder / CONFIG}: not a JSON object")
     return config
 
 
-def _download(uri: str, store: Store) -> Path:
+def _download(where: str, uri: str, store: Store) -> Path:
     """The model folder inside a registered version, in a temporary place that lives as long as the process."""
     target = Path(tempfile.mkdtemp(prefix="modelmill-init-"))
     atexit.register(shutil.rmtree, target, ignore_errors=True)
     downloaded = tracking.download_version(store, uri, target)
     folders = sorted(f.parent for f in downloaded.rglob(WEIGHTS))
     if not folders:
-        raise UserError(f"init: {uri}: the version holds no {WEIGHTS}")
+        raise UserError(f"{where}: the version holds no {WEIGHTS}")
     return folders[0]

@@ -47,7 +47,8 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     folder = step.scratch / "tokenizer"
     step.progress(0, len(found) + 1, "tokenizer")
     if settings.tokenizer.source:
-        tokenizer.copy(weights.locate(settings.tokenizer.source, step.store), folder)
+        source = weights.locate("preprocessing.tokenizer.from", settings.tokenizer.source, step.store)
+        tokenizer.copy(source, folder)
     else:
         tokenizer.train(_training_texts(found, settings), settings.tokenizer.vocab_size, folder)
     encoded = _encode_all(step, found, settings, folder)

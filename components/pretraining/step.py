@@ -24,6 +24,7 @@ def make(step: Step) -> Made:
     if settings is None:
         return stage.skip_stage(step, None)
     task = stage.open_task(step)
-    is_random = settings.init == "random"
-    model = task.build() if is_random else task.load(weights.locate(settings.init, step.store))
-    return stage.run_stage(step, task, model, settings)
+    if settings.init == "random":
+        return stage.run_stage(step, task, task.build(), settings)
+    folder = weights.locate("pretraining.init", settings.init, step.store)
+    return stage.run_stage(step, task, task.load(folder), settings)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 
 from components.common import runs
@@ -90,8 +89,7 @@ def test_a_run_killed_once_in_every_step_registers_one_model(
     done = cli.run_json(recipe, store, *OFTEN)
     assert done["returncode"] == 0, done["stderr"]
     assert digests(done) == digests(undisturbed)
-    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
-    versions = mlflow.MlflowClient().search_model_versions("name='tiny-lm'")
+    versions = cli.registry(store).search_model_versions("name='tiny-lm'")
     verified = [str(v.version) for v in versions if v.tags.get("modelmill.verified") == "true"]
     assert verified == [done["model"]["version"]]
     assert done["model"]["alias"] == "champion"

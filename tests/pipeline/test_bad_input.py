@@ -1,12 +1,14 @@
 """What bad input gets: one clear line that names the file and the key, exit code 2, and nothing half-written."""
 
 import json
-import shutil
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save
 
 from components.common.store import open_store
 from tests import cli
@@ -44,6 +46,11 @@ def model_folder(folder: Path, *files: str) -> Path:
     return folder
 
 
+def weights(folder: Path, data: bytes) -> Path:
+    (model_folder(folder, "config.json") / "model.safetensors").write_bytes(data)
+    return folder
+
+
 # Found in the recipe or in what it points at, before a run begins: a change to the language recipe, and what is said.
 AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown key": (
@@ -63,6 +70,10 @@ AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
         "{recipe}: pretraining.steps: input should be a valid integer, got 'many'",
     ),
     "unknown task": (lambda r: change(r, task="language_modelling"), "did you mean 'language_modeling'?"),
+    "key given twice": (
+        lambda r: r.write_text(r.read_text() + "seed: 2\n"),
+        "not valid YAML: seed is there twice",
+    ),
     "not YAML": (lambda r: r.write_text("name: [\n"), "{recipe}:2: not valid YAML"),
     "no such suite": (
         lambda r: change(r, data__suite="gone.json"),
@@ -72,11 +83,19 @@ AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
     "data matches nothing": (lambda r: change(r, data__path="data/*.csv"), "data.path: {folder}/data/*.csv"),
     "model folder without weights": (
         lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "config.json"))),
-        "init: {folder}/m: no weights in it; model.safetensors is missing",
+        "pretraining.init: {folder}/m: no weights in it; model.safetensors is missing",
     ),
     "pickle for weights": (
         lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "config.json", "pytorch_model.bin"))),
-        "init: {folder}/m: pytorch_model.bin is a pickle",
+        "pretraining.init: {folder}/m: pytorch_model.bin is a pickle",
+    ),
+    "pickle under the name of weights": (
+        lambda r: change(r, pretraining__init=str(weights(r.parent / "m", pickle.dumps({"weight": [0.0]})))),
+        "pretraining.init: {folder}/m: model.safetensors is cut off or not safetensors",
+    ),
+    "cut off weights": (
+        lambda r: change(r, pretraining__init=str(weights(r.parent / "m", save({"w": np.zeros(9)})[:-1]))),
+        "pretraining.init: {folder}/m: model.safetensors is cut off or not safetensors",
     ),
     "pickle file for weights": (
         lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "model.pt") / "model.pt")),
@@ -98,6 +117,19 @@ def test_a_mistake_in_the_recipe_is_one_line_before_anything_is_written(
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert message.format(recipe=language, folder=tmp_path) in done.stderr
     assert not list(open_store(f"file://{tmp_path}/store").list(""))
+    # What is wrong in the recipe itself is found before the store is tried, and `plan` only reads it.
+    if command == "plan" or message.startswith("{recipe}"):
+        assert not (tmp_path / "store").exists()
+
+
+def test_a_registered_version_that_is_not_there_leaves_no_registry_behind(language: Path, tmp_path: Path) -> None:
+    change(language, pretraining__init="models:/tiny-lm/1")
+    for command in ("run", "plan"):
+        done = cli.modelmill(command, language, "--store", f"file://{tmp_path}/store")
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert "models:/tiny-lm/1: no such model version" in done.stderr
+        assert not [file for file in (tmp_path / "store").glob("*") if file.is_file()]
 
 
 def test_a_mistake_in_an_override_names_it(language: Path, tmp_path: Path) -> None:
@@ -109,8 +141,11 @@ def test_a_mistake_in_an_override_names_it(language: Path, tmp_path: Path) -> No
 def test_json_gives_the_mistake_to_machines(language: Path, tmp_path: Path) -> None:
     done = cli.modelmill("run", change(language, seed=-1), "--store", f"file://{tmp_path}/store", "--json")
     assert done.returncode == 2
-    assert json.loads(done.stdout)["exit_code"] == 2
-    assert "seed: input should be greater than or equal to 0" in json.loads(done.stdout)["error"]["message"]
+    printed = json.loads(done.stdout)
+    assert set(printed) == {"error", "exit_code"}
+    assert (printed["exit_code"], printed["error"]["kind"]) == (2, "user")
+    assert "seed: input should be greater than or equal to 0" in printed["error"]["message"]
+    assert done.stderr == f"modelmill: {printed['error']['message']}\n"
 
 
 def truncate_gzip(recipe: Path) -> None:
@@ -178,13 +213,19 @@ def assert_stopped_by(step: str, said: list[str], recipe: Path, store: Path) -> 
     done = cli.run_json(recipe, store)
     assert done["returncode"] == done["exit_code"] == 2
     assert done["failed_step"] == step
-    problem = next(line for line in done["stderr"].splitlines() if line.startswith("modelmill: "))
+    *progress, problem, advice = done["stderr"].splitlines()
     for words in said:
         assert words.format(folder=recipe.parent) in problem
-    assert "Traceback" not in done["stderr"]
-    assert list(cli.statuses(done).values())[-1] == "failed", "no step after it began"
-    written = list(open_store(f"file://{store}").list("memo/"))
-    assert not [key for key in written if key.startswith(f"memo/{step}/")]
+    assert problem == f"modelmill: {step}: {done['reason']}"
+    assert not [line for line in progress if done["reason"] in line], "the problem is said once"
+    assert advice.startswith("modelmill: log: ") and f"again: {done['resume']}" in advice
+    *before, last = cli.statuses(done).items()
+    assert last == (step, "failed"), "no step after it began"
+    opened = open_store(f"file://{store}")
+    assert {key.split("/")[1] for key in opened.list("memo/")} == {name for name, _ in before}
+    assert not list(opened.list("checkpoints/"))
+    log = opened.get(f"runs/{done['run_id']}/log.txt").decode()
+    assert done["reason"] in log and "Traceback" not in log + done["stderr"]
 
 
 def test_a_store_that_cannot_be_written_is_found_before_any_work(table: Path, tmp_path: Path) -> None:
@@ -193,25 +234,29 @@ def test_a_store_that_cannot_be_written_is_found_before_any_work(table: Path, tm
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert f"--store file://{tmp_path}/file/store: cannot be written" in done.stderr
+    assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.parametrize("command", ["run", "plan"])
 @pytest.mark.parametrize(
     ("store", "changes", "message"),
     [
         ("s3://absent-bucket/prefix", {}, "has no bucket absent-bucket"),
         ("s3://present/prefix", {"AWS_SECRET_ACCESS_KEY": "wrong-and-secret"}, "refuses the credentials"),
         ("s3://present/prefix", {"AWS_ACCESS_KEY_ID": "nobody"}, "refuses the credentials"),
+        ("s3://present/prefix", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no usable credentials"),
         ("s3://present/prefix", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
         ("ftp://somewhere", {}, "a store is file://FOLDER or s3://BUCKET/PREFIX"),
     ],
 )
 def test_a_store_that_refuses_is_found_before_any_work(
-    store: str, changes: dict[str, str], message: str, table: Path, seaweedfs: SeaweedFS
+    command: str, store: str, changes: dict[str, str], message: str, table: Path, seaweedfs: SeaweedFS
 ) -> None:
     if "present" not in seaweedfs.buckets():
         seaweedfs.create_bucket("present")
-    done = cli.modelmill("run", table, "--store", store, **{**seaweedfs.env, **changes})
+    done = cli.modelmill(command, table, "--store", store, **{**seaweedfs.env, **changes})
     assert done.returncode == 2
+    assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert message in done.stderr
     assert f"--store {store}" in done.stderr
@@ -227,8 +272,12 @@ def test_a_bucket_store_without_a_registry_says_what_to_set(table: Path, seaweed
     assert not seaweedfs.client().list_objects_v2(Bucket="no-registry").get("Contents")
 
 
-def test_data_that_is_gone_after_it_was_planned_is_noticed(table: Path, tmp_path: Path) -> None:
-    shutil.rmtree(table.parent / "data")
-    done = cli.modelmill("run", table, "--store", f"file://{tmp_path}/store")
+@pytest.mark.parametrize("command", ["report", "doctor"])
+def test_a_refused_secret_is_shown_nowhere(command: str, seaweedfs: SeaweedFS) -> None:
+    store = f"s3://refused-{command}"
+    seaweedfs.create_bucket(f"refused-{command}")
+    changes = {"AWS_SECRET_ACCESS_KEY": "wrong-and-secret"}
+    done = cli.modelmill(command, "--store", store, "--json", **{**seaweedfs.env, **changes})
     assert done.returncode == 2
-    assert "no such file or folder" in done.stderr
+    assert "refuses the credentials" in done.stdout
+    assert "wrong-and-secret" not in done.stdout + done.stderr

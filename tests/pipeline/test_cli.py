@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -28,11 +29,19 @@ def test_help_has_an_example_and_every_command_json(command: str) -> None:
     assert "--json" in done.stdout
 
 
+def test_help_names_every_command_and_how_to_begin() -> None:
+    done = cli.modelmill("--help")
+    assert done.returncode == 0
+    assert set(COMMANDS) <= set(done.stdout.split())
+    assert "Example: modelmill run recipes/python-lm.yaml" in done.stdout
+
+
 def test_help_imports_no_heavy_library() -> None:
     heavy = {"torch", "mlflow", "kfp", "great_expectations", "transformers", "pandas", "boto3", "sklearn"}
     program = (
         "import sys\nfrom pipelines.cli import app\n"
-        "try: app(['run', '--help'])\nexcept SystemExit: pass\n"
+        f"for command in {COMMANDS}:\n"
+        "    try: app([command, '--help'])\n    except SystemExit: pass\n"
         f"print('imported:', sorted({heavy!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=cli.ROOT)
@@ -45,6 +54,8 @@ def test_help_imports_no_heavy_library() -> None:
 def test_a_wrong_command_line_is_the_users_mistake(arguments: tuple[str, ...]) -> None:
     done = cli.modelmill(*arguments)
     assert done.returncode == 2
+    assert done.stdout == ""
+    assert (arguments[-1] if arguments != ("run",) else "Missing argument") in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -94,21 +105,28 @@ def test_demo_data_is_written_where_asked(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_run_with_one_line_and_no_process_left(tmp_path: Path) -> None:
-    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"))
+    # Far longer than the test waits, so that a step which outlives its run is seen.
+    endless = {"fine_tuning__steps": 10_000_000, "fine_tuning__patience": None, "fine_tuning__evaluate_every": 10_000}
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), **endless)
     store = tmp_path / "store"
 
     def training() -> bool:
         opened = open_store(f"file://{store}")
-        return any(runs.read_step(opened, run_id, "preprocessing") for run_id in runs.run_ids(opened))
+        records = (runs.read_step(opened, run_id, "fine_tuning") for run_id in runs.run_ids(opened))
+        return any(record and record.progress and record.progress.total > 1 for record in records)
 
-    with cli.started("run", recipe, MODELMILL_STORE=f"file://{store}") as process:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with cli.started("run", recipe, MODELMILL_STORE=f"file://{store}", TMPDIR=str(temporary)) as process:
         assert cli.wait_until(training, 60)
+        assert len(cli.processes_of(store)) > 1, "the run and its children"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "modelmill: stopped; the same command goes on from the last checkpoint"
     assert "Traceback" not in errors
     assert cli.wait_until(lambda: not cli.processes_of(store))
+    assert not list(temporary.iterdir())
 
 
 def on_a_terminal(*arguments: str | Path, **env: str) -> str:
@@ -141,7 +159,7 @@ def test_a_terminal_shows_bars_with_colours_and_no_color_is_kept(table_run: Fini
     assert f"{ESCAPE}36m" in shown, "reused is cyan"
     plain = on_a_terminal(*command, NO_COLOR="1")
     assert "━" in plain
-    assert f"{ESCAPE}36m" not in plain
+    assert not re.search(r"\x1b\[[0-9;]*[349][0-7]", plain), "bold and cursor movement only, no colour"
 
 
 def test_elsewhere_it_prints_plain_lines_and_the_table(table_run: Finished) -> None:

@@ -28,8 +28,7 @@ def test_a_run_ends_with_a_registered_champion(which: str, request: pytest.Fixtu
     assert run.summary["model"] == {"name": name, "version": "1", "alias": "champion"}
     assert run.summary["exit_code"] == 0
     assert Path(run.summary["report"].removeprefix("file://")).read_text().lower().startswith("<!doctype html>")
-    mlflow.set_tracking_uri(f"sqlite:///{run.store}/mlflow.db")
-    version = mlflow.MlflowClient().get_model_version_by_alias(name, "champion")
+    version = cli.registry(run.store).get_model_version_by_alias(name, "champion")
     assert version.tags["modelmill.verified"] == "true"
     assert version.tags["modelmill.model"] == run.summary["steps"][3]["output_digest"]
 
@@ -43,7 +42,7 @@ def test_a_run_ends_with_a_registered_champion(which: str, request: pytest.Fixtu
 )
 def test_the_registered_model_answers(which: str, question: dict, column: str, request: pytest.FixtureRequest) -> None:
     run: Finished = request.getfixturevalue(which)
-    mlflow.set_tracking_uri(f"sqlite:///{run.store}/mlflow.db")
+    cli.registry(run.store)
     answer = mlflow.pyfunc.load_model(f"models:/{run.recipe.stem}@champion").predict(pd.DataFrame(question))
     assert len(answer) == len(next(iter(question.values())))
     if column == "label":
@@ -144,8 +143,7 @@ def test_a_model_that_misses_its_gate_is_not_registered(table_run: Finished, tmp
     assert "registration" not in cli.statuses(done)
     assert "accuracy" in done["stderr"] and "1.1" in done["stderr"]
     assert done["model"] is None
-    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
-    assert [v.version for v in mlflow.MlflowClient().search_model_versions("name='tiny-table'")] in ([1], ["1"])
+    assert [v.version for v in cli.registry(store).search_model_versions("name='tiny-table'")] in ([1], ["1"])
 
 
 def test_data_that_breaks_its_contract_stops_the_run_before_training(table_run: Finished, tmp_path: Path) -> None:

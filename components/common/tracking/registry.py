@@ -29,6 +29,9 @@ def download_version(store: Store, uri: str, target: Path) -> Path:
     Raises:
         UserError: there is no such version or alias.
     """
+    missing = f"{uri}: no such model version in {redact(tracking_uri(store))}"
+    if not is_created(store):
+        raise UserError(missing)
     with client(store):
         import mlflow
         from mlflow.exceptions import MlflowException
@@ -39,7 +42,7 @@ def download_version(store: Store, uri: str, target: Path) -> Path:
         except MlflowException as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise
-            raise UserError(f"{uri}: no such model version in {redact(tracking_uri(store))}") from error
+            raise UserError(missing) from error
 
 
 def _version(store: Store, name: str, version: str) -> Any:

@@ -136,7 +136,9 @@ class LanguageModeling:
                 dtype=torch.float32,
             )
         except (ValueError, OSError, RuntimeError, KeyError) as error:
-            raise UserError(f"init: {folder}: not a causal language model that transformers loads: {error}") from error
+            raise UserError(
+                f"pretraining.init: {folder}: not a causal language model that transformers loads: {error}"
+            ) from error
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
         logits, labels = self.logits(model, batch)
@@ -163,12 +165,12 @@ class LanguageModeling:
         vocabulary = config.get("vocab_size")
         if vocabulary != self.vocab_size:
             raise UserError(
-                f"init: {folder}: its vocabulary has {vocabulary} tokens, the corpus's tokenizer {self.vocab_size}; "
+                f"pretraining.init: {folder}: its vocabulary has {vocabulary} tokens, the corpus's tokenizer {self.vocab_size}; "
                 f"set preprocessing.tokenizer.from to the same folder"
             )
         longest = config.get("max_position_embeddings")
         if isinstance(longest, int) and longest < self.length:
             raise UserError(
-                f"init: {folder}: it was made for {longest} positions; "
+                f"pretraining.init: {folder}: it was made for {longest} positions; "
                 f"set preprocessing.sequence_length to {longest} or less, it is {self.length}"
             )

@@ -79,12 +79,14 @@ class TabularClassification:
         config = read_config(folder)
         for key, mine in (("features", self.features), ("classes", self.classes)):
             if config.get(key) != mine:
-                raise UserError(f"init: {folder}: its {key} are {config.get(key)}, the corpus has {mine}")
+                raise UserError(f"pretraining.init: {folder}: its {key} are {config.get(key)}, the corpus has {mine}")
         model = self._mlp(config)
         try:
             model.load_state_dict(load_file(folder / WEIGHTS))
         except (RuntimeError, ValueError) as error:
-            raise UserError(f"init: {folder / WEIGHTS}: not the weights that {CONFIG} describes: {error}") from error
+            raise UserError(
+                f"pretraining.init: {folder / WEIGHTS}: not the weights that {CONFIG} describes: {error}"
+            ) from error
         return model
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
