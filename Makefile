@@ -29,7 +29,7 @@ run: install ## run recipes/python-lm.yaml from data to a registered model
 	@$(BIN)/modelmill run recipes/python-lm.yaml
 
 test: $(VENV)/installed-test ## run the whole test suite
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff check .

@@ -26,9 +26,9 @@ def _data(recipe: Recipe, store: Store) -> str:
 
 def _tokenizer(recipe: Recipe, store: Store) -> str:
     source = recipe.preprocessing.tokenizer.source if isinstance(recipe, LanguageModelingRecipe) else None
-    return (
-        weights.tokenizer_digest(weights.locate("preprocessing.tokenizer.from", source, store)) if source else NOTHING
-    )
+    if source is None:
+        return NOTHING
+    return weights.tokenizer_digest(weights.locate("preprocessing.tokenizer.from", source, store))
 
 
 def _init(recipe: Recipe, store: Store) -> str:

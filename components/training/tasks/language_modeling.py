@@ -165,8 +165,8 @@ class LanguageModeling:
         vocabulary = config.get("vocab_size")
         if vocabulary != self.vocab_size:
             raise UserError(
-                f"pretraining.init: {folder}: its vocabulary has {vocabulary} tokens, the corpus's tokenizer {self.vocab_size}; "
-                f"set preprocessing.tokenizer.from to the same folder"
+                f"pretraining.init: {folder}: its vocabulary has {vocabulary} tokens, "
+                f"the corpus's tokenizer {self.vocab_size}; set preprocessing.tokenizer.from to the same folder"
             )
         longest = config.get("max_position_embeddings")
         if isinstance(longest, int) and longest < self.length:
