@@ -30,6 +30,7 @@ class Bars(AbstractContextManager["Bars"]):
             console=console,
         )
         self.tasks: dict[str, Any] = {}
+        self.ended: set[str] = set()
 
     def __enter__(self) -> "Bars":
         self.progress.start()
@@ -47,7 +48,8 @@ class Bars(AbstractContextManager["Bars"]):
                 at = record.progress
                 done, total, text = (at.done, at.total, at.text) if at else (0, 1, "starting")
                 self.progress.update(task, completed=done, total=max(total, 1), text=escape(text))
-            elif not self.progress.tasks[task].finished or self.progress.tasks[task].fields["text"] == "":
+            elif record.name not in self.ended:
+                self.ended.add(record.name)
                 text = record.problem.message if record.problem else record.headline
                 short = escape(text if len(text) <= 60 else text[:57] + "...")
                 label = f"[{STYLE[record.status]}]{record.status}[/] {short}"

@@ -1,0 +1,34 @@
+"""What a person sees of a run while it goes on."""
+
+import io
+
+from rich.console import Console
+
+from components.common.runs import Problem, Progress, StepRecord
+from pipelines.show import Bars
+
+
+def last_frame(*watched: list[StepRecord]) -> list[str]:
+    """The lines of the bars after these records were shown, one after the other."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=120, color_system=None)
+    with Bars(console) as bars:
+        for records in watched:
+            bars.watch(records)
+        shown.truncate(0)
+    names = [record.name for record in watched[-1]]
+    return [line for line in shown.getvalue().splitlines() if any(name in line for name in names)][-len(names) :]
+
+
+def test_a_bar_that_was_full_still_ends_with_what_became_of_the_step() -> None:
+    training = StepRecord(name="pretraining", status="running", progress=Progress(done=9, total=9, text="loss 1.0"))
+    ended = training.model_copy(update={"status": "ran", "headline": "validation loss 0.9"})
+    assert "loss 1.0" in last_frame([training])[0]
+    assert "ran validation loss 0.9" in last_frame([training], [ended])[0]
+
+
+def test_a_step_that_failed_says_why_and_its_bar_is_not_full() -> None:
+    problem = Problem(kind="user", message="column [x] is missing")
+    failed = StepRecord(name="preprocessing", status="failed", problem=problem)
+    line = last_frame([failed])[0]
+    assert "failed column [x] is missing" in line and "━" not in line
