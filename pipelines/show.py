@@ -3,6 +3,7 @@
 import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -100,7 +101,15 @@ def run_table(console: Console, summary: dict[str, Any]) -> None:
         alias = f"@{model['alias']}" if model.get("alias") else "no alias"
         console.print(f"model   {model['name']} version {model['version']} {alias}", highlight=False)
     if report := summary["report"]:
-        console.print(f"report  {report.removeprefix('file://')}", highlight=False, soft_wrap=True)
+        console.print(f"report  {_short_path(report)}", highlight=False, soft_wrap=True)
+
+
+def _short_path(uri: str) -> str:
+    """A file from here where it is below this folder, else its path; another URI as it is."""
+    if not uri.startswith("file://"):
+        return uri
+    path = Path(uri.removeprefix("file://"))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def plan_table(console: Console, planned: list[Planned]) -> None:
