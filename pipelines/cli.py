@@ -1,6 +1,5 @@
 """The command line: `modelmill run | plan | compile | demo-data | report | doctor`."""
 
-import json
 import sys
 from enum import Enum
 from pathlib import Path
@@ -10,6 +9,8 @@ import typer
 from rich.console import Console
 
 from components.common.errors import ModelmillError, UserError, one_line
+from pipelines.data import app as data_app
+from pipelines.printing import AsJson, complain, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="Turn a folder of data into a model that has earned its place in a registry.",
     epilog="Example: modelmill run recipes/python-lm.yaml",
 )
+app.add_typer(data_app, name="data")
 
 DEFAULT_STORE = "file://./.modelmill"
 Recipe = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
@@ -29,7 +31,6 @@ Overrides = Annotated[
 StoreUri = Annotated[
     str, typer.Option("--store", envvar="MODELMILL_STORE", help="file://FOLDER or s3://BUCKET/PREFIX.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 class Runner(str, Enum):
@@ -67,16 +68,16 @@ def run(
         with show.watcher(Console(stderr=True)) as watcher:
             run_id = running.execute(loaded, opened, runner.value, ["modelmill", *sys.argv[1:]], watcher.watch)
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from the last checkpoint")
+        complain("stopped; the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
     summary = running.summary(opened, run_id)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         show.run_table(Console(), summary)
     if summary["exit_code"] != 0:
-        _fail(f"{summary['failed_step'] or 'run'}: {summary['reason']}")
-        _fail(f"log: modelmill report {run_id} --store {store} --log; again: {summary['resume']}")
+        complain(f"{summary['failed_step'] or 'run'}: {summary['reason']}")
+        complain(f"log: modelmill report {run_id} --store {store} --log; again: {summary['resume']}")
     raise typer.Exit(summary["exit_code"])
 
 
@@ -89,7 +90,7 @@ def plan(recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_
     loaded, opened = _open(recipe, overrides, store)
     planned = planning.plan(loaded, opened)
     if as_json:
-        _print_json({"recipe": loaded.name, "steps": [step._asdict() for step in planned]})
+        print_json({"recipe": loaded.name, "steps": [step._asdict() for step in planned]})
     else:
         show.plan_table(Console(), planned)
 
@@ -115,8 +116,8 @@ def compile_(
         raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
     size = output.stat().st_size
     if "://" not in loaded.data.path:
-        _fail(f"note: data.path {loaded.data.path} is on this machine; a cluster reads s3://")
-    _print_json({"file": str(output), "bytes": size}) if as_json else print(f"{output}  {size:,} bytes")
+        complain(f"note: data.path {loaded.data.path} is on this machine; a cluster reads s3://")
+    print_json({"file": str(output), "bytes": size}) if as_json else print(f"{output}  {size:,} bytes")
 
 
 @app.command("demo-data", epilog="Example: modelmill demo-data python-lm")
@@ -131,7 +132,7 @@ def demo_data(
     files = demos.write(name.value, output or Path("data") / name.value)
     size = sum(f.stat().st_size for f in files)
     if as_json:
-        _print_json({"files": [str(f) for f in files], "bytes": size})
+        print_json({"files": [str(f) for f in files], "bytes": size})
     else:
         print(f"{files[0].parent}  {len(files)} {'file' if len(files) == 1 else 'files'}, {size:,} bytes")
 
@@ -168,7 +169,7 @@ def report(
     if log and output is None:
         sys.stdout.write(page.decode("utf-8", "replace"))
     elif as_json:
-        _print_json(summary(opened, chosen))
+        print_json(summary(opened, chosen))
     else:
         key = log_key(chosen) if log else runs.report_key(chosen)
         print(output or opened.local_path(key) or f"{opened.uri}/{key}")
@@ -186,7 +187,7 @@ def doctor(
 
     findings = examine(store, recipe, overrides)
     if as_json:
-        _print_json({"findings": [finding._asdict() for finding in findings]})
+        print_json({"findings": [finding._asdict() for finding in findings]})
     else:
         console = Console()
         for finding in findings:
@@ -202,8 +203,8 @@ def main() -> None:
         app()
     except ModelmillError as error:
         if "--json" in sys.argv:
-            _print_json({"error": {"kind": error.kind, "message": one_line(error)}, "exit_code": error.exit_code})
-        _fail(one_line(error))
+            print_json({"error": {"kind": error.kind, "message": one_line(error)}, "exit_code": error.exit_code})
+        complain(one_line(error))
         sys.exit(error.exit_code)
 
 
@@ -212,14 +213,6 @@ def _open(recipe: Path, overrides: list[str] | None, store: str) -> tuple[Any, A
     from components.common.store import open_store
 
     return recipes.load(recipe, overrides), open_store(store)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _fail(message: str) -> None:
-    Console(stderr=True).print(f"modelmill: {message}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -13,22 +13,27 @@ _MAX_EXPECTATIONS, _MAX_SAMPLES, _MAX_TEXT = 3, 3, 40
 def explain(result: dict[str, Any], shards: list[Entry]) -> str:
     """The failed expectations with counts and sample rows, as `shard:row=value`; rows count from 1 in their shard."""
     failed = [r for r in result["results"] if not r["success"]]
-    lines = [_explain_one(r, shards) for r in failed[:_MAX_EXPECTATIONS]]
+    lines = [f"{name(r)} {finding(r, shards)}" for r in failed[:_MAX_EXPECTATIONS]]
     more = f" | and {len(failed) - len(lines)} more" if len(failed) > len(lines) else ""
     return f"{len(failed)} of {len(result['results'])} expectations failed: {' | '.join(lines)}{more}"
 
 
-def _explain_one(one: dict[str, Any], shards: list[Entry]) -> str:
-    kwargs, found = one["expectation_config"]["kwargs"], one["result"]
+def name(one: dict[str, Any]) -> str:
+    """An expectation with its columns, as `expect_column_values_to_be_unique(path)`."""
+    kwargs = one["expectation_config"]["kwargs"]
     columns = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
-    names = ", ".join(str(c) for c in columns or kwargs.get("column_list", []))
-    what = f"{one['expectation_config']['type']}({names})"
+    return f"{one['expectation_config']['type']}({', '.join(str(c) for c in columns or kwargs.get('column_list', []))})"
+
+
+def finding(one: dict[str, Any], shards: list[Entry]) -> str:
+    """What an expectation found: unexpected rows with samples, or the value that was observed."""
+    found = one["result"]
     if one["exception_info"]["raised_exception"]:
-        return f"{what} cannot be computed: {one['exception_info']['exception_message']}"
+        return f"cannot be computed: {one['exception_info']['exception_message']}"
     if "element_count" not in found or "unexpected_count" not in found:
-        return f"{what} found {_short(_observed(found))}"
+        return f"found {_short(_observed(found))}"
     samples = ", ".join(_samples(found, shards))
-    return f"{what} {found['unexpected_count']} of {found['element_count']} rows" + (f": {samples}" if samples else "")
+    return f"{found['unexpected_count']} of {found['element_count']} rows" + (f": {samples}" if samples else "")
 
 
 def _observed(found: dict[str, Any]) -> Any:

@@ -29,6 +29,10 @@ def test_help_has_an_example_and_every_command_json(command: str) -> None:
     assert "--json" in done.stdout
 
 
+def test_help_of_data_has_an_example() -> None:
+    assert "Example: modelmill data validate" in cli.modelmill("data", "validate", "--help").stdout
+
+
 def test_help_names_every_command_and_how_to_begin() -> None:
     done = cli.modelmill("--help")
     assert done.returncode == 0

@@ -1,7 +1,7 @@
 """The recipe: one YAML file that says what to train, as pydantic models that refuse what they do not know."""
 
 from components.common.recipe.language_modeling import LanguageModelingRecipe
-from components.common.recipe.load import Recipe, from_json, load, parse, to_json
+from components.common.recipe.load import Recipe, from_json, load, parse, read_suite, to_json
 from components.common.recipe.sections import Training
 from components.common.recipe.tabular import TabularClassificationRecipe
 
@@ -13,5 +13,6 @@ __all__ = [
     "from_json",
     "load",
     "parse",
+    "read_suite",
     "to_json",
 ]

@@ -72,7 +72,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key, _ in node.value:
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
             seen.add(key.value)
@@ -144,11 +144,19 @@ def _absolute(base: Path, path: str) -> str:
 def _read_suite(base: Path, recipe: Recipe, path: Path) -> dict[str, Any]:
     if isinstance(recipe.data.suite, dict):
         return recipe.data.suite
-    file = Path(_absolute(base, recipe.data.suite))
+    return read_suite(Path(_absolute(base, recipe.data.suite)), where=f"{path}: data.suite")
+
+
+def read_suite(file: Path, where: str) -> dict[str, Any]:
+    """A Great Expectations suite, as far as it can be checked without Great Expectations.
+
+    Raises:
+        UserError: naming `where` the file is asked for, if it cannot be read.
+    """
     try:
         suite = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: data.suite: {file}: {error.strerror or error}") from error
+        raise UserError(f"{where}: {file}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{file}: the suite is not JSON: {error}") from error
     if not isinstance(suite, dict) or not isinstance(suite.get("expectations"), list):
