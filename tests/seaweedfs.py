@@ -5,12 +5,9 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
-import subprocess
 import sysconfig
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.server_process import serving
 
 _READY_SECONDS = 60
 _GRPC_OFFSET = 10_000
@@ -69,33 +68,14 @@ class SeaweedFS:
 
 @contextlib.contextmanager
 def running() -> Iterator[SeaweedFS]:
-    """Start SeaweedFS, wait until it takes an object, and end it with everything it wrote.
-
-    Raises:
-        RuntimeError: it ended or was not ready in time; the message holds the end of its log.
-    """
+    """Start SeaweedFS, wait until it takes an object, and end it with everything it wrote."""
     # A short folder: the filer opens a Unix socket in it, whose path may not be longer than 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="weed-"))
-    (folder / "data").mkdir()
-    process = None
-    try:
-        server, command = _command(folder)
-        with open(folder / "output", "wb") as output:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(folder), "GOMEMLIMIT": "300MiB"},
-                start_new_session=True,
-            )
-        _wait_until_ready(server, process, folder / "output")
-        yield server
-    finally:
-        if process is not None:
-            _end(process)
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="weed-", ignore_cleanup_errors=True) as name:
+        (Path(name) / "data").mkdir()
+        server, command = _command(Path(name))
+        client = server.client()
+        with serving(command, Path(name), {"GOMEMLIMIT": "300MiB"}, lambda: _takes_objects(client), _READY_SECONDS):
+            yield server
 
 
 def _command(folder: Path) -> tuple[SeaweedFS, list[str]]:
@@ -155,22 +135,11 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _wait_until_ready(server: SeaweedFS, process: subprocess.Popen[bytes], output: Path) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    client = server.client()
-    while time.monotonic() < deadline and process.poll() is None:
-        # A bucket can be made before the first volume takes objects, so ready means that an object is taken.
-        with contextlib.suppress(ClientError, BotoCoreError):
-            client.create_bucket(Bucket="ready")
-        with contextlib.suppress(ClientError, BotoCoreError):
-            client.put_object(Bucket="ready", Key="probe", Body=b"probe")
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"SeaweedFS did not start: {output.read_text(errors='replace')[-2000:]}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """At once: nothing that it stores outlives the test."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _takes_objects(client: Any) -> bool:
+    """A bucket can be made before the first volume takes objects, so ready means that an object is taken."""
+    with contextlib.suppress(ClientError, BotoCoreError):
+        client.create_bucket(Bucket="ready")
+    with contextlib.suppress(ClientError, BotoCoreError):
+        client.put_object(Bucket="ready", Key="probe", Body=b"probe")
+        return True
+    return False

@@ -17,7 +17,7 @@ from tests.recipes import language_recipe, write_corpus
 
 # A checkpoint after every step, and enough steps that a kill at a random moment finds training under way.
 OFTEN = ("--set", "pretraining.checkpoint_seconds=0", "--set", "fine_tuning.checkpoint_seconds=0")
-STEPS_OF_PRETRAINING = 120
+STEPS_OF_PRETRAINING = 200
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,9 @@ def test_a_run_killed_again_and_again_in_pretraining_ends_with_the_same_bits(
     store, moment = tmp_path / "store", random.Random()
     reached = 0
     for _ in range(3):
-        assert cli.kill_run_when(recipe, store, trained_beyond(store, reached), *OFTEN, after=moment.random() / 2)
+        if reached > STEPS_OF_PRETRAINING / 3:
+            break  # a fast machine: the next kill might come too late
+        assert cli.kill_run_when(recipe, store, trained_beyond(store, reached), *OFTEN, after=moment.random() / 4)
         assert cli.wait_until(lambda: not cli.processes_of(store)), "its runner or its step lives on"
         reached = max(int(record.progress.done) for record in records(store, "pretraining") if record.progress)
     done = cli.run_json(recipe, store, *OFTEN)
