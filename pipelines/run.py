@@ -63,8 +63,9 @@ def execute(
         log = Path(folder) / "log.txt"
         request = Path(folder) / "request.json"
         request.write_text(json.dumps({"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id}))
+        ended: dict[str, StepRecord] = {}
         with open(log, "wb") as output:
-            _run(runner, request, output, Path(folder), lambda: watch(records(store, run_id)))
+            _run(runner, request, output, Path(folder), lambda: watch(_records(store, run_id, ended)))
         store.upload(log_key(run_id), log)
         if runs.read_outcome(store, run_id) is None:
             _report(recipe, store, run_id, Path(folder))
@@ -78,8 +79,23 @@ def log_key(run_id: str) -> str:
 
 def records(store: Store, run_id: str) -> list[StepRecord]:
     """The records of the steps that have begun, in the DAG's order."""
-    found = (runs.read_step(store, run_id, step) for step in STEPS)
-    return [record for record in found if record is not None]
+    return _records(store, run_id, {})
+
+
+def _records(store: Store, run_id: str, ended: dict[str, StepRecord]) -> list[StepRecord]:
+    """As `records`, without asking the store again for those that `ended` has; it is filled here.
+
+    The steps are a chain, so behind one that has not begun nothing has: a poll costs one or two reads.
+    """
+    found = []
+    for step in STEPS:
+        record = ended.get(step) or runs.read_step(store, run_id, step)
+        if record is None:
+            break
+        if record.status != "running":
+            ended[step] = record
+        found.append(record)
+    return found
 
 
 def summary(store: Store, run_id: str) -> dict[str, Any]:
