@@ -5,6 +5,7 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from rich.console import Console
 from rich.markup import escape
@@ -108,7 +109,7 @@ def _short_path(uri: str) -> str:
     """A file from here where it is below this folder, else its path; another URI as it is."""
     if not uri.startswith("file://"):
         return uri
-    path = Path(uri.removeprefix("file://"))
+    path = Path(unquote(uri.removeprefix("file://")))
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 

@@ -1,11 +1,13 @@
 """What a person sees of a run while it goes on."""
 
 import io
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from components.common.runs import Problem, Progress, StepRecord
-from pipelines.show import Bars
+from pipelines.show import Bars, run_table
 
 
 def last_frame(*watched: list[StepRecord]) -> list[str]:
@@ -32,3 +34,16 @@ def test_a_step_that_failed_says_why_and_its_bar_is_not_full() -> None:
     failed = StepRecord(name="preprocessing", status="failed", problem=problem)
     line = last_frame([failed])[0]
     assert "failed column [x] is missing" in line and "━" not in line
+
+
+def test_the_table_ends_with_a_path_that_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = (tmp_path / "my store" / "report.html").as_uri()
+    summary = {"steps": [], "model": None, "report": report}
+    lines = []
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        shown = io.StringIO()
+        run_table(Console(file=shown, width=80), summary)
+        lines.append(shown.getvalue().splitlines()[-1])
+    assert lines == ["report  my store/report.html", f"report  {tmp_path}/my store/report.html"]
