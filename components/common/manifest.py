@@ -10,7 +10,7 @@ from components.common import digest
 from components.common.errors import Corrupt
 from components.common.store import Store, blobs
 
-Kind = Literal["dataset", "validation", "corpus", "model", "evaluation", "registration"]
+Kind = Literal["dataset", "validation", "fitted", "corpus", "model", "evaluation", "registration"]
 
 
 class Entry(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from components.common import shards, tracking, weights
+from components.common import fitted, shards, tracking, weights
 from components.common.recipe import LanguageModelingRecipe, Recipe
 from components.common.steps import STEPS
 from components.common.store import Store
@@ -24,10 +24,11 @@ def _data(recipe: Recipe, store: Store) -> str:
     return shards.fingerprint(shards.find(recipe.data.path, recipe.data.format))
 
 
-def _tokenizer(recipe: Recipe, store: Store) -> str:
+def _fitted(recipe: Recipe, store: Store) -> str:
+    """A tokenizer from elsewhere, or what an earlier run has fitted once."""
     source = recipe.preprocessing.tokenizer.source if isinstance(recipe, LanguageModelingRecipe) else None
     if source is None:
-        return NOTHING
+        return fitted.find(store, recipe) or NOTHING
     return weights.tokenizer_digest(weights.locate("preprocessing.tokenizer.from", source, store))
 
 
@@ -43,7 +44,7 @@ def _registry(recipe: Recipe, store: Store) -> str:
 
 _DIGESTS: dict[str, Callable[[Recipe, Store], str]] = {
     "source.data": _data,
-    "source.tokenizer": _tokenizer,
+    fitted.INPUT: _fitted,
     "source.init": _init,
     "source.registry": _registry,
 }

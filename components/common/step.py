@@ -30,6 +30,7 @@ class Made:
     outputs: manifests by output name. values: KFP output parameters. metrics: numbers for people, which may differ
     between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
     rows with `step` and numbers. leftovers: prefix of store keys that nobody needs once the step is finished.
+    settled: inputs from outside the DAG that are what they are from now on because of this step, with their digests.
     """
 
     outputs: dict[str, Manifest]
@@ -38,6 +39,7 @@ class Made:
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     leftovers: str = ""
+    settled: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -119,7 +121,7 @@ def run_step(
                 visible = steps.visible_to(name, whole)
                 step = Step(name, visible, manifests, document, opened, run_id, Path(scratch), running)
                 finished = _make_and_commit(step, make, whole)
-        memo.remember(opened, document, whole.name)
+        memo.remember(opened, finished.document, whole.name)
         _record_end(opened, run_id, record, finished)
     except BaseException as error:
         _record_failure(opened, run_id, record, error)
@@ -144,6 +146,11 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
     )
     tracking.log_step(step.store, step.run_id, whole, step.name, step.document["settings"], made.metrics, made.history)
     memo.commit(step.store, finished)
+    if made.settled:
+        # The next run sees these inputs, and its key must find this work.
+        inputs = step.document["inputs"] | made.settled
+        finished = finished.model_copy(update={"document": step.document | {"inputs": inputs}})
+        memo.commit(step.store, finished)
     for key in list(step.store.list(made.leftovers)) if made.leftovers else []:
         step.store.delete(key)
     return finished

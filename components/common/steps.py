@@ -53,10 +53,10 @@ STEPS: dict[str, StepSpec] = {
         ),
         StepSpec(
             name="preprocessing",
-            inputs=("data_validation.dataset", "source.tokenizer"),
+            inputs=("data_validation.dataset", "source.fitted"),
             outputs=("corpus",),
             settings=("task", "data.format", "preprocessing"),
-            locations=("data.path",),
+            locations=("data.path", "name"),
             packages=("common", "preprocessing"),
             libraries=("tokenizers", "numpy", "pyarrow"),
         ),

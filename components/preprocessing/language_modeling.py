@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.common import lifetime, manifest, shards, weights
+from components.common import digest, fitted, lifetime, manifest, shards, sources, weights
 from components.common.errors import UserError
-from components.common.manifest import Entry, Manifest
+from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import LanguageModelingRecipe, LanguagePreprocessing
 from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import packing, tokenizer
 from components.preprocessing.packing import Packed
 from components.preprocessing.pairs import Pair, python_docstrings
+from components.preprocessing.shard_cache import Encoded, ShardCache
 from components.preprocessing.split import SPLITS, split_of
 
 
@@ -25,13 +26,6 @@ class Document(NamedTuple):
     split: str
     text: str
     pairs: list[Pair]
-
-
-class Encoded(NamedTuple):
-    """One shard's arrays, as files by their name in the corpus, and what they hold, by split."""
-
-    files: dict[str, Path]
-    counts: dict[str, dict[str, int]]
 
 
 def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
@@ -44,19 +38,14 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     recipe = step.recipe
     assert isinstance(recipe, LanguageModelingRecipe)
     settings = recipe.preprocessing
-    folder = step.scratch / "tokenizer"
     step.progress(0, len(found) + 1, "tokenizer")
-    if settings.tokenizer.source:
-        source = weights.locate("preprocessing.tokenizer.from", settings.tokenizer.source, step.store)
-        tokenizer.copy(source, folder)
-    else:
-        tokenizer.train(_training_texts(found, settings), settings.tokenizer.vocab_size, folder)
-    encoded = _encode_all(step, found, settings, folder)
+    folder, settled = _tokenizer(step, found, settings)
+    encoded, new = _encode_all(step, found, settings, folder)
     counts = {split: _add_up([e.counts[split] for e in encoded]) for split in SPLITS}
     _require_examples(counts, settings)
     vocabulary = tokenizer.vocabulary(folder)
     entries = [manifest.add_file(step.store, folder / name, f"tokenizer/{name}") for name in weights.TOKENIZER]
-    entries += [_store(step, name, file) for e in encoded for name, file in sorted(e.files.items())]
+    entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
     corpus = Manifest(
         kind="corpus",
         entries=entries,
@@ -75,36 +64,59 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     return Made(
         outputs={"corpus": corpus},
         headline=f"{tokens:,} tokens in {documents:,} documents",
-        metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()},
+        metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()} | {"new_shards": new},
+        settled=settled,
     )
+
+
+def _tokenizer(
+    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing
+) -> tuple[Path, dict[str, str]]:
+    """The folder with the tokenizer: from elsewhere, fitted before, or fitted now; and what that settles."""
+    folder = step.scratch / "tokenizer"
+    if settings.tokenizer.source:
+        source = weights.locate("preprocessing.tokenizer.from", settings.tokenizer.source, step.store)
+        tokenizer.copy(source, folder)
+        return folder, {}
+    if (kept := step.digests[fitted.INPUT]) != sources.NOTHING:
+        return fitted.fetch(step.store, kept, folder), {}
+    tokenizer.train(_training_texts(found, settings), settings.tokenizer.vocab_size, folder)
+    if settings.fit == "always":
+        return folder, {}
+    # Another run may have been first; then its tokenizer is the one.
+    kept = fitted.keep(step.store, step.recipe, [folder / name for name in weights.TOKENIZER])
+    return fitted.fetch(step.store, kept, folder), {fitted.INPUT: kept}
 
 
 def _encode_all(
     step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, folder: Path
-) -> list[Encoded]:
-    """Encode shards in as many processes as there are cores; results in the shards' order."""
-    jobs = [(shard, sha256, settings, folder, step.scratch / f"{i:05d}", i) for i, (shard, sha256) in enumerate(found)]
-    # Spawned, not forked: the tokenizer's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    workers = min(len(jobs), os.cpu_count() or 1)
-    encoded = []
-    with ProcessPoolExecutor(workers, context, initializer=lifetime.exit_with_parent) as pool:
-        for done in pool.map(_encode, *zip(*jobs, strict=True)):
-            encoded.append(done)
-            step.progress(1 + len(encoded), 1 + len(jobs), "encoding")
-    return encoded
+) -> tuple[list[Encoded], int]:
+    """Every shard encoded, in order, and how many of them were not before; in as many processes as there are cores."""
+    cache = ShardCache(step, digest.of_json([digest.of_file(folder / name) for name in weights.TOKENIZER]))
+    known = {sha256: cache.find(sha256) for _, sha256 in found}
+    new = [(shard, sha256) for shard, sha256 in found if known[sha256] is None]
+    jobs = [(shard, sha256, settings, folder, step.scratch / sha256) for shard, sha256 in new]
+    if jobs:
+        # Spawned, not forked: the tokenizer's threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        workers = min(len(jobs), os.cpu_count() or 1)
+        with ProcessPoolExecutor(workers, context, initializer=lifetime.exit_with_parent) as pool:
+            for done, (job, made) in enumerate(zip(new, pool.map(_encode, *zip(*jobs, strict=True)), strict=True)):
+                known[job[1]] = cache.keep(job[1], *made)
+                step.progress(2 + done, 1 + len(jobs), "encoding")
+    return [encoded for _, sha256 in found if (encoded := known[sha256])], len(new)
 
 
 def _encode(
-    shard: Shard, sha256: str, settings: LanguagePreprocessing, folder: Path, target: Path, number: int
-) -> Encoded:
-    """Read, split, tokenise and pack one shard into .npy files below `target`."""
-    fitted = tokenizer.load(folder)
+    shard: Shard, sha256: str, settings: LanguagePreprocessing, folder: Path, target: Path
+) -> tuple[dict[str, Path], dict[str, dict[str, int]]]:
+    """Read, split, tokenise and pack one shard into .npy files below `target`; the files and what they hold."""
+    trained = tokenizer.load(folder)
     vocabulary = tokenizer.vocabulary(folder)
     dtype = packing.token_type(vocabulary.size)
 
     def ids(texts: list[str]) -> list[list[int]]:
-        return [e.ids for e in fitted.encode_batch_fast(texts, add_special_tokens=False)]
+        return [e.ids for e in trained.encode_batch_fast(texts, add_special_tokens=False)]
 
     documents = list(_documents(shard, sha256, settings))
     files: dict[str, Path] = {}
@@ -121,9 +133,8 @@ def _encode(
             settings.sequence_length,
             dtype,
         )
-        stem = f"{split}/{number:05d}."
-        files |= _write(target, f"{stem}documents", packed) if texts else {}
-        files |= _write(target, f"{stem}pairs", packed_pairs) if pairs else {}
+        files |= _write(target, f"{split}/documents", packed) if texts else {}
+        files |= _write(target, f"{split}/pairs", packed_pairs) if pairs else {}
         counts[split] = {
             "documents": len(texts),
             "bytes": sum(len(t.encode()) for t in texts),
@@ -131,7 +142,7 @@ def _encode(
             "pairs": len(pairs),
             "response_tokens": int(packed_pairs.learned.sum()) if packed_pairs.learned is not None else 0,
         }
-    return Encoded(files, counts)
+    return files, counts
 
 
 def _documents(shard: Shard, sha256: str, settings: LanguagePreprocessing) -> Iterator[Document]:
@@ -190,10 +201,6 @@ def _write(folder: Path, stem: str, packed: Packed) -> dict[str, Path]:
             np.save(folder / name, array, allow_pickle=False)
             files[name] = folder / name
     return files
-
-
-def _store(step: Step, name: str, file: Path) -> Entry:
-    return manifest.add_file(step.store, file, name)
 
 
 def _add_up(counts: list[dict[str, int]]) -> dict[str, int]:

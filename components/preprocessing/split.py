@@ -1,12 +1,12 @@
 """Which split a record is in: by a hash of what identifies it, so that it never moves when data is added."""
 
 from components.common import digest
-from components.common.recipe.sections import Split
+from components.common.recipe.sections import Preparation
 
 SPLITS = ("train", "validation", "test")
 
 
-def split_of(identity: str, settings: Split) -> str:
+def split_of(identity: str, settings: Preparation) -> str:
     """`train`, `validation` or `test` for a record; depends on nothing but its identity and the fractions.
 
     Widening a fraction moves records out of training only.

@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.common import manifest, shards
+from components.common import fitted, manifest, shards, sources
 from components.common.errors import UserError
 from components.common.manifest import Entry, Manifest
 from components.common.recipe.tabular import TabularClassificationRecipe, TabularPreprocessing
 from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing.split import SPLITS, split_of
+
+SCALER = "scaler.json"
 
 
 class Rows(NamedTuple):
@@ -40,10 +42,9 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     classes = sorted({label for rows in read for label in rows.labels.tolist()})
     counts = _count(read, classes)
     _require_classes(counts, classes)
-    train = np.concatenate([rows.features[rows.splits == "train"] for rows in read])
-    mean, scale = fit_scaler(train)
-    scaler = json.dumps({"mean": mean.tolist(), "scale": scale.tolist()}).encode()
-    entries = [manifest.add_bytes(step.store, scaler, "scaler.json")]
+    scaler, settled = _scaler(step, read)
+    entries = [manifest.add_file(step.store, scaler, scaler.name)]
+    mean, scale = (np.array(json.loads(scaler.read_bytes())[key]) for key in ("mean", "scale"))
     for number, rows in enumerate(read):
         entries += _store_shard(step, rows, number, mean, scale, classes)
     corpus = Manifest(
@@ -57,7 +58,22 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         outputs={"corpus": corpus},
         headline=", ".join(f"{n} {split}" for split, n in sizes.items()),
         metrics={f"{split}_rows": n for split, n in sizes.items()},
+        settled=settled,
     )
+
+
+def _scaler(step: Step, read: list[Rows]) -> tuple[Path, dict[str, str]]:
+    """The file with the scaler, fitted before or fitted now; and what that settles."""
+    folder = step.scratch / "scaler"
+    if (kept := step.digests[fitted.INPUT]) != sources.NOTHING:
+        return fitted.fetch(step.store, kept, folder) / SCALER, {}
+    mean, scale = fit_scaler(np.concatenate([rows.features[rows.splits == "train"] for rows in read]))
+    folder.mkdir()
+    (folder / SCALER).write_text(json.dumps({"mean": mean.tolist(), "scale": scale.tolist()}))
+    if step.recipe.preprocessing.fit == "always":
+        return folder / SCALER, {}
+    kept = fitted.keep(step.store, step.recipe, [folder / SCALER])
+    return fitted.fetch(step.store, kept, folder) / SCALER, {fitted.INPUT: kept}
 
 
 def fit_scaler(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from components.common import manifest
 from components.common import recipe as recipes
 from components.common.manifest import Manifest
+from components.common.store import blobs
 from components.preprocessing.split import split_of
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
@@ -110,3 +111,52 @@ def test_the_scaler_is_fitted_on_the_training_split(tmp_path: Path) -> None:
     given = {(float(row[1]), float(row[2])) for row in rows}
     assert {(round(a, 3), round(b, 3)) for a, b in held_out.tolist()} <= given
     assert sum(sum(split.values()) for split in corpus.info["splits"].values()) == len(rows)
+
+
+def test_fitted_once_new_data_costs_its_own_shards_only(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    steps = Steps(language_recipe(tmp_path, data), tmp_path / "steps", "preprocessing.fit=once")
+    first = steps.corpus()
+    assert steps.record("preprocessing").metrics["new_shards"] == 3
+    assert steps.corpus().digest == first.digest
+    assert steps.record("preprocessing").status == "reused"
+    (data / "part-99.jsonl").write_text(json.dumps({"path": "pkg/new.py", "text": source_file(999)}) + "\n")
+    second = steps.corpus()
+    assert steps.record("preprocessing").metrics["new_shards"] == 1
+    assert second.entry("tokenizer/tokenizer.json") == first.entry("tokenizer/tokenizer.json")
+    assert set(first.entries) < set(second.entries)
+    (data / "part-99.jsonl").unlink()
+    assert steps.corpus().digest == first.digest
+    assert steps.record("preprocessing").status == "reused", "back to the data that it was fitted on"
+
+
+def test_fitted_always_new_data_gets_a_new_tokenizer(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    steps = Steps(language_recipe(tmp_path, data), tmp_path / "steps")
+    first = steps.corpus()
+    (data / "part-99.jsonl").write_text(json.dumps({"path": "pkg/new.py", "text": "zyzzyva " * 500}) + "\n")
+    second = steps.corpus()
+    assert steps.record("preprocessing").metrics["new_shards"] == 4
+    assert second.entry("tokenizer/tokenizer.json") != first.entry("tokenizer/tokenizer.json")
+
+
+def test_a_lost_array_of_a_kept_shard_is_made_again(tmp_path: Path) -> None:
+    steps = Steps(language_recipe(tmp_path, write_corpus(tmp_path / "data")), tmp_path / "steps")
+    first = steps.corpus()
+    lost = steps.store.local_path(blobs.key_of(first.under("train")[0].sha256))
+    assert lost is not None
+    lost.unlink()
+    assert steps.corpus().digest == first.digest
+    assert steps.record("preprocessing").metrics["new_shards"] == 1
+    assert lost.is_file()
+
+
+def test_a_scaler_fitted_once_stays(tmp_path: Path) -> None:
+    data = write_table(tmp_path / "data")
+    steps = Steps(table_recipe(tmp_path, data), tmp_path / "steps", "preprocessing.fit=once")
+    first = steps.corpus()
+    table = data / "table.csv"
+    table.write_text(table.read_text() + "".join(f"{n},{n}.5,{n},big\n" for n in range(1000, 1050)))
+    second = steps.corpus()
+    assert second.entry("scaler.json") == first.entry("scaler.json")
+    assert second.digest != first.digest

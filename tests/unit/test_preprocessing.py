@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.common.recipe.sections import Split
+from components.common.recipe.sections import Preparation
 from components.preprocessing.packing import pack_documents, pack_pairs, token_type
 from components.preprocessing.pairs import python_docstrings
 from components.preprocessing.split import split_of
@@ -17,13 +17,13 @@ ids = st.lists(st.integers(2, 300), max_size=40)
 
 @given(st.text(min_size=1))
 def test_widening_the_test_split_takes_records_from_training_only(identity: str) -> None:
-    narrow = split_of(identity, Split(validation=0.1, test=0.1))
-    wide = split_of(identity, Split(validation=0.1, test=0.3))
+    narrow = split_of(identity, Preparation(validation=0.1, test=0.1))
+    wide = split_of(identity, Preparation(validation=0.1, test=0.3))
     assert wide == narrow or (narrow, wide) == ("train", "test")
 
 
 def test_splits_have_the_sizes_asked_for() -> None:
-    drawn = [split_of(f"file-{n}.py", Split(validation=0.1, test=0.2)) for n in range(5000)]
+    drawn = [split_of(f"file-{n}.py", Preparation(validation=0.1, test=0.2)) for n in range(5000)]
     assert drawn.count("validation") == pytest.approx(500, abs=100)
     assert drawn.count("test") == pytest.approx(1000, abs=150)
 

@@ -9,10 +9,10 @@ from components.common.recipe.sections import (
     Data,
     FineTuning,
     Name,
+    Preparation,
     Pretraining,
     Registration,
     Section,
-    Split,
     StepResources,
 )
 
@@ -36,7 +36,7 @@ class Pairs(Section):
     response: str = "response"
 
 
-class LanguagePreprocessing(Split):
+class LanguagePreprocessing(Preparation):
     """`text` is the column that holds a document; sequences are packed to `sequence_length` tokens."""
 
     tokenizer: Tokenizer = Tokenizer()

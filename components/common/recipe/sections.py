@@ -25,15 +25,17 @@ class Data(Section):
     suite: str | dict[str, Any]
 
 
-class Split(Section):
+class Preparation(Section):
     """Held-out fractions; which split a record falls in is decided by a hash of its `split_by` column.
 
-    Without `split_by` the hash is of the whole record, so that equal records stay together.
+    Without `split_by` the hash is of the whole record, so that equal records stay together. The tokenizer or scaler is
+    fitted on the training split: `always`, or `once` for all data to come under this recipe's name and settings.
     """
 
     split_by: str | None = None
     validation: float = Field(default=0.05, gt=0, lt=0.5)
     test: float = Field(default=0.05, gt=0, lt=0.5)
+    fit: Literal["always", "once"] = "always"
 
 
 class Training(Section):

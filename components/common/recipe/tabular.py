@@ -9,15 +9,15 @@ from components.common.recipe.sections import (
     Data,
     FineTuning,
     Name,
+    Preparation,
     Pretraining,
     Registration,
     Section,
-    Split,
     StepResources,
 )
 
 
-class TabularPreprocessing(Split):
+class TabularPreprocessing(Preparation):
     """`features` are numeric columns, standardised by the training split's mean and deviation; `label` is the class."""
 
     features: list[str] = Field(min_length=1)

@@ -1,0 +1,55 @@
+"""Encoded shards, kept under what made them, so that one new shard costs one shard."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from components.common import digest, manifest
+from components.common.manifest import Entry
+from components.common.step import Step
+from components.common.store import KeyNotFound, blobs
+
+
+class Encoded(NamedTuple):
+    """One shard's arrays as `SPLIT/KIND.npy`, and what they hold, by split."""
+
+    entries: list[Entry]
+    counts: dict[str, dict[str, int]]
+
+    def numbered(self, number: int) -> list[Entry]:
+        """The entries as files of the shard with this number: `train/00003.documents.tokens.npy`."""
+        return [e.model_copy(update={"path": e.path.replace("/", f"/{number:05d}.")}) for e in self.entries]
+
+
+class ShardCache:
+    """What was encoded with the step's code, its settings and one fitted tokenizer or scaler."""
+
+    def __init__(self, step: Step, fitted: str) -> None:
+        """
+        Args:
+            fitted: digest of the tokenizer or scaler.
+        """
+        self.store = step.store
+        settings = step.recipe.preprocessing.model_dump(mode="json", by_alias=True, exclude={"fit", "tokenizer"})
+        self.made_with = {"code": step.document["code"], "settings": settings, "fitted": fitted}
+
+    def find(self, sha256: str) -> Encoded | None:
+        """The shard with these bytes, if it was encoded and every array is still there."""
+        try:
+            found = json.loads(self.store.get(self._key(sha256)))
+        except KeyNotFound:
+            return None
+        entries = [Entry.model_validate(entry) for entry in found["entries"]]
+        if any(self.store.size(blobs.key_of(entry.sha256)) != entry.bytes for entry in entries):
+            return None
+        return Encoded(entries, found["counts"])
+
+    def keep(self, sha256: str, files: dict[str, Path], counts: dict[str, dict[str, int]]) -> Encoded:
+        """Store a shard's arrays, then the document that makes them count."""
+        entries = [manifest.add_file(self.store, file, name) for name, file in sorted(files.items())]
+        document = {"entries": [entry.model_dump() for entry in entries], "counts": counts}
+        self.store.put(self._key(sha256), digest.canonical_json(document))
+        return Encoded(entries, counts)
+
+    def _key(self, sha256: str) -> str:
+        return f"encoded/{digest.of_json({'shard': sha256, **self.made_with})}.json"
