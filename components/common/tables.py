@@ -17,6 +17,9 @@ import pyarrow.parquet
 
 from components.common.errors import UserError
 
+# Small, so that the line at which a compressed file breaks is nearly exact.
+_CHUNK = 1 << 13
+
 
 def decode(data: bytes, format: str, compression: str | None, where: str, path: str) -> pa.Table:
     """Decompress and parse; `where` is the file's name in errors, `path` what a text shard's row is called.
@@ -24,7 +27,7 @@ def decode(data: bytes, format: str, compression: str | None, where: str, path: 
     Raises:
         UserError: naming `where` and, in a format that has lines, the line.
     """
-    plain = _decompress(data, compression, where)
+    plain = _decompress(data, compression, where, has_lines=format != "parquet")
     if not plain:
         raise UserError(f"{where}: empty (0 bytes); remove the file or write it again")
     if format == "parquet":
@@ -38,17 +41,21 @@ def decode(data: bytes, format: str, compression: str | None, where: str, path: 
     return pa.table({"path": [path], "text": [text], "bytes": [len(plain)]})
 
 
-def _decompress(data: bytes, compression: str | None, where: str) -> bytes:
+def _decompress(data: bytes, compression: str | None, where: str, has_lines: bool) -> bytes:
     if compression is None or not data:
         return data
+    packed = io.BytesIO(data)
+    stream: Any = gzip.GzipFile(fileobj=packed) if compression == "gz" else pa.CompressedInputStream(packed, "zstd")
+    chunks: list[bytes] = []
     try:
-        if compression == "gz":
-            return gzip.decompress(data)
-        return bytes(pa.CompressedInputStream(pa.BufferReader(data), "zstd").read())
-    except EOFError:
-        raise UserError(f"{where}: cut off: the gzip stream has no end; write the file again") from None
-    except (OSError, zlib.error) as error:
-        raise UserError(f"{where}: cannot be decompressed ({error}); write the file again") from None
+        while chunk := stream.read(_CHUNK):
+            chunks.append(chunk)
+    except (EOFError, OSError, zlib.error) as error:
+        newlines = sum(chunk.count(b"\n") for chunk in chunks)
+        line = f":{newlines + 1}" if has_lines else ""
+        what = "cut off" if isinstance(error, EOFError) or "Truncated" in str(error) else f"broken ({error})"
+        raise UserError(f"{where}{line}: the {compression} stream is {what}; write the file again") from None
+    return b"".join(chunks)
 
 
 def _utf8(data: bytes, where: str) -> str:

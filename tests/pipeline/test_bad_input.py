@@ -174,7 +174,11 @@ def name_a_missing_column(recipe: Path) -> None:
 # Found by the step that reads the data: a change, the step that says it, and what it says.
 IN_A_STEP: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
     "truncated shard": (cut, "data_validation", ["{folder}/data/part-01.jsonl:10: cut off"]),
-    "truncated gzip": (truncate_gzip, "data_validation", ["{folder}/data/part-01.jsonl.gz"]),
+    "truncated gzip": (
+        truncate_gzip,
+        "data_validation",
+        ["{folder}/data/part-01.jsonl.gz:1: the gz stream is cut off"],
+    ),
     "unreadable shard": (overwrite, "data_validation", ["{folder}/data/part-01.jsonl:1: not UTF-8"]),
     "suite names a column that is not there": (
         name_a_missing_column,

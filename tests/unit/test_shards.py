@@ -3,7 +3,10 @@
 import gzip
 import json
 import os
+import random
+import re
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +188,9 @@ WHOLE_PARQUET = PARQUET.getvalue().to_pybytes()
 ROWS_JSONL = b'{"a":1}\n' * 1000
 
 BAD = {
-    "gzip cut off": ("a.jsonl.gz", gzip.compress(ROWS_JSONL)[:-9], r"a\.jsonl\.gz: cut off"),
-    "zstd cut off": ("a.jsonl.zst", compress(ROWS_JSONL)[:-4], r"a\.jsonl\.zst: cannot be decompressed \(Truncated"),
-    "not gzip": ("a.jsonl.gz", ROWS_JSONL, r"a\.jsonl\.gz: cannot be decompressed"),
+    "gzip cut off": ("a.jsonl.gz", gzip.compress(ROWS_JSONL)[:-9], r"a\.jsonl\.gz:\d+: the gz stream is cut off"),
+    "zstd cut off": ("a.jsonl.zst", compress(ROWS_JSONL)[:-4], r"a\.jsonl\.zst:\d+: the zst stream is cut off"),
+    "not gzip": ("a.jsonl.gz", ROWS_JSONL, r"a\.jsonl\.gz:1: the gz stream is broken \(Not a gzipped"),
     "parquet cut off": ("a.parquet", WHOLE_PARQUET[:-100], r"a\.parquet: cut off or not Parquet"),
     "parquet broken": ("a.parquet", WHOLE_PARQUET[:100] + WHOLE_PARQUET[200:], r"a\.parquet: broken Parquet"),
     "jsonl cut off": ("a.jsonl", b'{"a":1}\n{"a":', r"a\.jsonl:2: cut off in the middle"),
@@ -340,3 +343,15 @@ def test_s3_says_when_it_is_refused_without_showing_secrets(bucket: str, monkeyp
     with pytest.raises(UserError, match=r"^data\.path: s3://.*refuses the credentials") as caught:
         shards.find(f"s3://{bucket}/x", "auto")
     assert "wrong-secret" not in str(caught.value) and os.environ["AWS_ACCESS_KEY_ID"] not in str(caught.value)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", compress)])
+def test_a_compressed_file_that_is_cut_off_says_about_which_line(
+    suffix: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    lines = [json.dumps({"noise": random.Random(n).randbytes(16).hex()}).encode() + b"\n" for n in range(20_000)]
+    packed = pack(b"".join(lines))
+    with pytest.raises(UserError) as raised:
+        read_bytes(tmp_path, f"a.jsonl{suffix}", packed[: len(packed) // 2])
+    found = re.search(rf"a\.jsonl\{suffix}:(\d+): the \w+ stream is cut off", str(raised.value))
+    assert found is not None and 8_000 < int(found.group(1)) < 12_000
