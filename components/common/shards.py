@@ -1,5 +1,6 @@
 """The files of a data set: finding them in a folder or a bucket, naming their content, reading them as tables."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -21,6 +22,8 @@ FORMATS: dict[str, Format] = {
     ".txt": "text",
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
+# Rows that are held in memory at once.
+CHUNK_ROWS = 131_072
 _HASHERS = 8
 
 
@@ -80,6 +83,36 @@ def read(shard: Shard, sha256: str | None = None) -> tuple["pa.Table", str]:
     if actual != (sha256 or actual) or (not shard.uri.startswith("s3://") and actual != shard.tag):
         raise UserError(f"{shard.uri}: changed since it was validated; run again")
     return tables.decode(data, shard.format, shard.compression, shard.uri, shard.path), actual
+
+
+def stream(shard: Shard) -> Iterator["pa.Table"]:
+    """The shard in pieces of at most CHUNK_ROWS rows, in order; of an empty shard one piece without rows.
+
+    A Parquet file on disk is never in memory as a whole; other shards are read whole and handed out in pieces.
+
+    Raises:
+        UserError: as `read`.
+    """
+    from components.common import tables
+
+    if shard.format == "parquet" and shard.compression is None and not shard.uri.startswith("s3://"):
+        if sha256_of(shard) != shard.tag:
+            raise UserError(f"{shard.uri}: changed since it was validated; run again")
+        yield from tables.parquet_pieces(shard.uri, CHUNK_ROWS)
+        return
+    table, _ = read(shard)
+    if not table.num_columns:  # a slice of it would claim rows
+        yield table
+        return
+    for start in range(0, max(table.num_rows, 1), CHUNK_ROWS):
+        yield table.slice(start, CHUNK_ROWS)
+
+
+def sha256_of(shard: Shard) -> str:
+    """The sha256 of the shard's stored bytes; an S3 object is read for it."""
+    if shard.uri.startswith("s3://"):
+        return digest.of_bytes(read_bytes(shard.uri, shard.tag))
+    return with_tag(Found(shard.path, shard.uri)).tag
 
 
 def unify(schemas: list[tuple[Shard, "pa.Schema"]]) -> "pa.Schema":

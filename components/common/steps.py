@@ -49,7 +49,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("data.format", "data.suite"),
             locations=("data.path",),
             packages=("common", "data_validation"),
-            libraries=("great-expectations", "pandas", "pyarrow"),
+            libraries=("great-expectations", "pandas", "pyarrow", "duckdb"),
         ),
         StepSpec(
             name="preprocessing",

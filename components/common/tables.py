@@ -1,14 +1,16 @@
 """From the bytes of a shard to a table, or to the file and line that are wrong."""
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
 import json
 import sys
 import zlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,13 +68,40 @@ def _utf8(data: bytes, where: str) -> str:
         raise UserError(f"{where}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}); convert the file") from None
 
 
+def parquet_pieces(path: str, rows: int) -> Iterator[pa.Table]:
+    """A Parquet file in tables of at most `rows` rows, at least one; memory does not grow with the file.
+
+    Raises:
+        UserError: naming the file: cut off, broken, or not Parquet.
+    """
+    if not Path(path).stat().st_size:
+        raise UserError(f"{path}: empty (0 bytes); remove the file or write it again")
+    with _explaining(path, lambda: Path(path).open("rb")):
+        with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+            empty = _distinct_columns(file.schema_arrow.empty_table(), path)
+            pieces = 0
+            for batch in file.iter_batches(batch_size=rows, use_threads=False):
+                pieces += 1
+                yield pa.Table.from_batches([batch])
+        if not pieces:
+            yield empty
+
+
 def _parquet(data: bytes, where: str) -> pa.Table:
-    try:
+    with _explaining(where, lambda: io.BytesIO(data)):
         table = pyarrow.parquet.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        what = "cut off or not Parquet" if not data.endswith(b"PAR1") else f"broken Parquet ({error})"
-        raise UserError(f"{where}: {what}; write the file again") from None
     return _distinct_columns(table, where)
+
+
+@contextlib.contextmanager
+def _explaining(where: str, reopen: Callable[[], IO[bytes]]) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        with reopen() as file:
+            file.seek(-min(4, file.seek(0, io.SEEK_END)), io.SEEK_END)
+            what = f"broken Parquet ({error})" if file.read() == b"PAR1" else "cut off or not Parquet"
+        raise UserError(f"{where}: {what}; write the file again") from None
 
 
 # --- JSON lines

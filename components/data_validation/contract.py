@@ -1,6 +1,10 @@
 """The data against its contract: every row of every shard, in a run and outside one."""
 
+import os
+import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.common import shards
@@ -11,6 +15,11 @@ from components.common.shards import Shard
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from components.data_validation.merged import Merged, ScannedShard
+    from components.data_validation.plan import Plan
+    from components.data_validation.scan import Pass
+    from components.data_validation.shard_states import ShardStates
+
 Progress = Callable[[float, float, str], None]
 
 
@@ -18,10 +27,12 @@ class Judgement(NamedTuple):
     """What was judged, and Great Expectations' verdict on it.
 
     dataset: manifest of the shards, where they lie. result: Great Expectations' result as JSON, without times or ids.
+    scanned: how many shards were read, and not known from before.
     """
 
     dataset: Manifest
     result: dict[str, Any]
+    scanned: int
 
     @property
     def success(self) -> bool:
@@ -47,48 +58,97 @@ class Judgement(NamedTuple):
         return data_docs.render(self.result).encode()
 
 
-def judge(path: str, found: list[Shard], suite: dict[str, Any], progress: Progress) -> Judgement:
+def judge(
+    path: str, found: list[Shard], suite: dict[str, Any], progress: Progress, states: "ShardStates | None" = None
+) -> Judgement:
     """Hold all rows of the shards against a suite.
 
     Args:
         path: where the shards were found, for messages. progress: is told how many shards are done, of how many.
+        states: of shards that were scanned before; they are not read again.
     Raises:
-        UserError: a shard is broken, the shards do not fit together, there is not one row, or the suite asks for what
-            is not there.
+        UserError: the suite asks for what is not supported or not there, a shard is broken, the shards do not fit
+            together, or there is not one row.
     """
     from components.data_validation import judge as great_expectations
+    from components.data_validation import suite as suites
+    from components.data_validation.merged import Merged
+    from components.data_validation.plan import make_plan
+    from components.data_validation.scan import Pass
 
-    entries, tables = _read(found, progress)
-    table = _concatenate(found, tables)
-    if not table.num_rows:
-        raise UserError(f"data.path: {path}: {len(found)} shards and not one row; check data.path")
-    checked = great_expectations.check_suite(suite, table.column_names)
-    progress(len(entries), len(entries) + 1, f"validating {table.num_rows} rows")
-    result = great_expectations.validate(checked, table)
-    dataset = Manifest(kind="dataset", location="source", entries=entries, info=_info(found, table))
-    return Judgement(dataset, result)
-
-
-def _read(found: list[Shard], progress: Progress) -> tuple[list[Entry], list["pa.Table"]]:
-    entries, tables = [], []
-    for number, shard in enumerate(found):
-        progress(number, len(found) + 1, f"reading {shard.path}")
-        table, sha256 = shards.read(shard)
-        entries.append(Entry(path=shard.path, sha256=sha256, bytes=shard.bytes, rows=table.num_rows))
-        tables.append(table)
-    return entries, tables
-
-
-def _concatenate(found: list[Shard], tables: list["pa.Table"]) -> "pa.Table":
-    import pyarrow as pa
-
-    shards.unify([(shard, table.schema) for shard, table in zip(found, tables, strict=True)])
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as error:  # an integer that has no exact floating-point value
-        raise UserError(f"data.path: the shards' columns cannot be joined: {error}; make the types equal") from None
+    checked = suites.parse(suite)
+    plan = make_plan(checked)
+    with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder:
+        scan = _Scan(found, Path(folder), progress, states)
+        scanned = scan.all(Pass(plan), plan.digest)
+        schema = shards.unify([(shard, _schema(one)) for shard, one in zip(found, scanned, strict=True)])
+        suites.check_columns(checked, schema.names)
+        merged = Merged(schema, scanned, Path(folder))
+        if not merged.rows:
+            raise UserError(f"data.path: {path}: {len(found)} shards and not one row; check data.path")
+        if second := _second_pass(plan, merged):
+            merged.after_second_pass([one.state for one in scan.all(second, None)])
+        result = great_expectations.verdict(checked, merged)
+        entries = [
+            Entry(path=shard.path, sha256=one.state["sha256"], bytes=shard.bytes, rows=one.state["rows"])
+            for shard, one in zip(found, scanned, strict=True)
+        ]
+    columns = {field.name: str(field.type) for field in schema}
+    info = {"format": found[0].format, "rows": merged.rows, "columns": columns}
+    return Judgement(Manifest(kind="dataset", location="source", entries=entries, info=info), result, scan.read)
 
 
-def _info(found: list[Shard], table: "pa.Table") -> dict[str, Any]:
-    columns = {field.name: str(field.type) for field in table.schema}
-    return {"format": found[0].format, "rows": table.num_rows, "columns": columns}
+class _Scan:
+    """Passes over the shards, as many at once as there are cores."""
+
+    def __init__(self, found: list[Shard], scratch: Path, progress: Progress, states: "ShardStates | None") -> None:
+        self._found, self._scratch, self._progress, self._states = found, scratch, progress, states
+        self.read = 0
+        self._done = 0
+
+    def all(self, todo: "Pass", name: str | None) -> "list[ScannedShard]":
+        """Every shard's state, in order; kept and found again under `name`, if there is one."""
+        self._done = 0
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            futures = [pool.submit(self._one, number, shard, todo, name) for number, shard in enumerate(self._found)]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _one(self, number: int, shard: Shard, todo: "Pass", name: str | None) -> "ScannedShard":
+        from components.data_validation.merged import ScannedShard
+        from components.data_validation.scan import scan
+
+        known = self._states.find(shard, name) if self._states and name else None
+        if known is None:
+            folder = self._scratch / f"{name or 'second'}-{number}"
+            folder.mkdir()
+            known = ScannedShard(scan(shard, todo, folder), {file.name: file for file in sorted(folder.iterdir())})
+            self.read += 1
+            if self._states and name:
+                self._states.keep(shard, name, known)
+        self._done += 1
+        self._progress(self._done, len(self._found) + 1, f"scanning {shard.path}")
+        return known
+
+
+def _second_pass(plan: "Plan", merged: "Merged") -> "Pass | None":
+    """What needs values of all the data first: conditions relative to them, and rows whose values repeat."""
+    from components.data_validation.plan import Plan
+    from components.data_validation.scan import Pass
+
+    repeated = {
+        key: values for key, need in plan.unique.items() if (values := merged.repeated(plan.tallies[key])) is not None
+    }
+    if not plan.relative and not repeated:
+        return None
+    again = Plan(conditions=plan.relative)
+    return Pass(again, merged.statistic, {key: (plan.tallies[key], values) for key, values in repeated.items()})
+
+
+def _schema(one: "ScannedShard") -> "pa.Schema":
+    from components.data_validation.scan import unpack
+
+    return unpack(one.state["schema"]).schema

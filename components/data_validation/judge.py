@@ -1,181 +1,84 @@
-"""Great Expectations as the judge: a suite that is checked first, then held against every row."""
+"""Great Expectations as the judge: the verdict on a suite from metrics that were computed shard by shard."""
 
-import difflib
 import math
-import re
 import warnings
 from typing import Any
 
 import great_expectations as gx
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from great_expectations.compatibility.pydantic import ValidationError
-from great_expectations.data_context.types.base import (
-    DataContextConfig,
-    InMemoryStoreBackendDefaults,
-    ProgressBarsConfig,
+from great_expectations.core.expectation_validation_result import (
+    ExpectationSuiteValidationResult,
+    ExpectationValidationResult,
 )
-from great_expectations.exceptions import GreatExpectationsError
 from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-from great_expectations.expectations.registry import (
-    get_expectation_impl,
-    list_registered_expectation_implementations,
-)
 
-from components.common.errors import UserError
+from components.data_validation.merged import Merged
+from components.data_validation.plan import QUERY, RESULT_FORMAT
 
-SAMPLES = 20
 _MAX_TEXT = 300
-_KEYS = {"type", "kwargs", "meta", "id", "severity", "notes", "description"}
-_COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
-_ABOUT_PRESENCE = "expect_column_to_exist"  # a column that is missing is this one's verdict, not a mistake
-_NEEDS_SQL = "unexpected_rows_expectation"
 
 
-def check_suite(suite: dict[str, Any], columns: list[str]) -> gx.ExpectationSuite:
-    """The suite, if every expectation is known, has the arguments it needs and speaks of columns that are there.
-
-    Raises:
-        UserError: naming the expectation by its place in the suite, and the nearest name for an unknown one.
-    """
-    entries = suite.get("expectations")
-    if not isinstance(entries, list) or not entries:
-        raise UserError("data.suite: the suite has no expectations; any data would pass")
-    expectations = [_check(entry, f"data.suite: expectations[{i}]", columns) for i, entry in enumerate(entries)]
-    for place, expectation in enumerate(expectations):
-        expectation.id = str(place)  # results come in another order, and are put back into the suite's by this
-    name = suite.get("name")
-    checked = gx.ExpectationSuite(name=name if isinstance(name, str) and name else "suite")
-    checked.expectations = expectations
-    return checked
-
-
-def validate(suite: gx.ExpectationSuite, table: pa.Table) -> dict[str, Any]:
-    """Great Expectations' own result for all rows of the table, as strict JSON without times or ids.
+def verdict(suite: gx.ExpectationSuite, merged: Merged) -> dict[str, Any]:
+    """Great Expectations' own result for all rows, as strict JSON without times or ids.
 
     An expectation that cannot be computed on this data has failed, with its exception's message. Where rows are
-    unexpected, the first 20 of them are listed, by their position in the table.
-
-    Raises:
-        UserError: Great Expectations refuses the suite.
+    unexpected, the first 20 of them are listed, by their position in all the data.
     """
-    config = DataContextConfig(
-        store_backend_defaults=InMemoryStoreBackendDefaults(),
-        progress_bars=ProgressBarsConfig(globally=False),
-        analytics_enabled=False,
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
+        results = [_judge(expectation, merged) for expectation in suite.expectations]
+    passed = sum(bool(result.success) for result in results)
+    outcome = ExpectationSuiteValidationResult(
+        success=passed == len(results),
+        results=results,
+        suite_name=suite.name,
+        statistics={
+            "evaluated_expectations": len(results),
+            "successful_expectations": passed,
+            "unsuccessful_expectations": len(results) - passed,
+            "success_percent": passed / len(results) * 100,
+        },
+        meta={},
     )
-    context = gx.get_context(mode="ephemeral", project_config=config)
-    asset = context.data_sources.add_pandas("modelmill").add_dataframe_asset("data")
-    batch = asset.add_batch_definition_whole_dataframe("all rows").get_batch({"dataframe": _frame(table)})
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
-            outcome = batch.validate(
-                suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
-            )
-    except GreatExpectationsError as error:
-        raise UserError(f"data.suite: Great Expectations cannot use the suite: {error}") from error
     return _reproducible(outcome.to_json_dict())
 
 
-def _check(entry: Any, where: str, columns: list[str]) -> Expectation:
-    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-        raise UserError(f'{where}: an expectation is an object with "type" and "kwargs"')
-    where = f"{where} {entry['type']}"
-    known = list_registered_expectation_implementations()
-    if entry["type"] not in known:
-        raise UserError(f"{where}: no such expectation{_nearest(entry['type'], known)}")
-    if unknown := set(entry) - _KEYS:
-        raise UserError(f"{where}: unknown key {min(unknown)!r}; known: {', '.join(sorted(_KEYS))}")
-    if entry["type"] == _NEEDS_SQL:
-        raise UserError(f"{where}: needs a database, the data is files; say it with another expectation")
-    kwargs = entry.get("kwargs", {})
-    if not isinstance(kwargs, dict):
-        raise UserError(f"{where}: kwargs is an object, this is {type(kwargs).__name__}")
-    expectation = _build(entry, kwargs, where)
-    _check_patterns(kwargs, where)
-    if entry["type"] != _ABOUT_PRESENCE:
-        _check_columns(kwargs, where, columns)
-    return expectation
-
-
-def _build(entry: dict[str, Any], kwargs: dict[str, Any], where: str) -> Expectation:
+def _judge(expectation: Expectation, merged: Merged) -> ExpectationValidationResult:
+    runtime = {"result_format": dict(RESULT_FORMAT)}
     try:
-        return ExpectationConfiguration(**(entry | {"kwargs": dict(kwargs)})).to_domain_obj()
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part != "__root__")
-        fields = [f for f in get_expectation_impl(entry["type"]).__fields__ if f not in Expectation.__fields__]
-        near = _nearest(key, fields) if first["type"] == "value_error.extra" else ""
-        raise UserError(f"{where}: kwargs.{key}: {first['msg']}{near}".replace("kwargs.:", "kwargs:")) from None
-    except (GreatExpectationsError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: {error}") from None
-
-
-def _check_patterns(kwargs: dict[str, Any], where: str) -> None:
-    patterns = [kwargs["regex"]] if "regex" in kwargs else kwargs.get("regex_list", [])
-    for pattern in patterns if isinstance(patterns, list) else []:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise UserError(f"{where}: kwargs: {pattern!r} is not a regular expression ({error})") from None
-
-
-def _check_columns(kwargs: dict[str, Any], where: str, columns: list[str]) -> None:
-    """Names are compared exactly; Great Expectations ignores their case and would take the first that fits."""
-    values = [kwargs[key] for key in _COLUMN_KWARGS if key in kwargs]
-    for name in [n for value in values for n in (value if isinstance(value, list) else [value])]:
-        if name not in columns:
-            raise UserError(f"{where}: suite names column {name!r} that is not there; columns are {', '.join(columns)}")
-        twins = [c for c in columns if c.casefold() == name.casefold()]
-        if len(twins) > 1:
-            raise UserError(f"{where}: columns {', '.join(twins)} differ only by case, rename all but one")
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """The table for Great Expectations; integers with nulls stay integers, floating point would round large ones."""
-    frame = table.to_pandas()
-    for field in table.schema:
-        if pa.types.is_integer(field.type) and table[field.name].null_count:
-            frame[field.name] = table[field.name].to_pandas(types_mapper=_nullable_integer)
-    return frame
-
-
-def _nullable_integer(type_: pa.DataType) -> Any:
-    return pd.api.types.pandas_dtype(str(type_).replace("uint", "UInt").replace("int", "Int"))
+        wanted = expectation.get_validation_dependencies(
+            execution_engine=merged.prototype, runtime_configuration=dict(runtime)
+        )
+        metrics = {m.id: merged.value(m) for m in wanted.metric_configurations.values()}
+        result = expectation.metrics_validate(
+            metrics=metrics, runtime_configuration=runtime, execution_engine=merged.prototype
+        )
+    except Exception as error:
+        message = str(error) or type(error).__name__
+        info = {"raised_exception": True, "exception_message": message, "exception_traceback": None}
+        result = ExpectationValidationResult(success=False, exception_info=info, result={})
+    result.expectation_config = expectation.configuration
+    return result
 
 
 def _reproducible(result: dict[str, Any]) -> dict[str, Any]:
     """Without what differs between equal runs or machines: times, ids, fingerprints, tracebacks."""
-    result["results"].sort(key=lambda one: int(one["expectation_config"].pop("id")))
+    result.pop("id", None)
     result["meta"] = {"great_expectations_version": gx.__version__}
     for one in result["results"]:
+        one["expectation_config"].pop("id", None)
         one["expectation_config"]["kwargs"].pop("batch_id", None)
-        message = _message(one["exception_info"])
+        info = one["exception_info"]
         one["exception_info"] = {
-            "raised_exception": message is not None,
-            "exception_message": message,
+            "raised_exception": bool(info.get("raised_exception")),
+            "exception_message": str(info["exception_message"])[:_MAX_TEXT] if info.get("raised_exception") else None,
             "exception_traceback": None,
         }
+        one["result"].pop(QUERY.removeprefix("."), None)
         one["result"] = _plain(one["result"], _MAX_TEXT)
     plain: dict[str, Any] = _plain(result, None)
     return plain
-
-
-def _message(info: dict[str, Any]) -> str | None:
-    """What was raised: either said directly or once for each metric that could not be computed."""
-    if info.get("raised_exception") is False:
-        return None
-    said = [info] if "exception_message" in info else list(info.values())
-    messages = [str(m["exception_message"]) for m in said if isinstance(m, dict) and m.get("exception_message")]
-    return (messages or ["it could not be computed"])[0][:_MAX_TEXT]
 
 
 def _plain(value: Any, max_text: int | None) -> Any:

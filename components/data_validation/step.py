@@ -18,13 +18,15 @@ def run(*, recipe: str, store: str, run_id: str, dataset: str, validation: str) 
 def _make(step: Step) -> Made:
     """Keep the verdict and its page, whatever the verdict is; then let the data pass or not."""
     from components.data_validation import contract
+    from components.data_validation.shard_states import ShardStates
 
     path = step.recipe.data.path
     found = shards.find(path, step.recipe.data.format)
     if shards.fingerprint(found) != step.digests["source.data"]:
         raise UserError(f"data.path: {path}: changed while the step was starting; run again")
     suite: dict[str, Any] = step.recipe.data.suite  # type: ignore[assignment]
-    judged = contract.judge(path, found, suite, step.progress)
+    states = ShardStates(step.store, step.document["code"], step.scratch)
+    judged = contract.judge(path, found, suite, step.progress, states)
     files = {"result.json": canonical_json(judged.result), "data_docs.html": judged.data_docs()}
     for name, data in files.items():
         step.store.put(f"runs/{step.run_id}/validation/{name}", data)
@@ -45,6 +47,7 @@ def _make(step: Step) -> Made:
         metrics={
             "rows": rows,
             "shards": len(dataset.entries),
+            "new_shards": judged.scanned,
             "bytes": sum(e.bytes for e in dataset.entries),
             "expectations": total,
             "passed": passed,

@@ -1,0 +1,169 @@
+"""How often each value of a column, or combination of values, occurs: exact, on disk, merged in bounded memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# Rows of one hash partition: what a merge holds in memory at once.
+PARTITION_ROWS = 2_000_000
+MEMORY = "160MB"
+COUNT, ROW = "__count", "__row"
+
+
+class TallyWriter:
+    """One shard's tally as a Parquet file with the columns v0, v1 ..., how often, and the first row.
+
+    A value may be there more than once: each piece of the shard is added up on its own, or, where nearly every value
+    differs, not at all. A column that changes its type within the shard continues in another file.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._adds_up: bool | None = None
+
+    def add(self, columns: list[pa.ChunkedArray], rows: np.ndarray) -> None:
+        """
+        Args:
+            columns: the values of some rows, without the rows that do not count. rows: their numbers in the shard.
+        """
+        names = [f"v{i}" for i in range(len(columns))]
+        table = pa.table(dict(zip(names, columns, strict=True)) | {ROW: rows})
+        if any(pa.types.is_null(column.type) for column in columns) and len(columns) == 1:
+            return
+        if self._adds_up is None:
+            grouped = _add_up(table, names)
+            self._adds_up = grouped.num_rows * 2 <= table.num_rows
+            table = grouped
+        elif self._adds_up:
+            table = _add_up(table, names)
+        else:
+            table = table.append_column(COUNT, pa.array(np.ones(table.num_rows, np.int64)))
+        table = table.select([*names, COUNT, ROW])
+        self._writer(table.schema).write_table(table)
+
+    def close(self) -> list[str]:
+        """The names of the files, in the order of their first row."""
+        for writer in self._writers.values():
+            writer.close()
+        return [f"{self._name}.{number}.parquet" for number in range(len(self._writers))]
+
+    def _writer(self, schema: pa.Schema) -> pq.ParquetWriter:
+        key = str(schema)
+        if key not in self._writers:
+            file = self._folder / f"{self._name}.{len(self._writers)}.parquet"
+            self._writers[key] = pq.ParquetWriter(file, schema, compression="lz4", use_dictionary=False)
+        return self._writers[key]
+
+
+def _add_up(table: pa.Table, names: list[str]) -> pa.Table:
+    grouped = table.group_by(names, use_threads=False).aggregate([([], "count_all"), (ROW, "min")])
+    return grouped.rename_columns([{"count_all": COUNT, f"{ROW}_min": ROW}.get(n, n) for n in grouped.column_names])
+
+
+class Tally:
+    """The tallies of all shards as one.
+
+    Args:
+        files: each shard's file with the number of the shard's first row in all the data. types: of the values in all
+            the data.
+    """
+
+    def __init__(self, files: list[tuple[Path, int]], types: list[pa.DataType], scratch: Path) -> None:
+        self._files, self._types, self._scratch = files, types, scratch
+        self._names = [f"v{i}" for i in range(len(types))]
+
+    def rows(self) -> int:
+        """How many rows were counted."""
+        return int(self._one(f"SELECT coalesce(sum({COUNT}), 0) FROM {{all}}")[0])
+
+    def distinct(self) -> int:
+        """How many values, or combinations, there are."""
+        values = ", ".join(self._names)
+        return sum(
+            int(self._one(f"SELECT count(*) FROM (SELECT {values} FROM {{all}} GROUP BY {values})", where)[0])
+            for where in self._partitions()
+        )
+
+    def repeated(self, samples: int) -> tuple[int, pa.Table]:
+        """How many rows hold a value that occurs more than once; those of these values that begin first."""
+        values = ", ".join(self._names)
+        total, first = 0, []
+        for where in self._partitions():
+            with self._connect() as connection:
+                connection.execute(
+                    f"CREATE TEMP TABLE repeated AS SELECT {values}, sum({COUNT}) AS n, min({ROW}) AS first "
+                    f"FROM {self._all(where)} GROUP BY {values} HAVING n > 1"
+                )
+                total += int(connection.sql("SELECT coalesce(sum(n), 0) FROM repeated").fetchall()[0][0])
+                first.append(
+                    _arrow(connection.sql(f"SELECT {values}, first FROM repeated ORDER BY first LIMIT {samples}"))
+                )
+        table = pa.concat_tables(first).sort_by("first").slice(0, samples)
+        return total, table.select(self._names)
+
+    def sorted(self) -> Iterator[tuple[pa.Array, np.ndarray]]:
+        """Batches of distinct values in ascending order, with how often each occurs (int64)."""
+        with self._connect() as connection:
+            query = f"SELECT v0, sum({COUNT})::BIGINT AS n FROM {self._all('true')} GROUP BY v0 ORDER BY v0"
+            for batch in connection.sql(query).fetch_arrow_reader(100_000):
+                yield batch.column(0).cast(self._types[0]), batch.column(1).to_numpy()
+
+    def at(self, positions: list[int]) -> dict[int, pa.Scalar]:
+        """The values at these positions, from 0, if every row were sorted."""
+        wanted, found, seen = sorted(set(positions)), {}, 0
+        for values, counts in self.sorted():
+            ends = seen + np.cumsum(counts)
+            while wanted and wanted[0] < ends[-1]:
+                place = int(np.searchsorted(ends, wanted[0], side="right"))
+                found[wanted.pop(0)] = values[place]
+            seen = int(ends[-1])
+            if not wanted:
+                break
+        return found
+
+    def _partitions(self) -> list[str]:
+        parts = -(-sum(pq.read_metadata(f).num_rows for f, _ in self._files) // PARTITION_ROWS)
+        values = ", ".join(self._names)
+        return [f"hash({values}) % {parts} = {part}" for part in range(parts)] if parts > 1 else ["true"]
+
+    def _one(self, query: str, where: str = "true") -> Any:
+        with self._connect() as connection:
+            return connection.sql(query.replace("{all}", self._all(where))).fetchall()[0]
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(self._scratch)})
+
+    def _all(self, where: str) -> str:
+        casts = ", ".join(
+            f"CAST(v{i} AS {_sql_type(type_)}) AS v{i}" if _sql_type(type_) else f"v{i}"
+            for i, type_ in enumerate(self._types)
+        )
+        parts = [
+            f"SELECT {casts}, {COUNT}, {ROW} + {start} AS {ROW} FROM read_parquet('{_quoted(file)}')"
+            for file, start in self._files
+        ]
+        if not parts:
+            empty = ", ".join(f"NULL AS v{i}" for i in range(len(self._types)))
+            parts = [f"SELECT {empty}, 0 AS {COUNT}, 0 AS {ROW} WHERE false"]
+        return f"(SELECT * FROM ({' UNION ALL '.join(parts)}) WHERE {where})"
+
+
+def _sql_type(type_: pa.DataType) -> str | None:
+    """The type that integers and floating point of different shards have in common."""
+    if pa.types.is_floating(type_):
+        return "DOUBLE"
+    return "BIGINT" if pa.types.is_signed_integer(type_) else None
+
+
+def _arrow(relation: Any) -> pa.Table:
+    return relation.fetch_arrow_reader(100_000).read_all()
+
+
+def _quoted(file: Path) -> str:
+    return str(file).replace("'", "''")
