@@ -10,7 +10,7 @@ from rich.console import Console
 
 from components.common.errors import ModelmillError, UserError, one_line
 from pipelines.data import app as data_app
-from pipelines.printing import AsJson, complain, print_json
+from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,14 +22,10 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-DEFAULT_STORE = "file://./.modelmill"
 Recipe = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
-]
-StoreUri = Annotated[
-    str, typer.Option("--store", envvar="MODELMILL_STORE", help="file://FOLDER or s3://BUCKET/PREFIX.")
 ]
 
 

@@ -1,4 +1,4 @@
-"""The DAG: six steps, a gate and an exit handler, for every runner."""
+"""The DAG: six steps, a fan-out over groups of shards, a gate and an exit handler, for every runner."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from kfp import compiler, dsl
 
 from components.common import recipe as recipes
 from components.common.recipe import Recipe
-from components.data_validation.component import data_validation
+from components.data_validation.component import data_validation, shard_scan
 from components.evaluation.component import evaluation
 from components.fine_tuning.component import fine_tuning
 from components.preprocessing.component import preprocessing
@@ -22,13 +22,20 @@ def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOL
         run_id: under which records are kept; on a cluster KFP's own, so that a recurring run gets a new one each time.
     """
     resources = recipe.resources
+    groups = recipe.data.groups
 
     @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task} to {recipe.registration.model}")
     def modelmill(recipe: str = recipes.to_json(recipe), store: str = store) -> None:
         shared = {"recipe": recipe, "store": store, "run_id": run_id}
         outcome = reporting(**shared)
         with dsl.ExitHandler(_settle(outcome, None), name="report"):
-            validated = _settle(data_validation(**shared), resources.data_validation)
+            scanned = []
+            if groups > 1:
+                with dsl.ParallelFor(list(range(groups)), name="groups-of-shards") as group:
+                    scan = shard_scan(recipe=recipe, store=store, group=group)
+                    _settle(scan, resources.data_validation)
+                scanned = dsl.Collected(scan.output)
+            validated = _settle(data_validation(**shared, scanned=scanned), resources.data_validation)
             prepared = _settle(
                 preprocessing(**shared, dataset=validated.outputs["dataset"]),
                 resources.preprocessing,

@@ -1,4 +1,4 @@
-"""The two ways out of every command: one JSON object for machines, one line for people."""
+"""What the commands have in common: options, and one JSON object for machines or lines for people."""
 
 import json
 from typing import Annotated, Any
@@ -6,6 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+DEFAULT_STORE = "file://./.modelmill"
+StoreUri = Annotated[
+    str, typer.Option("--store", envvar="MODELMILL_STORE", help="file://FOLDER or s3://BUCKET/PREFIX.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -16,3 +20,8 @@ def print_json(value: Any) -> None:
 def complain(message: str) -> None:
     """A line on standard error, as it is: neither wrapped nor read as markup."""
     Console(stderr=True).print(f"modelmill: {message}", markup=False, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Text of the data for a terminal: what would move the cursor or change colours is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

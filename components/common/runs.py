@@ -10,6 +10,9 @@ from components.common.store import KeyNotFound, Store
 
 Status = Literal["running", "ran", "reused", "failed"]
 
+# A run's list of quarantined shards, beside its validation result.
+QUARANTINE = "quarantine.json"
+
 
 class Problem(BaseModel):
     """Why a step failed; `kind` is that of the error (see `errors`), `message` one line."""

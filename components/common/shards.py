@@ -23,7 +23,7 @@ FORMATS: dict[str, Format] = {
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
 # Rows that are held in memory at once.
-CHUNK_ROWS = 131_072
+CHUNK_ROWS = 65_536
 _HASHERS = 8
 
 

@@ -21,6 +21,8 @@ from components.common.errors import UserError
 
 # Small, so that the line at which a compressed file breaks is nearly exact.
 _CHUNK = 1 << 13
+# A shard that is larger than this after decompression is taken for a mistake or an attack.
+MAX_EXPANDED = 4 << 30
 
 
 def decode(data: bytes, format: str, compression: str | None, where: str, path: str) -> pa.Table:
@@ -49,9 +51,14 @@ def _decompress(data: bytes, compression: str | None, where: str, has_lines: boo
     packed = io.BytesIO(data)
     stream: Any = gzip.GzipFile(fileobj=packed) if compression == "gz" else pa.CompressedInputStream(packed, "zstd")
     chunks: list[bytes] = []
+    expanded = 0
     try:
         while chunk := stream.read(_CHUNK):
             chunks.append(chunk)
+            expanded += len(chunk)
+            if expanded > MAX_EXPANDED:
+                limit = f"more than {MAX_EXPANDED / 2**30:g} GiB, and is {len(data):,} bytes now"
+                raise UserError(f"{where}: expands to {limit}; split the file, if it is what it seems")
     except (EOFError, OSError, zlib.error) as error:
         newlines = sum(chunk.count(b"\n") for chunk in chunks)
         line = f":{newlines + 1}" if has_lines else ""
@@ -77,7 +84,7 @@ def parquet_pieces(path: str, rows: int) -> Iterator[pa.Table]:
     if not Path(path).stat().st_size:
         raise UserError(f"{path}: empty (0 bytes); remove the file or write it again")
     with _explaining(path, lambda: Path(path).open("rb")):
-        with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
             empty = _distinct_columns(file.schema_arrow.empty_table(), path)
             pieces = 0
             for batch in file.iter_batches(batch_size=rows, use_threads=False):

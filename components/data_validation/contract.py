@@ -1,15 +1,18 @@
 """The data against its contract: every row of every shard, in a run and outside one."""
 
+import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.common import shards
-from components.common.errors import UserError
+from components.common.errors import GateFailed, UserError
 from components.common.manifest import Entry, Manifest
+from components.common.recipe.sections import Quarantine
 from components.common.shards import Shard
 
 if TYPE_CHECKING:
@@ -17,22 +20,32 @@ if TYPE_CHECKING:
 
     from components.data_validation.merged import Merged, ScannedShard
     from components.data_validation.plan import Plan
+    from components.data_validation.quarantine import LeftOut
     from components.data_validation.scan import Pass
     from components.data_validation.shard_states import ShardStates
 
 Progress = Callable[[float, float, str], None]
 
 
+class Quarantined(GateFailed):
+    """More is quarantined than the recipe tolerates; `left_out` says what."""
+
+    def __init__(self, message: str, left_out: "list[LeftOut]") -> None:
+        super().__init__(message)
+        self.left_out = left_out
+
+
 class Judgement(NamedTuple):
     """What was judged, and Great Expectations' verdict on it.
 
     dataset: manifest of the shards, where they lie. result: Great Expectations' result as JSON, without times or ids.
-    scanned: how many shards were read, and not known from before.
+    scanned: how many shards were read, and not known from before. left_out: shards that were quarantined.
     """
 
     dataset: Manifest
     result: dict[str, Any]
     scanned: int
+    left_out: "list[LeftOut]"
 
     @property
     def success(self) -> bool:
@@ -59,16 +72,23 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    path: str, found: list[Shard], suite: dict[str, Any], progress: Progress, states: "ShardStates | None" = None
+    path: str,
+    found: list[Shard],
+    suite: dict[str, Any],
+    progress: Progress,
+    states: "ShardStates | None" = None,
+    policy: Quarantine | None = None,
 ) -> Judgement:
     """Hold all rows of the shards against a suite.
 
     Args:
         path: where the shards were found, for messages. progress: is told how many shards are done, of how many.
-        states: of shards that were scanned before; they are not read again.
+        states: of shards that were scanned before; they are not read again. policy: what may be left out; without it
+            all of the data is judged as one.
     Raises:
         UserError: the suite asks for what is not supported or not there, a shard is broken, the shards do not fit
             together, or there is not one row.
+        Quarantined: more was left out than the policy tolerates.
     """
     from components.data_validation import judge as great_expectations
     from components.data_validation import suite as suites
@@ -76,26 +96,93 @@ def judge(
     from components.data_validation.plan import make_plan
     from components.data_validation.scan import Pass
 
+    _give_memory_back()
     checked = suites.parse(suite)
     plan = make_plan(checked)
-    with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder:
+    with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
         scan = _Scan(found, Path(folder), progress, states)
-        scanned = scan.all(Pass(plan), plan.digest)
-        schema = shards.unify([(shard, _schema(one)) for shard, one in zip(found, scanned, strict=True)])
+        scanned = scan.all(Pass(plan), plan.digest, may_fail=policy is not None)
+        left_out = _leave_out(checked, scanned, policy, Path(folder)) if policy else []
+        scanned = {shard: one for shard, one in scanned.items() if shard not in {o.shard for o in left_out}}
+        schema = shards.unify([(shard, _schema(one)) for shard, one in scanned.items()])
         suites.check_columns(checked, schema.names)
-        merged = Merged(schema, scanned, Path(folder))
+        merged = Merged(schema, list(scanned.values()), Path(folder))
         if not merged.rows:
             raise UserError(f"data.path: {path}: {len(found)} shards and not one row; check data.path")
         if second := _second_pass(plan, merged):
-            merged.after_second_pass([one.state for one in scan.all(second, None)])
+            again = _Scan(list(scanned), Path(folder), progress, None).all(second, "second")
+            merged.after_second_pass([one.state for one in again.values()])
         result = great_expectations.verdict(checked, merged)
-        entries = [
-            Entry(path=shard.path, sha256=one.state["sha256"], bytes=shard.bytes, rows=one.state["rows"])
-            for shard, one in zip(found, scanned, strict=True)
-        ]
+    entries = [
+        Entry(path=shard.path, sha256=one.state["sha256"], bytes=shard.bytes, rows=one.state["rows"])
+        for shard, one in scanned.items()
+    ]
     columns = {field.name: str(field.type) for field in schema}
-    info = {"format": found[0].format, "rows": merged.rows, "columns": columns}
-    return Judgement(Manifest(kind="dataset", location="source", entries=entries, info=info), result, scan.read)
+    info: dict[str, Any] = {"format": found[0].format, "rows": merged.rows, "columns": columns}
+    if left_out:
+        info["left_out"] = [{"path": o.shard.path, "tag": o.shard.tag, "why": o.why} for o in left_out]
+    return Judgement(
+        Manifest(kind="dataset", location="source", entries=entries, info=info), result, scan.read, left_out
+    )
+
+
+def scan_only(found: list[Shard], suite: dict[str, Any], states: "ShardStates") -> int:
+    """Scan shards and keep their states; what is wrong with them is said by who judges. Returns how many were read."""
+    from components.data_validation import suite as suites
+    from components.data_validation.plan import make_plan
+    from components.data_validation.scan import Pass
+
+    _give_memory_back()
+    plan = make_plan(suites.parse(suite))
+    with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scan = _Scan(found, Path(folder), lambda done, total, text: None, states)
+        scan.all(Pass(plan), plan.digest, may_fail=True)
+    return scan.read
+
+
+def _leave_out(suite: Any, scanned: "dict[Shard, ScannedShard]", policy: Quarantine, scratch: Path) -> "list[LeftOut]":
+    """The shards to quarantine: unreadable, of another schema than those before, or breaking rules on single rows.
+
+    Raises:
+        Quarantined: they are more than the policy tolerates.
+    """
+    from components.data_validation import judge as great_expectations
+    from components.data_validation import quarantine
+    from components.data_validation.merged import Merged
+
+    left_out: list[LeftOut] = []
+    kept: list[tuple[Shard, pa.Schema]] = []
+    for shard, one in scanned.items():
+        if one.error is not None:
+            left_out.append(quarantine.unreadable(shard, one.error))
+            continue
+        try:
+            schema = shards.unify([*kept, (shard, _schema(one))])
+        except UserError as error:
+            left_out.append(quarantine.unreadable(shard, error)._replace(rows=one.state["rows"]))
+            continue
+        results = (
+            great_expectations.broken_rules(suite, Merged(_schema(one), [one], scratch)) if one.has_rejects else []
+        )
+        if results:
+            left_out.append(quarantine.broken(shard, one.state["rows"], results, policy.samples))
+            continue
+        kept = [(shard, schema)]
+    try:
+        quarantine.enforce(left_out, policy, len(scanned))
+    except GateFailed as error:
+        raise Quarantined(str(error), left_out) from None
+    return left_out
+
+
+def _give_memory_back() -> None:
+    """Arrow's other allocators keep what many pieces needed; a scan's peak would grow with the number of shards."""
+    import pyarrow as pa
+
+    with contextlib.suppress(NotImplementedError):
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 class _Scan:
@@ -106,28 +193,40 @@ class _Scan:
         self.read = 0
         self._done = 0
 
-    def all(self, todo: "Pass", name: str | None) -> "list[ScannedShard]":
-        """Every shard's state, in order; kept and found again under `name`, if there is one."""
-        self._done = 0
+    def all(self, todo: "Pass", name: str, may_fail: bool = False) -> "dict[Shard, ScannedShard]":
+        """Every shard's state, in order; kept and found again under `name`.
+
+        Raises:
+            UserError: a shard cannot be read, and not `may_fail`.
+        """
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            futures = [pool.submit(self._one, number, shard, todo, name) for number, shard in enumerate(self._found)]
+            futures = {
+                shard: pool.submit(self._one, number, shard, todo, name, may_fail)
+                for number, shard in enumerate(self._found)
+            }
             try:
-                return [future.result() for future in futures]
+                return {shard: future.result() for shard, future in futures.items()}
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _one(self, number: int, shard: Shard, todo: "Pass", name: str | None) -> "ScannedShard":
+    def _one(self, number: int, shard: Shard, todo: "Pass", name: str, may_fail: bool) -> "ScannedShard":
         from components.data_validation.merged import ScannedShard
         from components.data_validation.scan import scan
 
-        known = self._states.find(shard, name) if self._states and name else None
+        known = self._states.find(shard, name) if self._states else None
         if known is None:
-            folder = self._scratch / f"{name or 'second'}-{number}"
+            folder = self._scratch / f"{name}-{number}"
             folder.mkdir()
-            known = ScannedShard(scan(shard, todo, folder), {file.name: file for file in sorted(folder.iterdir())})
             self.read += 1
-            if self._states and name:
+            try:
+                state = scan(shard, todo, folder)
+            except UserError as error:
+                if not may_fail:
+                    raise
+                return ScannedShard({}, {}, error)
+            known = ScannedShard(state, {file.name: file for file in sorted(folder.iterdir())})
+            if self._states:
                 self._states.keep(shard, name, known)
         self._done += 1
         self._progress(self._done, len(self._found) + 1, f"scanning {shard.path}")

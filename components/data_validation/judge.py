@@ -1,7 +1,6 @@
 """Great Expectations as the judge: the verdict on a suite from metrics that were computed shard by shard."""
 
 import math
-import warnings
 from typing import Any
 
 import great_expectations as gx
@@ -14,7 +13,7 @@ from great_expectations.core.expectation_validation_result import (
 from great_expectations.expectations.expectation import Expectation
 
 from components.data_validation.merged import Merged
-from components.data_validation.plan import QUERY, RESULT_FORMAT
+from components.data_validation.plan import ORDERED, QUERY, RELATIVE, RESULT_FORMAT, UNIQUE
 
 _MAX_TEXT = 300
 
@@ -25,9 +24,7 @@ def verdict(suite: gx.ExpectationSuite, merged: Merged) -> dict[str, Any]:
     An expectation that cannot be computed on this data has failed, with its exception's message. Where rows are
     unexpected, the first 20 of them are listed, by their position in all the data.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
-        results = [_judge(expectation, merged) for expectation in suite.expectations]
+    results = [_judge(expectation, merged) for expectation in suite.expectations]
     passed = sum(bool(result.success) for result in results)
     outcome = ExpectationSuiteValidationResult(
         success=passed == len(results),
@@ -42,6 +39,20 @@ def verdict(suite: gx.ExpectationSuite, merged: Merged) -> dict[str, Any]:
         meta={},
     )
     return _reproducible(outcome.to_json_dict())
+
+
+def broken_rules(suite: gx.ExpectationSuite, shard: Merged) -> list[dict[str, Any]]:
+    """Results of the expectations on single rows that one shard by itself does not keep.
+
+    Args:
+        shard: the state of this shard alone.
+    """
+    rules = [
+        e for e in suite.expectations if getattr(e, "map_metric", None) not in (None, *UNIQUE, *ORDERED, *RELATIVE)
+    ]
+    results = [_judge(expectation, shard) for expectation in rules]
+    failed = [result for result in results if not result.success]
+    return [_reproducible_one(result.to_json_dict()) for result in failed]
 
 
 def _judge(expectation: Expectation, merged: Merged) -> ExpectationValidationResult:
@@ -66,19 +77,23 @@ def _reproducible(result: dict[str, Any]) -> dict[str, Any]:
     """Without what differs between equal runs or machines: times, ids, fingerprints, tracebacks."""
     result.pop("id", None)
     result["meta"] = {"great_expectations_version": gx.__version__}
-    for one in result["results"]:
-        one["expectation_config"].pop("id", None)
-        one["expectation_config"]["kwargs"].pop("batch_id", None)
-        info = one["exception_info"]
-        one["exception_info"] = {
-            "raised_exception": bool(info.get("raised_exception")),
-            "exception_message": str(info["exception_message"])[:_MAX_TEXT] if info.get("raised_exception") else None,
-            "exception_traceback": None,
-        }
-        one["result"].pop(QUERY.removeprefix("."), None)
-        one["result"] = _plain(one["result"], _MAX_TEXT)
+    result["results"] = [_reproducible_one(one) for one in result["results"]]
     plain: dict[str, Any] = _plain(result, None)
     return plain
+
+
+def _reproducible_one(one: dict[str, Any]) -> dict[str, Any]:
+    one["expectation_config"].pop("id", None)
+    one["expectation_config"]["kwargs"].pop("batch_id", None)
+    info = one["exception_info"]
+    one["exception_info"] = {
+        "raised_exception": bool(info.get("raised_exception")),
+        "exception_message": str(info["exception_message"])[:_MAX_TEXT] if info.get("raised_exception") else None,
+        "exception_traceback": None,
+    }
+    one["result"].pop(QUERY.removeprefix("."), None)
+    one["result"] = _plain(one["result"], _MAX_TEXT)
+    return one
 
 
 def _plain(value: Any, max_text: int | None) -> Any:

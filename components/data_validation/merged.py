@@ -36,10 +36,16 @@ class CannotCompute(Exception):
 
 @dataclass
 class ScannedShard:
-    """A shard's state, and its tallies by the names that the state has for them."""
+    """A shard's state, and its tallies by the names that the state has for them; or why it could not be read."""
 
     state: State
     files: dict[str, Path]
+    error: Exception | None = None
+
+    @property
+    def has_rejects(self) -> bool:
+        """Whether any condition on single rows rejects any of them, or cannot be computed."""
+        return any("error" in state or state["rejected"] for state in self.state["conditions"].values())
 
 
 class Merged:

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +47,8 @@ def scan(shard: Shard, todo: Pass, folder: Path) -> State:
     scanner = _Scanner(todo, folder)
     for piece in shards.stream(shard):
         scanner.add(piece)
-    return scanner.state() | {"sha256": shards.sha256_of(shard)}
+    # The stream has checked that a file still is what its tag says.
+    return scanner.state() | {"sha256": shards.sha256_of(shard) if shard.uri.startswith("s3://") else shard.tag}
 
 
 class _Scanner:
@@ -112,20 +112,18 @@ class _Piece:
 
     def __init__(self, table: pa.Table, start: int, known: Known) -> None:
         self.table, self.start, self.known = table, start, known
+        self._engines: dict[tuple[str, ...], Any] = {}
 
-    @functools.cached_property
-    def engine(self) -> Any:
-        return engine.engine_on(engine.frame_of(self.table))
-
-    def with_columns(self, need: Need) -> Any:
-        """An engine on a frame that has the need's columns, also where this piece lacks them."""
-        missing = [name for name in need.columns if name not in self.table.column_names]
-        if not missing:
-            return self.engine
-        table = self.table
-        for name in missing:
-            table = table.append_column(name, pa.nulls(table.num_rows))
-        return engine.engine_on(engine.frame_of(table))
+    def engine(self, need: Need) -> Any:
+        """An engine on a frame of the columns that the need looks at; a row condition may look at any."""
+        names = need.columns
+        if "row_condition" in need.domain:
+            names = [*self.table.column_names, *(n for n in names if n not in self.table.column_names)]
+        key = tuple(names)
+        if key not in self._engines:
+            table = pa.table({name: self.column(name) for name in names})
+            self._engines[key] = engine.engine_on(engine.frame_of(table))
+        return self._engines[key]
 
     def column(self, name: str) -> pa.ChunkedArray:
         if name in self.table.column_names:
@@ -135,12 +133,12 @@ class _Piece:
     def domain(self, need: Need) -> pa.Array | None:
         """Positions of the rows that meet the row condition; None where there is none."""
         condition = {k: v for k, v in need.domain.items() if k in ("row_condition", "condition_parser")}
-        return pa.array(engine.domain_rows(self.engine, condition)) if "row_condition" in condition else None
+        return pa.array(engine.domain_rows(self.engine(need), condition)) if "row_condition" in condition else None
 
     def counted(self, need: Need) -> tuple[list[pa.ChunkedArray], np.ndarray]:
         """The need's columns at the rows that count: in the domain, and for one column not null."""
         if "column_list" in need.domain:
-            rows = engine.domain_rows(self.with_columns(need), need.domain)
+            rows = engine.domain_rows(self.engine(need), need.domain)
         else:
             is_value = pc.is_valid(self.column(need.columns[0])).combine_chunks()
             rows = pc.indices_nonzero(is_value).to_numpy().astype(np.int64)
@@ -184,8 +182,8 @@ class _Rejections:
                     mask = pc.fill_null(rejected, False).combine_chunks()
                     self._take(piece, pc.indices_nonzero(mask).to_numpy()[: SAMPLES - self._taken])
             else:
-                frame = piece.with_columns(self.need)
-                self.add_rows(piece, engine.unexpected_rows(frame, self.need.configuration(), piece.known))
+                rows = engine.unexpected_rows(piece.engine(self.need), self.need.configuration(), piece.known)
+                self.add_rows(piece, rows)
 
     def add_rows(self, piece: _Piece, rows: np.ndarray) -> None:
         self._rejected += len(rows)
@@ -213,7 +211,7 @@ class _Rejections:
         is_whole = "row_condition" not in self.need.domain and self._has_columns(piece)
         if is_whole and not any(piece.table[name].null_count for name in self.need.columns):
             return int(piece.table.num_rows)
-        return len(engine.domain_rows(piece.with_columns(self.need), self.need.domain))
+        return len(engine.domain_rows(piece.engine(self.need), self.need.domain))
 
     def _is_settled_by_type(self, piece: _Piece) -> bool:
         """Types are asked value by value only in columns that pandas keeps as Python objects."""

@@ -1,12 +1,17 @@
 """Data validation: every row of every shard against the suite, before anything is spent on the data."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from components.common import manifest, shards
+from components.common import manifest, memo, shards, sources
+from components.common import recipe as recipes
 from components.common.digest import canonical_json, of_json
 from components.common.errors import GateFailed, UserError
 from components.common.manifest import Manifest
+from components.common.runs import QUARANTINE
 from components.common.step import Made, Step, run_step
+from components.common.store import open_store
 
 
 def run(*, recipe: str, store: str, run_id: str, dataset: str, validation: str) -> dict[str, Any]:
@@ -26,8 +31,15 @@ def _make(step: Step) -> Made:
         raise UserError(f"data.path: {path}: changed while the step was starting; run again")
     suite: dict[str, Any] = step.recipe.data.suite  # type: ignore[assignment]
     states = ShardStates(step.store, step.document["code"], step.scratch)
-    judged = contract.judge(path, found, suite, step.progress, states)
+    policy = step.recipe.data.quarantine
+    try:
+        judged = contract.judge(path, found, suite, step.progress, states, policy)
+    except contract.Quarantined as stopped:
+        step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out))
+        raise
     files = {"result.json": canonical_json(judged.result), "data_docs.html": judged.data_docs()}
+    if judged.left_out:
+        files[QUARANTINE] = _quarantine(judged.left_out)
     for name, data in files.items():
         step.store.put(f"runs/{step.run_id}/validation/{name}", data)
     if not judged.success:
@@ -43,13 +55,41 @@ def _make(step: Step) -> Made:
     )
     return Made(
         outputs={"dataset": dataset, "validation": validation},
-        headline=f"{rows} rows, {passed}/{total} expectations",
+        headline=f"{rows} rows, {passed}/{total} expectations" + _left_out(len(judged.left_out)),
         metrics={
             "rows": rows,
             "shards": len(dataset.entries),
             "new_shards": judged.scanned,
+            "quarantined": len(judged.left_out),
             "bytes": sum(e.bytes for e in dataset.entries),
             "expectations": total,
             "passed": passed,
         },
     )
+
+
+def scan_group(*, recipe: str, store: str, group: int) -> int:
+    """Scan every `groups`-th shard, from number `group` on, for the step to find; nothing if the step is finished.
+
+    Returns:
+        How many shards were read.
+    """
+    from components.data_validation import contract
+    from components.data_validation.shard_states import ShardStates
+
+    opened, whole = open_store(store), recipes.from_json(recipe)
+    document = memo.key_document("data_validation", whole, sources.digests("data_validation", whole, opened))
+    if memo.find(opened, document):
+        return 0
+    found = shards.find(whole.data.path, whole.data.format)[group :: whole.data.groups]
+    suite: dict[str, Any] = whole.data.suite  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory(prefix="modelmill-group-") as scratch:
+        return contract.scan_only(found, suite, ShardStates(opened, document["code"], Path(scratch)))
+
+
+def _quarantine(left_out: list[Any]) -> bytes:
+    return canonical_json({"shards": [one.to_json() for one in left_out]})
+
+
+def _left_out(count: int) -> str:
+    return f", {count} {'shard' if count == 1 else 'shards'} quarantined" if count else ""

@@ -25,15 +25,15 @@ def name(one: dict[str, Any]) -> str:
     return f"{one['expectation_config']['type']}({', '.join(str(c) for c in columns or kwargs.get('column_list', []))})"
 
 
-def finding(one: dict[str, Any], shards: list[Entry]) -> str:
+def finding(one: dict[str, Any], shards: list[Entry], samples: int = _MAX_SAMPLES) -> str:
     """What an expectation found: unexpected rows with samples, or the value that was observed."""
     found = one["result"]
     if one["exception_info"]["raised_exception"]:
         return f"cannot be computed: {one['exception_info']['exception_message']}"
     if "element_count" not in found or "unexpected_count" not in found:
         return f"found {_short(_observed(found))}"
-    samples = ", ".join(_samples(found, shards))
-    return f"{found['unexpected_count']} of {found['element_count']} rows" + (f": {samples}" if samples else "")
+    rows = ", ".join(_samples(found, shards)[:samples])
+    return f"{found['unexpected_count']} of {found['element_count']} rows" + (f": {rows}" if rows else "")
 
 
 def _observed(found: dict[str, Any]) -> Any:

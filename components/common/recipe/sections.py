@@ -13,16 +13,31 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
+class Quarantine(Section):
+    """What a run may leave out: shards that cannot be read, that do not fit the others, or whose rows break the suite.
+
+    A shard breaks an expectation on single rows where fewer of its rows than `mostly` keep it. At most `shards` shards
+    and `rows` rows (no bound if null) are left out, else the run stops. `samples` rows are kept for each rule.
+    """
+
+    shards: int = Field(default=0, ge=0)
+    rows: int | None = Field(default=None, ge=0)
+    samples: int = Field(default=5, ge=0, le=20)
+
+
 class Data(Section):
     """Where the shards are, and the contract that they must keep.
 
     `path` is a folder, a file or a glob pattern, relative to the recipe, or an `s3://` URI. `suite` is a Great
-    Expectations suite: in the file a path relative to the recipe, after loading the suite itself.
+    Expectations suite: in the file a path relative to the recipe, after loading the suite itself. Shards are scanned
+    in `groups` tasks side by side. Without `quarantine` a bad shard stops the run.
     """
 
     path: str = Field(min_length=1)
     format: Literal["auto", "jsonl", "csv", "parquet", "text"] = "auto"
     suite: str | dict[str, Any]
+    groups: int = Field(default=1, ge=1, le=1000)
+    quarantine: Quarantine | None = None
 
 
 class Preparation(Section):

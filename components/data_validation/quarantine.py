@@ -1,0 +1,70 @@
+"""Shards that a run leaves out, why, and samples of their bad rows."""
+
+from typing import Any, NamedTuple
+
+from components.common.errors import GateFailed
+from components.common.manifest import Entry
+from components.common.recipe.sections import Quarantine
+from components.common.shards import Shard
+from components.data_validation import verdict
+
+_MAX_WHY, _MAX_VALUE = 300, 200
+
+
+class LeftOut(NamedTuple):
+    """A quarantined shard; rows is None where it cannot be read. samples: row (from 1), value and rule."""
+
+    shard: Shard
+    rows: int | None
+    why: str
+    samples: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        found = {"path": self.shard.path, "tag": self.shard.tag, "bytes": self.shard.bytes, "rows": self.rows}
+        return found | {"why": self.why, "samples": self.samples}
+
+
+def unreadable(shard: Shard, error: Exception) -> LeftOut:
+    return LeftOut(shard, None, str(error).removeprefix(f"{shard.uri}: ")[:_MAX_WHY], [])
+
+
+def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int) -> LeftOut:
+    """
+    Args:
+        results: of the expectations that the shard breaks. samples: how many rows to keep for each.
+    """
+    entry = [Entry(path=shard.path, sha256="0" * 64, bytes=shard.bytes, rows=rows)]
+    why = "; ".join(f"{verdict.name(r)} {verdict.finding(r, entry, samples=0)}" for r in results)
+    kept = []
+    for result in results:
+        found = result["result"]
+        pairs = zip(
+            found.get("partial_unexpected_index_list") or [], found.get("partial_unexpected_list") or [], strict=False
+        )
+        kept += [
+            {"row": row + 1, "value": _short(value), "rule": verdict.name(result)}
+            for row, value in list(pairs)[:samples]
+        ]
+    return LeftOut(shard, rows, why[:_MAX_WHY], kept)
+
+
+def enforce(left_out: list[LeftOut], policy: Quarantine, total: int) -> None:
+    """
+    Raises:
+        GateFailed: more is left out than the policy tolerates, or nothing is left.
+    """
+    rows = sum(one.rows or 0 for one in left_out)
+    first = left_out[0] if left_out else None
+    where = f"first {first.shard.path}: {first.why}; list them with modelmill data quarantine" if first else ""
+    if len(left_out) > policy.shards:
+        allowed = f"data.quarantine.shards allows {policy.shards}"
+        raise GateFailed(f"{len(left_out)} of {total} shards are bad, {allowed}; {where}")
+    if policy.rows is not None and rows > policy.rows:
+        allowed = f"data.quarantine.rows allows {policy.rows}"
+        raise GateFailed(f"the {len(left_out)} bad shards have {rows} rows, {allowed}; {where}")
+    if len(left_out) == total:
+        raise GateFailed(f"every shard is bad, all {total}; {where}")
+
+
+def _short(value: Any) -> Any:
+    return value if not isinstance(value, str) or len(value) <= _MAX_VALUE else value[: _MAX_VALUE - 3] + "..."
