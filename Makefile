@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format lock clean
+.PHONY: help install run test bench-data lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ run: install ## run recipes/python-lm.yaml from data to a registered model
 
 test: $(VENV)/installed-test ## run the whole test suite
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+bench-data: $(VENV)/installed-test ## measure the data contract against its peers
+	@$(BIN)/python -m benchmarks.bench_data
 
 lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff check .

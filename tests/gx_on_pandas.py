@@ -20,14 +20,15 @@ def validate(suite: dict[str, Any], table: pa.Table) -> list[dict[str, Any]]:
 
     What raises on pandas' nullable integers is asked again of the floating point that pandas makes of them by default.
     """
-    results = _validate(suite, frame_of(table))
+    results = on_frame(suite, frame_of(table))
     if any(raised(result) for result in results):
-        plain = _validate(suite, table.to_pandas())
+        plain = on_frame(suite, table.to_pandas())
         results = [b if raised(a) else a for a, b in zip(results, plain, strict=True)]
     return results
 
 
-def _validate(suite: dict[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]:
+def on_frame(suite: dict[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each expectation's result on a frame as it is, in the suite's order."""
     checked = suites.parse(suite)
     for place, expectation in enumerate(checked.expectations):
         expectation.id = str(place)
