@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from components.data_validation.plan import Need
 
+_NULL = pa.scalar(None, pa.bool_())
+
 
 def rejected(need: Need, piece: pa.Table) -> pa.ChunkedArray | None:
     """Which rows of a piece a column condition rejects (null where the value is null); None if it is not done here."""
@@ -18,6 +20,14 @@ def rejected(need: Need, piece: pa.Table) -> pa.ChunkedArray | None:
         return None
     accepted = _ACCEPTED[need.metric](piece, need.columns, need.arguments)
     return None if accepted is None else pc.invert(accepted)
+
+
+def _not_null(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
+    return pc.is_valid(piece[columns[0]])
+
+
+def _null(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
+    return pc.is_null(piece[columns[0]])
 
 
 def _between(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
@@ -54,7 +64,7 @@ def _in_set(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> A
     else:
         return None
     found = pc.is_in(column, value_set=value_set)
-    return pc.if_else(pc.is_valid(column), found, pa.scalar(None, pa.bool_()))
+    return pc.if_else(pc.is_valid(column), found, _NULL)
 
 
 def _not_in_set(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
@@ -74,6 +84,20 @@ def _length_equals(piece: pa.Table, columns: list[str], arguments: dict[str, Any
     return pc.equal(pc.utf8_length(column), _scalar(arguments["value"])) if _is_text(column.type) else None
 
 
+def _match_regex(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
+    """As pandas does it: Arrow's regular expressions, or Python's for what Arrow's do not know."""
+    column = piece[columns[0]]
+    if not _is_text(column.type) or not isinstance(arguments.get("regex"), str):
+        return None
+    found = column.to_pandas().str.contains(arguments["regex"])
+    return pc.if_else(pc.is_valid(column), pa.chunked_array([pa.array(found.to_numpy(bool))]), _NULL)
+
+
+def _not_match_regex(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
+    found = _match_regex(piece, columns, arguments)
+    return None if found is None else pc.invert(found)
+
+
 def _a_greater_than_b(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
     return _compare(pc.greater_equal if arguments.get("or_equal") else pc.greater, piece, columns)
 
@@ -91,9 +115,13 @@ def _compare(compare: Callable[..., Any], piece: pa.Table, columns: list[str]) -
 
 
 _ACCEPTED: dict[str, Callable[[pa.Table, list[str], dict[str, Any]], Any]] = {
+    "column_values.nonnull": _not_null,
+    "column_values.null": _null,
     "column_values.between": _between,
     "column_values.in_set": _in_set,
     "column_values.not_in_set": _not_in_set,
+    "column_values.match_regex": _match_regex,
+    "column_values.not_match_regex": _not_match_regex,
     "column_values.value_length.between": _length_between,
     "column_values.value_length.equals": _length_equals,
     "column_pair_values.a_greater_than_b": _a_greater_than_b,

@@ -15,7 +15,7 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 from components.common.errors import ModelmillError
 from components.data_validation import engine
 from components.data_validation.engine import MISSING
-from components.data_validation.plan import QUERY, SAMPLES, UNIQUE, Need, base_of, need_of, table_need
+from components.data_validation.plan import PRESENCE, QUERY, SAMPLES, UNIQUE, Need, base_of, need_of, table_need
 from components.data_validation.scan import Numbers, State, out_of_order, unpack
 from components.data_validation.tally import Tally
 
@@ -115,7 +115,7 @@ class Merged:
     def _row_wise(self, need: Need, suffix: str) -> Any:
         if suffix == QUERY:
             return None
-        if suffix == ".unexpected_count" and need.metric in ("column_values.nonnull", "column_values.null"):
+        if suffix == ".unexpected_count" and need.metric in PRESENCE:
             count = self._count(need)
             return count["nulls"] if need.metric == "column_values.nonnull" else count["rows"] - count["nulls"]
         if suffix == ".filtered_row_count" and need.metric in UNIQUE:
@@ -313,8 +313,8 @@ class Merged:
         self._require_number(need)
         if need.arguments["method"] != module.IQR_METHOD:
             mean, deviation = (self._moment(table_need(need, m)) for m in ("column.mean", "column.standard_deviation"))
-            return module.OutlierStatistics.symmetric(center=mean, spread=deviation)
-        low, high = self._at_quantiles(need, [0.25, 0.75], "linear")
+            return module.OutlierStatistics.symmetric(center=module._to_float(mean), spread=module._to_float(deviation))
+        low, high = (module._to_float(v) for v in self._at_quantiles(need, [0.25, 0.75], "linear"))
         return module.OutlierStatistics(
             lower_reference=low, upper_reference=high, spread=module._spread_between(low, high)
         )

@@ -36,13 +36,11 @@ TALLIED = {
     "column.histogram",
     "column_values.between.count",
 }
+PRESENCE = {"column_values.nonnull", "column_values.null"}
 UNIQUE = {"column_values.unique", "compound_columns.unique"}
 ORDERED = {"column_values.increasing", "column_values.decreasing"}
 # Conditions that hold a value against statistics of the whole column.
-RELATIVE = {
-    "column_values.z_score.under_threshold": "numbers",
-    "column_values.not_outliers": "tally",
-}
+RELATIVE = {"column_values.z_score.under_threshold", "column_values.not_outliers"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +115,12 @@ def table_need(need: Need, name: str) -> Need:
     return Need(name, need.domain_json, "{}")
 
 
+def rows_need(need: Need) -> Need:
+    """The rows of the table that meet the need's row condition."""
+    condition = {k: v for k, v in need.domain.items() if k in ("row_condition", "condition_parser")}
+    return Need("counts", json.dumps(condition, sort_keys=True), "{}")
+
+
 def base_of(metric: MetricConfiguration) -> tuple[str, str] | None:
     """A map metric's name and its suffix; None for a metric that is not of single rows."""
     for suffix in (*COUNTED, QUERY):
@@ -148,9 +152,11 @@ def make_plan(suite: gx.ExpectationSuite) -> Plan:
 def _add(plan: Plan, metric: MetricConfiguration) -> bool:
     row_wise = base_of(metric)
     need = need_of(metric, row_wise[0] if row_wise else None)
-    domain = table_need(need, "counts")
-    plan.counts[domain.key] = domain
+    for counts in (table_need(need, "counts"), rows_need(need)):
+        plan.counts[counts.key] = counts
     name = need.metric
+    if row_wise and name in PRESENCE and row_wise[1] == ".unexpected_count":
+        return True  # `counts` has it
     if row_wise and name in UNIQUE:
         tally = table_need(need, "tally")
         plan.tallies[tally.key] = tally
@@ -158,8 +164,9 @@ def _add(plan: Plan, metric: MetricConfiguration) -> bool:
     elif row_wise and name in ORDERED:
         plan.ordered[need.key] = need
     elif row_wise and name in RELATIVE:
-        other = table_need(need, RELATIVE[name])
-        (plan.tallies if other.metric == "tally" else plan.numbers)[other.key] = other
+        by_quartiles = name == "column_values.not_outliers" and need.arguments.get("method", "iqr") == "iqr"
+        first = table_need(need, "tally" if by_quartiles else "numbers")
+        (plan.tallies if by_quartiles else plan.numbers)[first.key] = first
         plan.relative[need.key] = need
     elif row_wise:
         plan.conditions[need.key] = need

@@ -128,7 +128,8 @@ class Tally:
 
     def _is_unique(self) -> bool:
         """Whether no value occurs twice, where sorting can tell, at a fraction of the cost of grouping."""
-        if len(self._types) > 1 or not (pa.types.is_integer(self._types[0]) or pa.types.is_temporal(self._types[0])):
+        type_ = self._types[0]
+        if len(self._types) > 1 or not (pa.types.is_signed_integer(type_) or pa.types.is_temporal(type_)):
             return False
         if any(COUNT in pq.read_schema(file).names for file, _ in self._files):
             return False
@@ -140,7 +141,7 @@ class Tally:
         filled = 0
         for file, _ in self._files:
             for batch in pq.ParquetFile(file).iter_batches(columns=["v0"], use_threads=False):
-                numbers = batch.column(0).cast(self._types[0]).cast(pa.int64()).to_numpy()
+                numbers = _as_integers(batch.column(0).cast(self._types[0]))
                 if parts > 1:
                     mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
                     numbers = numbers[(mixed >> np.uint64(40)) % np.uint64(parts) == part]
@@ -180,6 +181,13 @@ class Tally:
             empty = ", ".join(f"NULL AS v{i}" for i in range(len(self._types)))
             parts = [f"SELECT {empty}, 0 AS {COUNT}, 0 AS {ROW} WHERE false"]
         return f"(SELECT * FROM ({' UNION ALL '.join(parts)}) WHERE {where})"
+
+
+def _as_integers(values: pa.Array) -> np.ndarray:
+    """Signed integers as they are, times as the numbers that they are stored as."""
+    if pa.types.is_temporal(values.type):
+        values = values.view(pa.int32() if values.type.bit_width == 32 else pa.int64())
+    return values.cast(pa.int64()).to_numpy()
 
 
 def _sql_type(type_: pa.DataType) -> str | None:

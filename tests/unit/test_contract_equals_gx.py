@@ -216,6 +216,20 @@ def test_an_expectation_on_the_table_is_judged_as_on_pandas(piece_rows: int, tmp
     assert differences(tmp_path, SHARDS, TABLE_EXPECTATIONS) == []
 
 
+@pytest.mark.parametrize("column", list("ifsdtbn"))
+def test_a_single_expectation_asks_for_all_that_it_needs(column: str, tmp_path: Path) -> None:
+    """Others in the suite may ask for the same and hide what is missing."""
+    table = FIRST.slice(0, 1)
+    pq.write_table(table, tmp_path / "0.parquet")
+    suite = column_expectations(column) + (number_expectations(column) if column in "ifn" else [])
+    for one in suite:
+        document = {"name": "suite", "expectations": [one]}
+        judged = contract.judge(str(tmp_path), shards.find(str(tmp_path), "auto"), document, lambda *_: None)
+        info = judged.result["results"][0]["exception_info"]
+        missing = (info["exception_message"] or "").strip("'")
+        assert not (len(missing) == 16 and " " not in missing) and "Unsupported cast" not in missing, (one, missing)
+
+
 def test_every_supported_expectation_is_compared() -> None:
     compared = column_expectations("i") + number_expectations("i") + ordered_expectations("i")
     compared += several_column_expectations("i", "n") + TABLE_EXPECTATIONS
