@@ -20,11 +20,15 @@ from tests.recipes import table_recipe
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def without_mlflows_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("MLFLOW_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without_mlflows_variables(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
@@ -37,7 +41,9 @@ def store(tmp_path: Path) -> Store:
 def used(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store whose database exists already: to make one takes seconds."""
     store = open_store(f"file://{tmp_path_factory.mktemp('used')}/store")
-    tracking.describe(store)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_mlflows_variables(monkeypatch)  # tests of other files leave the registry that they used
+        tracking.describe(store)
     return store
 
 

@@ -1,0 +1,63 @@
+"""The documents of a text shard, each with its split and its pairs."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from components.common import shards
+from components.common.errors import UserError
+from components.common.recipe.language_modeling import LanguagePreprocessing
+from components.common.shards import Shard
+from components.preprocessing.pairs import Pair, python_docstrings
+from components.preprocessing.split import split_of
+
+
+class Document(NamedTuple):
+    split: str
+    text: str
+    pairs: list[Pair]
+
+
+def training_texts(found: list[tuple[Shard, str]], settings: LanguagePreprocessing) -> Iterator[str]:
+    for shard, sha256 in found:
+        for document in read(shard, sha256, settings.model_copy(update={"pairs": None})):
+            if document.split == "train":
+                yield document.text
+
+
+def read(shard: Shard, sha256: str, settings: LanguagePreprocessing) -> Iterator[Document]:
+    """
+    Raises:
+        UserError: a column that the recipe names is missing, null or not text.
+    """
+    table, _ = shards.read(shard, sha256)
+    pairs = settings.pairs
+    from_columns = pairs is not None and pairs.source == "columns"
+    columns = {"preprocessing.text": settings.text}
+    if settings.split_by:
+        columns["preprocessing.split_by"] = settings.split_by
+    if pairs is not None and from_columns:
+        columns |= {"preprocessing.pairs.prompt": pairs.prompt, "preprocessing.pairs.response": pairs.response}
+    values = {key: _column(table, shard, key, name) for key, name in columns.items()}
+    identities = values.get("preprocessing.split_by", values["preprocessing.text"])
+    for row, (text, identity) in enumerate(zip(values["preprocessing.text"], identities, strict=True)):
+        made: list[Pair] = []
+        if from_columns:
+            prompt, response = values["preprocessing.pairs.prompt"], values["preprocessing.pairs.response"]
+            made = [Pair(prompt[row], response[row])]
+        elif pairs is not None:
+            made = python_docstrings(text)
+        yield Document(split_of(identity, settings), text, made)
+
+
+def _column(table: Any, shard: Shard, key: str, name: str) -> list[str]:
+    if name not in table.column_names:
+        raise UserError(f"{key}: {shard.path} has no column {name!r}; its columns are {', '.join(table.column_names)}")
+    values = table.column(name).to_pylist()
+    for row, value in enumerate(values):
+        if value is None:
+            raise UserError(f"{key}: {shard.path} row {row + 1}: column {name!r} is null")
+    if key == "preprocessing.split_by":
+        return [str(value) for value in values]
+    if values and not isinstance(values[0], str):
+        raise UserError(f"{key}: {shard.path}: column {name!r} is not text but {table.schema.field(name).type}")
+    return values
