@@ -12,6 +12,8 @@ Status = Literal["running", "ran", "reused", "failed"]
 
 # A run's list of quarantined shards, beside its validation result.
 QUARANTINE = "quarantine.json"
+# How far its data has drifted from that of the registered model.
+DRIFT = "drift.json"
 
 
 class Problem(BaseModel):

@@ -1,5 +1,7 @@
 """The KFP faces of data validation: scanning groups of shards side by side, and the step itself."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.common.image import image_of
@@ -21,8 +23,12 @@ def data_validation(
     dataset: dsl.Output[dsl.Artifact],
     validation: dsl.Output[dsl.Artifact],
     scanned: list = [],  # noqa: B006 - KFP's way to wait for every group
-) -> None:
-    """Hold every row of the data against its Great Expectations suite; fail the run when the suite is not met."""
+) -> NamedTuple("Outputs", [("drifted", bool), ("drift", float)]):  # type: ignore[valid-type]
+    """Hold every row of the data against its Great Expectations suite; fail the run when the suite is not met.
+
+    `drifted` and `drift` (the largest population stability index) compare it with the registered model's data.
+    """
     from components.data_validation.step import run
 
-    run(recipe=recipe, store=store, run_id=run_id, dataset=dataset.path, validation=validation.path)
+    values = run(recipe=recipe, store=store, run_id=run_id, dataset=dataset.path, validation=validation.path)
+    return values["drifted"], values["drift"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from components.data_validation.merged import Merged, ScannedShard
     from components.data_validation.plan import Plan
+    from components.data_validation.profile import Profile
     from components.data_validation.quarantine import LeftOut
     from components.data_validation.scan import Pass
     from components.data_validation.shard_states import ShardStates
@@ -40,12 +41,14 @@ class Judgement(NamedTuple):
 
     dataset: manifest of the shards, where they lie. result: Great Expectations' result as JSON, without times or ids.
     scanned: how many shards were read, and not known from before. left_out: shards that were quarantined.
+    profile: the columns' distributions, if they were asked for.
     """
 
     dataset: Manifest
     result: dict[str, Any]
     scanned: int
     left_out: "list[LeftOut]"
+    profile: "Profile | None"
 
     @property
     def success(self) -> bool:
@@ -78,19 +81,21 @@ def judge(
     progress: Progress,
     states: "ShardStates | None" = None,
     policy: Quarantine | None = None,
+    profile: bool = False,
 ) -> Judgement:
     """Hold all rows of the shards against a suite.
 
     Args:
         path: where the shards were found, for messages. progress: is told how many shards are done, of how many.
         states: of shards that were scanned before; they are not read again. policy: what may be left out; without it
-            all of the data is judged as one.
+            all of the data is judged as one. profile: whether to look at the distributions of all columns as well.
     Raises:
         UserError: the suite asks for what is not supported or not there, a shard is broken, the shards do not fit
             together, or there is not one row.
         Quarantined: more was left out than the policy tolerates.
     """
     from components.data_validation import judge as great_expectations
+    from components.data_validation import profile as profiles
     from components.data_validation import suite as suites
     from components.data_validation.merged import Merged
     from components.data_validation.plan import make_plan
@@ -99,10 +104,11 @@ def judge(
     _give_memory_back()
     checked = suites.parse(suite)
     plan = make_plan(checked)
+    first = Pass(plan, profile=profile)
     with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
         scan = _Scan(found, Path(folder), progress, states)
-        scanned = scan.all(Pass(plan), plan.digest, may_fail=policy is not None)
+        scanned = scan.all(first, first.name, may_fail=policy is not None)
         left_out = _leave_out(checked, scanned, policy, Path(folder)) if policy else []
         scanned = {shard: one for shard, one in scanned.items() if shard not in {o.shard for o in left_out}}
         schema = shards.unify([(shard, _schema(one)) for shard, one in scanned.items()])
@@ -114,6 +120,7 @@ def judge(
             again = _Scan(list(scanned), Path(folder), progress, None).all(second, "second")
             merged.after_second_pass([one.state for one in again.values()])
         result = great_expectations.verdict(checked, merged)
+        whole = profiles.merged([one.state["profile"] for one in scanned.values()]) if profile else None
     entries = [
         Entry(path=shard.path, sha256=one.state["sha256"], bytes=shard.bytes, rows=one.state["rows"])
         for shard, one in scanned.items()
@@ -122,23 +129,26 @@ def judge(
     info: dict[str, Any] = {"format": found[0].format, "rows": merged.rows, "columns": columns}
     if left_out:
         info["left_out"] = [{"path": o.shard.path, "tag": o.shard.tag, "why": o.why} for o in left_out]
-    return Judgement(
-        Manifest(kind="dataset", location="source", entries=entries, info=info), result, scan.read, left_out
-    )
+    dataset = Manifest(kind="dataset", location="source", entries=entries, info=info)
+    return Judgement(dataset, result, scan.read, left_out, whole)
 
 
 def scan_only(found: list[Shard], suite: dict[str, Any], states: "ShardStates") -> int:
-    """Scan shards and keep their states; what is wrong with them is said by who judges. Returns how many were read."""
+    """Scan shards as a run does and keep their states; what is wrong with them is said by who judges.
+
+    Returns:
+        How many shards were read.
+    """
     from components.data_validation import suite as suites
     from components.data_validation.plan import make_plan
     from components.data_validation.scan import Pass
 
     _give_memory_back()
-    plan = make_plan(suites.parse(suite))
+    first = Pass(make_plan(suites.parse(suite)), profile=True)
     with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scan = _Scan(found, Path(folder), lambda done, total, text: None, states)
-        scan.all(Pass(plan), plan.digest, may_fail=True)
+        scan.all(first, first.name, may_fail=True)
     return scan.read
 
 

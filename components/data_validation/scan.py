@@ -17,6 +17,7 @@ from components.common.shards import Shard
 from components.data_validation import engine, fast
 from components.data_validation.engine import Known
 from components.data_validation.plan import SAMPLES, Need, Plan
+from components.data_validation.profile import Profile
 from components.data_validation.tally import TallyWriter
 
 # Also of long texts a sample is a sample.
@@ -30,12 +31,18 @@ class Pass:
     """What to look for and what is known beforehand.
 
     known: values of metrics of the whole data (in a second pass). repeated: tallies by key, with those of their values
-    whose rows are wanted as samples.
+    whose rows are wanted as samples. profile: whether to look at the distributions of all columns as well.
     """
 
     plan: Plan
     known: Known = lambda metric: engine.MISSING
     repeated: dict[str, tuple[Need, pa.Table]] = field(default_factory=dict)
+    profile: bool = False
+
+    @property
+    def name(self) -> str:
+        """What states of a first pass are kept under."""
+        return self.plan.digest + ("+profile" if self.profile else "")
 
 
 def scan(shard: Shard, todo: Pass, folder: Path) -> State:
@@ -64,6 +71,7 @@ class _Scanner:
         self._numbers = {key: Numbers() for key in plan.numbers}
         self._tallies = {key: TallyWriter(folder, key) for key in plan.tallies}
         self._repeated = {key: _Rejections(need) for key, (need, _) in todo.repeated.items()}
+        self._profile = Profile()
 
     def add(self, table: pa.Table) -> None:
         piece = _clean(table)
@@ -84,6 +92,8 @@ class _Scanner:
             writer.add(columns, rows + self._rows)
         for key, rejections in self._repeated.items():
             rejections.add_rows(looked, looked.matching(*self._todo.repeated[key]))
+        if self._todo.profile:
+            self._profile.add(piece)
         self._rows += piece.num_rows
 
     def state(self) -> State:
@@ -97,6 +107,7 @@ class _Scanner:
             "numbers": {key: n.state() for key, n in self._numbers.items()},
             "tallies": {key: writer.close() for key, writer in self._tallies.items()},
             "repeated": {key: r.state() for key, r in self._repeated.items()},
+            "profile": self._profile.to_json(),
         }
 
     def _count(self, count: dict[str, int], need: Need, piece: "_Piece") -> None:

@@ -9,15 +9,35 @@ from components.common import recipe as recipes
 from components.common.digest import canonical_json, of_json
 from components.common.errors import GateFailed, UserError
 from components.common.manifest import Manifest
-from components.common.runs import QUARANTINE
+from components.common.references import PROFILE
+from components.common.runs import DRIFT, QUARANTINE
 from components.common.step import Made, Step, run_step
-from components.common.store import open_store
+from components.common.store import Store, open_store
 
 
 def run(*, recipe: str, store: str, run_id: str, dataset: str, validation: str) -> dict[str, Any]:
-    """Run the step; `dataset` and `validation` are files to write the manifests to."""
+    """Run the step; `dataset` and `validation` are files to write the manifests to.
+
+    Returns:
+        `drifted` and `drift`, against the data of the version that was registered last; False and 0 without one.
+    """
     outputs = {"dataset": dataset, "validation": validation}
-    return run_step("data_validation", _make, recipe=recipe, store=store, run_id=run_id, inputs={}, outputs=outputs)
+    run_step("data_validation", _make, recipe=recipe, store=store, run_id=run_id, inputs={}, outputs=outputs)
+    # Not part of what the step makes: it depends on the registry, and the same data must stay the same data.
+    return _drift(recipes.from_json(recipe), open_store(store), run_id, Path(validation))
+
+
+def _drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Path) -> dict[str, Any]:
+    from components.data_validation import drift, reference
+
+    new = reference.profile_of(store, Manifest.parse(validation.read_bytes()))
+    known = reference.find(store, recipe.registration.model)
+    if known is None or new is None:
+        return {"drifted": False, "drift": 0.0}
+    found = drift.compare(known.profile, new, recipe.data.drift)
+    report = {"model": recipe.registration.model, "version": known.version, **found.to_json()}
+    store.put(f"runs/{run_id}/validation/{DRIFT}", canonical_json(report))
+    return {"drifted": found.drifted, "drift": found.value}
 
 
 def _make(step: Step) -> Made:
@@ -33,11 +53,16 @@ def _make(step: Step) -> Made:
     states = ShardStates(step.store, step.document["code"], step.scratch)
     policy = step.recipe.data.quarantine
     try:
-        judged = contract.judge(path, found, suite, step.progress, states, policy)
+        judged = contract.judge(path, found, suite, step.progress, states, policy, profile=True)
     except contract.Quarantined as stopped:
         step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out))
         raise
-    files = {"result.json": canonical_json(judged.result), "data_docs.html": judged.data_docs()}
+    assert judged.profile is not None
+    files = {
+        "result.json": canonical_json(judged.result),
+        "data_docs.html": judged.data_docs(),
+        PROFILE: canonical_json(judged.profile.to_json()),
+    }
     if judged.left_out:
         files[QUARANTINE] = _quarantine(judged.left_out)
     for name, data in files.items():

@@ -3,9 +3,10 @@
 from functools import partial
 from typing import Any
 
-from components.common import tracking
+from components.common import references, tracking
 from components.common.errors import GateFailed
 from components.common.manifest import Manifest
+from components.common.references import Reference
 from components.common.step import Made, Step, run_step
 from components.registration.artifacts import collect
 
@@ -59,6 +60,7 @@ def make(step: Step, passed: bool = True) -> Made:
         registry.verify(client, step, version, artifacts)
         step.progress(3, 4, "setting the alias")
         registry.complete(client, step, version)
+        references.keep(step.store, version.name, Reference(str(version.version), step.digests[VALIDATION]))
         names = sorted(client.get_model_version(version.name, version.version).aliases)
     made = Manifest(
         kind="registration",

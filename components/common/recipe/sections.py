@@ -25,6 +25,19 @@ class Quarantine(Section):
     samples: int = Field(default=5, ge=0, le=20)
 
 
+class DriftLimits(Section):
+    """From where on a column has drifted from the data of the model that is registered.
+
+    `psi` is the population stability index, where 0.25 is usually called a large shift. `wasserstein`, of numbers, is
+    in standard deviations of the reference: shifting a normal distribution by half of one gives 0.5, and a PSI of
+    about 0.25. Distributions of fewer than `minimum` values are not compared.
+    """
+
+    psi: float = Field(default=0.25, gt=0)
+    wasserstein: float = Field(default=0.5, gt=0)
+    minimum: int = Field(default=500, ge=1)
+
+
 class Data(Section):
     """Where the shards are, and the contract that they must keep.
 
@@ -38,6 +51,7 @@ class Data(Section):
     suite: str | dict[str, Any]
     groups: int = Field(default=1, ge=1, le=1000)
     quarantine: Quarantine | None = None
+    drift: DriftLimits = DriftLimits()
 
 
 class Preparation(Section):

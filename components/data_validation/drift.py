@@ -1,0 +1,165 @@
+"""How far the distributions of new data have moved from those that a model was trained on: effect sizes, not tests."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from components.common.recipe.sections import DriftLimits
+from components.data_validation.profile import Column, Profile
+from components.data_validation.sketch import Histogram
+
+DECILES = 10
+# The reference's most frequent values are compared one by one, the others together.
+MOST_CATEGORIES = 20
+_CLASSES = {
+    "lower case": range(ord("a"), ord("z") + 1),
+    "upper case": range(ord("A"), ord("Z") + 1),
+    "digits": range(ord("0"), ord("9") + 1),
+    "white space": (9, 10, 11, 12, 13, 32),
+    # The first byte of a character says how many it has; those that follow are not counted.
+    "two bytes": range(0xC0, 0xE0),
+    "three bytes": range(0xE0, 0xF0),
+    "four bytes": range(0xF0, 0x100),
+}
+_CONTROL = [*(byte for byte in range(32) if byte not in (9, 10, 11, 12, 13)), 127]
+_FOLLOWING = range(0x80, 0xC0)
+
+
+class Measure(NamedTuple):
+    """One distribution of a column, then and now.
+
+    psi: population stability index. wasserstein: distance in standard deviations of the reference, of numbers only.
+    """
+
+    column: str
+    of: str
+    psi: float
+    wasserstein: float | None
+    drifted: bool
+
+
+class Drift(NamedTuple):
+    """measures: largest first. skipped: columns with too few values, then or now. value: the largest PSI."""
+
+    measures: list[Measure]
+    skipped: list[str]
+
+    @property
+    def drifted(self) -> bool:
+        return any(measure.drifted for measure in self.measures)
+
+    @property
+    def value(self) -> float:
+        return max((measure.psi for measure in self.measures), default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        measures = [measure._asdict() for measure in self.measures]
+        return {"drifted": self.drifted, "drift": self.value, "measures": measures, "skipped": self.skipped}
+
+
+def compare(reference: Profile, new: Profile, limits: DriftLimits) -> Drift:
+    """Hold every column that either has against the other's; a column that one lacks is null there."""
+    measures: list[Measure] = []
+    skipped: list[str] = []
+    for name in dict.fromkeys([*reference.columns, *new.columns]):
+        then, now = (profile.columns.get(name, Column()) for profile in (reference, new))
+        if then.kind and now.kind and then.kind != now.kind:
+            now = Column()  # another type of value: nothing of the old is there
+        found = [("nulls", _nulls(then, reference.rows), _nulls(now, new.rows), None), *_distributions(then, now)]
+        kept = [(of, a, b, w) for of, a, b, w in found if min(a.sum(), b.sum()) >= _enough(len(a), limits)]
+        if len(kept) < len(found):
+            skipped.append(name)
+        for of, a, b, wasserstein in kept:
+            psi = stability_index(a, b)
+            is_far = psi > limits.psi or (wasserstein is not None and wasserstein > limits.wasserstein)
+            measures.append(Measure(name, of, psi, wasserstein, is_far))
+    return Drift(sorted(measures, key=lambda m: -m.psi), skipped)
+
+
+def _enough(bins: int, limits: DriftLimits) -> float:
+    """Chance alone moves the index by about (bins - 1)(1/n + 1/m): more bins need more values."""
+    return limits.minimum * max(1.0, (bins - 1) / DECILES)
+
+
+def stability_index(reference: np.ndarray, new: np.ndarray) -> float:
+    """Population stability index of two arrays of counts over the same bins, in nats.
+
+    The symmetric Kullback-Leibler divergence of the shares, half a count added to each so that an empty bin is finite
+    (N. Siddiqi, Credit Risk Scorecards, 2006, where 0.1 is a small shift and 0.25 a large one).
+    """
+    p, q = (counts + 0.5 for counts in (reference, new))
+    p, q = p / p.sum(), q / q.sum()
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def wasserstein(reference: Histogram, new: Histogram) -> float | None:
+    """The 1-Wasserstein distance in standard deviations of the reference; None where that has none."""
+    places, weights = reference.values(), reference.counts / reference.count
+    mean = float((places * weights).sum())
+    deviation = float(np.sqrt(((places - mean) ** 2 * weights).sum()))
+    if not deviation or not np.isfinite(deviation):
+        return None
+    edges = np.unique(np.concatenate([places, new.values()]))
+    below = [_share_up_to(histogram, edges[:-1]) for histogram in (reference, new)]
+    return float((np.abs(below[0] - below[1]) * np.diff(edges)).sum() / deviation)
+
+
+def _share_up_to(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
+    running = np.concatenate([[0], np.cumsum(histogram.counts)]) / histogram.count
+    return np.asarray(running[np.searchsorted(histogram.values(), edges, side="right")])
+
+
+def _nulls(column: Column, rows: int) -> np.ndarray:
+    return np.array([column.valid, rows - column.valid])
+
+
+_Distribution = tuple[str, np.ndarray, np.ndarray, float | None]
+
+
+def _distributions(then: Column, now: Column) -> list[_Distribution]:
+    """Of values that both have: counts over the same bins, then and now, with the Wasserstein distance of numbers."""
+    if not then.valid or not now.valid:
+        return []
+    if then.kind in ("number", "time"):
+        return [("values", *_in_deciles(then.numbers, now.numbers), wasserstein(then.numbers, now.numbers))]
+    found: list[_Distribution] = []
+    if then.kind in ("text", "category") and then.values.counts is not None:
+        found.append(("values", *_in_categories(then, now), None))
+    if then.kind == "text":
+        lengths = _in_deciles(then.lengths, now.lengths)
+        found.append(("length", *lengths, wasserstein(then.lengths, now.lengths)))
+        found.append(("characters", _characters(then), _characters(now), None))
+        found.append(("tokens", then.tokens, now.tokens, None))
+    return found
+
+
+def _in_deciles(then: Histogram, now: Histogram) -> tuple[np.ndarray, np.ndarray]:
+    """Counts between the reference's deciles; of few different numbers each is a bin."""
+    shift = max(then.shift, now.shift)
+    then, now = then.at(shift), now.at(shift)
+    ends = then.keys
+    if len(ends) > DECILES:
+        ranks = np.arange(1, DECILES) / DECILES * then.count
+        ends = np.unique(then.keys[np.searchsorted(np.cumsum(then.counts), ranks)])
+    bins = len(ends) + 1
+
+    def counted(histogram: Histogram) -> np.ndarray:
+        return np.bincount(np.searchsorted(ends, histogram.keys), histogram.counts, bins)
+
+    return counted(then), counted(now)
+
+
+def _in_categories(then: Column, now: Column) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of the reference's most frequent values, and of all others together."""
+    most = [value for value, _ in Counter(then.values.counts).most_common(MOST_CATEGORIES)]
+    counts = [[(column.values.counts or Counter())[value] for value in most] for column in (then, now)]
+    then_rest, now_rest = (column.valid - sum(c) for column, c in zip((then, now), counts, strict=True))
+    return np.array([*counts[0], then_rest]), np.array([*counts[1], now_rest])
+
+
+def _characters(column: Column) -> np.ndarray:
+    known = [int(column.bytes[list(codes)].sum()) for codes in _CLASSES.values()]
+    control, following = int(column.bytes[_CONTROL].sum()), int(column.bytes[list(_FOLLOWING)].sum())
+    punctuation = int(column.bytes.sum()) - sum(known) - control - following
+    return np.array([*known, control, punctuation])

@@ -1,0 +1,195 @@
+"""What the columns of some data look like: a small state that merges exactly over shards."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.data_validation.sketch import Histogram, Values
+
+TOKEN_BUCKETS = 256
+# Documents whose tokens are looked at together.
+_DOCUMENTS = 1024
+_BYTES = 1 << 20
+
+
+@dataclass
+class Column:
+    """One column's distribution.
+
+    kind: `number`, `time` (in seconds since 1970 or midnight), `text`, `category` (booleans) or `other`; None before
+    the first value. valid: values that are not null. low, high: the extremes, as JSON says them. numbers: of numbers
+    and times. lengths: of texts, in characters. values: counts, where they are few. bytes: of the texts in UTF-8.
+    tokens: of the texts, split at white space, counted in buckets by their CRC-32.
+    """
+
+    kind: str | None = None
+    valid: int = 0
+    low: Any = None
+    high: Any = None
+    numbers: Histogram = field(default_factory=Histogram)
+    lengths: Histogram = field(default_factory=Histogram)
+    values: Values = field(default_factory=Values)
+    bytes: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    tokens: np.ndarray = field(default_factory=lambda: np.zeros(TOKEN_BUCKETS, np.int64))
+
+    def add(self, column: pa.Array) -> None:
+        """Count values of which none is null."""
+        if not len(column):
+            return
+        self.kind, self.valid = kind_of(column.type), self.valid + len(column)
+        if self.kind in ("number", "time"):
+            self._bound(column)
+            self.numbers.add(_numbers(column))
+        elif self.kind == "category":
+            self.values.add(_counts(column.cast(pa.string())))
+        elif self.kind == "text":
+            self._add_texts(column)
+
+    def merge(self, other: "Column") -> None:
+        self.kind = self.kind or other.kind
+        self.valid += other.valid
+        self._widen(other.low, other.high)
+        self.numbers.merge(other.numbers)
+        self.lengths.merge(other.lengths)
+        self.values.merge(other.values)
+        self.bytes += other.bytes
+        self.tokens += other.tokens
+
+    def _bound(self, column: pa.Array) -> None:
+        extremes = pc.min_max(column)
+        self._widen(*(_plain(extremes[name].as_py()) for name in ("min", "max")))
+
+    def _widen(self, low: Any, high: Any) -> None:
+        if low is not None:
+            self.low = low if self.low is None else min(self.low, low)
+            self.high = high if self.high is None else max(self.high, high)
+
+    def _add_texts(self, column: pa.Array) -> None:
+        lengths = pc.utf8_length(column)
+        self._bound(lengths)
+        self.lengths.add(lengths.to_numpy())
+        if self.values.counts is not None:
+            self.values.add(_counts(column))
+        for start in range(0, len(column), _DOCUMENTS):
+            part = column.slice(start, _DOCUMENTS)
+            for data in _utf8(part):
+                self.bytes += np.bincount(data, minlength=256)
+            counted = pc.value_counts(pc.list_flatten(pc.utf8_split_whitespace(part)))
+            words, counts = counted.field("values").to_pylist(), counted.field("counts").to_numpy()
+            buckets = [zlib.crc32(word.encode()) % TOKEN_BUCKETS if word else -1 for word in words]
+            is_word = np.array(buckets, np.int64) >= 0
+            np.add.at(self.tokens, np.array(buckets, np.int64)[is_word], counts[is_word])
+
+    def to_json(self) -> dict[str, Any]:
+        state = {"kind": self.kind, "valid": self.valid, "low": self.low, "high": self.high}
+        if self.kind in ("number", "time"):
+            return state | {"numbers": self.numbers.to_json()}
+        if self.kind == "category":
+            return state | {"values": self.values.to_json()}
+        if self.kind != "text":
+            return state
+        counts = {"bytes": self.bytes.tolist(), "tokens": self.tokens.tolist()}
+        return state | {"lengths": self.lengths.to_json(), "values": self.values.to_json(), **counts}
+
+    @classmethod
+    def parse(cls, state: dict[str, Any]) -> "Column":
+        column = cls(*(state[name] for name in ("kind", "valid", "low", "high")))
+        for name in {"numbers", "lengths"} & set(state):
+            setattr(column, name, Histogram.parse(state[name]))
+        for name in {"bytes", "tokens"} & set(state):
+            setattr(column, name, np.array(state[name], np.int64))
+        column.values = Values.parse(state.get("values", {}))
+        return column
+
+
+@dataclass
+class Profile:
+    """All columns' distributions, and how many rows there are; a column that a shard lacks is null there."""
+
+    rows: int = 0
+    columns: dict[str, Column] = field(default_factory=dict)
+
+    def add(self, table: pa.Table) -> None:
+        """Count the rows of a table in which NaN is null."""
+        self.rows += table.num_rows
+        for name in table.column_names:
+            column = self.columns.setdefault(name, Column())
+            for chunk in table[name].drop_null().chunks:
+                column.add(chunk)
+
+    def merge(self, other: "Profile") -> None:
+        self.rows += other.rows
+        for name, column in other.columns.items():
+            self.columns.setdefault(name, Column()).merge(column)
+
+    def nulls(self, name: str) -> int:
+        return self.rows - self.columns[name].valid
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.rows, "columns": {name: column.to_json() for name, column in self.columns.items()}}
+
+    @classmethod
+    def parse(cls, state: dict[str, Any]) -> "Profile":
+        return cls(state["rows"], {name: Column.parse(column) for name, column in state["columns"].items()})
+
+
+def merged(states: list[dict[str, Any]]) -> Profile:
+    """The profile of all shards from the states of each."""
+    whole = Profile()
+    for state in states:
+        whole.merge(Profile.parse(state))
+    return whole
+
+
+def kind_of(type_: pa.DataType) -> str:
+    """What a column of an Arrow type is looked at as."""
+    if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        return "number"
+    if pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
+        return "time"
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return "text"
+    return "category" if pa.types.is_boolean(type_) else "other"
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    if kind_of(column.type) == "number":
+        return np.asarray(column.cast(pa.float64(), safe=False))
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s"))
+    per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
+    integers = column.cast(pa.int32()) if pa.types.is_time32(column.type) else column
+    return integers.cast(pa.int64()).to_numpy() / per_second
+
+
+def _plain(value: Any) -> Any:
+    """A bound as JSON can say it: numbers stay, times become text in ISO 8601, which keeps their order."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, int | float | None):
+        return value if value is None or np.isfinite(value) else None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _counts(column: pa.Array) -> dict[str, int]:
+    counted = pc.value_counts(column)
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+
+
+def _utf8(column: pa.Array) -> Iterator[np.ndarray]:
+    """The bytes of texts in pieces, uint8."""
+    column = column.cast(pa.large_string())
+    offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
+    data = column.buffers()[2]
+    whole = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data is not None else np.empty(0, np.uint8)
+    for start in range(0, len(whole), _BYTES):
+        yield whole[start : start + _BYTES]

@@ -1,0 +1,38 @@
+"""The distributions that new data is held against: those of the data that the registered model was made from."""
+
+import json
+import logging
+from typing import NamedTuple
+
+from components.common import manifest, references
+from components.common.errors import Corrupt
+from components.common.manifest import Manifest
+from components.common.references import PROFILE
+from components.common.store import Store
+from components.data_validation.profile import Profile
+
+log = logging.getLogger("modelmill")
+
+
+class Known(NamedTuple):
+    """The version of the registered model, and the profile of its data."""
+
+    version: str
+    profile: Profile
+
+
+def find(store: Store, model: str) -> Known | None:
+    """None before a version of the model is registered from this store, or when its data's profile is gone."""
+    reference = references.find(store, model)
+    try:
+        profile = profile_of(store, manifest.load(store, reference.validation)) if reference else None
+    except Corrupt as error:
+        log.warning("drift is not measured: %s", error)
+        return None
+    return Known(reference.version, profile) if reference and profile else None
+
+
+def profile_of(store: Store, validation: Manifest) -> Profile | None:
+    """The profile in a validation's manifest; None in one of before there were profiles."""
+    entry = next((entry for entry in validation.entries if entry.path == PROFILE), None)
+    return Profile.parse(json.loads(manifest.read_entry(store, entry))) if entry else None
