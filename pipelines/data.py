@@ -7,7 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from components.common import shards
 from components.common.errors import UserError
+from components.common.shards import FORMATS, Shard
+from pipelines import profiles
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json, printable
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Ask something of data outside a run.")
@@ -25,18 +28,15 @@ def validate(
 ) -> None:
     """Hold data against a suite, as the first step of a run does; ends with 0 if it keeps it, else with 3."""
     from components.common import recipe as recipes
-    from components.common import shards
 
     contract = recipes.read_suite(suite, where="--suite")
-    if format_ not in ("auto", *shards.FORMATS.values()):
-        raise UserError(f"--format {format_}: auto, jsonl, csv, parquet or text")
-    found = shards.find(path, format_)
+    found = _find(path, format_)
     # Great Expectations takes seconds to import; what is wrong with the arguments is said before.
     from components.data_validation.contract import judge
 
     judged = judge(path, found, contract, lambda done, total, text: None)
     if docs is not None:
-        _write(docs / "data_docs.html", judged.data_docs())
+        _write("--docs", docs / "data_docs.html", judged.data_docs())
     if as_json:
         info = judged.dataset.info
         print_json({"success": judged.success, "shards": len(found), "rows": info["rows"], "result": judged.result})
@@ -45,6 +45,61 @@ def validate(
         rows, named = judged.dataset.info["rows"], "1 shard" if len(found) == 1 else f"{len(found)} shards"
         print(f"{rows:,} rows in {named}: the contract is {'kept' if judged.success else 'broken'}")
     raise typer.Exit(0 if judged.success else 3)
+
+
+@app.command(epilog="Example: modelmill data profile data/python-lm -o suite.json")
+def profile(
+    path: Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a suite to edit into this file.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="auto, jsonl, csv, parquet or text.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Show what the columns of data look like, and draft a suite that they keep."""
+    if output is not None and output.exists():
+        raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
+    found = _find(path, format_)
+    from components.data_validation.contract import draft
+
+    drafted = draft(path, found, output.stem if output else "suite", lambda done, total, text: None)
+    if output is not None:
+        _write("-o", output, (json.dumps(drafted.suite, indent=2) + "\n").encode())
+    if as_json:
+        print_json(profiles.as_json(drafted))
+        return
+    Console().print(profiles.table(drafted))
+    rows, count = drafted.profile.rows, len(drafted.suite["expectations"])
+    print(f"{rows:,} rows" + (f"; a suite of {count} expectations is in {output}: edit it" if output else ""))
+
+
+@app.command(epilog="Example: modelmill data drift recipes/python-lm.yaml")
+def drift(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value.")] = None,
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a recipe's data against that of its registered model; ends with 3 if it has drifted, else with 0."""
+    from components.common import recipe as recipes
+    from components.common.store import open_store
+
+    loaded, opened = recipes.load(recipe, set_), open_store(store)
+    found = _find(loaded.data.path, loaded.data.format)
+    from components.data_validation.drift import of_recipe
+
+    model = loaded.registration.model
+    compared = of_recipe(loaded, found, opened)
+    if compared is None:
+        raise UserError(f"--store {store}: no version of {model} is registered from it; modelmill run {recipe} first")
+    version, measured = compared
+    if as_json:
+        print_json({"model": model, "version": version, **measured.to_json()})
+    else:
+        Console().print(profiles.drift_table(measured))
+        for name in measured.skipped:
+            print(f"{printable(name)}: too few values to compare in full (data.drift.minimum)")
+        said = "has drifted" if measured.drifted else "has not drifted"
+        print(f"the data {said} from that of {model} version {version}: largest PSI {measured.value:.3f}")
+    raise typer.Exit(3 if measured.drifted else 0)
 
 
 @app.command(epilog="Example: modelmill data quarantine")
@@ -81,6 +136,12 @@ def show(
         print(f"row {sample['row']}  {json.dumps(sample['value'], ensure_ascii=True)}  {printable(sample['rule'])}")
 
 
+def _find(path: str, format_: str) -> list[Shard]:
+    if format_ not in ("auto", *FORMATS.values()):
+        raise UserError(f"--format {format_}: auto, jsonl, csv, parquet or text")
+    return shards.find(path, format_)
+
+
 def _quarantined(store: str, run_id: str | None) -> tuple[str, list[dict[str, Any]]]:
     """The run, and what it or the validation that it reused left out."""
     from components.common import manifest, runs
@@ -110,9 +171,9 @@ def _show(findings: list[tuple[bool, str, str]]) -> None:
         console.print(f"{name}  {finding}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _write(file: Path, page: bytes) -> None:
+def _write(option: str, file: Path, data: bytes) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(page)
+        file.write_bytes(data)
     except OSError as error:
-        raise UserError(f"--docs {file.parent}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{option} {file}: cannot be written ({error.strerror})") from error

@@ -74,6 +74,14 @@ class Judgement(NamedTuple):
         return data_docs.render(self.result).encode()
 
 
+class Draft(NamedTuple):
+    """A suite for a person to edit, and what it was drafted from; types are Arrow's, by column."""
+
+    suite: dict[str, Any]
+    profile: "Profile"
+    types: dict[str, str]
+
+
 def judge(
     path: str,
     found: list[Shard],
@@ -150,6 +158,22 @@ def scan_only(found: list[Shard], suite: dict[str, Any], states: "ShardStates") 
         scan = _Scan(found, Path(folder), lambda done, total, text: None, states)
         scan.all(first, first.name, may_fail=True)
     return scan.read
+
+
+def draft(path: str, found: list[Shard], name: str, progress: Progress) -> "Draft":
+    """What the data looks like, and a suite called `name` that all of it keeps.
+
+    Raises:
+        UserError: a shard is broken, the shards do not fit together, or there is not one row.
+    """
+    from components.data_validation import draft as drafting
+
+    known = judge(path, found, {"expectations": [drafting.ROWS]}, progress, profile=True)
+    assert known.profile is not None
+    suite = {"name": name, "expectations": drafting.candidates(known.profile)}
+    results = judge(path, found, suite, progress).result["results"]
+    suite["expectations"] = [e for e, r in zip(suite["expectations"], results, strict=True) if r["success"]]
+    return Draft(suite, known.profile, known.dataset.info["columns"])
 
 
 def _leave_out(suite: Any, scanned: "dict[Shard, ScannedShard]", policy: Quarantine, scratch: Path) -> "list[LeftOut]":

@@ -1,12 +1,20 @@
 """How far the distributions of new data have moved from those that a model was trained on: effect sizes, not tests."""
 
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from components.common import steps
+from components.common.recipe import Recipe
 from components.common.recipe.sections import DriftLimits
+from components.common.shards import Shard
+from components.common.store import Store
+from components.data_validation import contract, reference
 from components.data_validation.profile import Column, Profile
+from components.data_validation.shard_states import ShardStates
 from components.data_validation.sketch import Histogram
 
 DECILES = 10
@@ -80,6 +88,27 @@ def compare(reference: Profile, new: Profile, limits: DriftLimits) -> Drift:
 def _enough(bins: int, limits: DriftLimits) -> float:
     """Chance alone moves the index by about (bins - 1)(1/n + 1/m): more bins need more values."""
     return limits.minimum * max(1.0, (bins - 1) / DECILES)
+
+
+def of_recipe(recipe: Recipe, found: list[Shard], store: Store) -> tuple[str, Drift] | None:
+    """The recipe's data against that of its registered model, whose version comes first; None where there is none.
+
+    The scanned shards are kept in the store, where the next run finds them.
+
+    Raises:
+        UserError, Quarantined: as `contract.judge`.
+    """
+    known = reference.find(store, recipe.registration.model)
+    if known is None:
+        return None
+    suite: dict[str, Any] = recipe.data.suite  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory(prefix="modelmill-drift-") as scratch:
+        states = ShardStates(store, steps.code_of("data_validation"), Path(scratch))
+        judged = contract.judge(
+            recipe.data.path, found, suite, lambda done, total, text: None, states, recipe.data.quarantine, profile=True
+        )
+    assert judged.profile is not None
+    return known.version, compare(known.profile, judged.profile, recipe.data.drift)
 
 
 def stability_index(reference: np.ndarray, new: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.common.manifest import Manifest
-from components.common.runs import Progress, StepRecord
+from components.common.runs import DRIFT, QUARANTINE, Progress, StepRecord
 from components.common.steps import STEPS
 from components.common.store import blobs
 from components.reporting import words
@@ -95,17 +95,26 @@ def _data(run: Run) -> dict[str, Any] | None:
     folder = f"runs/{run.run_id}/validation"
     result = parse_json(run.entry(validation, "result.json") or run.object(f"{folder}/result.json"))
     results = result.get("results") if isinstance(result, dict) else None
-    if dataset is None and results is None:
+    quarantined = run.object(f"{folder}/{QUARANTINE}")
+    if dataset is None and results is None and quarantined is None:
         return None
     return {
-        "facts": dict(dataset.info, columns=None) | {"shards": len(dataset.entries)} if dataset else {},
+        "facts": dict(dataset.info, columns=None, left_out=None) | {"shards": len(dataset.entries)} if dataset else {},
         "columns": dataset.info.get("columns", {}) if dataset else {},
         "shards": dataset.entries[:MOST_SHARDS] if dataset else [],
         "more_shards": max(len(dataset.entries) - MOST_SHARDS, 0) if dataset else 0,
         # What failed comes first.
         "expectations": sorted(map(words.of_expectation, results or []), key=lambda e: e["passed"]),
         "docs": _docs(run, validation),
+        "quarantine": _quarantine(run.entry(validation, QUARANTINE) or quarantined),
+        "drift": parse_json(run.object(f"{folder}/{DRIFT}")),
     }
+
+
+def _quarantine(data: bytes | None) -> list[dict[str, Any]]:
+    """The shards that were left out, each with samples of its bad rows."""
+    found = parse_json(data)
+    return found.get("shards", []) if isinstance(found, dict) else []
 
 
 def _docs(run: Run, validation: Manifest | None) -> dict[str, str] | None:

@@ -1,0 +1,75 @@
+"""Columns and how they have drifted, as tables for people and as JSON."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.printing import printable
+
+if TYPE_CHECKING:
+    from components.data_validation.contract import Draft
+    from components.data_validation.drift import Drift
+    from components.data_validation.profile import Column
+
+MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
+
+
+def table(draft: "Draft") -> Table:
+    """One row a column: type, share of nulls, smallest and largest value, most frequent values."""
+    shown = Table("Column", "Type", box=None, header_style="bold")
+    for heading in ("Nulls", "From", "To"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("Values")
+    profile = draft.profile
+    for name, column in profile.columns.items():
+        nulls = profile.nulls(name) / profile.rows
+        unit = " chars" if column.kind == "text" else ""
+        bounds = ["" if bound is None else f"{_short(bound)}{unit}" for bound in (column.low, column.high)]
+        cells = [printable(name), draft.types.get(name, ""), f"{nulls:.1%}" if nulls else "", *bounds, _values(column)]
+        shown.add_row(*map(Text, cells))
+    return shown
+
+
+def as_json(draft: "Draft") -> dict[str, Any]:
+    """The same for machines, with the suite."""
+    profile = draft.profile
+    columns = [
+        {
+            "name": name,
+            "type": draft.types.get(name),
+            "nulls": profile.nulls(name),
+            ("shortest" if column.kind == "text" else "low"): column.low,
+            ("longest" if column.kind == "text" else "high"): column.high,
+            "values": column.values.to_json() if column.kind in ("text", "category") else None,
+        }
+        for name, column in profile.columns.items()
+    ]
+    return {"rows": profile.rows, "columns": columns, "suite": draft.suite}
+
+
+def drift_table(drift: "Drift") -> Table:
+    """One row a distribution, the one that has moved most first."""
+    shown = Table("Column", "Distribution of", box=None, header_style="bold")
+    for heading in ("PSI", "Wasserstein"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("Drifted")
+    for one in drift.measures[:MOST_MEASURES]:
+        distance = "" if one.wasserstein is None else f"{one.wasserstein:.3f}"
+        said = Text("yes", "red") if one.drifted else Text("no", "green")
+        shown.add_row(Text(printable(one.column)), one.of, f"{one.psi:.3f}", distance, said)
+    return shown
+
+
+def _values(column: "Column") -> str:
+    if not column.values.counts:
+        return ""
+    most = column.values.counts.most_common(MOST_VALUES)
+    named = ", ".join(f"{_short(value)} {count / column.valid:.0%}" for value, count in most)
+    rest = len(column.values.counts) - len(most)
+    return named + (f" and {rest} more" if rest else "")
+
+
+def _short(value: Any) -> str:
+    text = printable(f"{value:,.6g}" if isinstance(value, float) else str(value))
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
