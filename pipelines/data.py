@@ -36,7 +36,7 @@ def validate(
 
     judged = judge(path, found, contract, lambda done, total, text: None)
     if docs is not None:
-        _write("--docs", docs / "data_docs.html", judged.data_docs())
+        _write(f"--docs {docs}", docs / "data_docs.html", judged.data_docs())
     if as_json:
         info = judged.dataset.info
         print_json({"success": judged.success, "shards": len(found), "rows": info["rows"], "result": judged.result})
@@ -62,7 +62,7 @@ def profile(
 
     drafted = draft(path, found, output.stem if output else "suite", lambda done, total, text: None)
     if output is not None:
-        _write("-o", output, (json.dumps(drafted.suite, indent=2) + "\n").encode())
+        _write(f"-o {output}", output, (json.dumps(drafted.suite, indent=2) + "\n").encode())
     if as_json:
         print_json(profiles.as_json(drafted))
         return
@@ -171,9 +171,9 @@ def _show(findings: list[tuple[bool, str, str]]) -> None:
         console.print(f"{name}  {finding}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _write(option: str, file: Path, data: bytes) -> None:
+def _write(where: str, file: Path, data: bytes) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     except OSError as error:
-        raise UserError(f"{option} {file}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{where}: cannot be written ({error.strerror})") from error

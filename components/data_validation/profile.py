@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -45,8 +44,10 @@ class Column:
             return
         self.kind, self.valid = kind_of(column.type), self.valid + len(column)
         if self.kind in ("number", "time"):
-            self._bound(column)
-            self.numbers.add(_numbers(column))
+            numbers = _numbers(column)
+            self.numbers.add(numbers)
+            # Arrow has no order of durations.
+            self._bound(pa.array(numbers) if pa.types.is_duration(column.type) else column)
         elif self.kind == "category":
             self.values.add(_counts(column.cast(pa.string())))
         elif self.kind == "text":
@@ -173,8 +174,6 @@ def _plain(value: Any) -> Any:
     """A bound as JSON can say it: numbers stay, times become text in ISO 8601, which keeps their order."""
     if isinstance(value, Decimal):
         value = float(value)
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
     if isinstance(value, int | float | None):
         return value if value is None or np.isfinite(value) else None
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -278,6 +278,30 @@ def test_hostile_values_are_text_and_never_tags(tmp_path: Path) -> None:
     assert_self_contained(run.page, run.source)
 
 
+def test_quarantined_shards_and_drift_are_shown_escaped(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    past.registered()
+    sample = {"row": 7, "value": {"age": HOSTILE}, "rule": "expect_column_values_to_be_between(age)"}
+    unreadable = {"path": "cut.parquet", "rows": None, "why": "cut off or not Parquet", "samples": []}
+    broken = {"path": HOSTILE, "rows": 5, "why": f"3 of 5 rows, {HOSTILE}", "samples": [sample]}
+    measure = {"column": HOSTILE, "of": "values", "psi": 0.4321, "wasserstein": None, "drifted": True}
+    drift = {
+        "model": "tiny",
+        "version": "3",
+        "drifted": True,
+        "drift": 0.4321,
+        "measures": [measure],
+        "skipped": [HOSTILE],
+    }
+    past.store.put(f"runs/{RUN}/validation/quarantine.json", json.dumps({"shards": [unreadable, broken]}).encode())
+    past.store.put(f"runs/{RUN}/validation/drift.json", json.dumps(drift).encode())
+    run = past.report()
+    assert "Quarantine: 2 shards left out" in run.page.text and "row 7" in run.page.text
+    assert "Drift from the data of tiny version 3" in run.page.text and "0.432" in run.page.text
+    assert run.page.text.count(HOSTILE) >= 8
+    assert_self_contained(run.page, run.source)
+
+
 def test_data_docs_are_embedded_whole_in_a_sandbox(tmp_path: Path) -> None:
     past = Past(tmp_path)
     past.registered()

@@ -54,6 +54,15 @@ def test_registration_waits_for_the_gate_and_the_report_for_everything(tmp_path:
     assert every["reporting"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
+def test_a_dag_can_gate_on_drift(tmp_path: Path) -> None:
+    spec, _ = compiled(RECIPES[0], tmp_path / "pipeline.yaml")
+    outputs = spec["components"]["comp-data-validation"]["outputDefinitions"]["parameters"]
+    assert {name: kind["parameterType"] for name, kind in outputs.items()} == {
+        "drifted": "BOOLEAN",
+        "drift": "NUMBER_DOUBLE",
+    }
+
+
 def test_kfp_never_reuses_a_step_by_its_own_cache(tmp_path: Path) -> None:
     spec, _ = compiled(RECIPES[0], tmp_path / "pipeline.yaml")
     leaves = {name: task for name, task in tasks(spec).items() if name.replace("-", "_") in {*STEPS, "reporting"}}
