@@ -35,5 +35,15 @@ def plan(recipe: Recipe, store: Store) -> list[Planned]:
             made |= {f"{name}.{output}": sha256 for output, sha256 in finished.outputs.items()}
             planned.append(Planned(name, "reused", finished.headline, key))
         else:
-            planned.append(Planned(name, "will run", memo.why(store, document, recipe.name), key))
+            reason = memo.why(store, document, recipe.name) + _refit(name, recipe)
+            planned.append(Planned(name, "will run", reason, key))
     return planned
+
+
+def _refit(step: str, recipe: Recipe) -> str:
+    """Preprocessing that runs costs all shards where it fits anew, and else only those that are new."""
+    if step != "preprocessing" or sources.given_tokenizer(recipe):
+        return ""
+    if recipe.preprocessing.fit == "always":
+        return "; fits anew and encodes every shard (preprocessing.fit: always)"
+    return "; encodes new shards only (preprocessing.fit: once)"

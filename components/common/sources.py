@@ -24,9 +24,14 @@ def _data(recipe: Recipe, store: Store) -> str:
     return shards.fingerprint(shards.find(recipe.data.path, recipe.data.format))
 
 
+def given_tokenizer(recipe: Recipe) -> str | None:
+    """The model folder or version that the recipe takes its tokenizer from, so that nothing is fitted."""
+    return recipe.preprocessing.tokenizer.source if isinstance(recipe, LanguageModelingRecipe) else None
+
+
 def _fitted(recipe: Recipe, store: Store) -> str:
     """A tokenizer from elsewhere, or what an earlier run has fitted once."""
-    source = recipe.preprocessing.tokenizer.source if isinstance(recipe, LanguageModelingRecipe) else None
+    source = given_tokenizer(recipe)
     if source is None:
         return fitted.find(store, recipe) or NOTHING
     return weights.tokenizer_digest(weights.locate("preprocessing.tokenizer.from", source, store))

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from components.common import digest, manifest
 from components.common.manifest import Entry
@@ -11,10 +11,10 @@ from components.common.store import KeyNotFound, blobs
 
 
 class Encoded(NamedTuple):
-    """One shard's arrays as `SPLIT/KIND.npy`, and what they hold, by split."""
+    """One shard's arrays as `SPLIT/KIND.npy`, and what was counted in it."""
 
     entries: list[Entry]
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, Any]]
 
     def numbered(self, number: int) -> list[Entry]:
         """The entries as files of the shard with this number: `train/00003.documents.tokens.npy`."""
@@ -27,7 +27,7 @@ class ShardCache:
     def __init__(self, step: Step, fitted: str) -> None:
         """
         Args:
-            fitted: digest of the tokenizer or scaler.
+            fitted: digest of what the shards are encoded with, a tokenizer or a scaler; or a name for what needs none.
         """
         self.store = step.store
         settings = step.recipe.preprocessing.model_dump(mode="json", by_alias=True, exclude={"fit", "tokenizer"})
@@ -44,7 +44,7 @@ class ShardCache:
             return None
         return Encoded(entries, found["counts"])
 
-    def keep(self, sha256: str, files: dict[str, Path], counts: dict[str, dict[str, int]]) -> Encoded:
+    def keep(self, sha256: str, files: dict[str, Path], counts: dict[str, dict[str, Any]]) -> Encoded:
         """Store a shard's arrays, then the document that makes them count."""
         entries = [manifest.add_file(self.store, file, name) for name, file in sorted(files.items())]
         document = {"entries": [entry.model_dump() for entry in entries], "counts": counts}

@@ -113,6 +113,33 @@ def test_the_scaler_is_fitted_on_the_training_split(tmp_path: Path) -> None:
     assert sum(sum(split.values()) for split in corpus.info["splits"].values()) == len(rows)
 
 
+@pytest.mark.parametrize("fit", ["once", "always"])
+def test_a_new_shard_of_a_table_is_the_only_one_that_is_read(fit: str, tmp_path: Path) -> None:
+    data = write_table(tmp_path / "data")
+    steps = Steps(table_recipe(tmp_path, data), tmp_path / "steps", f"preprocessing.fit={fit}")
+    first = steps.corpus()
+    assert steps.record("preprocessing").metrics["new_shards"] == 1
+    (data / "table2.csv").write_text("id,width,height,kind\n" + "".join(f"{n},{n}.5,{n},big\n" for n in range(50)))
+    second = steps.corpus()
+    assert steps.record("preprocessing").metrics["new_shards"] == 1
+    assert (second.entry("scaler.json") == first.entry("scaler.json")) == (fit == "once")
+    assert (set(first.entries) < set(second.entries)) == (fit == "once")
+
+
+def test_a_scaler_of_many_shards_is_that_of_one(tmp_path: Path) -> None:
+    rows = (write_table(tmp_path / "one") / "table.csv").read_text().splitlines()
+    (tmp_path / "many").mkdir()
+    for number, start in enumerate(range(1, len(rows), 37)):
+        lines = [rows[0], *rows[start : start + 37]]
+        (tmp_path / "many" / f"{number}.csv").write_text("\n".join(lines) + "\n")
+    scalers = []
+    for name in ("one", "many"):
+        steps = Steps(table_recipe(tmp_path / f"r-{name}", tmp_path / name), tmp_path / f"s-{name}")
+        scalers.append(json.loads(manifest.read_entry(steps.store, steps.corpus().entry("scaler.json"))))
+    assert scalers[0]["mean"] == pytest.approx(scalers[1]["mean"], rel=1e-12)
+    assert scalers[0]["scale"] == pytest.approx(scalers[1]["scale"], rel=1e-12)
+
+
 def test_fitted_once_new_data_costs_its_own_shards_only(tmp_path: Path) -> None:
     data = write_corpus(tmp_path / "data")
     steps = Steps(language_recipe(tmp_path, data), tmp_path / "steps", "preprocessing.fit=once")

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from components.common.recipe.sections import Preparation
 from components.preprocessing.packing import pack_documents, pack_pairs, token_type
 from components.preprocessing.pairs import python_docstrings
 from components.preprocessing.split import split_of
-from components.preprocessing.tabular import fit_scaler
+from components.preprocessing.table import fit_scaler, moments_of
 
 END, SEPARATOR = 0, [1]
 ids = st.lists(st.integers(2, 300), max_size=40)
@@ -73,6 +73,16 @@ def test_any_text_gives_pairs_or_none_but_no_error(text: str) -> None:
 
 
 def test_the_scaler_leaves_a_constant_column_alone() -> None:
-    mean, scale = fit_scaler(np.array([[1.0, 5.0], [3.0, 5.0]]))
-    assert mean.tolist() == [2.0, 5.0]
-    assert scale.tolist() == [1.0, 1.0]
+    mean, scale = fit_scaler([moments_of(np.array([[1.0, 0.1], [3.0, 0.1], [2.0, 0.1]]))])
+    assert mean.tolist() == pytest.approx([2.0, 0.1])
+    assert scale.tolist() == pytest.approx([(2 / 3) ** 0.5, 1.0])
+
+
+@given(st.lists(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1, 1)), max_size=9), min_size=1, max_size=5))
+def test_the_scaler_of_parts_is_that_of_the_whole(parts: list[list[tuple[float, float]]]) -> None:
+    whole = np.array([row for part in parts for row in part]).reshape(-1, 2)
+    assume(len(whole))
+    mean, scale = fit_scaler([moments_of(np.array(part).reshape(-1, 2)) for part in parts])
+    assert mean == pytest.approx(whole.mean(axis=0), rel=1e-9, abs=1e-9)
+    for ours, spread in zip(scale, whole.std(axis=0), strict=True):
+        assert ours == pytest.approx(spread, rel=1e-6, abs=1e-6) or spread < 1e-6
