@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.common import manifest, memo, shards, sources
+from components.common import manifest, memo, runs, shards, sources
 from components.common import recipe as recipes
 from components.common.digest import canonical_json, of_json
 from components.common.errors import GateFailed, UserError
@@ -37,6 +37,10 @@ def _drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Path) 
     found = drift.compare(known.profile, new, recipe.data.drift)
     report = {"model": recipe.registration.model, "version": known.version, **found.to_json()}
     store.put(f"runs/{run_id}/validation/{DRIFT}", canonical_json(report))
+    record = runs.read_step(store, run_id, "data_validation")
+    if found.drifted and record is not None:
+        record.headline += f", drifted from {recipe.registration.model} v{known.version} (PSI {found.value:.2f})"
+        runs.write_step(store, run_id, record)
     return {"drifted": found.drifted, "drift": found.value}
 
 

@@ -38,6 +38,7 @@ def test_drift_is_said_by_the_command_the_step_and_the_report(tmp_path: Path) ->
 
     second = cli.run_json(recipe, store)
     assert second["returncode"] == 0
+    assert ", drifted from tiny-table v1 (PSI " in second["steps"][0]["headline"]
     kept = json.loads(opened.get(f"runs/{second['run_id']}/validation/{runs.DRIFT}"))
     assert kept["measures"] == found["measures"] and kept["version"] == "1"
     report = opened.get(runs.report_key(second["run_id"])).decode()

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from components.common import recipe as recipes
+from components.preprocessing import tokenizer
 from pipelines.plan import plan
 from tests.component.steps import Steps
-from tests.recipes import source_file, table_recipe, write_corpus, write_table
+from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 
 
 @pytest.mark.parametrize(
@@ -30,17 +33,15 @@ def test_a_plan_says_what_new_data_costs_preprocessing(fit: str, cost: str, tmp_
 
 def test_a_tokenizer_from_elsewhere_is_not_fitted_and_no_such_thing_is_said(tmp_path: Path) -> None:
     data = write_corpus(tmp_path / "data")
-    steps = Steps(recipes_with_tokenizer(tmp_path, data), tmp_path / "steps")
+    steps = Steps(recipe_with_tokenizer(tmp_path, data), tmp_path / "steps")
     steps.corpus()
     (data / "part-99.jsonl").write_text(json.dumps({"path": "new.py", "text": source_file(1)}) + "\n")
     assert plan(recipes.from_json(steps.recipe), steps.store)[1].reason == "after data_validation"
 
 
-def recipes_with_tokenizer(folder: Path, data: Path) -> Path:
+def recipe_with_tokenizer(folder: Path, data: Path) -> Path:
     """A recipe whose tokenizer is one that another recipe has fitted."""
-    from components.preprocessing import tokenizer
-    from tests.recipes import language_recipe
-
     tokenizer.train(iter([source_file(1), source_file(2)]), 320, folder / "model")
     (folder / "model" / "config.json").write_text("{}")
+    save_file({"weight": np.zeros(1, np.float32)}, folder / "model" / "model.safetensors")
     return language_recipe(folder, data, preprocessing__tokenizer={"from": str(folder / "model")})
