@@ -33,8 +33,14 @@ run: install ## run recipes/python-lm.yaml from data to a registered model
 test: $(VENV)/installed-test ## run the whole test suite
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-bench-data: $(VENV)/installed-test ## measure the data contract against its peers
+$(VENV)/installed-bench: $(VENV)/installed-test
+	@echo "installing the benchmarks' peers"
+	@$(PIP_INSTALL) --editable '.[bench]'
+	@touch $@
+
+bench-data: $(VENV)/installed-bench ## measure the data contract and tokenising against their peers
 	@$(BIN)/python -m benchmarks.bench_data
+	@$(BIN)/python -m benchmarks.bench_tokens
 
 lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff check .

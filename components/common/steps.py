@@ -58,7 +58,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("task", "data.format", "preprocessing"),
             locations=("data.path", "name"),
             packages=("common", "preprocessing"),
-            libraries=("tokenizers", "numpy", "pyarrow"),
+            libraries=("tokenizers", "datasketch", "numpy", "pyarrow"),
         ),
         StepSpec(
             name="pretraining",

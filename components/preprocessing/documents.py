@@ -7,25 +7,35 @@ from components.common import shards
 from components.common.errors import UserError
 from components.common.recipe.language_modeling import LanguagePreprocessing
 from components.common.shards import Shard
+from components.preprocessing.hygiene.cleaning import clean
 from components.preprocessing.pairs import Pair, python_docstrings
 from components.preprocessing.split import split_of
 
 
 class Document(NamedTuple):
+    """row: in its shard, from 0. changes: what hygiene did to the text, as `cleaning.Cleaned` counts it."""
+
+    row: int
     split: str
     text: str
     pairs: list[Pair]
+    changes: tuple[int, int, int]
 
 
-def training_texts(found: list[tuple[Shard, str]], settings: LanguagePreprocessing) -> Iterator[str]:
-    for shard, sha256 in found:
-        for document in read(shard, sha256, settings.model_copy(update={"pairs": None})):
+def training_texts(
+    found: list[tuple[Shard, str]], settings: LanguagePreprocessing, left_out: list[frozenset[int]]
+) -> Iterator[str]:
+    for (shard, sha256), rows in zip(found, left_out, strict=True):
+        for document in read(shard, sha256, settings.model_copy(update={"pairs": None}), rows):
             if document.split == "train":
                 yield document.text
 
 
-def read(shard: Shard, sha256: str, settings: LanguagePreprocessing) -> Iterator[Document]:
-    """
+def read(
+    shard: Shard, sha256: str, settings: LanguagePreprocessing, left_out: frozenset[int] = frozenset()
+) -> Iterator[Document]:
+    """The documents but those `left_out`, as hygiene mends them; a document's split goes by what it was before.
+
     Raises:
         UserError: a column that the recipe names is missing, null or not text.
     """
@@ -40,13 +50,16 @@ def read(shard: Shard, sha256: str, settings: LanguagePreprocessing) -> Iterator
     values = {key: _column(table, shard, key, name) for key, name in columns.items()}
     identities = values.get("preprocessing.split_by", values["preprocessing.text"])
     for row, (text, identity) in enumerate(zip(values["preprocessing.text"], identities, strict=True)):
+        if row in left_out:
+            continue
+        cleaned = clean(text, settings.hygiene)
         made: list[Pair] = []
         if from_columns:
-            prompt, response = values["preprocessing.pairs.prompt"], values["preprocessing.pairs.response"]
-            made = [Pair(prompt[row], response[row])]
+            both = (values[f"preprocessing.pairs.{name}"][row] for name in ("prompt", "response"))
+            made = [Pair(*(clean(part, settings.hygiene).text for part in both))]
         elif pairs is not None:
-            made = python_docstrings(text)
-        yield Document(split_of(identity, settings), text, made)
+            made = python_docstrings(cleaned.text)
+        yield Document(row, split_of(identity, settings), cleaned.text, made, cleaned[1:])
 
 
 def _column(table: Any, shard: Shard, key: str, name: str) -> list[str]:

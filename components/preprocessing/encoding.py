@@ -1,61 +1,100 @@
 """One shard of documents as token arrays."""
 
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-
+from components.common import digest
 from components.common.recipe.language_modeling import LanguagePreprocessing
 from components.common.shards import Shard
-from components.preprocessing import documents, packing, tokenizer
-from components.preprocessing.packing import Packed
+from components.common.weights import TOKENIZER
+from components.preprocessing import documents, packing
+from components.preprocessing.array_file import PackedFiles
+from components.preprocessing.documents import Document
 from components.preprocessing.split import SPLITS
+from components.preprocessing.tokenizer import Encoder
+
+# Characters of text that are in hand at once.
+_BATCH = 1 << 20
 
 
 def encode(
-    shard: Shard, sha256: str, settings: LanguagePreprocessing, folder: Path, target: Path
+    shard: Shard,
+    sha256: str,
+    settings: LanguagePreprocessing,
+    folder: Path,
+    target: Path,
+    left_out: frozenset[int] = frozenset(),
 ) -> tuple[dict[str, Path], dict[str, dict[str, int]]]:
-    """Read, split, tokenise and pack one shard into .npy files below `target`; the files and what they hold."""
-    trained = tokenizer.load(folder)
-    vocabulary = tokenizer.vocabulary(folder)
-    dtype = packing.token_type(vocabulary.size)
+    """Read, split, tokenise and pack one shard into .npy files below `target`; the files and what they hold.
 
-    def ids(texts: list[str]) -> list[list[int]]:
-        return [e.ids for e in trained.encode_batch_fast(texts, add_special_tokens=False)]
+    Documents pass through in batches: memory does not grow with the shard.
+    """
+    encoder = _encoder(folder, tuple(digest.of_file(folder / name) for name in TOKENIZER))
+    with ExitStack() as stack:
+        splits = {split: _Split(stack, target, split, encoder, settings.sequence_length) for split in SPLITS}
+        for batch in _batches(documents.read(shard, sha256, settings, left_out)):
+            for split, chosen in _by_split(batch).items():
+                splits[split].add(chosen)
+    files = {name: path for split in splits.values() for name, path in split.files().items()}
+    return files, {name: dict(split.counts) for name, split in splits.items()}
 
-    found = list(documents.read(shard, sha256, settings))
-    files: dict[str, Path] = {}
-    counts = {}
-    for split in SPLITS:
-        texts = [d.text for d in found if d.split == split]
-        pairs = [p for d in found if d.split == split for p in d.pairs]
-        packed = packing.pack_documents(ids(texts), vocabulary.end, dtype)
-        prompts, responses = ids([p.prompt for p in pairs]), ids([p.response for p in pairs])
-        packed_pairs = packing.pack_pairs(
-            list(zip(prompts, responses, strict=True)),
-            vocabulary.end,
-            vocabulary.separator,
-            settings.sequence_length,
-            dtype,
+
+class _Split:
+    """The documents and pairs of one split."""
+
+    def __init__(self, stack: ExitStack, target: Path, split: str, encoder: Encoder, length: int) -> None:
+        self.documents = stack.enter_context(PackedFiles(target, f"{split}/documents"))
+        self.pairs = stack.enter_context(PackedFiles(target, f"{split}/pairs"))
+        self.encoder = encoder
+        self.length = length
+        self.counts = Counter(documents=0, bytes=0, tokens=0, pairs=0, response_tokens=0)
+
+    def add(self, batch: list[Document]) -> None:
+        ids, vocabulary, dtype = self.encoder.ids, self.encoder.vocabulary, self.encoder.dtype
+        texts = [document.text for document in batch]
+        packed = packing.pack_documents(ids(texts), vocabulary.end, dtype, self.documents.position)
+        self.documents.append(packed)
+        size = sum(len(text.encode()) for text in texts)
+        self.counts.update(documents=len(texts), bytes=size, tokens=len(packed.tokens) - 1)
+        if not (pairs := [pair for document in batch for pair in document.pairs]):
+            return
+        both = zip(ids([p.prompt for p in pairs]), ids([p.response for p in pairs]), strict=True)
+        packed = packing.pack_pairs(
+            list(both), vocabulary.end, vocabulary.separator, self.length, dtype, self.pairs.position
         )
-        files |= _write(target, f"{split}/documents", packed) if texts else {}
-        files |= _write(target, f"{split}/pairs", packed_pairs) if pairs else {}
-        counts[split] = {
-            "documents": len(texts),
-            "bytes": sum(len(t.encode()) for t in texts),
-            "tokens": len(packed.tokens) - 1 if texts else 0,
-            "pairs": len(pairs),
-            "response_tokens": int(packed_pairs.learned.sum()) if packed_pairs.learned is not None else 0,
-        }
-    return files, counts
+        self.pairs.append(packed)
+        assert packed.learned is not None
+        # The first token is the last of the batch before.
+        self.counts.update(pairs=len(pairs), response_tokens=int(packed.learned[1:].sum()))
+
+    def files(self) -> dict[str, Path]:
+        return self.documents.files() | self.pairs.files()
 
 
-def _write(folder: Path, stem: str, packed: Packed) -> dict[str, Path]:
-    arrays = {"tokens": packed.tokens, "offsets": packed.offsets, "learned": packed.learned}
-    files = {}
-    for kind, array in arrays.items():
-        if array is not None:
-            name = f"{stem}.{kind}.npy"
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            np.save(folder / name, array, allow_pickle=False)
-            files[name] = folder / name
-    return files
+@functools.lru_cache(maxsize=1)
+def _encoder(folder: Path, content: tuple[str, ...]) -> Encoder:
+    """A process encodes many shards with one tokenizer: what it has learned of one shard's words serves the next."""
+    return Encoder(folder)
+
+
+def _batches(found: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    size = 0
+    for document in found:
+        batch.append(document)
+        size += len(document.text)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _by_split(batch: list[Document]) -> dict[str, list[Document]]:
+    chosen: dict[str, list[Document]] = {}
+    for document in batch:
+        chosen.setdefault(document.split, []).append(document)
+    return chosen

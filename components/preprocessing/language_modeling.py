@@ -1,18 +1,17 @@
 """Text into packed token arrays: split, fit the tokenizer on the training split, encode the shards in parallel."""
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from components.common import digest, fitted, lifetime, manifest, sources, weights
+from components.common import digest, fitted, manifest, sources, weights
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import LanguageModelingRecipe, LanguagePreprocessing
 from components.common.shards import Shard
 from components.common.step import Made, Step
-from components.preprocessing import documents, tokenizer
+from components.preprocessing import documents, processes, tokenizer
 from components.preprocessing.encoding import encode
+from components.preprocessing.hygiene.examining import Examined, but_for, examine
 from components.preprocessing.shard_cache import Encoded, ShardCache
 from components.preprocessing.split import SPLITS
 
@@ -27,9 +26,10 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     recipe = step.recipe
     assert isinstance(recipe, LanguageModelingRecipe)
     settings = recipe.preprocessing
+    examined = examine(step, found, settings)
     step.progress(0, len(found) + 1, "tokenizer")
-    folder, settled = _tokenizer(step, found, settings)
-    encoded, new = _encode_all(step, found, settings, folder)
+    folder, settled = _tokenizer(step, found, settings, examined)
+    encoded, new = _encode_all(step, found, settings, folder, examined)
     counts = {split: _add_up([e.counts[split] for e in encoded]) for split in SPLITS}
     _require_examples(counts, settings)
     vocabulary = tokenizer.vocabulary(folder)
@@ -46,20 +46,23 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
             "end_of_text": vocabulary.end,
             "separator": vocabulary.separator,
             "splits": counts,
+            **({"hygiene": examined.info} if examined.info else {}),
         },
     )
     tokens = sum(c["tokens"] for c in counts.values())
     count = sum(c["documents"] for c in counts.values())
     return Made(
         outputs={"corpus": corpus},
-        headline=f"{tokens:,} tokens in {count:,} documents",
-        metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()} | {"new_shards": new},
+        headline=f"{tokens:,} tokens in {count:,} documents" + _left_out(examined.info),
+        metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()}
+        | {f"left_out_{reason}": n for reason, n in examined.info.get("left_out", {}).items()}
+        | {"new_shards": new},
         settled=settled,
     )
 
 
 def _tokenizer(
-    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing
+    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined
 ) -> tuple[Path, dict[str, str]]:
     """The folder with the tokenizer: from elsewhere, fitted before, or fitted now; and what that settles."""
     folder = step.scratch / "tokenizer"
@@ -69,7 +72,7 @@ def _tokenizer(
         return folder, {}
     if (kept := step.digests[fitted.INPUT]) != sources.NOTHING:
         return fitted.fetch(step.store, kept, folder), {}
-    tokenizer.train(documents.training_texts(found, settings), settings.tokenizer.vocab_size, folder)
+    tokenizer.train(documents.training_texts(found, settings, examined.left_out), settings.tokenizer.vocab_size, folder)
     if settings.fit == "always":
         return folder, {}
     # Another run may have been first; then its tokenizer is the one.
@@ -78,22 +81,26 @@ def _tokenizer(
 
 
 def _encode_all(
-    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, folder: Path
+    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, folder: Path, examined: Examined
 ) -> tuple[list[Encoded], int]:
-    """Every shard encoded, in order, and how many of them were not before; in as many processes as there are cores."""
+    """Every shard encoded, in order, and how many of them were not before."""
     cache = ShardCache(step, digest.of_json([digest.of_file(folder / name) for name in weights.TOKENIZER]))
-    known = {sha256: cache.find(sha256) for _, sha256 in found}
-    new = [(shard, sha256) for shard, sha256 in found if known[sha256] is None]
-    jobs = [(shard, sha256, settings, folder, step.scratch / sha256) for shard, sha256 in new]
-    if jobs:
-        # Spawned, not forked: the tokenizer's threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        workers = min(len(jobs), os.cpu_count() or 1)
-        with ProcessPoolExecutor(workers, context, initializer=lifetime.exit_with_parent) as pool:
-            for done, (job, made) in enumerate(zip(new, pool.map(encode, *zip(*jobs, strict=True)), strict=True)):
-                known[job[1]] = cache.keep(job[1], *made)
-                step.progress(2 + done, 1 + len(jobs), "encoding")
-    return [encoded for _, sha256 in found if (encoded := known[sha256])], len(new)
+    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, examined.left_out, strict=True)]
+    known = {key: cache.find(key) for key in keys}
+    new = {key: number for number, key in enumerate(keys) if known[key] is None}
+    jobs = [
+        (*found[number], settings, folder, step.scratch / "encoded" / key, examined.left_out[number])
+        for key, number in new.items()
+    ]
+    for done, (key, made) in enumerate(zip(new, processes.each(encode, jobs), strict=True)):
+        known[key] = cache.keep(key, *made)
+        step.progress(2 + done, 1 + len(jobs), "encoding")
+    return [encoded for key in keys if (encoded := known[key])], len(new)
+
+
+def _left_out(info: dict[str, Any]) -> str:
+    count = sum(info.get("left_out", {}).values())
+    return f", {count:,} left out" if count else ""
 
 
 def _add_up(counts: list[dict[str, int]]) -> dict[str, int]:

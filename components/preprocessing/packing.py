@@ -1,13 +1,16 @@
 """Packing token sequences into one stream, with the start of each document and what is to be learned.
 
 A stream reads END document END document ... END: the token that opens a document also closes the one before, so
-each token but the first is predicted from its own document.
+each token but the first is predicted from its own document. A stream is packed whole or in batches, each from the
+`position` of the END that closes the batch before.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+Ids = Sequence[int] | np.ndarray
 
 
 class Packed(NamedTuple):
@@ -25,52 +28,47 @@ def token_type(vocab_size: int) -> np.dtype:
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
-def pack_documents(documents: Sequence[Sequence[int]], end: int, dtype: np.dtype) -> Packed:
+def pack_documents(documents: Sequence[Ids], end: int, dtype: np.dtype, position: int = 0) -> Packed:
     """Documents one after the other."""
-    lengths = np.array([len(d) + 1 for d in documents], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    tokens = np.full(offsets[-1] + 1, end, dtype=dtype)
-    for start, document in zip(offsets[:-1], documents, strict=True):
-        tokens[start + 1 : start + 1 + len(document)] = document
-    return Packed(tokens, offsets, None)
+    ends = np.array([end], dtype)
+    parts = [part for document in documents for part in (ends, document)]
+    lengths = np.array([0, *(len(d) + 1 for d in documents)], np.int64)
+    return Packed(_joined([*parts, ends], dtype), position + np.cumsum(lengths), None)
 
 
 def pack_pairs(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    pairs: Sequence[tuple[Ids, Ids]],
     end: int,
     separator: Sequence[int],
     length: int,
     dtype: np.dtype,
+    position: int = 0,
 ) -> Packed:
     """END prompt separator response END ...; only responses and the END after them are learned.
 
     Every pair lies within one window of `length` + 1 tokens: where the next does not fit, END fills the window.
     A response keeps at most half a window; a prompt loses its tail to fit.
     """
-    tokens: list[int] = []
+    parts: list[Ids] = []
     offsets: list[int] = []
-    learned: list[int] = []
+    runs: list[tuple[bool, int]] = []  # how many tokens in a row are learned or not
+    separates = np.array(separator, dtype)
     for prompt, response in pairs:
         response = response[: length // 2]
         prompt = prompt[: length - 1 - len(separator) - len(response)]
-        opening = [*prompt, *separator]
-        needed = 1 + len(opening) + len(response)
-        if tokens and len(tokens) % length + needed > length:
-            _open_document(tokens, offsets, learned, end, closes_response=True)
-            while len(tokens) % length:
-                _open_document(tokens, offsets, learned, end, closes_response=False)
-            closes_response = False
-        else:
-            closes_response = bool(tokens)
-        _open_document(tokens, offsets, learned, end, closes_response)
-        tokens += [*opening, *response]
-        learned += [0] * len(opening) + [1] * len(response)
-    if tokens:
-        _open_document(tokens, offsets, learned, end, closes_response=True)
-    return Packed(np.array(tokens, dtype), np.array(offsets, np.int64), np.array(learned, np.uint8))
+        opening = len(prompt) + len(separator)
+        ends = 1
+        if position % length + 1 + opening + len(response) > length:
+            ends += length - position % length
+        parts += [np.full(ends, end, dtype), prompt, separates, response]
+        offsets += range(position, position + ends)
+        runs += [(position > 0, 1), (False, ends - 1 + opening), (True, len(response))]
+        position += ends + opening + len(response)
+    parts.append(np.array([end], dtype))
+    runs.append((True, 1))
+    learned = np.repeat(np.array([one for one, _ in runs], np.uint8), [count for _, count in runs])
+    return Packed(_joined(parts, dtype), np.array([*offsets, position], np.int64), learned)
 
 
-def _open_document(tokens: list[int], offsets: list[int], learned: list[int], end: int, closes_response: bool) -> None:
-    offsets.append(len(tokens))
-    tokens.append(end)
-    learned.append(int(closes_response))
+def _joined(parts: Sequence[Ids], dtype: np.dtype) -> np.ndarray:
+    return np.concatenate(parts, dtype=dtype, casting="unsafe")  # an empty list is of floats

@@ -24,13 +24,16 @@ class Encoded(NamedTuple):
 class ShardCache:
     """What was encoded with the step's code, its settings and one fitted tokenizer or scaler."""
 
-    def __init__(self, step: Step, fitted: str) -> None:
+    def __init__(self, step: Step, fitted: str, unread: frozenset[str] = frozenset()) -> None:
         """
         Args:
             fitted: digest of what the shards are encoded with, a tokenizer or a scaler; or a name for what needs none.
+            unread: settings that make no difference.
         """
         self.store = step.store
-        settings = step.recipe.preprocessing.model_dump(mode="json", by_alias=True, exclude={"fit", "tokenizer"})
+        settings = step.recipe.preprocessing.model_dump(
+            mode="json", by_alias=True, exclude={"fit", "tokenizer", *unread}
+        )
         self.made_with = {"code": step.document["code"], "settings": settings, "fitted": fitted}
 
     def find(self, sha256: str) -> Encoded | None:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from components.common.errors import UserError
 from components.common.weights import TOKENIZER
+from components.preprocessing import packing, words
 
 END_OF_TEXT = "<|endoftext|>"
 RESPONSE = "<|response|>"
@@ -78,7 +80,31 @@ def vocabulary(folder: Path) -> Vocabulary:
     Raises:
         UserError: the tokenizer has no end-of-text token.
     """
-    tokenizer = load(folder)
+    return _vocabulary(load(folder), folder)
+
+
+class Encoder:
+    """Texts to ids, with the `vocabulary` they are of and the `dtype` they have."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            UserError: as `load` and `vocabulary`.
+        """
+        self.tokenizer = load(folder)
+        self.vocabulary = _vocabulary(self.tokenizer, folder)
+        self.dtype = packing.token_type(self.vocabulary.size)
+        self._words = words.Words(self.tokenizer, self.dtype) if words.apply_to(self.tokenizer) else None
+
+    def ids(self, texts: list[str]) -> list[np.ndarray]:
+        """The ids of each text, nothing added: `dtype`, shape (tokens,)."""
+        if self._words is not None:
+            return [self._words.encode(text) for text in texts]
+        found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, self.dtype) for encoding in found]
+
+
+def _vocabulary(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
     end_token = _end_token(folder)
     end = tokenizer.token_to_id(end_token) if end_token else None
     if end is None:

@@ -136,7 +136,8 @@ def _splits(run: Run) -> dict[str, Any] | None:
     return {
         "names": list(dict.fromkeys(count for counts in splits.values() for count in counts)),
         "splits": splits,
-        "facts": {k: v for k, v in corpus.info.items() if k not in ("splits", "task")},
+        "facts": {k: v for k, v in corpus.info.items() if k not in ("splits", "task", "hygiene")},
+        "hygiene": corpus.info.get("hygiene"),
     }
 
 

@@ -302,6 +302,18 @@ def test_quarantined_shards_and_drift_are_shown_escaped(tmp_path: Path) -> None:
     assert_self_contained(run.page, run.source)
 
 
+def test_what_hygiene_left_out_is_counted(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    past.data_validation()
+    left_out = {"near_duplicate": 31, "contaminated": 4}
+    changed = {"normalised": 7, "emails": 1234, "secrets": 2}
+    hygiene = {"documents": 935, "kept": 900, "left_out": left_out, "changed": changed}
+    info = {"task": "language_modeling", "splits": {"train": {"documents": 900}}, "hygiene": hygiene}
+    past.step("preprocessing", {"corpus": Manifest(kind="corpus", info=info)})
+    text = past.report().page.text
+    assert "900 of 935 documents kept" in text and "Near duplicate" in text and "1,234" in text
+
+
 def test_data_docs_are_embedded_whole_in_a_sandbox(tmp_path: Path) -> None:
     past = Past(tmp_path)
     past.registered()

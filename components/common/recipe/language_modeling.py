@@ -36,6 +36,41 @@ class Pairs(Section):
     response: str = "response"
 
 
+class NearDuplicates(Section):
+    """Documents whose sets of runs of so many `words` are at least so `similar` (Jaccard), as far as MinHash with so
+    many `permutations` tells.
+    """
+
+    similarity: float = Field(default=0.8, gt=0, lt=1)
+    permutations: int = Field(default=128, ge=16, le=1024)
+    words: int = Field(default=5, ge=1, le=50)
+
+
+class Contamination(Section):
+    """Training documents that share a run of so many words with a held-out document."""
+
+    words: int = Field(default=13, ge=3, le=100)
+
+
+class Hygiene(Section):
+    """What is mended in documents and which are left out; everything is off unless it is asked for.
+
+    `unicode` normalises and `redact` replaces, before anything else looks at a document. `broken: drop` leaves out
+    those with U+FFFD (the trace of bytes that were no UTF-8) or control characters; `max_repetition` is the fraction of
+    characters in repeated lines.
+    """
+
+    unicode: Literal["NFC", "NFKC"] | None = None
+    redact: list[Literal["emails", "secrets"]] = []
+    broken: Literal["keep", "drop"] = "keep"
+    min_characters: int | None = Field(default=None, ge=1)
+    max_characters: int | None = Field(default=None, ge=1)
+    max_repetition: float | None = Field(default=None, ge=0, lt=1)
+    exact_duplicates: Literal["keep", "drop"] = "keep"
+    near_duplicates: NearDuplicates | None = None
+    contamination: Contamination | None = None
+
+
 class LanguagePreprocessing(Preparation):
     """`text` is the column that holds a document; sequences are packed to `sequence_length` tokens."""
 
@@ -43,6 +78,7 @@ class LanguagePreprocessing(Preparation):
     text: str = "text"
     sequence_length: int = Field(default=256, ge=8, le=1_048_576)
     pairs: Pairs | None = None
+    hygiene: Hygiene = Hygiene()
 
 
 class DecoderModel(Section):

@@ -1,0 +1,74 @@
+"""Which documents are left out, over all shards; a function of what was scanned, in the shards' order."""
+
+import numpy as np
+
+from components.common.recipe.language_modeling import Hygiene, NearDuplicates
+from components.preprocessing.hygiene.fingerprints import permutations_of
+from components.preprocessing.hygiene.rules import REASONS
+from components.preprocessing.hygiene.scan import KEPT, Scanned
+from components.preprocessing.split import SPLITS
+
+_TRAIN = SPLITS.index("train")
+
+
+def decide(scanned: list[Scanned], hygiene: Hygiene) -> list[np.ndarray]:
+    """The reason of each document of each shard, as a place in REASONS, or KEPT; without contamination.
+
+    Of documents that are equal, or nearly so, the first stays, and a held-out one before any that is trained on: else
+    a model would be tested on what it has seen.
+    """
+    reasons = [shard.reasons.copy() for shard in scanned]
+    if hygiene.exact_duplicates == "drop":
+        _leave_out_equal(scanned, reasons)
+    if hygiene.near_duplicates is not None:
+        _leave_out_alike(scanned, reasons, hygiene.near_duplicates)
+    return reasons
+
+
+def held_out_runs(scanned: list[Scanned], reasons: list[np.ndarray]) -> np.ndarray:
+    """Hashes of the word runs of all held-out documents that stay: uint64, ascending."""
+    runs = [np.empty(0, np.uint64)]
+    for shard, why in zip(scanned, reasons, strict=True):
+        starts = np.concatenate([[0], shard.ends[:-1]])
+        for row in np.flatnonzero((why == KEPT) & (shard.splits != _TRAIN)):
+            runs.append(shard.held_out[starts[row] : shard.ends[row]])
+    return np.unique(np.concatenate(runs))
+
+
+def _in_order(scanned: list[Scanned], reasons: list[np.ndarray]) -> list[tuple[int, int]]:
+    """Shard and row of the documents that still stay, held-out ones first."""
+    first: list[tuple[int, int]] = []
+    then: list[tuple[int, int]] = []
+    for number, (shard, why) in enumerate(zip(scanned, reasons, strict=True)):
+        for row in np.flatnonzero(why == KEPT).tolist():
+            (then if shard.splits[row] == _TRAIN else first).append((number, row))
+    return first + then
+
+
+def _leave_out_equal(scanned: list[Scanned], reasons: list[np.ndarray]) -> None:
+    seen: set[bytes] = set()
+    for number, row in _in_order(scanned, reasons):
+        digest = scanned[number].digests[row].tobytes()
+        if digest in seen:
+            reasons[number][row] = REASONS.index("exact_duplicate")
+        seen.add(digest)
+
+
+def _leave_out_alike(scanned: list[Scanned], reasons: list[np.ndarray], wanted: NearDuplicates) -> None:
+    """Candidates come from locality-sensitive hashing; their signatures say how similar they are (Lee et al., 2021,
+    https://arxiv.org/abs/2107.06499).
+    """
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=wanted.similarity, num_perm=wanted.permutations)
+    places = [np.cumsum(shard.with_words) - 1 for shard in scanned]
+    for number, row in _in_order(scanned, reasons):
+        if not scanned[number].with_words[row]:
+            continue
+        values = scanned[number].signatures[places[number][row]]
+        signature = MinHash(hashvalues=values, permutations=permutations_of(len(values)), scheme="affine32")
+        alike = (scanned[a].signatures[places[a][b]] for a, b in index.query(signature))
+        if any((values == other).mean() >= wanted.similarity for other in alike):
+            reasons[number][row] = REASONS.index("near_duplicate")
+        else:
+            index.insert((number, row), signature, check_duplication=False)

@@ -1,0 +1,99 @@
+"""Hygiene over all shards of a step: each is scanned once and kept, then all are decided on together."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from components.common import digest, manifest
+from components.common.errors import UserError
+from components.common.recipe.language_modeling import Hygiene, LanguagePreprocessing
+from components.common.shards import Shard
+from components.common.step import Step
+from components.preprocessing import processes
+from components.preprocessing.hygiene import deciding
+from components.preprocessing.hygiene.rules import REASONS
+from components.preprocessing.hygiene.scan import FILE, KEPT, Scanned, contaminated, scan
+from components.preprocessing.shard_cache import ShardCache
+
+Found = list[tuple[Shard, str]]
+CHANGES = ("normalised", "emails", "secrets")
+# What a scan does not look at.
+_UNREAD = frozenset({"pairs", "sequence_length"})
+
+
+class Examined(NamedTuple):
+    """left_out: for each shard the rows that are not in the corpus. info: counts, for the manifest and people."""
+
+    left_out: list[frozenset[int]]
+    info: dict[str, Any]
+
+
+def examine(step: Step, found: Found, settings: LanguagePreprocessing) -> Examined:
+    """
+    Raises:
+        UserError: every document would be left out, or a shard has changed.
+    """
+    if settings.hygiene == Hygiene():
+        return Examined([frozenset()] * len(found), {})
+    scanned = _scan_all(step, found, settings)
+    reasons = deciding.decide(scanned, settings.hygiene)
+    if settings.hygiene.contamination is not None:
+        _leave_out_contaminated(step, found, settings, scanned, reasons)
+    info = _count(scanned, reasons)
+    if not info["kept"]:
+        why = ", ".join(f"{count} {reason}" for reason, count in info["left_out"].items())
+        raise UserError(f"preprocessing.hygiene: every document would be left out ({why}); loosen the rules")
+    return Examined([frozenset(np.flatnonzero(why != KEPT).tolist()) for why in reasons], info)
+
+
+def _scan_all(step: Step, found: Found, settings: LanguagePreprocessing) -> list[Scanned]:
+    cache = ShardCache(step, "hygiene", _UNREAD)
+    known = {sha256: cache.find(sha256) for _, sha256 in found}
+    new = {sha256: shard for shard, sha256 in found if known[sha256] is None}
+    jobs = [(shard, sha256, settings, step.scratch / "scanned" / sha256) for sha256, shard in new.items()]
+    for done, (sha256, files) in enumerate(zip(new, processes.each(scan, jobs), strict=True)):
+        known[sha256] = cache.keep(sha256, files, {})
+        step.progress(done, len(new) + 1, "looking for what to leave out")
+    scanned = []
+    for _, sha256 in found:
+        entries = kept.entries if (kept := known[sha256]) else []
+        scanned.append(Scanned.load(manifest.fetch(step.store, entries, step.scratch / "known" / sha256)[FILE]))
+    return scanned
+
+
+def _leave_out_contaminated(
+    step: Step, found: Found, settings: LanguagePreprocessing, scanned: list[Scanned], reasons: list[np.ndarray]
+) -> None:
+    """A shard is read again for this, unless neither the held-out documents nor its own have changed."""
+    runs = deciding.held_out_runs(scanned, reasons)
+    held_out: Path = step.scratch / "held_out.npy"
+    np.save(held_out, runs, allow_pickle=False)
+    cache = ShardCache(step, "contamination:" + digest.of_file(held_out), _UNREAD)
+    left_out = [frozenset(np.flatnonzero(why != KEPT).tolist()) for why in reasons]
+    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, left_out, strict=True)]
+    known = {key: cache.find(key) for key in keys}
+    new = {key: number for number, key in enumerate(keys) if known[key] is None}
+    jobs = [(*found[number], settings, left_out[number], held_out) for number in new.values()]
+    for key, rows in zip(new, processes.each(contaminated, jobs), strict=True):
+        known[key] = cache.keep(key, {}, {"contaminated": {str(row): 1 for row in rows}})
+    for why, key in zip(reasons, keys, strict=True):
+        rows = [int(row) for row in kept.counts["contaminated"]] if (kept := known[key]) else []
+        why[rows] = REASONS.index("contaminated")
+
+
+def but_for(sha256: str, left_out: frozenset[int]) -> str:
+    """What is kept of a shard without some of its rows is kept under this."""
+    return digest.of_json([sha256, sorted(left_out)]) if left_out else sha256
+
+
+def _count(scanned: list[Scanned], reasons: list[np.ndarray]) -> dict[str, Any]:
+    counted = Counter(np.concatenate(reasons).tolist())
+    changes = sum(shard.changes[why == KEPT].sum(axis=0) for shard, why in zip(scanned, reasons, strict=True))
+    return {
+        "documents": sum(counted.values()),
+        "kept": counted[KEPT],
+        "left_out": {name: counted[place] for place, name in enumerate(REASONS) if counted[place]},
+        "changed": dict(zip(CHANGES, np.asarray(changes).tolist(), strict=True)),
+    }

@@ -1,0 +1,70 @@
+"""Documents as hashes of runs of words: what near duplicates and overlaps with evaluation data are found by."""
+
+import hashlib
+import re
+from functools import cache
+
+import numpy as np
+
+_WORD = re.compile(r"\w+")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+# Hashes that are permuted at once: each takes 8 bytes a permutation.
+_BLOCK = 4096
+_MOST_WORDS = 1 << 20
+
+
+class Fingerprints:
+    """Hashes of word runs, in lower case and without what is between words. Remembers the words it has hashed."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, int] = {}
+
+    def runs(self, text: str, length: int) -> np.ndarray:
+        """The different hashes of all runs of `length` words, uint64, ascending; of fewer words one run of them all."""
+        words = np.array([self._hash(word) for word in _WORD.findall(text.lower())], np.uint64)
+        length = min(length, len(words))
+        if not length:
+            return words
+        count = len(words) - length + 1
+        hashes = np.zeros(count, np.uint64)
+        for place in range(length):
+            hashes = hashes * _FACTOR + words[place : place + count]
+        return np.unique(_mixed(hashes))
+
+    def _hash(self, word: str) -> int:
+        known = self._words.get(word)
+        if known is None:
+            if len(self._words) == _MOST_WORDS:
+                self._words.clear()
+            hashed = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            known = self._words[word] = int.from_bytes(hashed, "little")
+        return known
+
+
+def signature(runs: np.ndarray, permutations: int) -> np.ndarray:
+    """MinHash (Broder, 1997) of a set of hashes: uint32, shape (permutations,)."""
+    from datasketch import MinHash
+
+    made = MinHash(permutations, hashfunc=_low_bits, permutations=permutations_of(permutations), scheme="affine32")
+    for start in range(0, len(runs), _BLOCK):
+        made.update_batch(runs[start : start + _BLOCK].tolist())
+    return np.asarray(made.hashvalues)
+
+
+@cache
+def permutations_of(count: int) -> np.ndarray:
+    """The same for every signature; making them costs as much as a short document."""
+    from datasketch import MinHash
+
+    return np.asarray(MinHash(count).permutations)
+
+
+def _low_bits(hashed: int) -> int:
+    return hashed & 0xFFFFFFFF
+
+
+def _mixed(hashes: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every bit of a hash depends on all."""
+    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return hashes ^ (hashes >> np.uint64(31))

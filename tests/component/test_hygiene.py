@@ -1,0 +1,128 @@
+"""Hygiene in the preprocessing step: counted, cached by shard, and without effect while it is off."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.preprocessing import tokenizer
+from components.preprocessing.split import split_of
+from tests.component.steps import Steps
+from tests.recipes import language_recipe, source_file, write_corpus
+
+ALL = {
+    "unicode": "NFC",
+    "redact": ["emails", "secrets"],
+    "broken": "drop",
+    "min_characters": 20,
+    "max_repetition": 0.3,
+    "exact_duplicates": "drop",
+    "near_duplicates": {"similarity": 0.9},
+    "contamination": {"words": 13},
+}
+
+
+def steps(folder: Path, data: Path, hygiene: dict[str, Any] | None) -> Steps:
+    extra = {} if hygiene is None else {"preprocessing__hygiene": hygiene}
+    return Steps(language_recipe(folder, data, preprocessing__fit="once", **extra), folder / "work")
+
+
+def add(data: Path, name: str, *texts: str) -> None:
+    rows = [{"path": f"{name}/{n}.py", "text": text} for n, text in enumerate(texts)]
+    (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def texts_of(at: Steps, corpus: Any) -> str:
+    """All that a model would see of the corpus, decoded."""
+    import numpy as np
+
+    folder = at.folder_of(corpus, "tokenizer")
+    trained = tokenizer.load(folder)
+    tokens = [np.load(folder.parent / e.path) for e in corpus.entries if e.path.endswith("documents.tokens.npy")]
+    return "\n".join(trained.decode(part.tolist(), skip_special_tokens=False) for part in tokens)
+
+
+def test_each_rule_leaves_its_trace_in_the_manifest_and_nothing_in_the_corpus(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    unique = "import os\n\n\ndef unlike_any_other(alpha, beta):\n    return os.sep.join([alpha, beta, 'gamma ray'])\n"
+    mail = unique.replace("unlike_any_other", "mail_to") + "# ann@example.com, key AKIAIOSFODNN7EXAMPLE, cafe\u0301\n"
+    add(data, "z-more", unique, unique, "short", "\ufffd" + unique, "pass  # again\n" * 9, mail)
+    at = steps(tmp_path, data, {**ALL, "near_duplicates": None, "contamination": None})
+    corpus = at.corpus()
+    info = corpus.info["hygiene"]
+    assert info["left_out"] == {"broken": 1, "too_short": 1, "repetitive": 1, "exact_duplicate": 1}
+    assert info["changed"] == {"normalised": 1, "emails": 1, "secrets": 1}
+    assert (info["documents"], info["kept"]) == (126, 122)
+    assert sum(c["documents"] for c in corpus.info["splits"].values()) == 122
+    assert at.record("preprocessing").headline.endswith("tokens in 122 documents, 4 left out")
+    assert at.record("preprocessing").metrics["left_out_too_short"] == 1
+    seen = texts_of(at, corpus)
+    assert seen.count("unlike_any_other") == 1 and "<email>, key <secret>, caf\u00e9" in seen
+    assert not any(word in seen for word in ("ann@", "AKIA", "again", "\ufffd", "short"))
+
+
+def test_a_training_document_that_quotes_evaluation_is_left_out(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    at = steps(tmp_path, data, {"contamination": {"words": 13}})
+    settings = at_settings(at)
+    held_out = next(n for n in range(120) if split_of(f"pkg/file_{n}.py", settings) == "test")
+    quoting = next(f"quote{n}" for n in range(99) if split_of(f"quote{n}/0.py", settings) == "train")
+    before = at.corpus().info["hygiene"]["left_out"].get("contaminated", 0)
+    add(data, quoting, "# Mine.\n" + source_file(held_out))
+    assert at.corpus().info["hygiene"]["left_out"]["contaminated"] == before + 1
+
+
+def at_settings(at: Steps) -> Any:
+    from components.common import recipe as recipes
+
+    return recipes.from_json(at.recipe).preprocessing
+
+
+def test_one_new_shard_is_the_only_one_that_is_encoded_again(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    at = steps(tmp_path, data, {"exact_duplicates": "drop", "near_duplicates": {}})
+    first = at.corpus()
+    texts = {e.path: e.sha256 for e in first.entries}
+    add(data, "z-more", source_file(500) * 3)
+    second = at.corpus()
+    assert at.record("preprocessing").metrics["new_shards"] == 1
+    assert texts.items() <= {e.path: e.sha256 for e in second.entries}.items()
+
+
+def test_two_shards_of_the_same_bytes_count_once(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", shards=1)
+    (data / "part-01.jsonl").write_bytes((data / "part-00.jsonl").read_bytes())
+    at = steps(tmp_path, data, {"exact_duplicates": "drop"})
+    info = at.corpus().info["hygiene"]
+    assert info["left_out"] == {"exact_duplicate": 120} and info["kept"] == 120
+
+
+def test_while_it_is_off_the_corpus_is_what_it_would_be_without(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    at = steps(tmp_path, data, None)
+    corpus = at.corpus()
+    assert "hygiene" not in corpus.info
+    harmless = steps(tmp_path / "on", data, {"max_characters": 10**6}).corpus()
+    assert harmless.info["hygiene"]["left_out"] == {}
+    assert {e.path: e.sha256 for e in harmless.entries} == {e.path: e.sha256 for e in corpus.entries}
+
+
+def test_rules_that_leave_nothing_are_the_users_mistake(tmp_path: Path) -> None:
+    at = steps(tmp_path, write_corpus(tmp_path / "data"), {"min_characters": 10**6})
+    dataset = at.call("data_validation", ["dataset", "validation"])["dataset"]
+    code, message = at.fails("preprocessing", ["corpus"], dataset=dataset)
+    assert code == 2
+    assert message == "preprocessing.hygiene: every document would be left out (120 too_short); loosen the rules"
+
+
+@pytest.mark.parametrize(
+    "key", ["near_duplicates.similarity=1.5", "redact=[phones]", "max_repetition=-1", "dedup=true"]
+)
+def test_a_wrong_setting_is_refused_with_its_key(key: str, tmp_path: Path) -> None:
+    from components.common import recipe as recipes
+    from components.common.errors import UserError
+
+    path = language_recipe(tmp_path, write_corpus(tmp_path / "data"))
+    with pytest.raises(UserError, match="preprocessing.hygiene." + key.split("=")[0].split(".")[0]):
+        recipes.load(path, [f"preprocessing.hygiene.{key}"])
