@@ -3,15 +3,19 @@
 import contextlib
 import fnmatch
 import glob
+import io
 import os
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from components.common import digest
 from components.common.errors import UserError
+
+# Objects up to this size are read at once, larger ones in ranges of at least that one; in bytes.
+WHOLE, _RANGE = 64 << 20, 8 << 20
 
 
 class Found(NamedTuple):
@@ -50,18 +54,70 @@ def with_tag(file: Found) -> Found:
         raise UserError(f"data.path: {path}: cannot be read ({error.strerror})") from error
 
 
-def read_bytes(uri: str, tag: str) -> bytes:
-    """The content of a file, or of the S3 object that still has this tag.
+def open_file(uri: str, tag: str, size: int) -> BinaryIO:
+    """A file, or the S3 object that has this tag and so many bytes, to read from the start or anywhere.
+
+    A small object comes with one request; of a larger one the ranges that are read, each asked for again where the
+    connection breaks.
 
     Raises:
-        UserError: it is gone or changed, or cannot be read.
+        UserError: it is gone or changed, or cannot be read; so does reading.
     """
-    if uri.startswith("s3://"):
-        return _object_bytes(uri, tag)
-    try:
-        return Path(uri).read_bytes()
-    except OSError as error:
-        raise UserError(f"{uri}: cannot be read ({error.strerror})") from error
+    if not uri.startswith("s3://"):
+        try:
+            return Path(uri).open("rb")
+        except OSError as error:
+            raise UserError(f"{uri}: cannot be read ({error.strerror})") from error
+    remote = _Object(uri, tag, size)
+    return io.BytesIO(remote.readall()) if size <= WHOLE else io.BufferedReader(remote, _RANGE)
+
+
+class _Object(io.RawIOBase):
+    """An S3 object of one version, read by ranges."""
+
+    def __init__(self, uri: str, tag: str, size: int) -> None:
+        self._uri, self._tag, self._size, self._position = uri, tag, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(start + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._fetch(min(len(buffer), self._size - self._position))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._fetch(self._size - self._position)
+
+    def _fetch(self, count: int) -> bytes:
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        if count <= 0:
+            return b""
+        bucket, _, key = self._uri.removeprefix("s3://").partition("/")
+        wanted = f"bytes={self._position}-{self._position + count - 1}"
+        with _explained(self._uri, bucket) as client:
+            for is_last in (False, False, True):
+                try:
+                    answer = client.get_object(Bucket=bucket, Key=key, IfMatch=self._tag, Range=wanted)
+                    data = bytes(answer["Body"].read())
+                    break
+                except (HTTPClientError, IncompleteReadError):
+                    if is_last:
+                        raise
+        self._position += len(data)
+        return data
 
 
 def _is_hidden(path: str) -> bool:
@@ -152,12 +208,6 @@ def _matches(parts: list[str], pattern: list[str]) -> bool:
     if pattern[0] == "**":
         return any(_matches(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
     return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
-
-
-def _object_bytes(uri: str, tag: str) -> bytes:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    with _explained(uri, bucket) as client:
-        return bytes(client.get_object(Bucket=bucket, Key=key, IfMatch=tag)["Body"].read())
 
 
 @contextlib.contextmanager

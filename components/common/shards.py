@@ -1,13 +1,14 @@
 """The files of a data set: finding them in a folder or a bucket, naming their content, reading them as tables."""
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 
 from components.common import digest
 from components.common.errors import UserError
-from components.common.listing import Found, listed, read_bytes, with_tag
+from components.common.listing import Found, listed, open_file, with_tag
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,43 +77,74 @@ def read(shard: Shard, sha256: str | None = None) -> tuple["pa.Table", str]:
         UserError: naming file and line: cut off, broken, or with values of conflicting types in one column; or the
             bytes are no longer those that were found, or those that `sha256` names.
     """
-    from components.common import tables
+    import pyarrow as pa
 
-    data = read_bytes(shard.uri, shard.tag)
-    actual = digest.of_bytes(data)
-    if actual != (sha256 or actual) or (not shard.uri.startswith("s3://") and actual != shard.tag):
-        raise UserError(f"{shard.uri}: changed since it was validated; run again")
-    return tables.decode(data, shard.format, shard.compression, shard.uri, shard.path), actual
+    stream = Stream(shard, sha256)
+    return pa.concat_tables(list(stream), promote_options="permissive"), stream.sha256
 
 
-def stream(shard: Shard) -> Iterator["pa.Table"]:
+class Stream:
     """The shard in pieces of at most CHUNK_ROWS rows, in order; of an empty shard one piece without rows.
 
-    A Parquet file on disk is never in memory as a whole; other shards are read whole and handed out in pieces.
-
-    Raises:
-        UserError: as `read`.
+    Memory does not grow with the shard, but for a text, which is one row. A later piece of JSON Lines may have more
+    columns or wider types. `sha256`, of the stored bytes, is known after the last piece. Errors are those of `read`.
     """
-    from components.common import tables
 
-    if shard.format == "parquet" and shard.compression is None and not shard.uri.startswith("s3://"):
-        if sha256_of(shard) != shard.tag:
-            raise UserError(f"{shard.uri}: changed since it was validated; run again")
-        yield from tables.parquet_pieces(shard.uri, CHUNK_ROWS)
-        return
-    table, _ = read(shard)
-    if not table.num_columns:  # a slice of it would claim rows
-        yield table
-        return
-    for start in range(0, max(table.num_rows, 1), CHUNK_ROWS):
-        yield table.slice(start, CHUNK_ROWS)
+    def __init__(self, shard: Shard, sha256: str | None = None) -> None:
+        self._shard = shard
+        # A file's tag is its digest.
+        self._wanted = {sha256, None if shard.uri.startswith("s3://") else shard.tag} - {None}
+        self.sha256 = ""
 
+    def __iter__(self) -> Iterator["pa.Table"]:
+        shard = self._shard
+        with open_file(shard.uri, shard.tag, shard.bytes) as file:
+            try:
+                for table in self._tables(file):
+                    if not table.num_columns:  # a slice of it would claim rows
+                        yield table
+                        continue
+                    for start in range(0, max(table.num_rows, 1), CHUNK_ROWS):
+                        yield table.slice(start, CHUNK_ROWS)
+            except UserError:
+                file.seek(0)
+                self._settle(digest.of_stream(file))  # bytes that have changed are the better explanation
+                raise
 
-def sha256_of(shard: Shard) -> str:
-    """The sha256 of the shard's stored bytes; an S3 object is read for it."""
-    if shard.uri.startswith("s3://"):
-        return digest.of_bytes(read_bytes(shard.uri, shard.tag))
-    return with_tag(Found(shard.path, shard.uri)).tag
+    def _tables(self, file: BinaryIO) -> Iterator["pa.Table"]:
+        from components.common.reading import delimited, json_lines, parquet, text
+        from components.common.reading.blocks import Block, Hashing, Source, blocks, chunks
+
+        shard = self._shard
+        if shard.format == "parquet":
+            self._settle(digest.of_stream(file))
+            file.seek(0)
+            source = Source(file, shard.compression, shard.uri, shard.bytes)
+            if shard.compression:
+                source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
+            yield from parquet.tables(source, CHUNK_ROWS)
+            return
+        hashing = Hashing(file)
+        source = Source(cast(BinaryIO, hashing), shard.compression, shard.uri, shard.bytes)
+        if shard.format == "jsonl":
+            yield from json_lines.tables(blocks(source, json_lines.BLOCK), shard.uri)
+        elif shard.format == "csv":
+            again = source._replace(file=file)
+
+            def start() -> Iterator[Block]:
+                is_first = file.tell() == 0
+                file.seek(0)
+                return blocks(source if is_first else again, delimited.BLOCK)
+
+            yield from delimited.tables(start, shard.uri)
+        else:
+            yield text.table(blocks(source, text.BLOCK), shard.path)
+        self._settle(hashing.hexdigest())
+
+    def _settle(self, sha256: str) -> None:
+        if self._wanted - {sha256}:
+            raise UserError(f"{self._shard.uri}: changed since it was validated; run again")
+        self.sha256 = sha256
 
 
 def unify(schemas: list[tuple[Shard, "pa.Schema"]]) -> "pa.Schema":

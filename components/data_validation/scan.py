@@ -51,11 +51,10 @@ def scan(shard: Shard, todo: Pass, folder: Path) -> State:
     Raises:
         UserError: the shard cannot be read.
     """
-    scanner = _Scanner(todo, folder)
-    for piece in shards.stream(shard):
+    scanner, stream = _Scanner(todo, folder), shards.Stream(shard)
+    for piece in stream:
         scanner.add(piece)
-    # The stream has checked that a file still is what its tag says.
-    return scanner.state() | {"sha256": shards.sha256_of(shard) if shard.uri.startswith("s3://") else shard.tag}
+    return scanner.state() | {"sha256": stream.sha256}
 
 
 class _Scanner:

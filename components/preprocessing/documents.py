@@ -39,36 +39,50 @@ def read(
     Raises:
         UserError: a column that the recipe names is missing, null or not text.
     """
-    table, _ = shards.read(shard, sha256)
-    pairs = settings.pairs
-    from_columns = pairs is not None and pairs.source == "columns"
+    start = 0
+    for table in shards.Stream(shard, sha256):
+        values = {key: _column(table, shard, key, name, start) for key, name in _columns(settings).items()}
+        for place in range(table.num_rows):
+            if start + place not in left_out:
+                yield _document(start + place, {key: column[place] for key, column in values.items()}, settings)
+        start += table.num_rows
+
+
+def _columns(settings: LanguagePreprocessing) -> dict[str, str]:
+    """The columns that are read, by the recipe's key that names them."""
     columns = {"preprocessing.text": settings.text}
     if settings.split_by:
         columns["preprocessing.split_by"] = settings.split_by
-    if pairs is not None and from_columns:
-        columns |= {"preprocessing.pairs.prompt": pairs.prompt, "preprocessing.pairs.response": pairs.response}
-    values = {key: _column(table, shard, key, name) for key, name in columns.items()}
-    identities = values.get("preprocessing.split_by", values["preprocessing.text"])
-    for row, (text, identity) in enumerate(zip(values["preprocessing.text"], identities, strict=True)):
-        if row in left_out:
-            continue
-        cleaned = clean(text, settings.hygiene)
-        made: list[Pair] = []
-        if from_columns:
-            both = (values[f"preprocessing.pairs.{name}"][row] for name in ("prompt", "response"))
-            made = [Pair(*(clean(part, settings.hygiene).text for part in both))]
-        elif pairs is not None:
-            made = python_docstrings(cleaned.text)
-        yield Document(row, split_of(identity, settings), cleaned.text, made, cleaned[1:])
+    if settings.pairs is not None and settings.pairs.source == "columns":
+        columns["preprocessing.pairs.prompt"] = settings.pairs.prompt
+        columns["preprocessing.pairs.response"] = settings.pairs.response
+    return columns
 
 
-def _column(table: Any, shard: Shard, key: str, name: str) -> list[str]:
+def _document(row: int, values: dict[str, str], settings: LanguagePreprocessing) -> Document:
+    text = values["preprocessing.text"]
+    split = split_of(values.get("preprocessing.split_by", text), settings)
+    cleaned = clean(text, settings.hygiene)
+    made: list[Pair] = []
+    if "preprocessing.pairs.prompt" in values:
+        both = (values[f"preprocessing.pairs.{name}"] for name in ("prompt", "response"))
+        made = [Pair(*(clean(part, settings.hygiene).text for part in both))]
+    elif settings.pairs is not None:
+        made = python_docstrings(cleaned.text)
+    return Document(row, split, cleaned.text, made, cleaned[1:])
+
+
+def _column(table: Any, shard: Shard, key: str, name: str, start: int) -> list[str]:
+    """
+    Args:
+        start: how many rows came before, for messages.
+    """
     if name not in table.column_names:
         raise UserError(f"{key}: {shard.path} has no column {name!r}; its columns are {', '.join(table.column_names)}")
     values = table.column(name).to_pylist()
-    for row, value in enumerate(values):
+    for row, value in enumerate(values, start=start + 1):
         if value is None:
-            raise UserError(f"{key}: {shard.path} row {row + 1}: column {name!r} is null")
+            raise UserError(f"{key}: {shard.path} row {row}: column {name!r} is null")
     if key == "preprocessing.split_by":
         return [str(value) for value in values]
     if values and not isinstance(values[0], str):

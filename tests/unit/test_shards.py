@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.common import shards, tables
+from components.common import shards
 from components.common.errors import UserError, one_line
+from components.common.reading import blocks
 
 ZSTD = pa.Codec("zstd")
 
@@ -36,7 +37,7 @@ def compress(data: bytes) -> bytes:
 
 
 def test_a_compression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_EXPANDED", 1 << 20)
+    monkeypatch.setattr(blocks, "MAX_EXPANDED", 1 << 20)
     (tmp_path / "bomb.jsonl.gz").write_bytes(gzip.compress(b" " * (2 << 20)))
     with pytest.raises(UserError, match=r"bomb.jsonl.gz: expands to more than 0.000976562 GiB, and is 2,\d+ bytes"):
         shards.read(shards.find(str(tmp_path), "auto")[0])
