@@ -282,6 +282,6 @@ def _second_pass(plan: "Plan", merged: "Merged") -> "Pass | None":
 
 
 def _schema(one: "ScannedShard") -> "pa.Schema":
-    from components.data_validation.scan import unpack
+    from components.data_validation.packing import unpack
 
     return unpack(one.state["schema"]).schema

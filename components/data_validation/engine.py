@@ -15,6 +15,10 @@ Known = Callable[[MetricConfiguration], Any]
 MISSING = object()
 
 
+class CannotCompute(Exception):
+    """A metric raised on this data; the expectation that asks for it has failed."""
+
+
 def frame_of(table: pa.Table) -> pd.DataFrame:
     """The table for Great Expectations; integers with nulls stay integers, floating point would round large ones."""
     frame = table.to_pandas()
