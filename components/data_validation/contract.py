@@ -1,37 +1,36 @@
 """The data against its contract: every row of every shard, in a run and outside one."""
 
-import contextlib
-import os
 import tempfile
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from components.common import shards
 from components.common.errors import GateFailed, UserError
 from components.common.manifest import Entry, Manifest
 from components.common.recipe.sections import Quarantine
 from components.common.shards import Shard
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from components.data_validation.merged import Merged, ScannedShard
-    from components.data_validation.plan import Plan
-    from components.data_validation.profile import Profile
-    from components.data_validation.quarantine import LeftOut
-    from components.data_validation.scan import Pass
-    from components.data_validation.shard_states import ShardStates
-
-Progress = Callable[[float, float, str], None]
+from components.data_validation import data_docs, quarantine, verdict
+from components.data_validation import draft as drafting
+from components.data_validation import judge as great_expectations
+from components.data_validation import profile as profiles
+from components.data_validation import suite as suites
+from components.data_validation.merged import Merged, ScannedShard
+from components.data_validation.packing import unpack
+from components.data_validation.plan import Plan, make_plan
+from components.data_validation.profile import Profile
+from components.data_validation.quarantine import LeftOut
+from components.data_validation.scan import Pass
+from components.data_validation.scanning import Progress, Scan, give_memory_back
+from components.data_validation.shard_states import ShardStates
 
 
 class Quarantined(GateFailed):
     """More is quarantined than the recipe tolerates; `left_out` says what."""
 
-    def __init__(self, message: str, left_out: "list[LeftOut]") -> None:
+    def __init__(self, message: str, left_out: list[LeftOut]) -> None:
         super().__init__(message)
         self.left_out = left_out
 
@@ -47,8 +46,8 @@ class Judgement(NamedTuple):
     dataset: Manifest
     result: dict[str, Any]
     scanned: int
-    left_out: "list[LeftOut]"
-    profile: "Profile | None"
+    left_out: list[LeftOut]
+    profile: Profile | None
 
     @property
     def success(self) -> bool:
@@ -56,21 +55,15 @@ class Judgement(NamedTuple):
 
     def explain(self) -> str:
         """Why the data did not pass, on one line."""
-        from components.data_validation import verdict
-
         return verdict.explain(self.result, self.dataset.entries)
 
     def findings(self) -> list[tuple[bool, str, str]]:
         """For each expectation whether it holds, its name with its columns, and what was found."""
-        from components.data_validation import verdict
-
         shards = self.dataset.entries
         return [(r["success"], verdict.name(r), verdict.finding(r, shards)) for r in self.result["results"]]
 
     def data_docs(self) -> bytes:
         """Great Expectations' Data Docs as one HTML page."""
-        from components.data_validation import data_docs
-
         return data_docs.render(self.result).encode()
 
 
@@ -78,7 +71,7 @@ class Draft(NamedTuple):
     """A suite for a person to edit, and what it was drafted from; types are Arrow's, by column."""
 
     suite: dict[str, Any]
-    profile: "Profile"
+    profile: Profile
     types: dict[str, str]
 
 
@@ -87,7 +80,7 @@ def judge(
     found: list[Shard],
     suite: dict[str, Any],
     progress: Progress,
-    states: "ShardStates | None" = None,
+    states: ShardStates | None = None,
     policy: Quarantine | None = None,
     profile: bool = False,
 ) -> Judgement:
@@ -102,20 +95,13 @@ def judge(
             together, or there is not one row.
         Quarantined: more was left out than the policy tolerates.
     """
-    from components.data_validation import judge as great_expectations
-    from components.data_validation import profile as profiles
-    from components.data_validation import suite as suites
-    from components.data_validation.merged import Merged
-    from components.data_validation.plan import make_plan
-    from components.data_validation.scan import Pass
-
-    _give_memory_back()
+    give_memory_back()
     checked = suites.parse(suite)
     plan = make_plan(checked)
     first = Pass(plan, profile=profile)
     with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
-        scan = _Scan(found, Path(folder), progress, states)
+        scan = Scan(found, Path(folder), progress, states)
         scanned = scan.all(first, first.name, may_fail=policy is not None)
         left_out = _leave_out(checked, scanned, policy, Path(folder)) if policy else []
         scanned = {shard: one for shard, one in scanned.items() if shard not in {o.shard for o in left_out}}
@@ -125,7 +111,7 @@ def judge(
         if not merged.rows:
             raise UserError(f"data.path: {path}: {len(found)} shards and not one row; check data.path")
         if second := _second_pass(plan, merged):
-            again = _Scan(list(scanned), Path(folder), progress, None).all(second, "second")
+            again = Scan(list(scanned), Path(folder), progress, None).all(second, "second")
             merged.after_second_pass([one.state for one in again.values()])
         result = great_expectations.verdict(checked, merged)
         whole = profiles.merged([one.state["profile"] for one in scanned.values()]) if profile else None
@@ -141,33 +127,12 @@ def judge(
     return Judgement(dataset, result, scan.read, left_out, whole)
 
 
-def scan_only(found: list[Shard], suite: dict[str, Any], states: "ShardStates") -> int:
-    """Scan shards as a run does and keep their states; what is wrong with them is said by who judges.
-
-    Returns:
-        How many shards were read.
-    """
-    from components.data_validation import suite as suites
-    from components.data_validation.plan import make_plan
-    from components.data_validation.scan import Pass
-
-    _give_memory_back()
-    first = Pass(make_plan(suites.parse(suite)), profile=True)
-    with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        scan = _Scan(found, Path(folder), lambda done, total, text: None, states)
-        scan.all(first, first.name, may_fail=True)
-    return scan.read
-
-
-def draft(path: str, found: list[Shard], name: str, progress: Progress) -> "Draft":
+def draft(path: str, found: list[Shard], name: str, progress: Progress) -> Draft:
     """What the data looks like, and a suite called `name` that all of it keeps.
 
     Raises:
         UserError: a shard is broken, the shards do not fit together, or there is not one row.
     """
-    from components.data_validation import draft as drafting
-
     known = judge(path, found, {"expectations": [drafting.ROWS]}, progress, profile=True)
     assert known.profile is not None
     suite = {"name": name, "expectations": drafting.candidates(known.profile)}
@@ -176,16 +141,12 @@ def draft(path: str, found: list[Shard], name: str, progress: Progress) -> "Draf
     return Draft(suite, known.profile, known.dataset.info["columns"])
 
 
-def _leave_out(suite: Any, scanned: "dict[Shard, ScannedShard]", policy: Quarantine, scratch: Path) -> "list[LeftOut]":
+def _leave_out(suite: Any, scanned: dict[Shard, ScannedShard], policy: Quarantine, scratch: Path) -> list[LeftOut]:
     """The shards to quarantine: unreadable, of another schema than those before, or breaking rules on single rows.
 
     Raises:
         Quarantined: they are more than the policy tolerates.
     """
-    from components.data_validation import judge as great_expectations
-    from components.data_validation import quarantine
-    from components.data_validation.merged import Merged
-
     left_out: list[LeftOut] = []
     kept: list[tuple[Shard, pa.Schema]] = []
     for shard, one in scanned.items():
@@ -211,67 +172,8 @@ def _leave_out(suite: Any, scanned: "dict[Shard, ScannedShard]", policy: Quarant
     return left_out
 
 
-def _give_memory_back() -> None:
-    """Arrow's other allocators keep what many pieces needed; a scan's peak would grow with the number of shards."""
-    import pyarrow as pa
-
-    with contextlib.suppress(NotImplementedError):
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
-
-
-class _Scan:
-    """Passes over the shards, as many at once as there are cores."""
-
-    def __init__(self, found: list[Shard], scratch: Path, progress: Progress, states: "ShardStates | None") -> None:
-        self._found, self._scratch, self._progress, self._states = found, scratch, progress, states
-        self.read = 0
-        self._done = 0
-
-    def all(self, todo: "Pass", name: str, may_fail: bool = False) -> "dict[Shard, ScannedShard]":
-        """Every shard's state, in order; kept and found again under `name`.
-
-        Raises:
-            UserError: a shard cannot be read, and not `may_fail`.
-        """
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            futures = {
-                shard: pool.submit(self._one, number, shard, todo, name, may_fail)
-                for number, shard in enumerate(self._found)
-            }
-            try:
-                return {shard: future.result() for shard, future in futures.items()}
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-
-    def _one(self, number: int, shard: Shard, todo: "Pass", name: str, may_fail: bool) -> "ScannedShard":
-        from components.data_validation.merged import ScannedShard
-        from components.data_validation.scan import scan
-
-        known = self._states.find(shard, name) if self._states else None
-        if known is None:
-            folder = self._scratch / f"{name}-{number}"
-            folder.mkdir()
-            self.read += 1
-            try:
-                state = scan(shard, todo, folder)
-            except UserError as error:
-                if not may_fail:
-                    raise
-                return ScannedShard({}, {}, error)
-            known = ScannedShard(state, {file.name: file for file in sorted(folder.iterdir())})
-            if self._states:
-                self._states.keep(shard, name, known)
-        self._done += 1
-        self._progress(self._done, len(self._found) + 1, f"scanning {shard.path}")
-        return known
-
-
-def _second_pass(plan: "Plan", merged: "Merged") -> "Pass | None":
+def _second_pass(plan: Plan, merged: Merged) -> Pass | None:
     """What needs values of all the data first: conditions relative to them, and rows whose values repeat."""
-    from components.data_validation.plan import Plan
-    from components.data_validation.scan import Pass
-
     repeated = {
         key: values for key, need in plan.unique.items() if (values := merged.repeated(plan.tallies[key])) is not None
     }
@@ -281,7 +183,6 @@ def _second_pass(plan: "Plan", merged: "Merged") -> "Pass | None":
     return Pass(again, merged.statistic, {key: (plan.tallies[key], values) for key, values in repeated.items()})
 
 
-def _schema(one: "ScannedShard") -> "pa.Schema":
-    from components.data_validation.packing import unpack
+def _schema(one: ScannedShard) -> pa.Schema:
 
     return unpack(one.state["schema"]).schema

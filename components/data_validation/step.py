@@ -103,7 +103,7 @@ def scan_group(*, recipe: str, store: str, group: int) -> int:
     Returns:
         How many shards were read.
     """
-    from components.data_validation import contract
+    from components.data_validation import scanning
     from components.data_validation.shard_states import ShardStates
 
     opened, whole = open_store(store), recipes.from_json(recipe)
@@ -113,7 +113,7 @@ def scan_group(*, recipe: str, store: str, group: int) -> int:
     found = shards.find(whole.data.path, whole.data.format)[group :: whole.data.groups]
     suite: dict[str, Any] = whole.data.suite  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="modelmill-group-") as scratch:
-        return contract.scan_only(found, suite, ShardStates(opened, document["code"], Path(scratch)))
+        return scanning.scan_only(found, suite, ShardStates(opened, document["code"], Path(scratch)))
 
 
 def _quarantine(left_out: list[Any]) -> bytes:
