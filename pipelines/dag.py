@@ -1,4 +1,4 @@
-"""The DAG: six steps, a fan-out over groups of shards, a gate and an exit handler, for every runner."""
+"""The DAG: six steps, fan-outs over groups of shards, a gate and an exit handler, for every runner."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from components.common.recipe import Recipe
 from components.data_validation.component import data_validation, shard_scan
 from components.evaluation.component import evaluation
 from components.fine_tuning.component import fine_tuning
-from components.preprocessing.component import preprocessing
+from components.preprocessing.component import fitting, preprocessing, shard_encoding
 from components.pretraining.component import pretraining
 from components.registration.component import registration
 from components.reporting.component import reporting
@@ -32,14 +32,21 @@ def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOL
             scanned = []
             if groups > 1:
                 with dsl.ParallelFor(list(range(groups)), name="groups-of-shards") as group:
-                    scan = shard_scan(recipe=recipe, store=store, group=group)
+                    scan = shard_scan(recipe=recipe, store=store, group=group, groups=groups)
                     _settle(scan, resources.data_validation)
                 scanned = dsl.Collected(scan.output)
             validated = _settle(data_validation(**shared, scanned=scanned), resources.data_validation)
-            prepared = _settle(
-                preprocessing(**shared, dataset=validated.outputs["dataset"]),
-                resources.preprocessing,
-            )
+            dataset = validated.outputs["dataset"]
+            encoded = []
+            if groups > 1:
+                fit = _settle(fitting(recipe=recipe, store=store, dataset=dataset), resources.preprocessing)
+                with dsl.ParallelFor(list(range(groups)), name="groups-to-encode") as group:
+                    encode = shard_encoding(
+                        recipe=recipe, store=store, fitted=fit.output, group=group, groups=groups, dataset=dataset
+                    )
+                    _settle(encode, resources.preprocessing)
+                encoded = dsl.Collected(encode.output)
+            prepared = _settle(preprocessing(**shared, dataset=dataset, encoded=encoded), resources.preprocessing)
             corpus = prepared.outputs["corpus"]
             pretrained = _settle(pretraining(**shared, corpus=corpus), resources.pretraining)
             tuned = _settle(
@@ -59,7 +66,7 @@ def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOL
                 registered = registration(
                     **shared,
                     passed=evaluated.outputs["Output"],
-                    dataset=validated.outputs["dataset"],
+                    dataset=dataset,
                     validation=validated.outputs["validation"],
                     model=tuned.outputs["model"],
                     evaluation=evaluated.outputs["evaluation"],

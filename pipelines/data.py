@@ -30,10 +30,11 @@ def validate(
     from components.common import recipe as recipes
 
     contract = recipes.read_suite(suite, where="--suite")
-    found = _find(path, format_)
-    # Great Expectations takes seconds to import; what is wrong with the arguments is said before.
     from components.data_validation.contract import judge
+    from components.data_validation.suite import parse
 
+    parse(contract)  # what it cannot be held against is said before a byte of the data is read
+    found = _find(path, format_)
     judged = judge(path, found, contract, lambda done, total, text: None)
     if docs is not None:
         _write(f"--docs {docs}", docs / "data_docs.html", judged.data_docs())

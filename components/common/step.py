@@ -1,12 +1,13 @@
 """Running one step inside its container: find it finished, or make it, and say so in the run's records."""
 
+import contextlib
 import logging
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,36 @@ class Step:
         self.record.seconds = time.time() - self.record.started
         runs.write_step(self.store, self.run_id, self.record)
         log.info("%s %g/%g %s", self.name, done, total, text)
+
+
+class _Ahead(Step):
+    """A step's view for tasks that work ahead of it; the step's record is not theirs."""
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        log.info("ahead of %s %g/%g %s", self.name, done, total, text)
+
+
+@contextlib.contextmanager
+def ahead_of(name: str, *, recipe: str, store: str, inputs: dict[str, str]) -> Iterator[Step | None]:
+    """What the step called `name` would see, for a task that makes ready what the step then finds in the store.
+
+    Yields None if the step is finished. Arguments and errors are those of `run_step`.
+    """
+    _prepare_process()
+    opened, whole = open_store(store), recipes.from_json(recipe)
+    try:
+        manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
+        digests = {key: m.digest for key, m in manifests.items()} | sources.digests(name, whole, opened)
+        document = memo.key_document(name, whole, digests)
+        if memo.find(opened, document):
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
+            visible, record = steps.visible_to(name, whole), StepRecord(name=name, status="running")
+            yield _Ahead(name, visible, manifests, document, opened, "", Path(scratch), record)
+    except ModelmillError as error:
+        log.error("ahead of %s: %s", name, one_line(error))
+        raise SystemExit(error.exit_code) from None
 
 
 def run_step(

@@ -8,11 +8,11 @@ from components.common.image import image_of
 
 
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
-def shard_scan(recipe: str, store: str, group: int) -> int:
+def shard_scan(recipe: str, store: str, group: int, groups: int) -> int:
     """Scan one group of shards ahead of the step, which finds their states; how many shards were read."""
     from components.data_validation.step import scan_group
 
-    return scan_group(recipe=recipe, store=store, group=group)
+    return scan_group(recipe=recipe, store=store, group=group, groups=groups)
 
 
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)

@@ -1,17 +1,16 @@
 """Data validation: every row of every shard against the suite, before anything is spent on the data."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.common import manifest, memo, runs, shards, sources
+from components.common import manifest, runs, shards
 from components.common import recipe as recipes
 from components.common.digest import canonical_json, of_json
 from components.common.errors import GateFailed, UserError
 from components.common.manifest import Manifest
 from components.common.references import PROFILE
 from components.common.runs import DRIFT, QUARANTINE
-from components.common.step import Made, Step, run_step
+from components.common.step import Made, Step, ahead_of, run_step
 from components.common.store import Store, open_store
 
 
@@ -97,7 +96,7 @@ def _make(step: Step) -> Made:
     )
 
 
-def scan_group(*, recipe: str, store: str, group: int) -> int:
+def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
     """Scan every `groups`-th shard, from number `group` on, for the step to find; nothing if the step is finished.
 
     Returns:
@@ -106,14 +105,13 @@ def scan_group(*, recipe: str, store: str, group: int) -> int:
     from components.data_validation import scanning
     from components.data_validation.shard_states import ShardStates
 
-    opened, whole = open_store(store), recipes.from_json(recipe)
-    document = memo.key_document("data_validation", whole, sources.digests("data_validation", whole, opened))
-    if memo.find(opened, document):
-        return 0
-    found = shards.find(whole.data.path, whole.data.format)[group :: whole.data.groups]
-    suite: dict[str, Any] = whole.data.suite  # type: ignore[assignment]
-    with tempfile.TemporaryDirectory(prefix="modelmill-group-") as scratch:
-        return scanning.scan_only(found, suite, ShardStates(opened, document["code"], Path(scratch)))
+    with ahead_of("data_validation", recipe=recipe, store=store, inputs={}) as step:
+        if step is None:
+            return 0
+        data = step.recipe.data
+        found = shards.find(data.path, data.format)[group::groups]
+        suite: dict[str, Any] = data.suite  # type: ignore[assignment]
+        return scanning.scan_only(found, suite, ShardStates(step.store, step.document["code"], step.scratch))
 
 
 def _quarantine(left_out: list[Any]) -> bytes:

@@ -1,7 +1,7 @@
 """Text into packed token arrays: split, fit the tokenizer on the training split, encode the shards in parallel."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.common import digest, fitted, manifest, sources, weights
 from components.common.errors import UserError
@@ -9,11 +9,18 @@ from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import LanguageModelingRecipe, LanguagePreprocessing
 from components.common.shards import Shard
 from components.common.step import Made, Step
-from components.preprocessing import documents, processes, tokenizer
-from components.preprocessing.encoding import encode
-from components.preprocessing.hygiene.examining import Examined, but_for, examine
+from components.preprocessing import documents, encoding, processes, tokenizer
+from components.preprocessing.hygiene.examining import Examined, but_for, examine, why
 from components.preprocessing.shard_cache import Encoded, ShardCache
 from components.preprocessing.split import SPLITS
+
+
+class Fitted(NamedTuple):
+    """folder: with the tokenizer. settled: as in `Made`. examined: what hygiene found."""
+
+    folder: Path
+    settled: dict[str, str]
+    examined: Examined
 
 
 def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
@@ -26,12 +33,11 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     recipe = step.recipe
     assert isinstance(recipe, LanguageModelingRecipe)
     settings = recipe.preprocessing
-    examined = examine(step, found, settings)
-    step.progress(0, len(found) + 1, "tokenizer")
-    folder, settled = _tokenizer(step, found, settings, examined)
-    encoded, new = _encode_all(step, found, settings, folder, examined)
+    fitted_now = fit(step, found)
+    folder, examined = fitted_now.folder, fitted_now.examined
+    encoded, new = encode(step, found, fitted_now, range(len(found)))
     counts = {split: _add_up([e.counts[split] for e in encoded]) for split in SPLITS}
-    _require_examples(counts, settings)
+    _require_examples(counts, settings, why(examined.info))
     vocabulary = tokenizer.vocabulary(folder)
     entries = [manifest.add_file(step.store, folder / name, f"tokenizer/{name}") for name in weights.TOKENIZER]
     entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
@@ -57,8 +63,21 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()}
         | {f"left_out_{reason}": n for reason, n in examined.info.get("left_out", {}).items()}
         | {"new_shards": new},
-        settled=settled,
+        settled=fitted_now.settled,
     )
+
+
+def fit(step: Step, found: list[tuple[Shard, str]]) -> Fitted:
+    """What has to be known of all shards before any is encoded.
+
+    Raises:
+        UserError: as `preprocess`.
+    """
+    assert isinstance(step.recipe, LanguageModelingRecipe)
+    settings = step.recipe.preprocessing
+    examined = examine(step, found, settings)
+    step.progress(0, len(found) + 1, "tokenizer")
+    return Fitted(*_tokenizer(step, found, settings, examined), examined)
 
 
 def _tokenizer(
@@ -72,7 +91,7 @@ def _tokenizer(
         return folder, {}
     if (kept := step.digests[fitted.INPUT]) != sources.NOTHING:
         return fitted.fetch(step.store, kept, folder), {}
-    tokenizer.train(documents.training_texts(found, settings, examined.left_out), settings.tokenizer.vocab_size, folder)
+    _train(step, found, settings, examined, folder)
     if settings.fit == "always":
         return folder, {}
     # Another run may have been first; then its tokenizer is the one.
@@ -80,22 +99,39 @@ def _tokenizer(
     return fitted.fetch(step.store, kept, folder), {fitted.INPUT: kept}
 
 
-def _encode_all(
-    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, folder: Path, examined: Examined
-) -> tuple[list[Encoded], int]:
-    """Every shard encoded, in order, and how many of them were not before."""
-    cache = ShardCache(step, digest.of_json([digest.of_file(folder / name) for name in weights.TOKENIZER]))
+def _train(
+    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined, folder: Path
+) -> None:
+    """Fit a tokenizer to what is trained on, unless that was done with the same documents and settings."""
+    cache = ShardCache(step, f"tokenizer of {settings.tokenizer.vocab_size}", frozenset({"pairs", "sequence_length"}))
     keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, examined.left_out, strict=True)]
-    known = {key: cache.find(key) for key in keys}
-    new = {key: number for number, key in enumerate(keys) if known[key] is None}
+    key = digest.of_json(keys)
+    if (known := cache.find(key)) is not None:
+        folder.mkdir(parents=True)
+        for entry in known.entries:
+            (folder / entry.path).write_bytes(manifest.read_entry(step.store, entry))
+        return
+    texts = documents.training_texts(found, settings, examined.left_out)
+    tokenizer.train(texts, settings.tokenizer.vocab_size, folder)
+    cache.keep(key, {name: folder / name for name in weights.TOKENIZER}, {})
+
+
+def encode(step: Step, found: list[tuple[Shard, str]], fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
+    """The shards with these numbers encoded, in order, and how many of them were not before."""
+    assert isinstance(step.recipe, LanguageModelingRecipe)
+    settings, folder, left_out = step.recipe.preprocessing, fitted_now.folder, fitted_now.examined.left_out
+    cache = ShardCache(step, digest.of_json([digest.of_file(folder / name) for name in weights.TOKENIZER]))
+    keys = {number: but_for(found[number][1], left_out[number]) for number in which}
+    known = {key: cache.find(key) for key in keys.values()}
+    new = {key: number for number, key in keys.items() if known[key] is None}
     jobs = [
-        (*found[number], settings, folder, step.scratch / "encoded" / key, examined.left_out[number])
+        (*found[number], settings, folder, step.scratch / "encoded" / key, left_out[number])
         for key, number in new.items()
     ]
-    for done, (key, made) in enumerate(zip(new, processes.each(encode, jobs), strict=True)):
+    for done, (key, made) in enumerate(zip(new, processes.each(encoding.encode, jobs), strict=True)):
         known[key] = cache.keep(key, *made)
         step.progress(2 + done, 1 + len(jobs), "encoding")
-    return [encoded for key in keys if (encoded := known[key])], len(new)
+    return [encoded for key in keys.values() if (encoded := known[key])], len(new)
 
 
 def _left_out(info: dict[str, Any]) -> str:
@@ -107,16 +143,21 @@ def _add_up(counts: list[dict[str, int]]) -> dict[str, int]:
     return {name: sum(c[name] for c in counts) for name in counts[0]}
 
 
-def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePreprocessing) -> None:
+def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePreprocessing, left_out: str) -> None:
+    """
+    Args:
+        left_out: how many documents hygiene left out, and why.
+    """
     total = sum(c["documents"] for c in counts.values())
+    also = f" (preprocessing.hygiene left out {left_out})" if left_out else ""
     for split in SPLITS:
         if not counts[split]["documents"]:
             raise UserError(
                 f"preprocessing.validation and .test: the {split} split is empty: {total} documents are too few for "
-                f"fractions of {settings.validation} and {settings.test}; raise them or add data"
+                f"fractions of {settings.validation} and {settings.test}{also}; raise them or add data"
             )
         if settings.pairs is not None and not counts[split]["pairs"]:
             raise UserError(
-                f"preprocessing.pairs: the {split} split has no pairs in its {counts[split]['documents']} documents; "
-                f"add data, or set preprocessing.pairs and fine_tuning to none"
+                f"preprocessing.pairs: the {split} split has no pairs in its {counts[split]['documents']} documents"
+                f"{also}; add data, or set preprocessing.pairs and fine_tuning to none"
             )

@@ -1,10 +1,12 @@
 """The preprocessing step: validated shards in, arrays that a model reads out."""
 
+from typing import Any
+
 from components.common import shards
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.shards import Shard
-from components.common.step import Made, Step, run_step
+from components.common.step import Made, Step, ahead_of, run_step
 
 DATASET = "data_validation.dataset"
 
@@ -23,14 +25,42 @@ def run(*, recipe: str, store: str, run_id: str, dataset: str, corpus: str) -> N
 
 
 def make(step: Step) -> Made:
-    found = find_validated(step.recipe.data.path, step.recipe.data.format, step.inputs[DATASET])
+    return _task(step).preprocess(step, _found(step))
+
+
+def fit_ahead(*, recipe: str, store: str, dataset: str) -> None:
+    """Fit the tokenizer or scaler and decide what is left out, for the step and `encode_group` to find."""
+    with ahead_of("preprocessing", recipe=recipe, store=store, inputs={DATASET: dataset}) as step:
+        if step is not None:
+            _task(step).fit(step, _found(step))
+
+
+def encode_group(*, recipe: str, store: str, dataset: str, group: int, groups: int) -> int:
+    """Encode every `groups`-th shard, from number `group` on, for the step to find; nothing if it is finished.
+
+    Returns:
+        How many shards were encoded.
+    """
+    with ahead_of("preprocessing", recipe=recipe, store=store, inputs={DATASET: dataset}) as step:
+        if step is None:
+            return 0
+        task, found = _task(step), _found(step)
+        return int(task.encode(step, found, task.fit(step, found), range(group, len(found), groups))[1])
+
+
+def _task(step: Step) -> Any:
+    """The module that has `preprocess`, and its two halves `fit` and `encode`."""
     if step.recipe.task == "language_modeling":
         from components.preprocessing import language_modeling
 
-        return language_modeling.preprocess(step, found)
+        return language_modeling
     from components.preprocessing import tabular
 
-    return tabular.preprocess(step, found)
+    return tabular
+
+
+def _found(step: Step) -> list[tuple[Shard, str]]:
+    return find_validated(step.recipe.data.path, step.recipe.data.format, step.inputs[DATASET])
 
 
 def find_validated(path: str, format: str, dataset: Manifest) -> list[tuple[Shard, str]]:

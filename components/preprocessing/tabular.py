@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.common import digest, fitted, manifest, sources
 from components.common.errors import UserError
@@ -18,6 +18,16 @@ SCALER = "scaler.json"
 Found = list[tuple[Shard, str]]
 
 
+class Fitted(NamedTuple):
+    """scaler: its file. settled: as in `Made`. counts: rows by split and class. new: shards that were read for it."""
+
+    scaler: Path
+    settled: dict[str, str]
+    classes: list[str]
+    counts: dict[str, dict[str, int]]
+    new: int
+
+
 def preprocess(step: Step, found: Found) -> Made:
     """
     Args:
@@ -28,13 +38,10 @@ def preprocess(step: Step, found: Found) -> Made:
     recipe = step.recipe
     assert isinstance(recipe, TabularClassificationRecipe)
     settings = recipe.preprocessing
-    summaries, new = _summaries(step, found, settings)
-    counts = _count([summary["classes"] for summary in summaries])
-    classes = sorted({label for split in counts.values() for label in split})
-    _require_classes(counts, classes)
-    scaler, settled = _scaler(step, [summary["train"] for summary in summaries])
-    encoded = _encode_all(step, found, settings, scaler, classes)
-    entries = [manifest.add_file(step.store, scaler, scaler.name)]
+    fitted_now = fit(step, found)
+    counts, classes = fitted_now.counts, fitted_now.classes
+    encoded, _ = encode(step, found, fitted_now, range(len(found)))
+    entries = [manifest.add_file(step.store, fitted_now.scaler, fitted_now.scaler.name)]
     entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
     corpus = Manifest(
         kind="corpus",
@@ -46,9 +53,24 @@ def preprocess(step: Step, found: Found) -> Made:
     return Made(
         outputs={"corpus": corpus},
         headline=", ".join(f"{n} {split}" for split, n in sizes.items()),
-        metrics={f"{split}_rows": n for split, n in sizes.items()} | {"new_shards": new},
-        settled=settled,
+        metrics={f"{split}_rows": n for split, n in sizes.items()} | {"new_shards": fitted_now.new},
+        settled=fitted_now.settled,
     )
+
+
+def fit(step: Step, found: Found) -> Fitted:
+    """What has to be known of all shards before any is encoded.
+
+    Raises:
+        UserError: as `preprocess`.
+    """
+    assert isinstance(step.recipe, TabularClassificationRecipe)
+    summaries, new = _summaries(step, found, step.recipe.preprocessing)
+    counts = _count([summary["classes"] for summary in summaries])
+    classes = sorted({label for split in counts.values() for label in split})
+    _require_classes(counts, classes)
+    scaler, settled = _scaler(step, [summary["train"] for summary in summaries])
+    return Fitted(scaler, settled, classes, counts, new)
 
 
 def _summaries(step: Step, found: Found, settings: TabularPreprocessing) -> tuple[list[dict[str, Any]], int]:
@@ -77,18 +99,19 @@ def _scaler(step: Step, moments: list[dict[str, Any]]) -> tuple[Path, dict[str, 
     return fitted.fetch(step.store, kept, folder) / SCALER, {fitted.INPUT: kept}
 
 
-def _encode_all(
-    step: Step, found: Found, settings: TabularPreprocessing, scaler: Path, classes: list[str]
-) -> list[Encoded]:
-    """Every shard's arrays, in order; those that were encoded with this scaler before are found."""
+def encode(step: Step, found: Found, fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
+    """The arrays of the shards with these numbers, in order, and how many of them were not encoded before."""
+    assert isinstance(step.recipe, TabularClassificationRecipe)
+    settings, scaler, classes = step.recipe.preprocessing, fitted_now.scaler, fitted_now.classes
     cache = ShardCache(step, digest.of_json([digest.of_file(scaler), classes]))
-    known = {sha256: cache.find(sha256) for _, sha256 in found}
-    new = [(shard, sha256) for shard, sha256 in found if known[sha256] is None]
+    chosen = [found[number] for number in which]
+    known = {sha256: cache.find(sha256) for _, sha256 in chosen}
+    new = [(shard, sha256) for shard, sha256 in chosen if known[sha256] is None]
     jobs = [(shard, sha256, settings, scaler, classes, step.scratch / sha256) for shard, sha256 in new]
     for done, ((_, sha256), files) in enumerate(zip(new, processes.each(table.encode, jobs), strict=True)):
         known[sha256] = cache.keep(sha256, files, {})
         step.progress(len(new) + done, 2 * len(new), "encoding")
-    return [encoded for _, sha256 in found if (encoded := known[sha256])]
+    return [encoded for _, sha256 in chosen if (encoded := known[sha256])], len(new)
 
 
 def _count(summaries: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:

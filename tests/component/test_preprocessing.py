@@ -4,15 +4,17 @@ import io
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from components.common import manifest
+from components.common import manifest, runs
 from components.common import recipe as recipes
 from components.common.manifest import Manifest
 from components.common.store import blobs
+from components.preprocessing.component import fitting, shard_encoding
 from components.preprocessing.split import split_of
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
@@ -138,6 +140,43 @@ def test_a_scaler_of_many_shards_is_that_of_one(tmp_path: Path) -> None:
         scalers.append(json.loads(manifest.read_entry(steps.store, steps.corpus().entry("scaler.json"))))
     assert scalers[0]["mean"] == pytest.approx(scalers[1]["mean"], rel=1e-12)
     assert scalers[0]["scale"] == pytest.approx(scalers[1]["scale"], rel=1e-12)
+
+
+@pytest.mark.parametrize("fit", ["once", "always"])
+@pytest.mark.parametrize("task", ["text", "table"])
+def test_tasks_ahead_of_the_step_leave_it_nothing_to_encode(task: str, fit: str, tmp_path: Path) -> None:
+    made = []
+    for name in ("alone", "ahead"):
+        folder = tmp_path / name
+        recipe = (
+            language_recipe(folder, write_corpus(tmp_path / "data"))
+            if task == "text"
+            else table_recipe(folder, tables_of(tmp_path / "data", 3))
+        )
+        steps = Steps(recipe, folder / "steps", f"preprocessing.fit={fit}")
+        dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
+        if name == "ahead":
+            file = tmp_path / "dataset.json"
+            file.write_bytes(dataset.to_json())
+            given = {"recipe": steps.recipe, "store": steps.store.uri, "dataset": SimpleNamespace(path=str(file))}
+            assert fitting.python_func(**given)
+            counts = [shard_encoding.python_func(**given, fitted=True, group=n, groups=2) for n in range(2)]
+            assert counts == [2, 1]
+            assert runs.read_step(steps.store, str(steps.calls), "preprocessing") is None
+        made.append(steps.call("preprocessing", ["corpus"], dataset=dataset)["corpus"])
+        assert steps.record("preprocessing").metrics["new_shards"] == (0 if name == "ahead" else 3)
+    assert made[0].entries == made[1].entries and made[0].info == made[1].info
+    assert [shard_encoding.python_func(**given, fitted=True, group=n, groups=2) for n in range(2)] == [0, 0]
+
+
+def tables_of(folder: Path, count: int) -> Path:
+    """A table in several shards."""
+    for number in range(count):
+        write_table(folder)
+        (folder / "table.csv").rename(folder / f"{number}.csv")
+        text = (folder / f"{number}.csv").read_text()
+        (folder / f"{number}.csv").write_text(text + f"{9000 + number},{number},1,big\n")
+    return folder
 
 
 def test_fitted_once_new_data_costs_its_own_shards_only(tmp_path: Path) -> None:

@@ -117,6 +117,16 @@ def test_a_mistake_in_a_later_block_is_named_by_its_line(
     assert message in str(raised.value)
 
 
+def test_a_line_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr(json_lines, "BLOCK", 1 << 16)
+    data = gzip.compress(b"{}\n\n" + b" " * (3 << 20))
+    with pytest.raises(
+        UserError, match=r"a\.jsonl\.gz:3: from here on 1 MiB without the end of a line; split the file"
+    ):
+        read(tmp_path, "a.jsonl.gz", data)
+
+
 def test_a_parquet_file_whose_row_group_would_not_fit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

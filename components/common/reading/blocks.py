@@ -17,6 +17,8 @@ _COMPRESSED_CHUNK = 1 << 13
 _CHUNK = 1 << 20
 # What expands beyond the first and beyond so many times its size is taken for a mistake or an attack.
 MAX_EXPANDED, MAX_RATIO = 4 << 30, 100
+# A line must fit in memory.
+LONGEST_LINE = 512 << 20
 
 
 class Source(NamedTuple):
@@ -64,7 +66,7 @@ def blocks(source: Source, size: int) -> Iterator[Block]:
         UserError: empty, cut off, too large when expanded, or not UTF-8, with the line.
     """
     first, is_empty = 1, True
-    for data in _whole_lines(chunks(source, has_lines=True), size):
+    for data in _whole_lines(chunks(source, has_lines=True), size, source.where):
         plain = data.removeprefix(codecs.BOM_UTF8) if is_empty else data
         is_empty = False
         try:
@@ -125,15 +127,20 @@ def _decompressing(source: Source) -> Any:
     return source.file
 
 
-def _whole_lines(data: Iterator[bytes], size: int) -> Iterator[bytes]:
+def _whole_lines(data: Iterator[bytes], size: int, where: str) -> Iterator[bytes]:
     held: list[bytes] = []
-    length = 0
+    length = lines = 0
     for chunk in data:
         held.append(chunk)
         length += len(chunk)
         end = chunk.rfind(b"\n") + 1
         if length >= size and end:
             yield b"".join([*held[:-1], chunk[:end]])
+            lines += sum(part.count(b"\n") for part in held)
             held, length = [chunk[end:]], len(chunk) - end
+        if length > LONGEST_LINE + size:
+            most = f"{LONGEST_LINE / 2**20:g} MiB"
+            line = lines + sum(part.count(b"\n") for part in held) + 1
+            raise UserError(f"{where}:{line}: from here on {most} without the end of a line; split the file")
     if rest := b"".join(held):
         yield rest
