@@ -1,13 +1,12 @@
 """Running one step inside its container: find it finished, or make it, and say so in the run's records."""
 
-import contextlib
 import logging
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,27 +87,28 @@ class _Ahead(Step):
         log.info("ahead of %s %g/%g %s", self.name, done, total, text)
 
 
-@contextlib.contextmanager
-def ahead_of(name: str, *, recipe: str, store: str, inputs: dict[str, str]) -> Iterator[Step | None]:
-    """What the step called `name` would see, for a task that makes ready what the step then finds in the store.
+def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: str, inputs: dict[str, str]) -> int:
+    """Do some of a step's work before it, for it to find in the store.
 
-    Yields None if the step is finished. Arguments and errors are those of `run_step`.
+    Args:
+        name: of the step. work: gets what the step would see. The others are those of `run_step`.
+    Returns:
+        What `work` returns; 0 if the step is finished, or if something is wrong: that is the step's to say.
     """
     _prepare_process()
-    opened, whole = open_store(store), recipes.from_json(recipe)
     try:
+        opened, whole = open_store(store), recipes.from_json(recipe)
         manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
         digests = {key: m.digest for key, m in manifests.items()} | sources.digests(name, whole, opened)
         document = memo.key_document(name, whole, digests)
         if memo.find(opened, document):
-            yield None
-            return
+            return 0
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
             visible, record = steps.visible_to(name, whole), StepRecord(name=name, status="running")
-            yield _Ahead(name, visible, manifests, document, opened, "", Path(scratch), record)
+            return work(_Ahead(name, visible, manifests, document, opened, "", Path(scratch), record))
     except ModelmillError as error:
-        log.error("ahead of %s: %s", name, one_line(error))
-        raise SystemExit(error.exit_code) from None
+        log.warning("left to %s: %s", name, one_line(error))
+        return 0
 
 
 def run_step(

@@ -10,7 +10,7 @@ from components.common.errors import GateFailed, UserError
 from components.common.manifest import Manifest
 from components.common.references import PROFILE
 from components.common.runs import DRIFT, QUARANTINE
-from components.common.step import Made, Step, ahead_of, run_step
+from components.common.step import Made, Step, run_step, work_ahead
 from components.common.store import Store, open_store
 
 
@@ -105,13 +105,13 @@ def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
     from components.data_validation import scanning
     from components.data_validation.shard_states import ShardStates
 
-    with ahead_of("data_validation", recipe=recipe, store=store, inputs={}) as step:
-        if step is None:
-            return 0
+    def work(step: Step) -> int:
         data = step.recipe.data
         found = shards.find(data.path, data.format)[group::groups]
         suite: dict[str, Any] = data.suite  # type: ignore[assignment]
         return scanning.scan_only(found, suite, ShardStates(step.store, step.document["code"], step.scratch))
+
+    return work_ahead("data_validation", work, recipe=recipe, store=store, inputs={})
 
 
 def _quarantine(left_out: list[Any]) -> bytes:

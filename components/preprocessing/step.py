@@ -6,7 +6,7 @@ from components.common import shards
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.shards import Shard
-from components.common.step import Made, Step, ahead_of, run_step
+from components.common.step import Made, Step, run_step, work_ahead
 
 DATASET = "data_validation.dataset"
 
@@ -30,9 +30,12 @@ def make(step: Step) -> Made:
 
 def fit_ahead(*, recipe: str, store: str, dataset: str) -> None:
     """Fit the tokenizer or scaler and decide what is left out, for the step and `encode_group` to find."""
-    with ahead_of("preprocessing", recipe=recipe, store=store, inputs={DATASET: dataset}) as step:
-        if step is not None:
-            _task(step).fit(step, _found(step))
+
+    def work(step: Step) -> int:
+        _task(step).fit(step, _found(step))
+        return 0
+
+    work_ahead("preprocessing", work, recipe=recipe, store=store, inputs={DATASET: dataset})
 
 
 def encode_group(*, recipe: str, store: str, dataset: str, group: int, groups: int) -> int:
@@ -41,11 +44,12 @@ def encode_group(*, recipe: str, store: str, dataset: str, group: int, groups: i
     Returns:
         How many shards were encoded.
     """
-    with ahead_of("preprocessing", recipe=recipe, store=store, inputs={DATASET: dataset}) as step:
-        if step is None:
-            return 0
+
+    def work(step: Step) -> int:
         task, found = _task(step), _found(step)
         return int(task.encode(step, found, task.fit(step, found), range(group, len(found), groups))[1])
+
+    return work_ahead("preprocessing", work, recipe=recipe, store=store, inputs={DATASET: dataset})
 
 
 def _task(step: Step) -> Any:

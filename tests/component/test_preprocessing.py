@@ -169,6 +169,18 @@ def test_tasks_ahead_of_the_step_leave_it_nothing_to_encode(task: str, fit: str,
     assert [shard_encoding.python_func(**given, fitted=True, group=n, groups=2) for n in range(2)] == [0, 0]
 
 
+def test_what_is_wrong_is_said_by_the_step_and_not_by_the_tasks_ahead_of_it(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    steps = Steps(language_recipe(tmp_path, data), tmp_path / "steps", "preprocessing.text=body")
+    dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
+    (tmp_path / "dataset.json").write_bytes(dataset.to_json())
+    given = {"recipe": steps.recipe, "store": steps.store.uri}
+    artifact = SimpleNamespace(path=str(tmp_path / "dataset.json"))
+    assert fitting.python_func(**given, dataset=artifact)
+    assert shard_encoding.python_func(**given, fitted=True, group=0, groups=2, dataset=artifact) == 0
+    assert steps.fails("preprocessing", ["corpus"], dataset=dataset)[0] == 2
+
+
 def tables_of(folder: Path, count: int) -> Path:
     """A table in several shards."""
     for number in range(count):
