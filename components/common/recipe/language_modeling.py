@@ -47,9 +47,12 @@ class NearDuplicates(Section):
 
 
 class Contamination(Section):
-    """Training documents that share a run of so many words with a held-out document."""
+    """Training documents that share a run of so many words with a held-out document; runs that more than `common`
+    training documents hold are phrases such as licences and do not count (`null`: all do).
+    """
 
     words: int = Field(default=13, ge=3, le=100)
+    common: int | None = Field(default=10, ge=1)
 
 
 class Hygiene(Section):

@@ -9,8 +9,13 @@ from components.common.recipe.language_modeling import Hygiene
 EMAIL, SECRET = "<email>", "<secret>"
 # Every pattern but the last begins with fixed characters, which are found fast, and repeats a bounded number of times,
 # so that no text makes the search quadratic.
-_DOMAIN = re.compile(r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9@])")
-_MAILBOX = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}\Z")
+# Python multiplies matrices with @: what goes on like code, as in `x@self.weight` or `a@b.conj().T`, is no address;
+# nor is `git@github.com:owner/name`.
+_DOMAIN = re.compile(
+    r"@(?!self\.)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}"
+    r"(?![A-Za-z0-9@_(\[]|\.[A-Za-z_])"
+)
+_MAILBOX = re.compile(r"(?<![A-Za-z0-9._%+@-])(?!git\Z)[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}\Z")
 # What their issuers document as the form of a key; a word that merely looks random is left alone.
 _KEYS = [
     re.compile(pattern)
@@ -29,12 +34,13 @@ _KEYS = [
         r"eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,4096}",  # JSON Web Token
     )
 ]
-_IN_URL = re.compile(r"://[^\s/:@\"']{1,64}:[^\s/:@\"']{1,64}@")
-# A quoted value with letters and digits, given to something that is called a secret.
+# A place that a value is put in, as `{user}:{password}`, `<user>:<password>` or `%s:%s`, is no secret.
+_IN_URL = re.compile(r"://[^\s/:@\"'<>{}]{1,64}:(?!%[sr(])[^\s/:@\"'<>{}]{1,64}@")
+# A quoted value with letters and digits, given to something that is called a secret and not to a part of one.
 _NAMES = ("api_key", "apikey", "access_key", "accesskey", "secret", "token", "passwd", "password")
 _ASSIGNED = re.compile(
-    rf"(?i)((?:{'|'.join(_NAMES)})\w{{0,16}}[\"']?\s{{0,4}}[:=]\s{{0,4}}[\"'])"
-    r"(?=[^\"'\s]{0,200}\d)(?=[^\"'\s]{0,200}[A-Za-z])[^\"'\s]{12,200}(?=[\"'])"
+    rf"(?i)((?<!publickey)(?:{'|'.join(_NAMES)})s?(?:_?(?:key|id|value|hash|\d{{1,2}}))?[\"']?\s{{0,4}}[:=]\s{{0,4}}[\"'])"
+    r"(?=[^\"'\s]{0,200}\d)(?=[^\"'\s]{0,200}[A-Za-z])[^\"'\s<>{}|]{12,200}(?=[\"'])"
 )
 
 

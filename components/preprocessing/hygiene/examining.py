@@ -12,10 +12,11 @@ from components.common.recipe.language_modeling import Hygiene, LanguagePreproce
 from components.common.shards import Shard
 from components.common.step import Step
 from components.preprocessing import processes
-from components.preprocessing.hygiene import deciding
+from components.preprocessing.hygiene import deciding, overlaps
+from components.preprocessing.hygiene.overlaps import Overlaps
 from components.preprocessing.hygiene.rules import REASONS
-from components.preprocessing.hygiene.scan import FILE, KEPT, Scanned, contaminated, scan
-from components.preprocessing.shard_cache import ShardCache
+from components.preprocessing.hygiene.scan import FILE, KEPT, Scanned, scan
+from components.preprocessing.shard_cache import Encoded, ShardCache
 
 Found = list[tuple[Shard, str]]
 CHANGES = ("normalised", "emails", "secrets")
@@ -43,9 +44,13 @@ def examine(step: Step, found: Found, settings: LanguagePreprocessing) -> Examin
         _leave_out_contaminated(step, found, settings, scanned, reasons)
     info = _count(scanned, reasons)
     if not info["kept"]:
-        why = ", ".join(f"{count} {reason}" for reason, count in info["left_out"].items())
-        raise UserError(f"preprocessing.hygiene: every document would be left out ({why}); loosen the rules")
-    return Examined([frozenset(np.flatnonzero(why != KEPT).tolist()) for why in reasons], info)
+        raise UserError(f"preprocessing.hygiene: every document would be left out ({why(info)}); loosen the rules")
+    return Examined([_left_out(one) for one in reasons], info)
+
+
+def why(info: dict[str, Any]) -> str:
+    """How many documents were left out for which reason; empty for none."""
+    return ", ".join(f"{count} {reason}" for reason, count in info.get("left_out", {}).items())
 
 
 def _scan_all(step: Step, found: Found, settings: LanguagePreprocessing) -> list[Scanned]:
@@ -56,31 +61,40 @@ def _scan_all(step: Step, found: Found, settings: LanguagePreprocessing) -> list
     for done, (sha256, files) in enumerate(zip(new, processes.each(scan, jobs), strict=True)):
         known[sha256] = cache.keep(sha256, files, {})
         step.progress(done, len(new) + 1, "looking for what to leave out")
-    scanned = []
-    for _, sha256 in found:
-        entries = kept.entries if (kept := known[sha256]) else []
-        scanned.append(Scanned.load(manifest.fetch(step.store, entries, step.scratch / "known" / sha256)[FILE]))
-    return scanned
+    return [Scanned.load(_fetch(step, known[sha256], sha256, FILE)) for _, sha256 in found]
 
 
 def _leave_out_contaminated(
     step: Step, found: Found, settings: LanguagePreprocessing, scanned: list[Scanned], reasons: list[np.ndarray]
 ) -> None:
     """A shard is read again for this, unless neither the held-out documents nor its own have changed."""
-    runs = deciding.held_out_runs(scanned, reasons)
+    assert settings.hygiene.contamination is not None
     held_out: Path = step.scratch / "held_out.npy"
-    np.save(held_out, runs, allow_pickle=False)
+    np.save(held_out, overlaps.held_out_runs(scanned, reasons), allow_pickle=False)
     cache = ShardCache(step, "contamination:" + digest.of_file(held_out), _UNREAD)
-    left_out = [frozenset(np.flatnonzero(why != KEPT).tolist()) for why in reasons]
+    left_out = [_left_out(one) for one in reasons]
     keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, left_out, strict=True)]
     known = {key: cache.find(key) for key in keys}
     new = {key: number for number, key in enumerate(keys) if known[key] is None}
-    jobs = [(*found[number], settings, left_out[number], held_out) for number in new.values()]
-    for key, rows in zip(new, processes.each(contaminated, jobs), strict=True):
-        known[key] = cache.keep(key, {}, {"contaminated": {str(row): 1 for row in rows}})
-    for why, key in zip(reasons, keys, strict=True):
-        rows = [int(row) for row in kept.counts["contaminated"]] if (kept := known[key]) else []
-        why[rows] = REASONS.index("contaminated")
+    jobs = [
+        (*found[number], settings, left_out[number], held_out, step.scratch / "overlaps" / key)
+        for key, number in new.items()
+    ]
+    for key, files in zip(new, processes.each(overlaps.find_overlaps, jobs), strict=True):
+        known[key] = cache.keep(key, files, {})
+    there = [Overlaps.load(_fetch(step, known[key], key, overlaps.FILE)) for key in keys]
+    for one, rows in zip(reasons, overlaps.contaminated(there, settings.hygiene.contamination.common), strict=True):
+        one[rows] = REASONS.index("contaminated")
+
+
+def _fetch(step: Step, kept: Encoded | None, key: str, name: str) -> Path:
+    """A file that is kept of a shard."""
+    entries = kept.entries if kept else []
+    return manifest.fetch(step.store, entries, step.scratch / "known" / key)[name]
+
+
+def _left_out(reasons: np.ndarray) -> frozenset[int]:
+    return frozenset(np.flatnonzero(reasons != KEPT).tolist())
 
 
 def but_for(sha256: str, left_out: frozenset[int]) -> str:
@@ -90,7 +104,7 @@ def but_for(sha256: str, left_out: frozenset[int]) -> str:
 
 def _count(scanned: list[Scanned], reasons: list[np.ndarray]) -> dict[str, Any]:
     counted = Counter(np.concatenate(reasons).tolist())
-    changes = sum(shard.changes[why == KEPT].sum(axis=0) for shard, why in zip(scanned, reasons, strict=True))
+    changes = sum(shard.changes[one == KEPT].sum(axis=0) for shard, one in zip(scanned, reasons, strict=True))
     return {
         "documents": sum(counted.values()),
         "kept": counted[KEPT],

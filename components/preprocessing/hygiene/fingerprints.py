@@ -11,17 +11,30 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 # Hashes that are permuted at once: each takes 8 bytes a permutation.
 _BLOCK = 4096
 _MOST_WORDS = 1 << 20
+_LOW_BITS = np.uint64(0xFFFFFFFF)
+
+
+class _Words(dict[str, int]):
+    """The hash of every word, made when it is first asked for: most are the same few."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) == _MOST_WORDS:
+            self.clear()
+        hashed = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        self[word] = int.from_bytes(hashed, "little")
+        return self[word]
 
 
 class Fingerprints:
     """Hashes of word runs, in lower case and without what is between words. Remembers the words it has hashed."""
 
     def __init__(self) -> None:
-        self._words: dict[str, int] = {}
+        self._words = _Words()
 
     def runs(self, text: str, length: int) -> np.ndarray:
         """The different hashes of all runs of `length` words, uint64, ascending; of fewer words one run of them all."""
-        words = np.array([self._hash(word) for word in _WORD.findall(text.lower())], np.uint64)
+        found = _WORD.findall(text.lower())
+        words = np.fromiter(map(self._words.__getitem__, found), np.uint64, len(found))
         length = min(length, len(words))
         if not length:
             return words
@@ -31,23 +44,14 @@ class Fingerprints:
             hashes = hashes * _FACTOR + words[place : place + count]
         return np.unique(_mixed(hashes))
 
-    def _hash(self, word: str) -> int:
-        known = self._words.get(word)
-        if known is None:
-            if len(self._words) == _MOST_WORDS:
-                self._words.clear()
-            hashed = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            known = self._words[word] = int.from_bytes(hashed, "little")
-        return known
-
 
 def signature(runs: np.ndarray, permutations: int) -> np.ndarray:
     """MinHash (Broder, 1997) of a set of hashes: uint32, shape (permutations,)."""
     from datasketch import MinHash
 
-    made = MinHash(permutations, hashfunc=_low_bits, permutations=permutations_of(permutations), scheme="affine32")
+    made = MinHash(permutations, hashfunc=int, permutations=permutations_of(permutations), scheme="affine32")
     for start in range(0, len(runs), _BLOCK):
-        made.update_batch(runs[start : start + _BLOCK].tolist())
+        made.update_batch((runs[start : start + _BLOCK] & _LOW_BITS).tolist())
     return np.asarray(made.hashvalues)
 
 
@@ -57,10 +61,6 @@ def permutations_of(count: int) -> np.ndarray:
     from datasketch import MinHash
 
     return np.asarray(MinHash(count).permutations)
-
-
-def _low_bits(hashed: int) -> int:
-    return hashed & 0xFFFFFFFF
 
 
 def _mixed(hashes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What hygiene needs to know of one shard, as arrays; and which of its documents overlap with held-out ones."""
+"""What hygiene needs to know of one shard, as arrays."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -78,23 +78,3 @@ def scan(shard: Shard, sha256: str, settings: LanguagePreprocessing, target: Pat
     target.mkdir(parents=True, exist_ok=True)
     np.savez(target / FILE, **arrays._asdict())
     return {FILE: target / FILE}
-
-
-def contaminated(
-    shard: Shard, sha256: str, settings: LanguagePreprocessing, left_out: frozenset[int], held_out: Path
-) -> list[int]:
-    """Rows of the training documents that share a run of words with a held-out one.
-
-    Args:
-        held_out: an .npy file with the hashes of held-out documents' runs, ascending.
-    """
-    assert settings.hygiene.contamination is not None
-    known, prints, rows = np.load(held_out, allow_pickle=False), Fingerprints(), []
-    length = settings.hygiene.contamination.words
-    for document in documents.read(shard, sha256, settings.model_copy(update={"pairs": None}), left_out):
-        if document.split == "train" and len(known):
-            runs = prints.runs(document.text, length)
-            found = known[np.minimum(np.searchsorted(known, runs), len(known) - 1)] == runs
-            if found.any():
-                rows.append(document.row)
-    return rows
