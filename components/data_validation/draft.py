@@ -38,9 +38,11 @@ def _range(name: str, column: Column) -> list[dict[str, Any]]:
     if values := _categories(column):
         return [_expect("expect_column_values_to_be_in_set", column=name, value_set=values)]
     bounds = {"column": name, "min_value": column.low, "max_value": column.high}
-    if column.kind in ("number", "time") and column.low is not None:
+    if column.low is None and column.high is None:
+        return []
+    if column.kind in ("number", "time"):
         return [_expect("expect_column_values_to_be_between", **bounds)]
-    if column.kind == "text" and column.low is not None:
+    if column.kind == "text":
         return [_expect("expect_column_value_lengths_to_be_between", **bounds)]
     return []
 

@@ -23,9 +23,9 @@ class Column:
     """One column's distribution.
 
     kind: `number`, `time` (in seconds since 1970 or midnight), `text`, `category` (booleans) or `other`; None before
-    the first value. valid: values that are not null. low, high: the extremes, as JSON says them. numbers: of numbers
-    and times. lengths: of texts, in characters. values: counts, where they are few. bytes: of the texts in UTF-8.
-    tokens: of the texts, split at white space, counted in buckets by their CRC-32.
+    the first value. valid: values that are not null. low, high: the extremes, as JSON says them; None for an
+    infinity. numbers: of numbers and times. lengths: of texts, in characters. values: counts, where they are few.
+    bytes: of the texts in UTF-8. tokens: of the texts, split at white space, counted in buckets by their CRC-32.
     """
 
     kind: str | None = None
@@ -42,7 +42,7 @@ class Column:
         """Count values of which none is null."""
         if not len(column):
             return
-        self.kind, self.valid = kind_of(column.type), self.valid + len(column)
+        self.kind = kind_of(column.type)
         if self.kind in ("number", "time"):
             numbers = _numbers(column)
             self.numbers.add(numbers)
@@ -52,11 +52,14 @@ class Column:
             self.values.add(_counts(column.cast(pa.string())))
         elif self.kind == "text":
             self._add_texts(column)
+        self.valid += len(column)
 
     def merge(self, other: "Column") -> None:
+        if not other.valid:
+            return
+        self._widen(other.low, other.high)
         self.kind = self.kind or other.kind
         self.valid += other.valid
-        self._widen(other.low, other.high)
         self.numbers.merge(other.numbers)
         self.lengths.merge(other.lengths)
         self.values.merge(other.values)
@@ -68,9 +71,11 @@ class Column:
         self._widen(*(_plain(extremes[name].as_py()) for name in ("min", "max")))
 
     def _widen(self, low: Any, high: Any) -> None:
-        if low is not None:
-            self.low = low if self.low is None else min(self.low, low)
-            self.high = high if self.high is None else max(self.high, high)
+        """Take in the extremes of more values; with one that has none, an infinity, there is none of all."""
+        if self.valid:
+            low = None if low is None or self.low is None else min(low, self.low)
+            high = None if high is None or self.high is None else max(high, self.high)
+        self.low, self.high = low, high
 
     def _add_texts(self, column: pa.Array) -> None:
         lengths = pc.utf8_length(column)

@@ -18,6 +18,7 @@ from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 from components.common import shards
 from components.common.recipe.sections import DriftLimits
 from components.data_validation import contract
+from components.data_validation.draft import candidates
 from components.data_validation.drift import Drift, compare, stability_index, wasserstein
 from components.data_validation.profile import Profile, merged
 from components.data_validation.sketch import MOST_BINS, Histogram
@@ -124,6 +125,15 @@ def test_every_kind_of_column_has_a_profile_that_json_can_say() -> None:
     assert bounds["at"] == ("2024-01-01T12:00:00", "2024-01-02T00:00:00") and bounds["day"][0] == "2024-02-29"
     assert made.columns["at"].numbers.values().tolist() == [1704110400.0, 1704153600.0]
     assert made.columns["b"].values.counts == {"true": 1, "false": 1}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_infinity_in_any_shard_leaves_no_bound(order: int) -> None:
+    parts = [profile(f=[1.0, 2.0]), profile(f=[0.0, math.inf]), profile(f=[5.0]), profile(f=[None])]
+    column = merged([one.to_json() for one in parts[::order]]).columns["f"]
+    assert (column.low, column.high) == (0.0, None)
+    drafted = [one["kwargs"] for one in candidates(Profile(7, {"f": column}))]
+    assert {"column": "f", "min_value": 0.0, "max_value": None} in drafted
 
 
 def test_a_column_that_a_shard_lacks_is_null_there() -> None:
