@@ -23,7 +23,14 @@ class GateFailed(ModelmillError):
 
 
 class TrainingDiverged(ModelmillError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
+    """Losses were not finite or too high; the last good checkpoint is kept."""
+
+
+class Preempted(ModelmillError):
+    """The process was asked to end and has saved its work: 75 is EX_TEMPFAIL of <sysexits.h>, "try again"."""
+
+    kind = "preempted"
+    exit_code = 75
 
 
 class Corrupt(ModelmillError):

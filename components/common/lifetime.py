@@ -2,10 +2,12 @@
 a step must not train on beside the run that takes its place.
 """
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 def exit_with_stdin() -> None:
@@ -26,6 +28,23 @@ def exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "not a worker of multiprocessing"
     _exit_after(parent.join)
+
+
+@contextlib.contextmanager
+def termination() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets instead of ending the process, which is how a node that is taken away says so.
+
+    Outside the main thread no signal can be caught, and the event is never set.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _exit_after(wait: Callable[[], None]) -> None:

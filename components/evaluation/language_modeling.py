@@ -12,7 +12,7 @@ from components.common.step import Step
 from components.evaluation.step import FINE_TUNED, PRETRAINED
 from components.training import device as devices
 from components.training import stage
-from components.training.engine import to_device
+from components.training.feeding import to_device
 from components.training.task import Examples, Task
 
 BATCH = 16
@@ -59,8 +59,9 @@ def total_loss(task: Task, model: torch.nn.Module, examples: Examples, most: int
     total, terms = 0.0, 0
     for first in range(0, min(most, len(examples)), BATCH):
         indices = np.arange(first, min(first + BATCH, most, len(examples)))
-        loss, count = task.loss(model, to_device(examples.batch(indices), device))
-        total, terms = total + loss.item(), terms + count
+        batch = examples.batch(indices)
+        terms += task.terms(batch)
+        total += task.loss(model, to_device(batch, device)).item()
     return total, terms
 
 

@@ -1,13 +1,20 @@
-"""The device, its number format, and the switches that make a run repeatable."""
+"""The device, its number format, and the switches that make a run repeatable and quick."""
 
 import contextlib
+import ctypes
+import math
 import os
 import random
+import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from components.common.recipe import Training
+
+# From <malloc.h>: keep what is freed, and take large blocks from the heap instead of mapping each anew.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def pick_device() -> torch.device:
@@ -25,14 +32,61 @@ def seed_everything(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def autocast(
-    device: torch.device, settings: Training, mixed_precision: bool
-) -> contextlib.AbstractContextManager[None]:
-    """bf16 matrix products over fp32 weights: as the recipe says, or where the hardware and the task gain by it."""
+def reuse_freed_memory() -> None:
+    """Let the C library keep freed memory for the next step; without glibc, nothing happens.
+
+    Otherwise each large tensor on a CPU is mapped, filled with zeros page by page, and unmapped again, which is up to
+    a third of a training step.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def compute_dtype(device: torch.device, settings: Training, mixed_precision: bool) -> torch.dtype:
+    """What matrices are multiplied in: as the recipe says, or bf16 where the hardware and the task gain by it."""
     automatic = settings.precision == "auto" and mixed_precision and _has_bf16(device)
-    if settings.precision == "bf16" or automatic:
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
+    return torch.bfloat16 if settings.precision == "bf16" or automatic else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    """Matrix products in `dtype` over fp32 weights."""
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second of large matrix products, the best of a few: what a training could reach at most."""
+    size = 8192 if device.type == "cuda" else 1024
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
+    best = math.inf
+    for _ in range(6):
+        started = time.perf_counter()
+        product = matrix @ matrix
+        product[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a training may still take on the device: on a CPU what the machine, or the container, has free."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, limit - used)
+    return free
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use on the device; on a CPU, by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _has_bf16(device: torch.device) -> bool:

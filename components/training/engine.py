@@ -1,46 +1,48 @@
 """The training loop: one for every kind of model, for pretraining and for fine-tuning."""
 
+import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from components.common.errors import TrainingDiverged
+from components.common import lifetime
+from components.common.errors import Preempted, TrainingDiverged
 from components.common.recipe import Training
+from components.training import compilation, guard, memory, probe
 from components.training import device as devices
-from components.training.checkpoint import Checkpoints, Snapshot
-from components.training.optimization import learning_rate, make_optimizer
+from components.training.checkpoint import Checkpoints
+from components.training.feeding import Fed, Feeder, to_device
+from components.training.optimization import Average, learning_rate, make_optimizers, trainable, update
 from components.training.order import BatchOrder, evenly_spaced
-from components.training.task import Batch, Examples, Task
+from components.training.state import Parts, State, restore, snapshot
+from components.training.task import Examples, Task
 
+log = logging.getLogger("modelmill")
 HISTORY_ROWS = 1000
 VALIDATION_BATCH = 32
 
 
 @dataclass
-class State:
-    """Where training is. `step` counts finished steps; losses are means in nats per token or example."""
-
-    step: int = 0
-    best_loss: float = math.inf
-    best_step: int = 0
-    without_improvement: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-@dataclass
 class Result:
-    """A finished training; `seconds` and `resumed_from` are of this process, the rest of the whole training."""
+    """A finished training.
+
+    `state` and `skipped` (batches left out) are of the whole training; the others of this process: the step it went
+    on from, seconds in all and in its steps after the first, the terms and FLOPs of those steps.
+    """
 
     state: State
     stopped_early: bool
+    skipped: int
     resumed_from: int
     seconds: float
+    step_seconds: float
     terms: int
+    flops: float
 
 
 def train(
@@ -59,101 +61,147 @@ def train(
     same bits as one that was not (same hardware, same libraries).
 
     Raises:
-        TrainingDiverged: a loss is NaN or infinite; the last good checkpoint stays in the store.
+        TrainingDiverged: more batches than the recipe allows were bad, or the validation loss is not finite; the last
+            good checkpoint stays in the store.
+        UserError: the recipe's micro-batch, or even one example, does not fit into memory.
+        Preempted: SIGTERM came; what was done is saved.
     """
     device = devices.pick_device()
     model.to(device)
-    optimizer = make_optimizer(model, settings)
-    batch_size = None if settings.batch_size == "all" else settings.batch_size
-    order = BatchOrder(len(train_examples), batch_size, seed)
-    best: dict[str, torch.Tensor] = {}
-    state = State()
-    if snapshot := checkpoints.load():
-        state = _restore(snapshot, model, optimizer, best)
+    started = time.monotonic()
+    parts = Parts(
+        model=model,
+        optimizers=make_optimizers(model, task.blocks(model), settings),
+        guard=guard.Guard(settings, device),
+        average=Average(model, settings.ema) if settings.ema is not None else None,
+        best={},
+    )
+    batch_size = len(train_examples) if settings.batch_size == "all" else settings.batch_size
+    order = BatchOrder(len(train_examples), None if settings.batch_size == "all" else batch_size, seed)
+    trainer = _Trainer(task, settings, device, parts)
+    cost = trainer.probe(train_examples) if settings.steps else probe.Cost(0, 0)
+    flops = cost.flops * batch_size
+    trainer.compiled = compilation.compile_modules(task.compilable(model), settings, flops * settings.steps, device)
+    if saved := checkpoints.load():
+        state = restore(saved, parts)
         progress(state.step, settings.steps, f"resumed at step {state.step}")
-    resumed_from, started, terms = state.step, time.monotonic(), 0
-    last_checkpoint = started
+    else:
+        state = State(micro_batch=memory.micro_batch_size(settings, batch_size, cost.kept_bytes, device))
+    result = Result(state, False, 0, state.step, 0.0, 0.0, 0, 0.0)
+    last_checkpoint = time.monotonic()
     row_every = max(1, settings.steps // HISTORY_ROWS)
 
-    while state.step < settings.steps and not _exhausted(state, settings):
-        rate = learning_rate(state.step, settings)
-        batch = to_device(train_examples.batch(order.indices(state.step)), device)
-        loss, count = train_step(model, task, batch, optimizer, rate, settings, device)
-        _require_finite(loss, state.step, checkpoints)
-        state.step += 1
-        terms += count
-        row = {"step": state.step, "learning_rate": rate, "loss": loss}
-        if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
-            row["validation_loss"] = mean_loss(model, task, validation_examples, settings, device)
-            _require_finite(row["validation_loss"], state.step, checkpoints)
-            _keep_best(state, best, model, row["validation_loss"])
-        if state.step % row_every == 0 or "validation_loss" in row:
-            state.history.append(row)
-        progress(state.step, settings.steps, _describe(loss, state))
-        if time.monotonic() - last_checkpoint >= settings.checkpoint_seconds and state.step < settings.steps:
-            checkpoints.save(_snapshot(state, model, optimizer, best))
-            last_checkpoint = time.monotonic()
+    feeding = Feeder(task, train_examples, order, state.micro_batch, device)
+    with feeding as feeder, lifetime.termination() as terminated:
+        while state.step < settings.steps and not _exhausted(state, settings):
+            began = time.monotonic()
+            fed = feeder.batch(state.step)
+            rate = learning_rate(state.step, settings)
+            loss = trainer.step(state.step, fed, rate)
+            state.step += 1
+            evaluates = state.step % settings.evaluate_every == 0 or state.step == settings.steps
+            due = terminated.is_set() or time.monotonic() - last_checkpoint >= settings.checkpoint_seconds
+            saves = due and state.step < settings.steps
+            row = {"step": state.step, "learning_rate": rate}
+            if state.step % row_every == 0 or evaluates or saves or state.step == result.resumed_from + 1:
+                if too_many := parts.guard.look():
+                    samples = train_examples.describe(order.indices(too_many[0].step))
+                    raise guard.diverged(too_many[0], len(parts.guard.skipped), samples, _kept_step(checkpoints))
+                row["loss"] = loss.item()
+                progress(state.step, settings.steps, _describe(row["loss"], state))
+            if state.step > result.resumed_from + 1:
+                result.step_seconds += time.monotonic() - began
+                result.terms += fed.terms
+                result.flops += flops
+            if evaluates:
+                row["validation_loss"] = trainer.validation_loss(validation_examples)
+                _require_finite(row["validation_loss"], state.step, checkpoints)
+                _keep_best(state, parts, row["validation_loss"])
+            if (state.step % row_every == 0 or evaluates) and math.isfinite(row["loss"]):
+                state.history.append(row)
+            if saves:
+                checkpoints.save(snapshot(state, parts))
+                last_checkpoint = time.monotonic()
+                if terminated.is_set():
+                    raise Preempted(
+                        f"stopped by SIGTERM after step {state.step}, which is saved; run it again to go on"
+                    )
 
     with torch.no_grad():
         for name, parameter in trainable(model).items():
-            parameter.copy_(best.get(name, parameter))
-    seconds = time.monotonic() - started
-    return Result(state, state.step < settings.steps, resumed_from, seconds, terms)
+            parameter.copy_(parts.best.get(name, parameter))
+    result.stopped_early = state.step < settings.steps
+    result.skipped = len(parts.guard.skipped)
+    result.seconds = time.monotonic() - started
+    return result
 
 
-def train_step(
-    model: nn.Module,
-    task: Task,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    settings: Training,
-    device: torch.device,
-) -> tuple[float, int]:
-    """Forward, backward, clip, update; returns the mean loss in nats and the number of terms it is the mean of."""
-    model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    with devices.autocast(device, settings, task.mixed_precision):
-        total, count = task.loss(model, batch)
-    loss = total / max(1, count)
-    loss.backward()
-    if settings.clip_norm is not None:
-        nn.utils.clip_grad_norm_(trainable(model).values(), settings.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.item(), count
+class _Trainer:
+    """The two things that are done with a model and a batch: a step, and a measurement."""
 
+    def __init__(self, task: Task, settings: Training, device: torch.device, parts: Parts) -> None:
+        self.task = task
+        self.settings = settings
+        self.device = device
+        self.parts = parts
+        self.weights = list(trainable(parts.model).values())
+        self.dtype = devices.compute_dtype(device, settings, task.mixed_precision)
+        self.compiled = False
 
-@torch.no_grad()
-def mean_loss(model: nn.Module, task: Task, examples: Examples, settings: Training, device: torch.device) -> float:
-    """Mean loss in nats over an even sample of a split, the same sample each time."""
-    model.eval()
-    total, terms = 0.0, 0
-    for indices in evenly_spaced(len(examples), VALIDATION_BATCH, settings.validation_batches):
-        batch = to_device(examples.batch(indices), device)
-        with devices.autocast(device, settings, task.mixed_precision):
-            loss, count = task.loss(model, batch)
-        total, terms = total + loss.item(), terms + count
-    return total / max(1, terms)
+    def step(self, step: int, fed: Fed, rate: float) -> torch.Tensor:
+        """Forward, backward, clip, update; returns the mean loss in nats, a scalar on the device."""
+        parts, settings = self.parts, self.settings
+        parts.model.train()
+        loss = torch.zeros((), device=self.device)
+        for batch in fed.parts:
+            with self._autocast():
+                part = self.task.loss(parts.model, batch, settings.label_smoothing) / max(1, fed.terms)
+            part.backward()
+            loss += part.detach()
+        norm = nn.utils.clip_grad_norm_(self.weights, settings.clip_norm or math.inf, foreach=True)
+        update(parts.optimizers, rate, parts.guard.judge(step, loss, norm))
+        if parts.average is not None:
+            parts.average.update(step)
+        return loss
 
+    @torch.no_grad()
+    def validation_loss(self, examples: Examples) -> float:
+        """Mean loss in nats over an even sample of a split, the same sample each time."""
+        self.parts.model.eval()
+        total, terms = torch.zeros((), device=self.device), 0
+        average = self.parts.average.applied() if self.parts.average else contextlib.nullcontext()
+        with average, compilation.as_written(self.compiled), self._autocast():
+            for indices in evenly_spaced(len(examples), VALIDATION_BATCH, self.settings.validation_batches):
+                batch = examples.batch(indices)
+                terms += self.task.terms(batch)
+                total += self.task.loss(self.parts.model, to_device(batch, self.device))
+        return total.item() / max(1, terms)
 
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    def probe(self, examples: Examples) -> probe.Cost:
+        """What one example costs, forward and backward."""
+        batch = to_device(examples.batch(evenly_spaced(len(examples), 1, 1)[0]), self.device)
 
+        def loss() -> torch.Tensor:
+            with self._autocast():
+                return self.task.loss(self.parts.model, batch)
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        cost = probe.measure(loss)
+        self.parts.model.zero_grad(set_to_none=True)
+        return cost
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        return devices.autocast(self.device, self.dtype)
 
 
 def _exhausted(state: State, settings: Training) -> bool:
     return settings.patience is not None and state.without_improvement >= settings.patience
 
 
-def _keep_best(state: State, best: dict[str, torch.Tensor], model: nn.Module, loss: float) -> None:
+def _keep_best(state: State, parts: Parts, loss: float) -> None:
     if loss < state.best_loss:
         state.best_loss, state.best_step, state.without_improvement = loss, state.step, 0
-        best.update({name: p.detach().clone() for name, p in trainable(model).items()})
+        weights = parts.average.tensors if parts.average else trainable(parts.model)
+        parts.best.update({name: tensor.detach().clone() for name, tensor in weights.items()})
     else:
         state.without_improvement += 1
 
@@ -161,49 +209,18 @@ def _keep_best(state: State, best: dict[str, torch.Tensor], model: nn.Module, lo
 def _require_finite(loss: float, step: int, checkpoints: Checkpoints) -> None:
     if math.isfinite(loss):
         return
+    kept = _kept_step(checkpoints)
+    where = "no checkpoint was due yet" if kept is None else f"the checkpoint of step {kept} is kept"
+    raise TrainingDiverged(
+        f"the validation loss became {loss} after step {step}; {where}; try a lower learning_rate or clip_norm"
+    )
+
+
+def _kept_step(checkpoints: Checkpoints) -> int | None:
     kept = checkpoints.load()
-    where = f"the checkpoint of step {kept.state['step']} is kept" if kept else "no checkpoint was due yet"
-    raise TrainingDiverged(f"the loss became {loss} after step {step}; {where}; try a lower learning_rate or clip_norm")
+    return kept.state["step"] if kept else None
 
 
 def _describe(loss: float, state: State) -> str:
     best = "" if math.isinf(state.best_loss) else f", validation {state.best_loss:.3f}"
     return f"loss {loss:.3f}{best}"
-
-
-def _snapshot(
-    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor]
-) -> Snapshot:
-    """Everything that the next step depends on, as tensors and JSON: no pickle."""
-    weights = trainable(model)
-    names = {id(p): name for name, p in weights.items()}
-    tensors: dict[str, torch.Tensor] = {f"model.{name}": p.detach() for name, p in weights.items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for parameter, slots in optimizer.state.items():
-        tensors |= {f"optimizer.{names[id(parameter)]}.{k}": v for k, v in slots.items() if torch.is_tensor(v)}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    document: dict[str, Any] = {**vars(state), "best_loss": None if math.isinf(state.best_loss) else state.best_loss}
-    return Snapshot(tensors, document)
-
-
-def _restore(
-    snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor]
-) -> State:
-    tensors = snapshot.tensors
-    with torch.no_grad():
-        for name, parameter in trainable(model).items():
-            parameter.copy_(tensors[f"model.{name}"])
-            if f"best.{name}" in tensors:
-                best[name] = tensors[f"best.{name}"].to(parameter.device)
-            prefix = f"optimizer.{name}."
-            slots = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            if slots:
-                # AdamW keeps its step count on the CPU unless it is fused on a GPU: follow the moments' device.
-                optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in slots.items()}
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
-    document = snapshot.state
-    return State(**{**document, "best_loss": math.inf if document["best_loss"] is None else document["best_loss"]})

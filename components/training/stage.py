@@ -27,6 +27,7 @@ MODEL_FOLDER = "model"
 
 def open_task(step: Step) -> Task:
     """The recipe's task over the step's corpus, with every generator seeded."""
+    device.reuse_freed_memory()
     device.seed_everything(step.recipe.seed)
     corpus = step.inputs["preprocessing.corpus"]
     files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
@@ -77,7 +78,7 @@ def run_stage(
     return Made(
         outputs={"model": made},
         headline=_headline(result),
-        metrics=_metrics(result, parameters),
+        metrics=_metrics(result, task, settings, parameters),
         history=result.state.history,
         leftovers=checkpoints.prefix,
     )
@@ -126,15 +127,34 @@ def _info(step: Step, result: Result, parameters: int) -> dict[str, Any]:
     }
 
 
-def _metrics(result: Result, parameters: int) -> dict[str, Any]:
+def _metrics(result: Result, task: Task, settings: Training, parameters: int) -> dict[str, Any]:
     state = result.state
     metrics: dict[str, Any] = {"parameters": parameters, "steps": state.step, "train_seconds": result.seconds}
     if state.step:
-        metrics |= {"loss": state.history[-1]["loss"], "validation_loss": state.best_loss, "best_step": state.best_step}
-        metrics["terms_per_second"] = result.terms / result.seconds if result.seconds else 0.0
+        metrics |= {"validation_loss": state.best_loss, "best_step": state.best_step}
+        metrics |= {"loss": state.history[-1]["loss"]} if state.history else {}
+        metrics |= _cost(result, task, settings)
+    if result.skipped:
+        metrics["skipped_batches"] = result.skipped
     if result.resumed_from:
         metrics["resumed_from_step"] = result.resumed_from
     return metrics
+
+
+def _cost(result: Result, task: Task, settings: Training) -> dict[str, float]:
+    """What this process's steps cost; rates leave out the first step, which warms up, and measurements.
+
+    `mfu` is model FLOPs utilisation (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), against
+    what the device was measured to do in matrix products of the same number format.
+    """
+    where = device.pick_device()
+    cost = {"device_seconds": result.seconds, "peak_memory_bytes": float(device.peak_memory(where))}
+    if result.step_seconds:
+        ceiling = device.matmul_ceiling(where, device.compute_dtype(where, settings, task.mixed_precision))
+        cost[f"{task.unit}_per_second"] = result.terms / result.step_seconds
+        cost["model_flops_per_second"] = result.flops / result.step_seconds
+        cost["mfu"] = cost["model_flops_per_second"] / ceiling
+    return cost
 
 
 def _headline(result: Result) -> str:

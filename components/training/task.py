@@ -1,7 +1,7 @@
 """What differs between kinds of model. The engine knows a task only through these two protocols."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,17 +16,22 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """Tensors on the CPU for the examples with these numbers; the first dimension is the example."""
+        """Tensors on the CPU for the examples with these numbers."""
+        ...
+
+    def describe(self, indices: np.ndarray) -> str:
+        """Where these examples come from, for a person: the first few of them by name."""
         ...
 
 
 class Task(Protocol):
     """A kind of model: how it is built, fed, scored and kept.
 
-    `mixed_precision` says whether bf16 helps it where the hardware has it.
+    `mixed_precision` says whether bf16 helps it where the hardware has it; `unit` is what its loss counts.
     """
 
     mixed_precision: bool
+    unit: Literal["tokens", "samples"]
 
     def examples(self, stage: str, split: str) -> Examples:
         """The split's examples in a stage (`pretraining` or `fine_tuning`)."""
@@ -44,8 +49,20 @@ class Task(Protocol):
         """
         ...
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
-        """The summed loss in nats, and how many terms (tokens, examples) the sum has."""
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        """The hidden blocks, in order: neither the embedding nor the head."""
+        ...
+
+    def compilable(self, model: nn.Module) -> list[nn.Module]:
+        """Modules that gain by being compiled, each by itself."""
+        ...
+
+    def terms(self, batch: Batch) -> int:
+        """How many terms (tokens, examples) the loss of a batch on the CPU is the sum of."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """The summed loss in nats, a scalar; `smoothing` is the part of a label's probability that is spread evenly."""
         ...
 
     def save(self, model: nn.Module, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -97,27 +98,51 @@ def test_a_run_killed_once_in_every_step_registers_one_model(
     assert done["model"]["alias"] == "champion"
 
 
-def test_a_step_that_is_killed_is_named_with_the_command_that_resumes_it(
-    recipe: Path, undisturbed: dict[str, Any], tmp_path: Path
-) -> None:
-    store = tmp_path / "store"
+def signals_the_step(store: Path, signal_number: int) -> Callable[[], bool]:
+    """Sends a signal to pretraining's process once it has trained for some steps."""
     trained = trained_beyond(store, 5)
 
-    def kill_the_step() -> bool:
+    def send() -> bool:
         if not trained():
             return False
         for process in cli.processes_of(store):
             if b"executor_main" in Path(f"/proc/{process}/cmdline").read_bytes():
-                os.kill(process, signal.SIGKILL)
+                os.kill(process, signal_number)
         return True
 
+    return send
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "exit_code", "reason"),
+    [
+        (signal.SIGKILL, 1, "pretraining: its process was killed"),
+        (signal.SIGTERM, 75, "pretraining: stopped by SIGTERM after step"),
+    ],
+)
+def test_a_step_that_is_ended_is_named_with_the_command_that_resumes_it(
+    recipe: Path, undisturbed: dict[str, Any], tmp_path: Path, signal_number: int, exit_code: int, reason: str
+) -> None:
+    store = tmp_path / "store"
     with cli.started("run", recipe, "--store", f"file://{store}", *OFTEN) as process:
-        assert cli.wait_until(kill_the_step, 120)
+        assert cli.wait_until(signals_the_step(store, signal_number), 120)
         _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "pretraining: its process was killed" in errors
+    assert process.returncode == exit_code
+    assert reason in errors
     assert f"again: modelmill run {recipe}" in errors
     assert "Traceback" not in errors
     assert not records(store, "fine_tuning")
     done = cli.run_json(recipe, store, *OFTEN)
     assert digests(done) == digests(undisturbed)
+
+
+def test_sigterm_saves_the_step_it_comes_in(recipe: Path, tmp_path: Path) -> None:
+    store, seldom = tmp_path / "store", ("--set", "pretraining.checkpoint_seconds=10000")
+    with cli.started("run", recipe, "--store", f"file://{store}", *seldom) as process:
+        assert cli.wait_until(signals_the_step(store, signal.SIGTERM), 120)
+        _, errors = process.communicate(timeout=120)
+    reached = re.search(r"stopped by SIGTERM after step (\d+), which is saved", errors)
+    assert process.returncode == 75 and reached, errors
+    done = cli.run_json(recipe, store, *seldom)
+    pretraining = next(step for step in done["steps"] if step["name"] == "pretraining")
+    assert pretraining["metrics"]["resumed_from_step"] == int(reached[1])

@@ -1,27 +1,33 @@
 """The engine's parts: order, schedule, window isolation, checkpoints, the gate."""
 
 import math
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.common.errors import TrainingDiverged
+from components.common.errors import TrainingDiverged, UserError
 from components.common.manifest import Manifest
 from components.common.recipe import Training
 from components.common.recipe.language_modeling import DecoderModel
 from components.common.store import Store, open_store
 from components.evaluation.gate import judge
 from components.preprocessing.packing import pack_documents
+from components.training import compilation, cross_entropy, memory
 from components.training.checkpoint import Checkpoints, Snapshot
 from components.training.device import seed_everything
-from components.training.engine import train
-from components.training.optimization import learning_rate, make_optimizer
+from components.training.engine import Result, train
+from components.training.optimization import learning_rate, make_optimizers
 from components.training.order import BatchOrder, evenly_spaced
 from components.training.task import Batch
+from components.training.tasks import language_modeling
 from components.training.tasks.language_modeling import LanguageModeling
 
 
@@ -63,7 +69,7 @@ def test_vectors_do_not_decay() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
     decays = {
         id(p): group["weight_decay"]
-        for group in make_optimizer(model, Training(steps=1, learning_rate=0.1, weight_decay=0.5)).param_groups
+        for group in make_optimizers(model, [], Training(steps=1, learning_rate=0.1, weight_decay=0.5))[0].param_groups
         for p in group["params"]
     }
     assert [decays[id(p)] for p in model.parameters()] == [0.5, 0.0, 0.0, 0.0]
@@ -97,15 +103,56 @@ def test_a_document_does_not_see_the_one_before_it(tmp_path: Path) -> None:
         language_task(tmp_path / "b", [[50, 51, 52, 53], [9, 10, 11]], length=8),
     ]
     model = tasks[0].build().eval()
-    first, second = (task.logits(model, task.examples("pretraining", "train").batch(np.arange(1)))[0] for task in tasks)
+    first, second = (task.hidden(model, task.examples("pretraining", "train").batch(np.arange(1)))[0] for task in tasks)
     assert not torch.equal(first[:4], second[:4])
     assert torch.equal(first[5:], second[5:])
 
 
-def test_a_window_in_the_middle_of_a_document_starts_at_position_zero(tmp_path: Path) -> None:
-    task = language_task(tmp_path, [list(range(1, 20))], length=8)
-    positions = task.examples("pretraining", "train").batch(np.arange(2))["position_ids"]
-    assert positions.tolist() == [list(range(8)), list(range(8))]
+def test_positions_count_from_the_start_of_a_document_or_of_its_window(tmp_path: Path) -> None:
+    task = language_task(tmp_path, [[1, 2, 3], list(range(4, 24))], length=8)
+    positions = task.examples("pretraining", "train").batch(np.arange(3))["position_ids"]
+    assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 3], list(range(8)), list(range(8))]
+
+
+def test_a_mask_costs_nothing_where_it_changes_nothing(tmp_path: Path) -> None:
+    task = language_task(tmp_path, [list(range(1, 33))], length=8)
+    examples = task.examples("pretraining", "train")
+    plain = examples.batch(np.arange(4))
+    assert "position_ids" not in plain
+    model = task.build().eval()
+    masked = plain | {"position_ids": torch.arange(8).expand(4, 8)}
+    assert torch.allclose(task.hidden(model, plain), task.hidden(model, masked), atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("at_once", [2**25, 64 * 3])
+def test_the_loss_in_pieces_and_its_gradients_are_those_of_torch(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, smoothing: float
+) -> None:
+    monkeypatch.setattr(cross_entropy, "LOGITS_AT_ONCE", at_once)
+    seed_everything(0)
+    hidden, weight = torch.randn(10, 16, requires_grad=True), torch.randn(64, 16, requires_grad=True)
+    labels = torch.randint(0, 64, (10,))
+    labels[[2, 7]] = cross_entropy.IGNORED
+    expected = F.cross_entropy(hidden @ weight.t(), labels, reduction="sum", label_smoothing=smoothing)
+    found = cross_entropy.LinearCrossEntropy()(hidden, weight, labels, smoothing)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    for mine, theirs in zip(
+        torch.autograd.grad(found / 8, (hidden, weight)),
+        torch.autograd.grad(expected / 8, (hidden, weight)),
+        strict=True,
+    ):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_a_loss_over_few_learned_tokens_is_that_over_all(tmp_path: Path) -> None:
+    task = language_task(tmp_path, [list(range(1, 60)) * 10], length=64)
+    batch = task.examples("pretraining", "train").batch(np.arange(9))
+    batch["labels"][:, 8:] = cross_entropy.IGNORED
+    few = language_modeling._few(batch["labels"].flatten())
+    assert few is not None and len(few) == 256
+    model = task.build()
+    assert task.loss(model, batch | {"learned": few}).item() == pytest.approx(task.loss(model, batch).item(), rel=1e-6)
 
 
 @pytest.fixture
@@ -133,52 +180,175 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, 
 
 
 class Line:
-    """The task of fitting y = w x; the loss turns to NaN after a number of batches."""
+    """The task of fitting y = w x; batches that hold a bad point have a loss that is not a number, or a large one."""
 
     mixed_precision = False
+    unit: Literal["tokens", "samples"] = "samples"
 
-    def __init__(self, good: float = math.inf) -> None:
-        self.good = good
+    def __init__(self, bad: Sequence[int] = (), factor: float = math.nan, points: int = 8) -> None:
+        self.bad = bad
+        self.factor = factor
+        self.points = points
 
     def __len__(self) -> int:
-        return 8
+        return self.points
 
     def batch(self, indices: np.ndarray) -> Batch:
-        x = torch.from_numpy(indices).float().unsqueeze(1) / 8
-        return {"x": x, "y": 3 * x}
+        x = torch.from_numpy(indices).float().unsqueeze(1) / self.points
+        factor = torch.tensor([self.factor if i in self.bad else 1.0 for i in indices.tolist()])
+        return {"x": x, "y": 3 * x, "factor": factor.unsqueeze(1)}
 
-    def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
-        self.good -= 1
-        error = ((model(batch["x"]) - batch["y"]) ** 2).sum()
-        return error * (math.nan if self.good < 0 else 1), len(batch["x"])
+    def describe(self, indices: np.ndarray) -> str:
+        return f"points {indices.tolist()}"
+
+    def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
+        return []
+
+    compilable = blocks
+
+    def terms(self, batch: Batch) -> int:
+        return len(batch["x"])
+
+    def loss(self, model: torch.nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        error: torch.Tensor = (batch["factor"] * (model(batch["x"]) - batch["y"]) ** 2).sum()
+        return error
 
 
-def fit(task: Line, settings: Training, checkpoints: Checkpoints) -> torch.nn.Module:
+def fit(
+    task: Line, settings: Training, checkpoints: Checkpoints, stop_after: int | None = None
+) -> tuple[torch.nn.Linear, Result]:
+    """A trained line; `stop_after` ends the process of training, in the test's eyes, after so many steps."""
     seed_everything(0)
     model = torch.nn.Linear(1, 1, bias=False)
-    train(model, task, task, task, settings, 0, checkpoints, lambda *_: None)  # type: ignore[arg-type]
-    return model
+
+    def progress(done: float, *_: object) -> None:
+        if done == stop_after:
+            raise KeyboardInterrupt
+
+    good = Line(points=task.points)
+    return model, train(model, task, task, good, settings, 0, checkpoints, progress)  # type: ignore[arg-type]
 
 
-def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tmp_path: Path, store: Store) -> None:
-    settings = Training(steps=50, learning_rate=0.1, batch_size=4, checkpoint_seconds=0, evaluate_every=100)
-    with pytest.raises(TrainingDiverged, match="after step 20; the checkpoint of step 20 is kept"):
-        fit(Line(good=20), settings, Checkpoints(store, "key", tmp_path))
+OFTEN: dict[str, Any] = {"checkpoint_seconds": 0, "evaluate_every": 7}
+
+
+def test_a_training_of_bad_batches_stops_names_the_samples_and_keeps_the_last_checkpoint(
+    tmp_path: Path, store: Store
+) -> None:
+    settings = Training(steps=50, learning_rate=0.1, batch_size=4, bad_batches={"limit": 3}, **OFTEN)
+    with pytest.raises(TrainingDiverged, match=r"nan in step \d+ after 3 skipped batches, on points \[.*5.*\]; the"):
+        fit(Line(bad=[5]), settings, Checkpoints(store, "key", tmp_path))
     kept = Checkpoints(store, "key", tmp_path).load()
     assert kept is not None and torch.isfinite(kept.tensors["model.weight"]).all()
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_training_cut_in_two_ends_with_the_same_bits(tmp_path: Path, store: Store, optimizer: str) -> None:
+def test_a_bad_batch_leaves_weights_and_optimizer_as_they_were(tmp_path: Path, store: Store, optimizer: str) -> None:
+    """As many good batches, in the same order and at the same rate, end at the same weights."""
+    settings = {"learning_rate": 0.05, "batch_size": 1, "optimizer": optimizer, "momentum": 0.5, "evaluate_every": 99}
+    order = BatchOrder(8, 1, 0)
+    bad = int(order.indices(0)[0])
+    _, with_bad = fit(Line(bad=[bad]), Training(steps=8, **settings), Checkpoints(store, "bad", tmp_path))
+    assert with_bad.skipped == 1
+    skipping, _ = fit(Line(bad=[bad]), Training(steps=8, **settings), Checkpoints(store, "bad", tmp_path))
+    seed_everything(0)
+    model = torch.nn.Linear(1, 1, bias=False)
+    rule: Any = torch.optim.AdamW([model.weight], lr=0.05, betas=(0.9, 0.95), weight_decay=0.0)
+    if optimizer == "sgd":
+        rule = torch.optim.SGD([model.weight], lr=0.05, momentum=0.5)
+    for step in range(1, 8):
+        loss = Line().loss(model, Line().batch(order.indices(step)))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([model.weight], 1.0)
+        rule.step()
+        rule.zero_grad()
+    assert skipping.weight.item() == pytest.approx(model.weight.item(), rel=1e-6)
+
+
+def test_a_spike_is_skipped_once_there_are_losses_to_measure_it_against(tmp_path: Path, store: Store) -> None:
+    settings = {"steps": 300, "learning_rate": 1e-4, "batch_size": 1, "clip_norm": None, "evaluate_every": 300}
+    task = Line(bad=BatchOrder(300, 1, 0).indices(200).tolist(), factor=1000.0, points=300)
+    _, tolerant = fit(task, Training(**settings), Checkpoints(store, "a", tmp_path))
+    _, strict = fit(task, Training(bad_batches={"deviations": 6.0}, **settings), Checkpoints(store, "b", tmp_path))
+    assert (tolerant.skipped, strict.skipped) == (0, 1)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_training_cut_in_two_ends_with_the_same_bits(
+    tmp_path: Path, store: Store, optimizer: str, ema: float | None
+) -> None:
     settings = Training(
-        steps=30, learning_rate=0.1, batch_size=3, optimizer=optimizer, momentum=0.9, checkpoint_seconds=0,
-        evaluate_every=7,
+        steps=30, learning_rate=0.1, batch_size=3, optimizer=optimizer, momentum=0.9, ema=ema, **OFTEN
     )  # fmt: skip
-    whole = fit(Line(), settings, Checkpoints(store, "whole", tmp_path))
-    with pytest.raises(TrainingDiverged):
-        fit(Line(good=17), settings, Checkpoints(store, "cut", tmp_path))
-    cut = fit(Line(), settings, Checkpoints(store, "cut", tmp_path))
+    task = Line(bad=[5])
+    whole, _ = fit(task, settings, Checkpoints(store, "whole", tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, settings, Checkpoints(store, "cut", tmp_path), stop_after=17)
+    cut, result = fit(task, settings, Checkpoints(store, "cut", tmp_path))
+    assert result.resumed_from == 16 and result.skipped > 5
     assert torch.equal(whole.weight, cut.weight)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+def test_a_compiled_training_learns_the_same_and_cut_in_two_ends_with_the_same_bits(
+    tmp_path: Path, store: Store
+) -> None:
+    task = language_task(tmp_path, [list(range(1, 60)), list(range(1, 30)) * 3] * 20, length=32)
+    examples = task.examples("pretraining", "train")
+
+    def trained(key: str, compiled: str, stop_after: int | None = None) -> tuple[dict[str, torch.Tensor], list[float]]:
+        seed_everything(0)
+        model, losses = task.build(), []
+        settings = Training(
+            steps=12, learning_rate=0.01, batch_size=6, micro_batch_size=4, compile=compiled, checkpoint_seconds=0
+        )  # fmt: skip
+
+        def progress(done: float, _: float, text: str) -> None:
+            losses.append(float(text.split()[1].rstrip(",")) if text.startswith("loss") else 0.0)
+            if done == stop_after:
+                raise KeyboardInterrupt
+
+        train(model, task, examples, examples, settings, 0, Checkpoints(store, key, tmp_path), progress)
+        return dict(model.named_parameters()), losses
+
+    _, written = trained("written", "off")
+    whole, losses = trained("whole", "on")
+    assert losses == pytest.approx(written, abs=0.02)
+    assert losses[-1] < losses[0] - 1
+    with pytest.raises(KeyboardInterrupt):
+        trained("cut", "on", stop_after=7)
+    cut, _ = trained("cut", "on")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_compiling_without_a_compiler_is_refused_or_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    layers, cpu = [torch.nn.Linear(2, 2)], torch.device("cpu")
+    asked, free = (Training(steps=1, learning_rate=1.0, compile=value) for value in ("on", "auto"))
+    with pytest.raises(UserError, match="there is no no-such-compiler; install it or set CXX"):
+        compilation.compile_modules(layers, asked, 0.0, cpu)
+    assert not compilation.compile_modules(layers, free, 1e18, cpu)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path, store: Store, size: int) -> None:
+    settings = {"steps": 20, "learning_rate": 0.05, "batch_size": 5, "evaluate_every": 99}
+    whole, _ = fit(Line(), Training(**settings), Checkpoints(store, "whole", tmp_path))
+    parts, _ = fit(Line(), Training(micro_batch_size=size, **settings), Checkpoints(store, "parts", tmp_path))
+    assert parts.weight.item() == pytest.approx(whole.weight.item(), rel=1e-5)
+
+
+def test_a_micro_batch_that_does_not_fit_names_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10 * 2**30)
+    cpu = torch.device("cpu")
+    auto, fixed = Training(steps=1, learning_rate=1.0), Training(steps=1, learning_rate=1.0, micro_batch_size=32)
+    assert memory.micro_batch_size(auto, 32, 2**20, cpu) == 32
+    assert memory.micro_batch_size(auto, 32, 2**30, cpu) == 7, "five parts, as equal as can be"
+    with pytest.raises(UserError, match=r"32 examples at once need about 32.0 GiB .* to 7 or auto"):
+        memory.micro_batch_size(fixed, 32, 2**30, cpu)
+    with pytest.raises(UserError, match="use shorter examples or a smaller model"):
+        memory.micro_batch_size(auto, 32, 8 * 2**30, cpu)
 
 
 def test_training_stops_when_the_validation_loss_no_longer_improves(tmp_path: Path, store: Store) -> None:

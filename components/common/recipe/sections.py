@@ -67,11 +67,29 @@ class Preparation(Section):
     fit: Literal["always", "once"] = "always"
 
 
+class BadBatches(Section):
+    """What happens to a batch whose loss or gradient is not finite, or whose loss is a spike.
+
+    A spike is a loss of more than `deviations` standard deviations above the mean of the last losses (6 in OLMo 2,
+    https://arxiv.org/abs/2501.00656, section 3.4; `null`: no loss is one). `skip` leaves the weights as they were
+    before the batch; `stop` ends the step. After `limit` skipped batches the step ends, too.
+    """
+
+    action: Literal["skip", "stop"] = "skip"
+    deviations: float | None = Field(default=None, gt=0)
+    limit: int = Field(default=10, ge=0)
+
+
 class Training(Section):
     """How the engine trains; the same in pretraining and fine-tuning.
 
-    `learning_rate` is reached after `warmup` (a fraction of the steps) and then follows `schedule` to its end.
-    `batch_size` counts examples or sequences; `all` takes the whole training split each step.
+    `learning_rate` is reached after `warmup` (a fraction of the steps) and then follows `schedule`: `cosine` falls all
+    the way, `wsd` (warm-up, stable, decay) falls linearly in the last `decay` of the steps, both to `floor` times
+    `learning_rate`. `muon` trains the hidden matrices with Muon and the rest with AdamW.
+    `batch_size` counts examples or sequences; `all` takes the whole training split each step. A batch that does not
+    fit into memory is worked off in parts of `micro_batch_size`, with the same result; `auto` takes what fits.
+    `ema` is the decay of an exponential moving average of the weights, which is then what is measured and kept.
+    `compile: auto` compiles the model where a compiler is there and the training long enough to gain by it.
     Every `evaluate_every` steps the validation loss is measured, on at most `validation_batches` batches; when it has
     not improved for `patience` measurements, training stops; the best weights are what the step makes.
     """
@@ -79,13 +97,20 @@ class Training(Section):
     steps: int = Field(ge=0, le=10_000_000)
     learning_rate: float = Field(gt=0, le=100)
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["all"] = 16
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     warmup: float = Field(default=0.0, ge=0, le=0.5)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "wsd"] = "constant"
+    decay: float = Field(default=0.2, gt=0, le=0.5)
+    floor: float = Field(default=0.1, ge=0, le=1)
     clip_norm: float | None = Field(default=1.0, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    bad_batches: BadBatches = BadBatches()
     evaluate_every: int = Field(default=50, ge=1)
     validation_batches: int = Field(default=10, ge=1)
     patience: int | None = Field(default=None, ge=1)

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,9 +13,13 @@ from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import DecoderModel
 from components.common.weights import TOKENIZER, read_config
+from components.training.cross_entropy import IGNORED, LinearCrossEntropy
 from components.training.task import Batch
 
-IGNORED = -100
+# Where fewer of a batch's tokens than this are learned, the head looks at those alone: so many, rounded up, that few
+# shapes occur.
+SPARSE = 0.75
+ROUNDED_TO = 256
 # What each stage reads of a corpus: documents, or pairs whose responses alone are learned.
 SOURCE_OF_STAGE = {"pretraining": "documents", "fine_tuning": "pairs"}
 
@@ -26,8 +30,9 @@ class PackedTokens:
     A shard is a stream of token ids with the start of every document and, for pairs, a mark on each token that is to
     be learned. A window that runs past its shard is padded; no window crosses shards.
 
-    Batches hold `input_ids`, `position_ids` and `labels` (int64, shape (batch, length)), and `attention_mask`
-    (bool, shape (batch, 1, length, length)), true where a query may look.
+    Batches hold `input_ids` and `labels` (int64, shape (batch, length)); `position_ids` (the same), counted from each
+    document's start, unless every window is of one document; and `learned` (int64, one dimension), the flat places of
+    the labels, if they are few.
     """
 
     def __init__(self, files: dict[str, Path], folder: str, kind: str, length: int) -> None:
@@ -46,20 +51,36 @@ class PackedTokens:
             for shard, index in zip(shards, indices, strict=True)
         ]
         tokens, starts, learned = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
-        inputs, documents = tokens[:, :-1], starts[:, :-1]
-        causal = torch.ones(self.length, self.length, dtype=torch.bool).tril()
-        return {
-            "input_ids": inputs.contiguous(),
-            "position_ids": torch.arange(self.length) - documents,
-            "labels": torch.where(learned[:, 1:], tokens[:, 1:], IGNORED),
-            "attention_mask": ((documents[:, :, None] == documents[:, None, :]) & causal).unsqueeze(1),
-        }
+        labels = torch.where(learned[:, 1:], tokens[:, 1:], IGNORED)
+        batch = {"input_ids": tokens[:, :-1].contiguous(), "labels": labels}
+        if starts[:, :-1].any():
+            batch["position_ids"] = torch.arange(self.length) - starts[:, :-1]
+        if (few := _few(labels.flatten())) is not None:
+            batch["learned"] = few
+        return batch
+
+    def describe(self, indices: np.ndarray) -> str:
+        shards = np.searchsorted(self.first, indices, side="right") - 1
+        windows = [f"{self.shards[s].stem} window {i - self.first[s]}" for s, i in zip(shards, indices, strict=True)]
+        more = f" and {len(windows) - 3} more" if len(windows) > 3 else ""
+        return ", ".join(windows[:3]) + more
+
+
+def _few(labels: torch.Tensor) -> torch.Tensor | None:
+    """The places of the labels that count, filled up with one that does not, unless they are most of the places."""
+    places = torch.nonzero(labels != IGNORED).flatten()
+    size = -(-max(1, len(places)) // ROUNDED_TO) * ROUNDED_TO
+    if size > SPARSE * len(labels):
+        return None
+    ignored = torch.nonzero(labels == IGNORED)[0]
+    return torch.cat([places, ignored.expand(size - len(places))])
 
 
 class _Shard:
     """One memory-mapped shard."""
 
     def __init__(self, files: dict[str, Path], stem: str, length: int) -> None:
+        self.stem = stem
         self.length = length
         self.tokens = np.load(files[f"{stem}.tokens.npy"], mmap_mode="r", allow_pickle=False)
         self.offsets = np.load(files[f"{stem}.offsets.npy"], mmap_mode="r", allow_pickle=False)
@@ -93,6 +114,7 @@ class LanguageModeling:
     """Next-token prediction; see `Task`."""
 
     mixed_precision = True
+    unit: Literal["tokens", "samples"] = "tokens"
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: DecoderModel | None) -> None:
         self.corpus = corpus
@@ -100,6 +122,7 @@ class LanguageModeling:
         self.settings = settings
         self.length = int(corpus.info["sequence_length"])
         self.vocab_size = int(corpus.info["vocab_size"])
+        self.cross_entropy = LinearCrossEntropy()
 
     def examples(self, stage: str, split: str) -> PackedTokens:
         return PackedTokens(self.files, split, SOURCE_OF_STAGE[stage], self.length)
@@ -140,21 +163,29 @@ class LanguageModeling:
                 f"pretraining.init: {folder}: not a causal language model that transformers loads: {error}"
             ) from error
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
-        logits, labels = self.logits(model, batch)
-        total = F.cross_entropy(logits.float(), labels, reduction="sum")
-        return total, len(labels)
+    def blocks(self, model: Any) -> list[nn.Module]:
+        kinds = set(model._no_split_modules or ())
+        return [module for module in model.modules() if type(module).__name__ in kinds]
 
-    def logits(self, model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (learned tokens, vocabulary) and labels (learned tokens); the rest of the window costs no head."""
-        hidden = model.get_decoder()(
-            input_ids=batch["input_ids"],
-            position_ids=batch["position_ids"],
-            attention_mask=batch["attention_mask"],
-            use_cache=False,
-        ).last_hidden_state
-        learned = batch["labels"] != IGNORED
-        return model.get_output_embeddings()(hidden[learned]), batch["labels"][learned]
+    def compilable(self, model: nn.Module) -> list[nn.Module]:
+        return [*self.blocks(model), self.cross_entropy.score]
+
+    def terms(self, batch: Batch) -> int:
+        return int((batch["labels"] != IGNORED).sum())
+
+    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        labels = _chosen(batch["labels"].flatten(), batch)
+        if not _has_plain_head(model):
+            logits = _chosen(model(**_inputs(batch)).logits.flatten(0, 1), batch)
+            return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+        hidden = _chosen(self.hidden(model, batch).flatten(0, 1), batch)
+        total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
+        return total
+
+    def hidden(self, model: Any, batch: Batch) -> torch.Tensor:
+        """The decoder's last hidden states, shape (batch, length, width)."""
+        hidden: torch.Tensor = model.get_decoder()(**_inputs(batch)).last_hidden_state
+        return hidden
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)
@@ -174,3 +205,26 @@ class LanguageModeling:
                 f"pretraining.init: {folder}: it was made for {longest} positions; "
                 f"set preprocessing.sequence_length to {longest} or less, it is {self.length}"
             )
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    """What a decoder is called with: no token sees another document, or one that comes after it."""
+    inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "use_cache": False}
+    positions = batch.get("position_ids")
+    if positions is None:
+        return inputs
+    places = torch.arange(positions.shape[1], device=positions.device)
+    starts = places - positions
+    same = (starts[:, :, None] == starts[:, None, :]) & (places[:, None] >= places[None, :])
+    return inputs | {"position_ids": positions, "attention_mask": same.unsqueeze(1)}
+
+
+def _chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return rows.index_select(0, batch["learned"]) if "learned" in batch else rows
+
+
+def _has_plain_head(model: Any) -> bool:
+    """Whether logits are the hidden states times the head's weight and nothing else."""
+    head = model.get_output_embeddings()
+    changes = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+    return type(head) is nn.Linear and head.bias is None and not any(getattr(model.config, k, None) for k in changes)

@@ -4,7 +4,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,11 +55,15 @@ class Rows:
             "labels": torch.from_numpy(self.labels[indices]),
         }
 
+    def describe(self, indices: np.ndarray) -> str:
+        return "training rows " + ", ".join(str(index) for index in indices[:5].tolist())
+
 
 class TabularClassification:
     """Cross-entropy on classes: one logit for two of them, else one logit each; see `Task`."""
 
     mixed_precision = False
+    unit: Literal["tokens", "samples"] = "samples"
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: MLPModel | None) -> None:
         self.files = files
@@ -89,13 +93,21 @@ class TabularClassification:
             ) from error
         return model
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
+    def blocks(self, model: Any) -> list[nn.Module]:
+        return list(model.layers[1:-1])
+
+    def compilable(self, model: Any) -> list[nn.Module]:
+        return []  # small products: there is nothing to gain
+
+    def terms(self, batch: Batch) -> int:
+        return len(batch["labels"])
+
+    def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         logits, labels = model(batch["features"]), batch["labels"]
         if self.outputs == 1:
-            total = F.binary_cross_entropy_with_logits(logits.squeeze(-1), labels.float(), reduction="sum")
-        else:
-            total = F.cross_entropy(logits, labels, reduction="sum")
-        return total, len(labels)
+            targets = labels.float() * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits.squeeze(-1), targets, reduction="sum")
+        return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
     def probabilities(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Probability of each class, shape (batch, classes)."""

@@ -1,0 +1,50 @@
+"""What one example costs, measured on one: FLOPs, and the memory that its backward pass waits with."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+
+class Cost(NamedTuple):
+    """Of one example: FLOPs of forward and backward pass, and bytes that are kept from one to the other."""
+
+    flops: float
+    kept_bytes: int
+
+
+def measure(loss: Callable[[], torch.Tensor]) -> Cost:
+    """Run the loss of one example forward and backward; generators and gradients are left as they were.
+
+    FLOPs are those of matrix products and attention, two for each multiplication, as in the PaLM paper's model FLOPs
+    (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), whatever is computed twice on the way.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if not (tensor.is_leaf and tensor.requires_grad):
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            total = loss()
+        total.backward()
+    return Cost(float(counter.get_total_flops()), sum(kept.values()))
+
+
+def _forward_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _backward_flops(grad: Any, query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kw: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))
+
+
+# The counter knows the attention kernels of a GPU only.
+_CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_flops,
+}
