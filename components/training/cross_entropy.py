@@ -13,6 +13,8 @@ from torch import nn
 IGNORED = -100
 # Logits of a piece: 64 MiB in bf16, which is large enough for the matrix products to run at full speed.
 LOGITS_AT_ONCE = 2**25
+# Rows that are scored at once: few shapes to compile, and few enough to stay in a CPU's cache.
+ROWS_AT_ONCE = 256
 
 
 class LinearCrossEntropy(nn.Module):
@@ -84,12 +86,15 @@ class _InPieces(torch.autograd.Function):
         for first in range(0, len(hidden), rows):
             part = slice(first, first + rows)
             logits = hidden_low[part] @ weight_low.t()
-            loss, grad = score(logits, labels[part], smoothing, needs_hidden or needs_weight)
-            total += loss
-            if grad is not None and grad_hidden is not None:
-                grad_hidden[part] = grad @ weight_low
-            if grad is not None and grad_weight is not None:
-                grad_weight += grad.t() @ hidden_low[part]
+            for few, its_labels in zip(logits.split(ROWS_AT_ONCE), labels[part].split(ROWS_AT_ONCE), strict=True):
+                loss, gradient = score(few, its_labels, smoothing, needs_hidden or needs_weight)
+                total += loss
+                if gradient is not None:
+                    few.copy_(gradient)
+            if grad_hidden is not None:
+                grad_hidden[part] = logits @ weight_low
+            if grad_weight is not None:
+                grad_weight += logits.t() @ hidden_low[part]
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.dtypes = hidden.dtype, weight.dtype
         return total

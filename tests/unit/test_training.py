@@ -298,6 +298,7 @@ def test_a_compiled_training_learns_the_same_and_cut_in_two_ends_with_the_same_b
     examples = task.examples("pretraining", "train")
 
     def trained(key: str, compiled: str, stop_after: int | None = None) -> tuple[dict[str, torch.Tensor], list[float]]:
+        torch.compiler.reset()  # as in a process of its own
         seed_everything(0)
         model, losses = task.build(), []
         settings = Training(

@@ -13,13 +13,11 @@ from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import DecoderModel
 from components.common.weights import TOKENIZER, read_config
-from components.training.cross_entropy import IGNORED, LinearCrossEntropy
+from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
 from components.training.task import Batch
 
-# Where fewer of a batch's tokens than this are learned, the head looks at those alone: so many, rounded up, that few
-# shapes occur.
+# Where fewer of a batch's tokens than this are learned, the head looks at those alone.
 SPARSE = 0.75
-ROUNDED_TO = 256
 # What each stage reads of a corpus: documents, or pairs whose responses alone are learned.
 SOURCE_OF_STAGE = {"pretraining": "documents", "fine_tuning": "pairs"}
 
@@ -67,9 +65,11 @@ class PackedTokens:
 
 
 def _few(labels: torch.Tensor) -> torch.Tensor | None:
-    """The places of the labels that count, filled up with one that does not, unless they are most of the places."""
+    """The places of the labels that count, filled up with one that does not to a length that is compiled, unless they
+    are most of the places.
+    """
     places = torch.nonzero(labels != IGNORED).flatten()
-    size = -(-max(1, len(places)) // ROUNDED_TO) * ROUNDED_TO
+    size = -(-max(1, len(places)) // ROWS_AT_ONCE) * ROWS_AT_ONCE
     if size > SPARSE * len(labels):
         return None
     ignored = torch.nonzero(labels == IGNORED)[0]
