@@ -294,11 +294,12 @@ def test_a_training_cut_in_two_ends_with_the_same_bits(
 def test_a_compiled_training_learns_the_same_and_cut_in_two_ends_with_the_same_bits(
     tmp_path: Path, store: Store
 ) -> None:
-    task = language_task(tmp_path, [list(range(1, 60)), list(range(1, 30)) * 3] * 20, length=32)
-    examples = task.examples("pretraining", "train")
+    documents = [list(range(1, 60)), list(range(1, 30)) * 3] * 20
 
     def trained(key: str, compiled: str, stop_after: int | None = None) -> tuple[dict[str, torch.Tensor], list[float]]:
         torch.compiler.reset()  # as in a process of its own
+        task = language_task(tmp_path, documents, length=32)
+        examples = task.examples("pretraining", "train")
         seed_everything(0)
         model, losses = task.build(), []
         settings = Training(
