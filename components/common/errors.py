@@ -25,6 +25,8 @@ class GateFailed(ModelmillError):
 class TrainingDiverged(ModelmillError):
     """Losses were not finite or too high; the last good checkpoint is kept."""
 
+    kind = "diverged"
+
 
 class Preempted(ModelmillError):
     """The process was asked to end and has saved its work: 75 is EX_TEMPFAIL of <sysexits.h>, "try again"."""

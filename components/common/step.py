@@ -46,11 +46,13 @@ class Made:
 class Step:
     """What a running step sees: its part of the recipe, its inputs, the store and a scratch folder.
 
-    `key` names the work: two runs with one key make the same bytes, so checkpoints are kept under it.
+    `key` names the work: two runs with one key make the same bytes, so checkpoints are kept under it. `resolved` is the
+    whole recipe as JSON, for processes that the step starts and that see their part of it again.
     """
 
     name: str
     recipe: Recipe
+    resolved: str
     inputs: dict[str, Manifest]
     document: memo.KeyDocument
     store: Store
@@ -95,7 +97,7 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
     Returns:
         What `work` returns; 0 if the step is finished, or if something is wrong: that is the step's to say.
     """
-    _prepare_process()
+    prepare_process()
     try:
         opened, whole = open_store(store), recipes.from_json(recipe)
         manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
@@ -105,7 +107,7 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
             return 0
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
             visible, record = steps.visible_to(name, whole), StepRecord(name=name, status="running")
-            return work(_Ahead(name, visible, manifests, document, opened, "", Path(scratch), record))
+            return work(_Ahead(name, visible, recipe, manifests, document, opened, "", Path(scratch), record))
     except ModelmillError as error:
         log.warning("left to %s: %s", name, one_line(error))
         return 0
@@ -133,7 +135,7 @@ def run_step(
     Raises:
         SystemExit: with the error's exit code, after the failure was recorded.
     """
-    _prepare_process()
+    prepare_process()
     opened = open_store(store)
     record = StepRecord(name=name, status="running", started=time.time())
     try:
@@ -150,7 +152,7 @@ def run_step(
             with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
                 running = record.model_copy(update={"status": "running"})
                 visible = steps.visible_to(name, whole)
-                step = Step(name, visible, manifests, document, opened, run_id, Path(scratch), running)
+                step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), running)
                 finished = _make_and_commit(step, make, whole)
         memo.remember(opened, finished.document, whole.name)
         _record_end(opened, run_id, record, finished)
@@ -211,7 +213,7 @@ def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseEx
     runs.write_step(store, run_id, record)
 
 
-def _prepare_process() -> None:
+def prepare_process() -> None:
     """Log to standard output, and do not outlive a local runner."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():

@@ -20,12 +20,14 @@ def run(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, m
 
 
 def make(step: Step) -> Made:
-    from components.training import stage
+    from components.training import processes, stage
 
     settings = step.recipe.fine_tuning
     pretrained = step.inputs[PRETRAINED]
     if settings is None:
         return stage.skip_stage(step, pretrained)
+    if processes.are_wanted(settings):
+        return processes.run(step, settings)
     task = stage.open_task(step)
     model = task.load(stage.fetch_model(step, pretrained)) if pretrained.entries else task.build()
     if isinstance(settings, LanguageFineTuning) and settings.method == "lora":

@@ -18,11 +18,13 @@ def run(*, recipe: str, store: str, run_id: str, corpus: str, model: str) -> Non
 
 
 def make(step: Step) -> Made:
-    from components.training import stage
+    from components.training import processes, stage
 
     settings = step.recipe.pretraining
     if settings is None:
         return stage.skip_stage(step, None)
+    if processes.are_wanted(settings):
+        return processes.run(step, settings)
     task = stage.open_task(step)
     if settings.init == "random":
         return stage.run_stage(step, task, task.build(), settings)

@@ -1,16 +1,27 @@
 """Checkpoints in the store: tensors first, then the small document that makes them count."""
 
+import contextlib
+import copy
 import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+import torch.distributed as dist
 
 from components.common import digest
 from components.common.store import KeyNotFound, Store
+from components.training.world import World
 
+log = logging.getLogger("modelmill")
 KEPT = 2
+
+# Makes the tensor that one of this name, whole shape and type is read into; raises Refused where there is no such.
+Make = Callable[[str, torch.Size, torch.dtype], torch.Tensor]
 
 
 class Snapshot(NamedTuple):
@@ -20,47 +31,131 @@ class Snapshot(NamedTuple):
     state: dict[str, Any]
 
 
+class Refused(Exception):
+    """A checkpoint that cannot be gone on from; the message says what differs."""
+
+
 class Checkpoints:
     """The checkpoints of one piece of work, kept under its step key: `checkpoints/<key>/`.
 
-    Tensors are written under a new name, then `latest.json` is swapped to name them, so what it names is whole.
-    The one before is kept; older ones are deleted.
+    Each process writes its part of the tensors with `torch.distributed.checkpoint`, as safetensors under their
+    sha256; then `latest.json` is swapped to name all parts, so what it names is whole. The one before is kept, older
+    ones are deleted. Any number of processes can read what any number has written.
+
+    Args:
+        scratch: a folder of this process. work: digests of what the training is made from, by name.
     """
 
-    def __init__(self, store: Store, key: str, scratch: Path) -> None:
+    def __init__(
+        self, store: Store, key: str, scratch: Path, work: Mapping[str, str] | None = None, world: World | None = None
+    ) -> None:
         self.store = store
         self.prefix = f"checkpoints/{key}/"
         self.scratch = scratch
+        self.work = dict(work or {})
+        self.world = world or World()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: Future[None] | None = None
+        self._stager: Any = None
 
     def save(self, snapshot: Snapshot) -> None:
-        file = self.scratch / "checkpoint.safetensors"
-        save_file({k: t.contiguous() for k, t in snapshot.tensors.items()}, file)
-        sha256 = digest.of_file(file)
-        self.store.upload(self.prefix + sha256, file)
-        file.unlink()
+        """Copy a snapshot and write it beside the training; if one is still being written, wait for that first."""
+        self.wait()
+        if self._stager is None:
+            from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+
+            self._stager = DefaultStager(StagingOptions(False, False, False, False))
+        staged = self._stager.stage(snapshot.tensors)
+        self._saving = self._pool.submit(self._write, staged, copy.deepcopy(snapshot.state))
+
+    def wait(self) -> None:
+        """Until what was saved counts; raises what went wrong."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+
+    @contextlib.contextmanager
+    def finished(self) -> Iterator[None]:
+        """A block after which nothing is being written any more."""
+        try:
+            yield
+        finally:
+            self.wait()
+
+    def load(self, make: Make = lambda name, shape, dtype: torch.empty(shape, dtype=dtype)) -> Snapshot | None:
+        """The newest checkpoint that is whole and of this work, None if there is none; others are named in the log."""
+        for document in self._read()[0]:
+            folder = self.scratch / f"resume-{document['state']['step']}"
+            tensors, why = self._prepared(document, folder, make)
+            if not self.world.least(not why):
+                log.warning(
+                    "checkpoint of step %s refused: %s", document["state"]["step"], why or "not whole elsewhere"
+                )
+                continue
+            _dcp().load(tensors, storage_reader=_reader(folder), no_dist=self.world.size == 1)
+            return Snapshot(tensors, document["state"])
+        return None
+
+    def newest_step(self) -> int | None:
+        self.wait()
+        documents = self._read()[0]
+        return documents[0]["state"]["step"] if documents else None
+
+    def _prepared(
+        self, document: dict[str, Any], folder: Path, make: Make
+    ) -> tuple[dict[str, torch.Tensor], str | None]:
+        """Where to read the tensors into, once their files are here; or why not."""
+        try:
+            for name, theirs in document["work"].items():
+                if (mine := self.work.get(name)) != theirs:
+                    raise Refused(f"it is of another {name} ({theirs[:12]}, this training's is {str(mine)[:12]})")
+            self._fetch(document["files"], folder)
+            found = _reader(folder).read_metadata().state_dict_metadata
+            return {name: make(name, item.size, item.properties.dtype) for name, item in found.items()}, None
+        except Refused as why:
+            return {}, str(why)
+
+    def _fetch(self, files: dict[str, str], folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        for name, sha256 in files.items():
+            try:
+                self.store.download(self.prefix + sha256, folder / name)
+            except KeyNotFound:
+                raise Refused(f"its {name} ({sha256[:12]}) is no longer in the store") from None
+            if (found := digest.of_file(folder / name)) != sha256:
+                raise Refused(
+                    f"the bytes of its {name} are not those that were written ({found[:12]}, not {sha256[:12]})"
+                )
+
+    def _write(self, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        folder = self.scratch / "checkpoint"
+        alone = self.world.size == 1
+        _dcp().save(tensors, storage_writer=_writer(folder), process_group=self.world.saving, no_dist=alone)
+        files = {}
+        for file in sorted(folder.iterdir()):
+            files[file.name] = digest.of_file(file)
+            self.store.upload(self.prefix + files[file.name], file)
+            file.unlink()
+        parts = [files]
+        if not alone:
+            gathered: list[Any] | None = [None] * self.world.size if self.world.rank == 0 else None
+            dist.gather_object(files, gathered, group=self.world.saving)
+            parts = gathered or []
+        if self.world.rank == 0:
+            merged = {name: sha256 for part in parts for name, sha256 in part.items()}
+            self._commit({"files": merged, "work": self.work, "state": state})
+
+    def _commit(self, document: dict[str, Any]) -> None:
         known, tag = self._read()
-        documents = [{"sha256": sha256, "state": snapshot.state}, *known][:KEPT]
+        documents = [document, *known][:KEPT]
         data = digest.canonical_json(documents)
         if tag is None:
             self.store.put_if_absent(self.prefix + "latest.json", data)
         else:
             self.store.compare_and_swap(self.prefix + "latest.json", data, tag)
-        kept = {document["sha256"] for document in documents}
-        for document in known:
-            if document["sha256"] not in kept:
-                self.store.delete(self.prefix + document["sha256"])
-
-    def load(self) -> Snapshot | None:
-        """The newest checkpoint whose bytes are those that were written, None if there is none."""
-        file = self.scratch / "resume.safetensors"
-        for document in self._read()[0]:
-            try:
-                self.store.download(self.prefix + document["sha256"], file)
-            except KeyNotFound:
-                continue
-            if digest.of_file(file) == document["sha256"]:
-                return Snapshot(load_file(file), document["state"])
-        return None
+        kept = {sha256 for one in documents for sha256 in one["files"].values()}
+        for sha256 in {sha256 for one in known for sha256 in one["files"].values()} - kept:
+            self.store.delete(self.prefix + sha256)
 
     def _read(self) -> tuple[list[dict[str, Any]], str | None]:
         try:
@@ -68,3 +163,25 @@ class Checkpoints:
         except KeyNotFound:
             return [], None
         return json.loads(data), tag
+
+
+def _dcp() -> Any:
+    """Imported when the first checkpoint is due: it takes half a second that a start need not wait for."""
+    import torch.distributed.checkpoint
+
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    return torch.distributed.checkpoint
+
+
+def _writer(folder: Path) -> Any:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    writer.sync_files = False  # the store does that
+    return writer
+
+
+def _reader(folder: Path) -> Any:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
+    return HuggingFaceStorageReader(str(folder))

@@ -41,8 +41,9 @@ def compile_modules(modules: list[nn.Module], settings: Training, flops: float, 
     # A run's temporary folder goes with the run; what was compiled is for the next one, too.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache_folder()))
     for module in modules:
-        # A kernel for each shape: which ones there are must not depend on the order in which shapes come.
-        module.compile(dynamic=False)
+        # A kernel for each shape: which ones there are must not depend on the order in which shapes come. What DDP
+        # and FSDP hang on a module's call stays outside.
+        module.forward = torch.compile(module.forward, dynamic=False)
     return True
 
 

@@ -32,6 +32,16 @@ def seed_everything(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Seed PyTorch's generators for a step: its random numbers are then a function of seed, step and rank, and a
+    training that goes on from a checkpoint, on any number of processes, has none to bring back.
+    """
+    mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(mixed)
+
+
 def reuse_freed_memory() -> None:
     """Let the C library keep freed memory for the next step; without glibc, nothing happens.
 
@@ -68,8 +78,10 @@ def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / best
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that a training may still take on the device: on a CPU what the machine, or the container, has free."""
+def free_memory(device: torch.device, processes: int) -> int:
+    """Bytes that a training may still take on its device; on a CPU its part of what the machine, or the container, has
+    free for so many processes.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     with open("/proc/meminfo") as file:
@@ -77,7 +89,7 @@ def free_memory(device: torch.device) -> int:
     with contextlib.suppress(OSError, ValueError):
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
         free = min(free, limit - used)
-    return free
+    return free // processes
 
 
 def peak_memory(device: torch.device) -> int:

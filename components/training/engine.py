@@ -1,8 +1,8 @@
 """The training loop: one for every kind of model, for pretraining and for fine-tuning."""
 
-import contextlib
-import logging
+import copy
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,20 +11,18 @@ import torch
 from torch import nn
 
 from components.common import lifetime
-from components.common.errors import Preempted, TrainingDiverged
+from components.common.errors import Preempted, TrainingDiverged, UserError
 from components.common.recipe import Training
-from components.training import compilation, guard, memory, probe
-from components.training import device as devices
+from components.training import guard, parallel
 from components.training.checkpoint import Checkpoints
-from components.training.feeding import Fed, Feeder, to_device
-from components.training.optimization import Average, learning_rate, make_optimizers, trainable, update
-from components.training.order import BatchOrder, evenly_spaced
-from components.training.state import Parts, State, restore, snapshot
+from components.training.feeding import Feeder
+from components.training.journal import Due, Journal, Pace
+from components.training.optimization import learning_rate, trainable
+from components.training.order import BatchOrder
+from components.training.state import Parts, State, restore, room_for, snapshot
 from components.training.task import Examples, Task
-
-log = logging.getLogger("modelmill")
-HISTORY_ROWS = 1000
-VALIDATION_BATCH = 32
+from components.training.trainer import Trainer
+from components.training.world import World
 
 
 @dataclass
@@ -32,7 +30,8 @@ class Result:
     """A finished training.
 
     `state` and `skipped` (batches left out) are of the whole training; the others of this process: the step it went
-    on from, seconds in all and in its steps after the first, the terms and FLOPs of those steps.
+    on from, seconds in all and in its steps after the first. `terms` and `flops` are those of these steps, of all
+    processes.
     """
 
     state: State
@@ -55,142 +54,99 @@ def train(
     checkpoints: Checkpoints,
     progress: Callable[[float, float, str], None],
 ) -> Result:
-    """Train in place and leave the model with the weights of the lowest validation loss.
+    """Train and leave the model with the weights of the lowest validation loss.
 
     The next step depends on the checkpoint alone, so a training that was killed and started again ends with the
-    same bits as one that was not (same hardware, same libraries).
+    same bits as one that was not (same hardware, same libraries, same number of processes). The processes that
+    `checkpoints.world` names do this together.
 
     Raises:
         TrainingDiverged: more batches than the recipe allows were bad, or the validation loss is not finite; the last
             good checkpoint stays in the store.
-        UserError: the recipe's micro-batch, or even one example, does not fit into memory.
+        UserError: the recipe's micro-batch, or even one example, does not fit into memory; or the processes cannot
+            share the batch evenly.
         Preempted: SIGTERM came; what was done is saved.
     """
-    device = devices.pick_device()
-    model.to(device)
-    started = time.monotonic()
-    parts = Parts(
-        model=model,
-        optimizers=make_optimizers(model, task.blocks(model), settings),
-        guard=guard.Guard(settings, device),
-        average=Average(model, settings.ema) if settings.ema is not None else None,
-        best={},
-    )
-    batch_size = len(train_examples) if settings.batch_size == "all" else settings.batch_size
+    started, world = time.monotonic(), checkpoints.world
+    batch_size = _batch_size(train_examples, settings, world)
+    # FSDP takes the model apart; the caller's stays whole.
+    trained = copy.deepcopy(model) if parallel.is_sharded(settings, world) else model
+    trainer = Trainer(trained, task, settings, seed, train_examples, batch_size, world)
+    parts, device = trainer.parts, trainer.device
     order = BatchOrder(len(train_examples), None if settings.batch_size == "all" else batch_size, seed)
-    trainer = _Trainer(task, settings, device, parts)
-    cost = trainer.probe(train_examples) if settings.steps else probe.Cost(0, 0)
-    flops = cost.flops * batch_size
-    trainer.compiled = compilation.compile_modules(task.compilable(model), settings, flops * settings.steps, device)
-    if saved := checkpoints.load():
+    if saved := checkpoints.load(room_for(parts)):
         state = restore(saved, parts)
         progress(state.step, settings.steps, f"resumed at step {state.step}")
     else:
-        state = State(micro_batch=memory.micro_batch_size(settings, batch_size, cost.kept_bytes, device))
+        state = State(micro_batch=trainer.fitting_micro_batch)
     result = Result(state, False, 0, state.step, 0.0, 0.0, 0, 0.0)
-    last_checkpoint = time.monotonic()
-    row_every = max(1, settings.steps // HISTORY_ROWS)
+    journal, pace, spent_before = Journal(state.history, settings), Pace(settings), state.device_seconds
 
-    feeding = Feeder(task, train_examples, order, state.micro_batch, device)
-    with feeding as feeder, lifetime.termination() as terminated:
+    feeding = Feeder(task, train_examples, order, state.micro_batch, device, world)
+    with feeding as feeder, lifetime.termination() as asked, checkpoints.finished():
         while state.step < settings.steps and not _exhausted(state, settings):
             began = time.monotonic()
             fed = feeder.batch(state.step)
+            terms, due = _agree(world, fed.terms, pace, asked)
             rate = learning_rate(state.step, settings)
-            loss = trainer.step(state.step, fed, rate)
+            loss = trainer.step(state.step, fed.parts, terms, rate)
             state.step += 1
+            is_first = state.step == result.resumed_from + 1
             evaluates = state.step % settings.evaluate_every == 0 or state.step == settings.steps
-            due = terminated.is_set() or time.monotonic() - last_checkpoint >= settings.checkpoint_seconds
-            saves = due and state.step < settings.steps
-            row = {"step": state.step, "learning_rate": rate}
-            if state.step % row_every == 0 or evaluates or saves or state.step == result.resumed_from + 1:
-                if too_many := parts.guard.look():
-                    samples = train_examples.describe(order.indices(too_many[0].step))
-                    raise guard.diverged(too_many[0], len(parts.guard.skipped), samples, _kept_step(checkpoints))
-                row["loss"] = loss.item()
-                progress(state.step, settings.steps, _describe(row["loss"], state))
-            if state.step > result.resumed_from + 1:
+            if due.look or due.save or evaluates or is_first:
+                if suspect := parts.guard.look():
+                    samples = train_examples.describe(order.indices(suspect.step))
+                    raise guard.diverged(suspect, len(parts.guard.skipped), samples, checkpoints.newest_step())
+                progress(state.step, settings.steps, _describe(loss.item(), state))
+            if not is_first:
                 result.step_seconds += time.monotonic() - began
-                result.terms += fed.terms
-                result.flops += flops
+                result.terms += int(terms)
+                result.flops += trainer.step_flops
+            validation_loss = None
             if evaluates:
-                row["validation_loss"] = trainer.validation_loss(validation_examples)
-                _require_finite(row["validation_loss"], state.step, checkpoints)
-                _keep_best(state, parts, row["validation_loss"])
-            if (state.step % row_every == 0 or evaluates) and math.isfinite(row["loss"]):
-                state.history.append(row)
-            if saves:
+                validation_loss = trainer.validation_loss(validation_examples)
+                _require_finite(validation_loss, state.step, checkpoints)
+                _keep_best(state, parts, validation_loss)
+            journal.add(state.step, rate, loss, validation_loss)
+            state.device_seconds = spent_before + (time.monotonic() - started) * world.size
+            if due.save and state.step < settings.steps:
+                journal.read()
                 checkpoints.save(snapshot(state, parts))
-                last_checkpoint = time.monotonic()
-                if terminated.is_set():
+                if due.end:
+                    checkpoints.wait()
                     raise Preempted(
                         f"stopped by SIGTERM after step {state.step}, which is saved; run it again to go on"
                     )
 
-    with torch.no_grad():
-        for name, parameter in trainable(model).items():
-            parameter.copy_(parts.best.get(name, parameter))
+    journal.read()
+    _hand_over(trained, parts, model)
     result.stopped_early = state.step < settings.steps
     result.skipped = len(parts.guard.skipped)
     result.seconds = time.monotonic() - started
     return result
 
 
-class _Trainer:
-    """The two things that are done with a model and a batch: a step, and a measurement."""
+def _batch_size(examples: Examples, settings: Training, world: World) -> int:
+    """Examples in a step.
 
-    def __init__(self, task: Task, settings: Training, device: torch.device, parts: Parts) -> None:
-        self.task = task
-        self.settings = settings
-        self.device = device
-        self.parts = parts
-        self.weights = list(trainable(parts.model).values())
-        self.dtype = devices.compute_dtype(device, settings, task.mixed_precision)
-        self.compiled = False
+    Raises:
+        UserError: the processes cannot share them evenly.
+    """
+    size = len(examples) if settings.batch_size == "all" else settings.batch_size
+    if size % world.size:
+        raise UserError(
+            f"batch_size: {settings.batch_size}: {world.size} devices cannot share {size} examples evenly; "
+            f"set batch_size to {size - size % world.size or world.size}, or devices to a divisor of it"
+        )
+    return size
 
-    def step(self, step: int, fed: Fed, rate: float) -> torch.Tensor:
-        """Forward, backward, clip, update; returns the mean loss in nats, a scalar on the device."""
-        parts, settings = self.parts, self.settings
-        parts.model.train()
-        loss = torch.zeros((), device=self.device)
-        for batch in fed.parts:
-            with self._autocast():
-                part = self.task.loss(parts.model, batch, settings.label_smoothing) / max(1, fed.terms)
-            part.backward()
-            loss += part.detach()
-        norm = nn.utils.clip_grad_norm_(self.weights, settings.clip_norm or math.inf, foreach=True)
-        update(parts.optimizers, rate, parts.guard.judge(step, loss, norm))
-        if parts.average is not None:
-            parts.average.update(step)
-        return loss
 
-    @torch.no_grad()
-    def validation_loss(self, examples: Examples) -> float:
-        """Mean loss in nats over an even sample of a split, the same sample each time."""
-        self.parts.model.eval()
-        total, terms = torch.zeros((), device=self.device), 0
-        average = self.parts.average.applied() if self.parts.average else contextlib.nullcontext()
-        with average, compilation.as_written(self.compiled), self._autocast():
-            for indices in evenly_spaced(len(examples), VALIDATION_BATCH, self.settings.validation_batches):
-                batch = examples.batch(indices)
-                terms += self.task.terms(batch)
-                total += self.task.loss(self.parts.model, to_device(batch, self.device))
-        return total.item() / max(1, terms)
-
-    def probe(self, examples: Examples) -> probe.Cost:
-        """What one example costs, forward and backward."""
-        batch = to_device(examples.batch(evenly_spaced(len(examples), 1, 1)[0]), self.device)
-
-        def loss() -> torch.Tensor:
-            with self._autocast():
-                return self.task.loss(self.parts.model, batch)
-
-        cost = probe.measure(loss)
-        self.parts.model.zero_grad(set_to_none=True)
-        return cost
-
-    def _autocast(self) -> contextlib.AbstractContextManager[None]:
-        return devices.autocast(self.device, self.dtype)
+def _agree(world: World, terms: int, pace: Pace, asked: threading.Event) -> tuple[float, Due]:
+    """Terms in the whole batch, and what all processes do after the step: they follow the clock of the first."""
+    mine = pace.due(asked.is_set()) if world.rank == 0 else Due(False, False, asked.is_set())
+    total, *flags = world.agree(terms, *mine)
+    look, save, end = map(bool, flags)
+    return total, Due(look, save or end, end)
 
 
 def _exhausted(state: State, settings: Training) -> bool:
@@ -206,19 +162,21 @@ def _keep_best(state: State, parts: Parts, loss: float) -> None:
         state.without_improvement += 1
 
 
+@torch.no_grad()
+def _hand_over(trained: nn.Module, parts: Parts, model: nn.Module) -> None:
+    """Put the best weights, or the last where none were measured, into the model."""
+    for (name, weight), target in zip(trainable(trained).items(), trainable(model).values(), strict=True):
+        target.copy_(parallel.whole(parts.best.get(name, weight)))
+
+
 def _require_finite(loss: float, step: int, checkpoints: Checkpoints) -> None:
     if math.isfinite(loss):
         return
-    kept = _kept_step(checkpoints)
+    kept = checkpoints.newest_step()
     where = "no checkpoint was due yet" if kept is None else f"the checkpoint of step {kept} is kept"
     raise TrainingDiverged(
         f"the validation loss became {loss} after step {step}; {where}; try a lower learning_rate or clip_norm"
     )
-
-
-def _kept_step(checkpoints: Checkpoints) -> int | None:
-    kept = checkpoints.load()
-    return kept.state["step"] if kept else None
 
 
 def _describe(loss: float, state: State) -> str:

@@ -7,12 +7,13 @@ import torch
 
 from components.training.order import BatchOrder
 from components.training.task import Batch, Examples, Task
+from components.training.world import World
 
 AHEAD = 2
 
 
 class Fed(NamedTuple):
-    """The batch of a step in parts that fit into memory, and how many terms its loss is the mean of."""
+    """This process's part of a step's batch, in parts that fit into memory, and how many terms their loss sums up."""
 
     parts: list[Batch]
     terms: int
@@ -26,13 +27,14 @@ class Feeder:
     """
 
     def __init__(
-        self, task: Task, examples: Examples, order: BatchOrder, micro_batch: int, device: torch.device
+        self, task: Task, examples: Examples, order: BatchOrder, micro_batch: int, device: torch.device, world: World
     ) -> None:
         self.task = task
         self.examples = examples
         self.order = order
         self.micro_batch = micro_batch
         self.device = device
+        self.world = world
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="feeder")
         self._coming: dict[int, Future[Fed]] = {}
 
@@ -50,7 +52,7 @@ class Feeder:
         return Fed([to_device(part, self.device) for part in fed.parts], fed.terms)
 
     def _make(self, position: int) -> Fed:
-        indices = self.order.indices(position)
+        indices = self.world.share(self.order.indices(position))
         parts = [
             self.examples.batch(indices[first : first + self.micro_batch])
             for first in range(0, len(indices), self.micro_batch)

@@ -46,13 +46,14 @@ class Guard:
         self._suspects.append(Suspect(step, bad, loss.detach()))
         return bad
 
-    def look(self) -> list[Suspect]:
-        """Wait for the verdicts since the last look, and return those that are one too many for the recipe."""
+    def look(self) -> Suspect | None:
+        """Wait for the verdicts since the last look, and return the batch that was one too many for the recipe."""
         found = [suspect for suspect in self._suspects if suspect.bad.item()]
         self._suspects = []
-        self.skipped += [suspect.step for suspect in found]
         limit = self.settings.limit if self.settings.action == "skip" else 0
-        return found if found and len(self.skipped) > limit else []
+        more = limit - len(self.skipped)
+        self.skipped += [suspect.step for suspect in found[: more + 1]]
+        return found[more] if len(found) > more else None
 
 
 def diverged(suspect: Suspect, skipped: int, samples: str, kept_step: int | None) -> TrainingDiverged:

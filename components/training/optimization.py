@@ -115,4 +115,7 @@ class Average:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, parameter in self.parameters.items():
-            parameter.data, self.tensors[name] = self.tensors[name], parameter.data
+            # Copied, as FSDP holds on to the memory of its weights.
+            before = parameter.detach().clone()
+            parameter.copy_(self.tensors[name])
+            self.tensors[name].copy_(before)

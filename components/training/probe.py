@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 
@@ -14,8 +15,10 @@ class Cost(NamedTuple):
     kept_bytes: int
 
 
-def measure(loss: Callable[[], torch.Tensor]) -> Cost:
-    """Run the loss of one example forward and backward; generators and gradients are left as they were.
+def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
+    """Run the loss of one example forward and backward; generators are left as they were.
+
+    What enters the blocks is counted by itself, as no hook shows it where they are recomputed.
 
     FLOPs are those of matrix products and attention, two for each multiplication, as in the PaLM paper's model FLOPs
     (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), whatever is computed twice on the way.
@@ -28,10 +31,18 @@ def measure(loss: Callable[[], torch.Tensor]) -> Cost:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    def enter(module: nn.Module, inputs: Any, named: Any) -> None:
+        for value in (*inputs, *named.values()):
+            if torch.is_tensor(value):
+                keep(value)
+
+    hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in blocks]
     with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             total = loss()
         total.backward()
+    for hook in hooks:
+        hook.remove()
     return Cost(float(counter.get_total_flops()), sum(kept.values()))
 
 

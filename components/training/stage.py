@@ -14,7 +14,7 @@ from components.common import manifest
 from components.common.manifest import Entry, Manifest
 from components.common.recipe import Training
 from components.common.step import Made, Step
-from components.training import device
+from components.training import device, world
 from components.training.checkpoint import Checkpoints
 from components.training.engine import Result, train
 from components.training.task import Task
@@ -53,7 +53,7 @@ def run_stage(
     settings: Training,
     finish: Callable[[nn.Module, Path], nn.Module] | None = None,
 ) -> Made:
-    """Train a model on the stage's examples and describe what came out.
+    """Train a model on the stage's examples, with the processes that have joined, and describe what came out.
 
     Args:
         finish: makes the model to keep of the trained one (merges adapters, say) and may write files of its own
@@ -61,10 +61,13 @@ def run_stage(
     """
     examples = {split: task.examples(step.name, split) for split in ("train", "validation")}
     parameters = sum(p.numel() for p in model.parameters())
-    checkpoints = Checkpoints(step.store, step.key, step.scratch)
+    here = world.here()
+    checkpoints = Checkpoints(step.store, step.key, step.scratch, step.digests, here)
     result = train(
         model, task, examples["train"], examples["validation"], settings, step.recipe.seed, checkpoints, step.progress
     )
+    if here.rank:
+        return Made(outputs={}, headline="")  # the first process's to make
     output = step.scratch / "output"
     (output / MODEL_FOLDER).mkdir(parents=True)
     model = model.to(torch.device("cpu"))
@@ -148,7 +151,7 @@ def _cost(result: Result, task: Task, settings: Training) -> dict[str, float]:
     what the device was measured to do in matrix products of the same number format.
     """
     where = device.pick_device()
-    cost = {"device_seconds": result.seconds, "peak_memory_bytes": float(device.peak_memory(where))}
+    cost = {"device_seconds": result.state.device_seconds, "peak_memory_bytes": float(device.peak_memory(where))}
     if result.step_seconds:
         ceiling = device.matmul_ceiling(where, device.compute_dtype(where, settings, task.mixed_precision))
         cost[f"{task.unit}_per_second"] = result.terms / result.step_seconds

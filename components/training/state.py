@@ -1,4 +1,8 @@
-"""Everything that the next step of a training depends on, to be saved and brought back."""
+"""Everything that the next step of a training depends on, to be saved and brought back.
+
+Random numbers are not among it: those of a step are a function of the seed and the step (see `device.seed_step`), and
+so is the order of the data.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -7,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.training.checkpoint import Snapshot
+from components.training.checkpoint import Make, Refused, Snapshot
 from components.training.guard import Guard
 from components.training.optimization import Average, Optimizers, trainable
 
@@ -15,7 +19,7 @@ from components.training.optimization import Average, Optimizers, trainable
 @dataclass
 class State:
     """Where training is. `step` counts finished steps; losses are means in nats per token or example; `micro_batch` is
-    how many examples go through the model at once, which a resumed training must not change.
+    how many examples a process puts through the model at once; `device_seconds` are those of every process so far.
     """
 
     micro_batch: int
@@ -23,6 +27,7 @@ class State:
     best_loss: float = math.inf
     best_step: int = 0
     without_improvement: int = 0
+    device_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -38,7 +43,7 @@ class Parts:
 
 
 def snapshot(state: State, parts: Parts) -> Snapshot:
-    """Tensors and JSON: no pickle."""
+    """Tensors and JSON: no pickle. A tensor's name is its role, the weight it belongs to and, of a slot, the slot's."""
     weights = trainable(parts.model)
     names = {id(p): name for name, p in weights.items()}
     tensors: dict[str, torch.Tensor] = {f"model.{name}": p.detach() for name, p in weights.items()}
@@ -49,12 +54,27 @@ def snapshot(state: State, parts: Parts) -> Snapshot:
     if parts.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in parts.average.tensors.items()}
     tensors |= {"guard.losses": parts.guard.losses, "guard.seen": parts.guard.seen}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
     document: dict[str, Any] = {**vars(state), "skipped": parts.guard.skipped}
     document["best_loss"] = None if math.isinf(state.best_loss) else state.best_loss
     return Snapshot(tensors, document)
+
+
+def room_for(parts: Parts) -> Make:
+    """Tensors to read a snapshot into: what belongs to a weight is spread over the processes as the weight is."""
+    weights = trainable(parts.model)
+
+    def make(name: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        role, _, rest = name.partition(".")
+        weight = weights.get(rest if role != "optimizer" else rest.rpartition(".")[0])
+        if role == "guard" or (role == "optimizer" and weight is not None and not shape):
+            return torch.empty(shape, dtype=dtype)
+        if weight is None:
+            raise Refused(f"it holds {rest}, which this model does not train")
+        if weight.shape != shape:
+            raise Refused(f"its {rest} is {tuple(shape)}, this model's is {tuple(weight.shape)}")
+        return torch.empty_like(weight, dtype=dtype, requires_grad=False)
+
+    return make
 
 
 @torch.no_grad()
@@ -65,7 +85,7 @@ def restore(saved: Snapshot, parts: Parts) -> State:
     for name, parameter in trainable(parts.model).items():
         parameter.copy_(tensors[f"model.{name}"])
         if f"best.{name}" in tensors:
-            parts.best[name] = tensors[f"best.{name}"].to(parameter.device)
+            parts.best[name] = tensors[f"best.{name}"]
         if parts.average is not None:
             parts.average.tensors[name].copy_(tensors[f"average.{name}"])
         prefix = f"optimizer.{name}."
@@ -75,9 +95,6 @@ def restore(saved: Snapshot, parts: Parts) -> State:
             owners[id(parameter)].state[parameter] = {k: v.to(parameter.device) for k, v in slots.items()}
     parts.guard.losses.copy_(tensors["guard.losses"])
     parts.guard.seen.copy_(tensors["guard.seen"])
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
     document = dict(saved.state)
     parts.guard.skipped = document.pop("skipped")
     return State(**{**document, "best_loss": math.inf if document["best_loss"] is None else document["best_loss"]})

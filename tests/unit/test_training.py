@@ -20,7 +20,7 @@ from components.common.recipe.language_modeling import DecoderModel
 from components.common.store import Store, open_store
 from components.evaluation.gate import judge
 from components.preprocessing.packing import pack_documents
-from components.training import compilation, cross_entropy, memory
+from components.training import compilation, cross_entropy, journal, memory
 from components.training.checkpoint import Checkpoints, Snapshot
 from components.training.device import seed_everything
 from components.training.engine import Result, train
@@ -155,6 +155,12 @@ def test_a_loss_over_few_learned_tokens_is_that_over_all(tmp_path: Path) -> None
     assert task.loss(model, batch | {"learned": few}).item() == pytest.approx(task.loss(model, batch).item(), rel=1e-6)
 
 
+@pytest.fixture(autouse=True)
+def look_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a test sees each step as progress."""
+    monkeypatch.setattr(journal, "LOOK_SECONDS", 0)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(f"file://{tmp_path}/store")
@@ -168,6 +174,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, 
     checkpoints = Checkpoints(store, "key", tmp_path)
     for step in (1, 2, 3):
         checkpoints.save(snapshot(step))
+    checkpoints.wait()
     kept = [key for key in store.list("checkpoints/key/") if not key.endswith("latest.json")]
     assert len(kept) == 2, "only the newest two are kept"
     newest = max(kept, key=lambda key: store.local_path(key).stat().st_mtime_ns)  # type: ignore[union-attr]
@@ -342,7 +349,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path, store: S
 
 
 def test_a_micro_batch_that_does_not_fit_names_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda device: 10 * 2**30)
+    monkeypatch.setattr(memory, "free_memory", lambda device, processes: 10 * 2**30)
     cpu = torch.device("cpu")
     auto, fixed = Training(steps=1, learning_rate=1.0), Training(steps=1, learning_rate=1.0, micro_batch_size=32)
     assert memory.micro_batch_size(auto, 32, 2**20, cpu) == 32

@@ -88,6 +88,9 @@ class Training(Section):
     `learning_rate`. `muon` trains the hidden matrices with Muon and the rest with AdamW.
     `batch_size` counts examples or sequences; `all` takes the whole training split each step. A batch that does not
     fit into memory is worked off in parts of `micro_batch_size`, with the same result; `auto` takes what fits.
+    `devices` processes, each with its part of every batch, train together: on GPUs, or else on the machine's cores.
+    Each holds the whole model (`ddp`) or a part of it (`fsdp`). `activation_checkpointing` computes what a block holds
+    again in the backward pass, for a third more work and much less memory.
     `ema` is the decay of an exponential moving average of the weights, which is then what is measured and kept.
     `compile: auto` compiles the model where a compiler is there and the training long enough to gain by it.
     Every `evaluate_every` steps the validation loss is measured, on at most `validation_batches` batches; when it has
@@ -98,6 +101,9 @@ class Training(Section):
     learning_rate: float = Field(gt=0, le=100)
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["all"] = 16
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    devices: int = Field(default=1, ge=1, le=1024)
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    activation_checkpointing: bool = False
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
@@ -115,6 +121,15 @@ class Training(Section):
     validation_batches: int = Field(default=10, ge=1)
     patience: int | None = Field(default=None, ge=1)
     checkpoint_seconds: float = Field(default=30.0, ge=0)
+
+    @model_validator(mode="after")
+    def _devices_share_the_batch(self) -> "Training":
+        if isinstance(self.batch_size, int) and self.batch_size % self.devices:
+            larger = self.batch_size + self.devices - self.batch_size % self.devices
+            raise ValueError(
+                f"{self.devices} devices cannot share a batch_size of {self.batch_size} evenly; try {larger}"
+            )
+        return self
 
 
 class Pretraining(Training):

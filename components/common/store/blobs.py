@@ -43,7 +43,8 @@ def get_bytes(store: Store, sha256: str) -> bytes:
 
 
 def get_file(store: Store, sha256: str, path: Path) -> Path:
-    """A checked local file with the blob's bytes: the store's own file where there is one, else a copy at `path`.
+    """A checked local file with the blob's bytes: the store's own file where there is one, else a copy at `path`, which
+    may be there already.
 
     Raises:
         Corrupt: the blob is missing or its bytes are not those of `sha256`.
@@ -52,6 +53,8 @@ def get_file(store: Store, sha256: str, path: Path) -> Path:
     local = store.local_path(key)
     if local is None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and digest.of_file(path) == sha256:
+            return path
         try:
             store.download(key, path)
         except KeyNotFound as error:
