@@ -73,6 +73,12 @@ def last_of_batch(called: nn.Module, is_last: bool) -> contextlib.AbstractContex
     return contextlib.nullcontext()
 
 
+def forget_whole(scored: nn.Module) -> None:
+    """After a pass without a backward one: what FSDP has put together is no longer so when weights change."""
+    if hasattr(scored, "reshard"):
+        scored.reshard()  # type: ignore[operator]
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor that may be sharded, in one piece; every process must ask."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # type: ignore[operator]
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -108,6 +108,7 @@ class Trainer:
                 # Every process must call a sharded model equally often, so one without examples takes another's.
                 batch = examples.batch(mine if len(mine) else indices[:1])
                 loss = self.scored(to_device(batch, self.device))
+                parallel.forget_whole(self.scored)
                 if len(mine):
                     total += loss
                     terms += self.task.terms(batch)
