@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from components.common.recipe import Training
-from components.training import compilation, memory, parallel, probe
+from components.training import attention, compilation, memory, parallel, probe
 from components.training import device as devices
 from components.training.feeding import to_device
 from components.training.guard import Guard
@@ -52,17 +52,17 @@ class Trainer:
         blocks = task.blocks(model)
         if parallel.is_sharded(settings, world):
             parallel.shard(self.scored, blocks, self.dtype, world)
-        cost = self._probe(examples, blocks)
+        with attention.as_one():
+            self.step_flops = self._probe(examples, blocks).flops * batch_size
         if settings.activation_checkpointing:
             parallel.recompute(blocks)
-            cost = cost._replace(kept_bytes=self._probe(examples, blocks).kept_bytes)
-        self.step_flops = cost.flops * batch_size
+        kept_bytes = self._probe(examples, blocks).kept_bytes
         self.compiled = compilation.compile_modules(
             task.compilable(model), settings, self.step_flops * settings.steps, self.device
         )
         self.called = parallel.replicate(self.scored) if parallel.is_replicated(settings, world) else self.scored
         self.fitting_micro_batch = world.least(
-            memory.micro_batch_size(settings, batch_size // world.size, cost.kept_bytes, self.device, world.local)
+            memory.micro_batch_size(settings, batch_size // world.size, kept_bytes, self.device, world.local)
         )
         self.parts = Parts(
             model=model,

@@ -13,7 +13,9 @@ from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import DecoderModel
 from components.common.weights import TOKENIZER, read_config
+from components.training import attention
 from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
+from components.training.device import pick_device
 from components.training.task import Batch
 
 # Where fewer of a batch's tokens than this are learned, the head looks at those alone.
@@ -140,7 +142,8 @@ class LanguageModeling:
             pad_token_id=None,
             **self.settings.model_dump(exclude={"type"}),
         )
-        return LlamaForCausalLM._from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+        attends = attention.implementation(pick_device())
+        return LlamaForCausalLM._from_config(config, attn_implementation=attends, dtype=torch.float32)
 
     def load(self, folder: Path) -> nn.Module:
         from transformers import AutoModelForCausalLM
@@ -155,7 +158,7 @@ class LanguageModeling:
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation="sdpa",
+                attn_implementation=attention.implementation(pick_device()),
                 dtype=torch.float32,
             )
         except (ValueError, OSError, RuntimeError, KeyError) as error:
