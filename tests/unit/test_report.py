@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.common import units
 from components.reporting import words
 from components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, ticks
 from components.reporting.outcome import explain
@@ -66,8 +67,8 @@ def test_values_are_worded_for_people() -> None:
     assert [words.of_number(v) for v in (1234567, 0.123456789, 3.0, True, None, math.inf)] == [
         "1,234,567", "0.123457", "3", "yes", "none", "inf",
     ]  # fmt: skip
-    assert [words.of_seconds(s) for s in (0.41, 200, 7500)] == ["0.4 s", "3 min 20 s", "2 h 5 min"]
-    assert [words.of_bytes(b) for b in (12, 2048, 5 << 30)] == ["12 B", "2.0 KiB", "5.0 GiB"]
+    assert [units.of_seconds(s) for s in (0.41, 200, 7500)] == ["0.4 s", "3 min 20 s", "2 h 5 min"]
+    assert [units.of_bytes(b) for b in (12, 2048, 5 << 30)] == ["12 B", "2.0 KiB", "5.0 GiB"]
     assert len(words.of_value("x" * 10_000)) == words.MOST_CHARACTERS
 
 
