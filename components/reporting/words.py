@@ -40,11 +40,13 @@ def of_metric(name: str, value: Any) -> tuple[str, str]:
         return "Speed in FLOPs", units.prefixed(value, "FLOP/s")
     stem, _, unit = name.rpartition("_")
     if name.endswith("_per_second"):
-        return "Speed", f"{units.prefixed(value)} {name.removesuffix('_per_second')}/s"
+        return "Speed", f"{of_number(round(value, 1 if value < 100 else None))} {name.removesuffix('_per_second')}/s"
     if unit == "joules":
         return of_name(stem), units.prefixed(value, "J")
-    if unit in ("bytes", "seconds") and stem:
-        return of_name(stem), units.of_bytes(value) if unit == "bytes" else units.of_seconds(value)
+    if unit == "seconds":
+        return of_name(f"{stem} time"), units.of_seconds(value)
+    if unit == "bytes" and stem:
+        return of_name(stem), units.of_bytes(value)
     return of_name(name), of_number(value)
 
 

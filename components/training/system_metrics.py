@@ -28,7 +28,7 @@ class Monitor:
     def __init__(self, device: torch.device, interval: float = INTERVAL_SECONDS, most: int = MOST_SAMPLES) -> None:
         self.samples: list[dict[str, float]] = []
         self._device = device
-        self._interval = interval
+        self.interval = interval
         self._most = most
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="system-metrics", daemon=True)
@@ -44,11 +44,11 @@ class Monitor:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval):
+        while not self._stop.wait(self.interval):
             self._sample()
             if len(self.samples) >= self._most:
                 self.samples = self.samples[::2]
-                self._interval *= 2
+                self.interval *= 2
         self._sample()
 
     def _sample(self) -> None:

@@ -72,6 +72,34 @@ def test_values_are_worded_for_people() -> None:
     assert len(words.of_value("x" * 10_000)) == words.MOST_CHARACTERS
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("peak_memory_bytes", 934141952.0, ("Peak memory", "890.9 MiB")),
+        ("model_flops", 4.2e12, ("Model FLOPs", "4.2 TFLOP")),
+        ("model_flops_per_second", 1.777e11, ("Speed in FLOPs", "178 GFLOP/s")),
+        ("tokens_per_second", 9823.7, ("Speed", "9,824 tokens/s")),
+        ("samples_per_second", 12.345, ("Speed", "12.3 samples/s")),
+        ("device_seconds", 88.6, ("Device time", "1 min 29 s")),
+        ("energy_joules", 12345.0, ("Energy", "12.3 kJ")),
+        ("mfu", 0.40994, ("MFU", "41.0 %")),
+        ("mfu", 0.0001239, ("MFU", "0.0124 %")),
+        ("train_rows", 1234, ("Train rows", "1,234")),
+        ("bytes", 2048, ("Bytes", "2,048")),
+        ("device", "AMD EPYC, 2 threads", ("Device", "AMD EPYC, 2 threads")),
+        ("loss", math.nan, ("Loss", "nan")),
+    ],
+)
+def test_what_a_step_measured_has_a_unit(name: str, value: object, shown: tuple[str, str]) -> None:
+    assert words.of_metric(name, value) == shown
+
+
+def test_large_numbers_have_three_digits_and_a_prefix() -> None:
+    shown = [units.prefixed(v, "FLOP") for v in (0, 41, 999.4, 999.6, 2557632, 1.8e13, 3e25)]
+    assert shown == ["0 FLOP", "41 FLOP", "999 FLOP", "1 kFLOP", "2.56 MFLOP", "18 TFLOP", "30 YFLOP"]
+    assert units.prefixed(1_024_000) == "1.02 M" and units.of_seconds(360_000) == "100 h"
+
+
 def test_expectation_that_raised_says_what_was_raised() -> None:
     config = {"type": "expect_column_to_exist", "kwargs": {"column": "age"}}
     nested = {"('metric', 'id')": {"raised_exception": True, "exception_message": "no such column"}}
