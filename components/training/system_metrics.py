@@ -34,8 +34,7 @@ class Monitor:
         self._thread = threading.Thread(target=self._run, name="system-metrics", daemon=True)
 
     def __enter__(self) -> "Monitor":
-        psutil.cpu_percent()  # is of the time since the last call
-        self._network = psutil.net_io_counters()
+        self._network: Any = psutil.net_io_counters()
         self._thread.start()
         return self
 
@@ -44,6 +43,7 @@ class Monitor:
         self._thread.join()
 
     def _run(self) -> None:
+        psutil.cpu_percent()  # is of the time since the thread's last call
         while not self._stop.wait(self.interval):
             self._sample()
             if len(self.samples) >= self._most:
@@ -55,8 +55,9 @@ class Monitor:
         self.samples.append({"time": time.time(), **_host(), **self._traffic(), **_gpu(self._device)})
 
     def _traffic(self) -> dict[str, float]:
-        """Since the block began."""
-        now = psutil.net_io_counters()
+        """Since the block began; nothing where there is no network."""
+        if (now := psutil.net_io_counters()) is None:
+            return {}
         return {
             "network_receive_megabytes": (now.bytes_recv - self._network.bytes_recv) / 1e6,
             "network_transmit_megabytes": (now.bytes_sent - self._network.bytes_sent) / 1e6,
