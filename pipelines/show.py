@@ -130,7 +130,8 @@ def cost_table(console: Console, estimates: dict[str, Estimate]) -> None:
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("training")
-    for heading in ("parameters", "tokens" if _is_text(estimates) else "samples", "FLOPs", "device time"):
+    unit = next(iter(estimates.values())).unit
+    for heading in ("parameters", unit, "FLOPs", "device time"):
         table.add_column(heading, justify="right")
     for name, cost in estimates.items():
         table.add_row(name, *map(_known, (cost.parameters, cost.amount, cost.model_flops)), _time(cost.device_hours))
@@ -140,10 +141,6 @@ def cost_table(console: Console, estimates: dict[str, Estimate]) -> None:
     console.print(table)
     for name, cost in estimates.items():
         console.print(f"{name}: {cost.basis}", markup=False, highlight=False)
-
-
-def _is_text(estimates: dict[str, Estimate]) -> bool:
-    return any(cost.unit == "tokens" for cost in estimates.values())
 
 
 def _known(value: float | None) -> str:

@@ -34,8 +34,8 @@ def _speeds(step: str, recipe: Recipe, store: Store) -> Iterator[Speed]:
     for stage, name in (*own, *others):
         finished = memo.last(store, stage, name)
         if finished and finished.document["settings"]["task"] == recipe.task:
-            source = stage if name == recipe.name else f"{stage} of {name}"
-            yield from _of(finished.metrics, source)
+            own_name = "it" if stage == step else stage
+            yield from _of(finished.metrics, own_name if name == recipe.name else f"{stage} of {name}")
 
 
 def _of(metrics: dict[str, Any], source: str) -> Iterator[Speed]:

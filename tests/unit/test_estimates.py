@@ -45,7 +45,7 @@ def test_a_decoder_costs_the_flops_that_were_expected_before_anything_was_known(
 
     # As many steps as last time take as long as last time.
     same = expected(steps, "fine_tuning.learning_rate=0.02", recipe=recipe)
-    assert list(same) == ["fine_tuning"] and same["fine_tuning"].basis.startswith("fine_tuning last ran at ")
+    assert list(same) == ["fine_tuning"] and same["fine_tuning"].basis.startswith("it last ran at ")
     assert same["fine_tuning"].device_hours == pytest.approx(tuned["device_seconds"] / 3600)
     assert estimates.total(same)["device_hours"] == same["fine_tuning"].device_hours
     other = expected(steps, "name=other", recipe=recipe)
