@@ -29,9 +29,9 @@ def find(step: str, recipe: Recipe, store: Store) -> Speed | None:
 
 
 def _speeds(step: str, recipe: Recipe, store: Store) -> Iterator[Speed]:
-    others = ((stage, name) for stage in STAGES for name in memo.recipes_with(store, stage))
-    own = ((stage, recipe.name) for stage in sorted(STAGES, key=lambda stage: stage != step))
-    for stage, name in (*own, *others):
+    stages = sorted(STAGES, key=lambda stage: stage != step)
+    others = ((stage, name) for stage in stages for name in memo.recipes_with(store, stage))
+    for stage, name in (*((stage, recipe.name) for stage in stages), *others):
         finished = memo.last(store, stage, name)
         if finished and finished.document["settings"]["task"] == recipe.task:
             own_name = "it" if stage == step else stage
