@@ -79,16 +79,20 @@ def run(
 
 @app.command(epilog="Example: modelmill plan recipes/python-lm.yaml --set fine_tuning.learning_rate=1e-3")
 def plan(recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Show which steps a run would run, and why; nothing is run and nothing is written."""
+    """Show which steps a run would run, why, and what training would cost; nothing is run and nothing is written."""
+    from pipelines import estimates, show
     from pipelines import plan as planning
-    from pipelines import show
 
     loaded, opened = _open(recipe, overrides, store)
     planned = planning.plan(loaded, opened)
+    costs = estimates.estimate(loaded, opened, planned)
     if as_json:
-        print_json({"recipe": loaded.name, "steps": [step._asdict() for step in planned]})
+        known = {name: cost.model_dump() for name, cost in costs.items()}
+        steps = [{**step._asdict(), "estimate": known.get(step.name)} for step in planned]
+        print_json({"recipe": loaded.name, "steps": steps, "total": estimates.total(costs)})
     else:
         show.plan_table(Console(), planned)
+        show.cost_table(Console(), costs)
 
 
 @app.command("compile", epilog="Example: modelmill compile recipes/python-lm.yaml -o python-lm.yaml")

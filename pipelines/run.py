@@ -18,6 +18,8 @@ from components.common.recipe import Recipe
 from components.common.runs import RunRecord, StepRecord
 from components.common.steps import STEPS
 from components.common.store import Store
+from pipelines.estimates import estimate
+from pipelines.plan import plan
 
 POLL_SECONDS = 0.2
 RUNNERS = {"subprocess": "pipelines.runners.subprocess"}
@@ -56,6 +58,7 @@ def execute(
         store=store.uri,
         started=time.time(),
         resume=shlex.join(command),
+        estimates=estimate(recipe, store, plan(recipe, store)),
     )
     runs.write_run(store, record)
     # A step that is interrupted may write on for a moment while its folder goes.

@@ -12,8 +12,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from components.common.runs import StepRecord
+from components.common import units
+from components.common.runs import Estimate, StepRecord
 from components.common.steps import STEPS
+from pipelines.estimates import total as sums
 from pipelines.plan import Planned
 
 LINE_SECONDS = 5.0
@@ -120,6 +122,33 @@ def plan_table(console: Console, planned: list[Planned]) -> None:
     for step in planned:
         table.add_row(step.name, f"[{STYLE[step.status]}]{step.status}[/]", escape(step.reason))
     console.print(table)
+
+
+def cost_table(console: Console, estimates: dict[str, Estimate]) -> None:
+    """What the training steps that will run are expected to cost, and what the times are based on."""
+    if not estimates:
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("training")
+    unit = next(iter(estimates.values())).unit
+    for heading in ("parameters", unit, "FLOPs", "device time"):
+        table.add_column(heading, justify="right")
+    for name, cost in estimates.items():
+        table.add_row(name, *map(_known, (cost.parameters, cost.amount, cost.model_flops)), _time(cost.device_hours))
+    total = sums(estimates)
+    table.add_row("total", "", "", _known(total["model_flops"]), _time(total["device_hours"]))
+    console.print()
+    console.print(table)
+    for name, cost in estimates.items():
+        console.print(f"{name}: {cost.basis}", markup=False, highlight=False)
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else units.prefixed(value)
+
+
+def _time(hours: float | None) -> str:
+    return "unknown" if hours is None else units.of_seconds(hours * 3600)
 
 
 def _line(record: StepRecord) -> str:

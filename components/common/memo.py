@@ -58,17 +58,30 @@ def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
     store.put(_last_key(document["step"], recipe_name), digest.canonical_json(document))
 
 
+def last(store: Store, step: str, recipe_name: str) -> Finished | None:
+    """What the recipe's step was when it was last there, whether or not its outputs still are."""
+    document = _last_document(store, step, recipe_name)
+    try:
+        return Finished.model_validate_json(store.get(_memo_key(document))) if document else None
+    except (KeyNotFound, ValueError):
+        return None
+
+
+def recipes_with(store: Store, step: str) -> list[str]:
+    """The names of the recipes whose step has been finished."""
+    return sorted(key.rpartition("/")[2].removesuffix(".json") for key in store.list(_last_folder(step)))
+
+
 def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
     """In words, why the step with this key is not found: first run, or what differs from the last one."""
-    try:
-        last = json.loads(store.get(_last_key(document["step"], recipe_name)))
-    except (KeyNotFound, ValueError):
+    before = _last_document(store, document["step"], recipe_name)
+    if before is None:
         return "first run"
-    settings = _changed(last["settings"], document["settings"])
+    settings = _changed(before["settings"], document["settings"])
     known = {name: sha256 for name, sha256 in document["inputs"].items() if sha256 is not None}
-    inputs = _changed({name: last["inputs"].get(name) for name in known}, known)
+    inputs = _changed({name: before["inputs"].get(name) for name in known}, known)
     waits_for = dict.fromkeys(name.split(".")[0] for name in document["inputs"] if name not in known)
-    code = _changed(last["code"], document["code"])
+    code = _changed(before["code"], document["code"])
     if settings:
         return "settings changed: " + ", ".join(f"{k} ({_short(a)} -> {_short(b)})" for k, a, b in settings[:3])
     if inputs:
@@ -80,12 +93,24 @@ def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
     return "its outputs are no longer there"
 
 
+def _last_document(store: Store, step: str, recipe_name: str) -> KeyDocument | None:
+    try:
+        document: KeyDocument = json.loads(store.get(_last_key(step, recipe_name)))
+    except (KeyNotFound, ValueError):
+        return None
+    return document
+
+
 def _memo_key(document: KeyDocument) -> str:
     return f"memo/{document['step']}/{key_of(document)}.json"
 
 
+def _last_folder(step: str) -> str:
+    return f"memo/{step}/last/"
+
+
 def _last_key(step: str, recipe_name: str) -> str:
-    return f"memo/{step}/last/{recipe_name}.json"
+    return f"{_last_folder(step)}{recipe_name}.json"
 
 
 def _is_registered(store: Store, made: Manifest) -> bool:

@@ -49,14 +49,32 @@ class StepRecord(BaseModel):
     problem: Problem | None = None
 
 
+class Estimate(BaseModel):
+    """What a training step is expected to cost; None is what could not be known beforehand.
+
+    `amount` counts the tokens or samples that go through the model; `basis` says in words what the time is based on.
+    """
+
+    unit: Literal["tokens", "samples"]
+    parameters: int | None = None
+    amount: int | None = None
+    model_flops: float | None = None
+    device_hours: float | None = None
+    basis: str = ""
+
+
 class RunRecord(BaseModel):
-    """Who started a run, with what: written once, by whoever starts it. `started` is in seconds since 1970."""
+    """Who started a run, with what: written once, by whoever starts it. `started` is in seconds since 1970.
+
+    `estimates` are of the training steps that were to run.
+    """
 
     run_id: str
     recipe: dict[str, Any]
     store: str
     started: float
     resume: str
+    estimates: dict[str, Estimate] = {}
 
 
 def step_key(run_id: str, step: str) -> str:

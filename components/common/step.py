@@ -29,7 +29,8 @@ class Made:
 
     outputs: manifests by output name. values: KFP output parameters. metrics: numbers for people, which may differ
     between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
-    rows with `step` and numbers. leftovers: prefix of store keys that nobody needs once the step is finished.
+    rows with `step` and numbers. system: how busy the machine was, rows with `time` (seconds since 1970) and readings
+    by MLflow's names. leftovers: prefix of store keys that nobody needs once the step is finished.
     settled: inputs from outside the DAG that are what they are from now on because of this step, with their digests.
     """
 
@@ -38,6 +39,7 @@ class Made:
     values: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    system: list[dict[str, float]] = field(default_factory=list)
     leftovers: str = ""
     settled: dict[str, str] = field(default_factory=dict)
 
@@ -177,7 +179,8 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
         headline=made.headline,
         seconds=time.time() - step.record.started,
     )
-    tracking.log_step(step.store, step.run_id, whole, step.name, step.document["settings"], made.metrics, made.history)
+    logged = tracking.Logged(step.document["settings"], made.metrics, made.history, made.system)
+    tracking.log_step(step.store, step.run_id, whole, step.name, logged)
     memo.commit(step.store, finished)
     if made.settled:
         # The next run sees these inputs, and its key must find this work.

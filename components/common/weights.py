@@ -1,6 +1,7 @@
 """Weights to start from: a folder that `from_pretrained` reads, or a version in the MLflow registry."""
 
 import atexit
+import functools
 import json
 import shutil
 import tempfile
@@ -29,7 +30,8 @@ def locate(key: str, source: str, store: Store) -> Path:
         UserError: there is no such folder or version, or it offers no whole safetensors weights.
     """
     where = f"{key}: {source}"
-    folder = _download(where, source, store) if source.startswith("models:/") else Path(source)
+    is_registered = source.startswith("models:/")
+    folder = _download(where, source, store) if is_registered else Path(source)  # type: ignore[arg-type]
     if folder.is_file() and folder.suffix in PICKLES:
         raise UserError(_pickle(where, folder.name))
     if not folder.is_dir():
@@ -98,8 +100,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+@functools.cache
 def _download(where: str, uri: str, store: Store) -> Path:
-    """The model folder inside a registered version, in a temporary place that lives as long as the process."""
+    """The model folder inside a registered version, in a temporary place that lives as long as the process.
+
+    A version does not change, so a process downloads it once.
+    """
     target = Path(tempfile.mkdtemp(prefix="modelmill-init-"))
     atexit.register(shutil.rmtree, target, ignore_errors=True)
     downloaded = tracking.download_version(store, uri, target)

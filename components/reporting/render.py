@@ -9,18 +9,22 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from components.common import units
 from components.common.manifest import Manifest
 from components.common.runs import DRIFT, QUARANTINE, Progress, StepRecord
 from components.common.steps import STEPS
 from components.common.store import blobs
 from components.reporting import words
 from components.reporting.charts import Series, line_chart, points_of
+from components.reporting.costs import cost_of
 from components.reporting.evidence import Run, parse_json, parse_lines
 from components.reporting.outcome import REGISTERED
 
 MOST_SHARDS, MOST_SAMPLES = 50, 20
 SPLITS = ("train", "validation", "test")
 STAGES = ("pretraining", "fine_tuning")
+# What may happen to a training, of its metrics.
+EVENTS = ("skipped_batches", "resumed_from_step")
 
 
 def render(run: Run, outcome: dict[str, Any]) -> str:
@@ -33,7 +37,11 @@ def render(run: Run, outcome: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        bytes=words.of_bytes, number=words.of_number, seconds=words.of_seconds, text=words.of_value, words=words.of_name
+        bytes=units.of_bytes,
+        number=words.of_number,
+        seconds=units.of_seconds,
+        text=words.of_value,
+        words=words.of_name,
     )
     return environment.get_template("report.html.j2").render(
         outcome=outcome,
@@ -42,6 +50,7 @@ def render(run: Run, outcome: dict[str, Any]) -> str:
         data=_data(run),
         splits=_splits(run),
         training=[stage for name in STAGES if (stage := _stage(run, name))],
+        costs=[cost for name in STAGES if (cost := cost_of(run, name))],
         evaluation=_evaluation(run),
         registration=_registration(run),
         lineage=_lineage(run),
@@ -81,7 +90,7 @@ def _step(name: str, record: StepRecord | None, outcome: dict[str, Any]) -> dict
         "reached": _reached(progress) if progress else "",
         "key": record.key,
         "inputs": list(dict.fromkeys(inputs)),
-        "metrics": record.metrics,
+        "metrics": [words.of_metric(*metric) for metric in record.metrics.items()],
     }
 
 
@@ -157,9 +166,10 @@ def _stage(run: Run, name: str) -> dict[str, Any] | None:
         line_chart(f"{title}: training and validation loss by step", "step", "loss", losses),
         line_chart(f"{title}: learning rate by step", "step", "learning rate", rates),
     ]
+    facts = {k: v for k, v in model.info.items() if k not in ("task", "stage", "trained", "libraries")}
     return {
         "name": name,
-        "facts": {k: v for k, v in model.info.items() if k not in ("task", "stage", "trained", "libraries")},
+        "facts": facts | {k: v for k, v in run.steps[name].metrics.items() if k in EVENTS},
         "charts": [chart for chart in charts if chart],
     }
 

@@ -6,6 +6,8 @@ import re
 from itertools import zip_longest
 from typing import Any
 
+from components.common import units
+
 MOST_CHARACTERS, MOST_BAD_VALUES = 200, 5
 
 
@@ -24,22 +26,33 @@ def of_number(value: Any) -> str:
     return f"{value:,.6g}"
 
 
-def of_seconds(seconds: float | None) -> str:
-    """`0.4 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+def of_metric(name: str, value: Any) -> tuple[str, str]:
+    """Label and text of something that a step measured; the name's end says the unit: `peak_memory_bytes`, 934141952
+    -> `Peak memory`, `890.9 MiB`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return of_name(name), of_value(value)
+    if name == "mfu":
+        return "MFU", of_percent(value)
+    if name == "model_flops":
+        return "Model FLOPs", units.prefixed(value, "FLOP")
+    if name == "model_flops_per_second":
+        return "Speed in FLOPs", units.prefixed(value, "FLOP/s")
+    stem, _, unit = name.rpartition("_")
+    if name.endswith("_per_second"):
+        return "Speed", f"{of_number(round(value, 1 if value < 100 else None))} {name.removesuffix('_per_second')}/s"
+    if unit == "joules":
+        return of_name(stem), units.prefixed(value, "J")
+    if unit == "seconds":
+        return of_name(f"{stem} time"), units.of_seconds(value)
+    if unit == "bytes" and stem:
+        return of_name(stem), units.of_bytes(value)
+    return of_name(name), of_number(value)
 
 
-def of_bytes(size: int) -> str:
-    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value, units = value / 1024, units[1:]
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+def of_percent(share: float) -> str:
+    """`41.0 %` of a share from 0 to 1, with three digits where it is small."""
+    return f"{100 * share:.1f} %" if abs(share) >= 0.01 else f"{100 * share:.3g} %"
 
 
 def of_value(value: Any) -> str:

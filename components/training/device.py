@@ -66,12 +66,17 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
 
 
 def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs a second of large matrix products, the best of a few: what a training could reach at most."""
+    """FLOPs a second of one large matrix product by itself, from memory to memory: what a training could reach at most.
+
+    The best of half a second of tries with as many threads as the training has, so that neither the first ones, which
+    warm up, nor what else the machine does counts. A CPU is fastest where three matrices fit into its caches, a GPU
+    where they keep all of it busy. The numbers are random: a GPU takes less power, and runs faster, on equal ones.
+    """
     size = 8192 if device.type == "cuda" else 1024
-    matrix = torch.ones(size, size, device=device, dtype=dtype)
-    best = math.inf
-    for _ in range(6):
-        started = time.perf_counter()
+    generator = torch.Generator(device).manual_seed(0)
+    matrix = torch.randn(size, size, device=device, generator=generator).to(dtype)
+    best, end = math.inf, time.perf_counter() + 0.5
+    while (started := time.perf_counter()) < end:
         product = matrix @ matrix
         product[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - started)

@@ -30,8 +30,8 @@ class Result:
     """A finished training.
 
     `state` and `skipped` (batches left out) are of the whole training; the others of this process: the step it went
-    on from, seconds in all and in its steps after the first. `terms` and `flops` are those of these steps, of all
-    processes.
+    on from, seconds in all and in its steps after the first. `terms` and `flops` are those of these steps and
+    `step_flops` those of one, all processes taken together.
     """
 
     state: State
@@ -42,6 +42,7 @@ class Result:
     step_seconds: float
     terms: int
     flops: float
+    step_flops: float
 
 
 def train(
@@ -79,7 +80,7 @@ def train(
         progress(state.step, settings.steps, f"resumed at step {state.step}")
     else:
         state = State(micro_batch=trainer.fitting_micro_batch)
-    result = Result(state, False, 0, state.step, 0.0, 0.0, 0, 0.0)
+    result = Result(state, False, 0, state.step, 0.0, 0.0, 0, 0.0, trainer.step_flops)
     journal, pace, spent_before = Journal(state.history, settings), Pace(settings), state.device_seconds
 
     feeding = Feeder(task, train_examples, order, state.micro_batch, device, world)

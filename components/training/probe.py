@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 
 class Cost(NamedTuple):
@@ -37,7 +37,7 @@ def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
                 keep(value)
 
     hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in blocks]
-    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             total = loss()
         total.backward()
@@ -51,11 +51,16 @@ def _forward_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any 
 
 
 def _backward_flops(grad: Any, query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kw: Any) -> int:
-    return int(sdpa_backward_flop_count(grad, query, key, value))
+    return 2 * int(sdpa_flop_count(query, key, value))
 
 
-# The counter knows the attention kernels of a GPU only.
-_CPU_ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_flops,
-}
+_BACKWARD = (
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_backward,
+    torch.ops.aten._scaled_dot_product_efficient_attention_backward,
+    torch.ops.aten._scaled_dot_product_cudnn_attention_backward,
+)
+# The counter knows the forward kernels of a GPU only, and counts backward the scores that kernels compute again.
+_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops} | dict.fromkeys(
+    _BACKWARD, _backward_flops
+)

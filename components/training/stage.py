@@ -14,9 +14,10 @@ from components.common import manifest
 from components.common.manifest import Entry, Manifest
 from components.common.recipe import Training
 from components.common.step import Made, Step
-from components.training import device, world
+from components.training import cost, device, world
 from components.training.checkpoint import Checkpoints
 from components.training.engine import Result, train
+from components.training.system_metrics import Monitor
 from components.training.task import Task
 from components.training.tasks import make_task
 
@@ -59,19 +60,23 @@ def run_stage(
         finish: makes the model to keep of the trained one (merges adapters, say) and may write files of its own
             into the output folder.
     """
-    examples = {split: task.examples(step.name, split) for split in ("train", "validation")}
     parameters = sum(p.numel() for p in model.parameters())
-    here = world.here()
+    here, where = world.here(), device.pick_device()
     checkpoints = Checkpoints(step.store, step.key, step.scratch, step.digests, here)
-    result = train(
-        model, task, examples["train"], examples["validation"], settings, step.recipe.seed, checkpoints, step.progress
-    )
+    with Monitor(where) as monitor:
+        energy = cost.EnergyMeter(where)
+        result = _train(step, task, model, settings, checkpoints)
+        used = cost.of_all(here, _used(result, energy, where))
     if here.rank:
         return Made(outputs={}, headline="")  # the first process's to make
     output = step.scratch / "output"
     (output / MODEL_FOLDER).mkdir(parents=True)
     model = model.to(torch.device("cpu"))
     task.save(finish(model, output) if finish else model, output / MODEL_FOLDER)
+    metrics = _metrics(result, parameters)
+    if result.state.step:
+        dtype = device.compute_dtype(where, settings, task.mixed_precision)
+        metrics |= cost.metrics(used, task.unit, where, dtype, here.size)
     made = Manifest(
         kind="model",
         entries=[*_store_folder(step, output), _store_history(step, result)],
@@ -81,10 +86,16 @@ def run_stage(
     return Made(
         outputs={"model": made},
         headline=_headline(result),
-        metrics=_metrics(result, task, settings, parameters),
+        metrics=metrics,
         history=result.state.history,
+        system=monitor.samples,
         leftovers=checkpoints.prefix,
     )
+
+
+def _train(step: Step, task: Task, model: nn.Module, settings: Training, checkpoints: Checkpoints) -> Result:
+    training, validation = (task.examples(step.name, split) for split in ("train", "validation"))
+    return train(model, task, training, validation, settings, step.recipe.seed, checkpoints, step.progress)
 
 
 def skip_stage(step: Step, model: Manifest | None) -> Made:
@@ -130,13 +141,12 @@ def _info(step: Step, result: Result, parameters: int) -> dict[str, Any]:
     }
 
 
-def _metrics(result: Result, task: Task, settings: Training, parameters: int) -> dict[str, Any]:
+def _metrics(result: Result, parameters: int) -> dict[str, Any]:
     state = result.state
     metrics: dict[str, Any] = {"parameters": parameters, "steps": state.step, "train_seconds": result.seconds}
     if state.step:
         metrics |= {"validation_loss": state.best_loss, "best_step": state.best_step}
         metrics |= {"loss": state.history[-1]["loss"]} if state.history else {}
-        metrics |= _cost(result, task, settings)
     if result.skipped:
         metrics["skipped_batches"] = result.skipped
     if result.resumed_from:
@@ -144,20 +154,16 @@ def _metrics(result: Result, task: Task, settings: Training, parameters: int) ->
     return metrics
 
 
-def _cost(result: Result, task: Task, settings: Training) -> dict[str, float]:
-    """What this process's steps cost; rates leave out the first step, which warms up, and measurements.
-
-    `mfu` is model FLOPs utilisation (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), against
-    what the device was measured to do in matrix products of the same number format.
-    """
-    where = device.pick_device()
-    cost = {"device_seconds": result.state.device_seconds, "peak_memory_bytes": float(device.peak_memory(where))}
-    if result.step_seconds:
-        ceiling = device.matmul_ceiling(where, device.compute_dtype(where, settings, task.mixed_precision))
-        cost[f"{task.unit}_per_second"] = result.terms / result.step_seconds
-        cost["model_flops_per_second"] = result.flops / result.step_seconds
-        cost["mfu"] = cost["model_flops_per_second"] / ceiling
-    return cost
+def _used(result: Result, energy: cost.EnergyMeter, where: torch.device) -> cost.Used:
+    return cost.Used(
+        device_seconds=result.state.device_seconds,
+        step_seconds=result.step_seconds,
+        terms=result.terms,
+        flops=result.flops,
+        model_flops=result.step_flops * result.state.step,
+        peak_memory_bytes=device.peak_memory(where),
+        energy_joules=energy.joules(),
+    )
 
 
 def _headline(result: Result) -> str:

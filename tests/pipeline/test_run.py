@@ -59,6 +59,16 @@ def test_training_taught_the_language_model_something(language_run: Finished) ->
     assert metrics["evaluation"]["loss_after"] < metrics["evaluation"]["loss_before"]
 
 
+def test_mlflow_holds_how_busy_the_machine_was_in_training_steps_alone(language_run: Finished) -> None:
+    client = cli.registry(language_run.store)
+    experiment = client.get_experiment_by_name("tiny-lm")
+    found = {run.info.run_name: run.data.metrics for run in client.search_runs([experiment.experiment_id])}
+    busy = {name for name, metrics in found.items() if any(key.startswith("system/") for key in metrics)}
+    assert busy == {"pretraining", "fine_tuning"}
+    assert found["pretraining"]["system/system_memory_usage_megabytes"] > 1
+    assert found["pretraining"]["device_seconds"] > 0
+
+
 def test_a_second_run_reuses_every_step(language_run: Finished) -> None:
     again = cli.run_json(language_run.recipe, language_run.store)
     assert cli.statuses(again) == ALL_REUSED
@@ -72,6 +82,8 @@ def test_a_changed_setting_runs_what_depends_on_it_and_plan_has_said_so(language
     change = ("--set", "fine_tuning.learning_rate=0.02")
     planned = cli.modelmill("plan", language_run.recipe, "--store", f"file://{store}", "--json", *change)
     steps = {step["name"]: step for step in json.loads(planned.stdout)["steps"]}
+    estimates = {name: step["estimate"] for name, step in steps.items() if step["estimate"]}
+    assert list(estimates) == ["fine_tuning"]
     expected = {**ALL_REUSED, **dict.fromkeys(("fine_tuning", "evaluation", "registration"), "will run")}
     assert {name: step["status"] for name, step in steps.items()} == expected
     assert steps["fine_tuning"]["reason"] == "settings changed: fine_tuning.learning_rate (0.01 -> 0.02)"
@@ -79,6 +91,12 @@ def test_a_changed_setting_runs_what_depends_on_it_and_plan_has_said_so(language
     done = cli.run_json(language_run.recipe, store, *change)
     assert cli.statuses(done) == {name: status.replace("will run", "ran") for name, status in expected.items()}
     assert done["model"]["version"] == "2"
+    record = runs.read_run(open_store(f"file://{store}"), done["run_id"])
+    assert record is not None and record.model_dump()["estimates"] == estimates
+    measured = done["steps"][3]["metrics"]
+    assert measured["model_flops"] == pytest.approx(estimates["fine_tuning"]["model_flops"], rel=0.01)
+    assert {"tokens_per_second", "mfu", "peak_memory_bytes", "device_seconds", "devices", "device"} <= measured.keys()
+    assert '<section id="cost">' in Path(done["report"].removeprefix("file://")).read_text()
 
 
 def test_plan_writes_nothing(language_run: Finished, tmp_path: Path) -> None:

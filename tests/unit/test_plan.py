@@ -1,4 +1,4 @@
-"""What a plan says of the cost of preprocessing."""
+"""What a plan says of preprocessing: its cost, and the vocabulary that a model will have."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from components.common import recipe as recipes
 from components.preprocessing import tokenizer
+from pipelines.estimates import estimate
 from pipelines.plan import plan
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
@@ -37,6 +38,14 @@ def test_a_tokenizer_from_elsewhere_is_not_fitted_and_no_such_thing_is_said(tmp_
     steps.corpus()
     (data / "part-99.jsonl").write_text(json.dumps({"path": "new.py", "text": source_file(1)}) + "\n")
     assert plan(recipes.from_json(steps.recipe), steps.store)[1].reason == "after data_validation"
+
+
+def test_a_tokenizer_from_elsewhere_says_how_large_the_vocabulary_is(tmp_path: Path) -> None:
+    steps = Steps(recipe_with_tokenizer(tmp_path, write_corpus(tmp_path / "data")), tmp_path / "steps")
+    recipe = recipes.from_json(steps.recipe)
+    before = estimate(recipe, steps.store, plan(recipe, steps.store))["pretraining"]
+    steps.pretrained(steps.corpus())
+    assert before.parameters == steps.record("pretraining").metrics["parameters"]
 
 
 def recipe_with_tokenizer(folder: Path, data: Path) -> Path:

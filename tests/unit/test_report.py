@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.common import units
 from components.reporting import words
 from components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, ticks
 from components.reporting.outcome import explain
@@ -66,9 +67,37 @@ def test_values_are_worded_for_people() -> None:
     assert [words.of_number(v) for v in (1234567, 0.123456789, 3.0, True, None, math.inf)] == [
         "1,234,567", "0.123457", "3", "yes", "none", "inf",
     ]  # fmt: skip
-    assert [words.of_seconds(s) for s in (0.41, 200, 7500)] == ["0.4 s", "3 min 20 s", "2 h 5 min"]
-    assert [words.of_bytes(b) for b in (12, 2048, 5 << 30)] == ["12 B", "2.0 KiB", "5.0 GiB"]
+    assert [units.of_seconds(s) for s in (0.41, 200, 7500)] == ["0.4 s", "3 min 20 s", "2 h 5 min"]
+    assert [units.of_bytes(b) for b in (12, 2048, 5 << 30)] == ["12 B", "2.0 KiB", "5.0 GiB"]
     assert len(words.of_value("x" * 10_000)) == words.MOST_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("peak_memory_bytes", 934141952.0, ("Peak memory", "890.9 MiB")),
+        ("model_flops", 4.2e12, ("Model FLOPs", "4.2 TFLOP")),
+        ("model_flops_per_second", 1.777e11, ("Speed in FLOPs", "178 GFLOP/s")),
+        ("tokens_per_second", 9823.7, ("Speed", "9,824 tokens/s")),
+        ("samples_per_second", 12.345, ("Speed", "12.3 samples/s")),
+        ("device_seconds", 88.6, ("Device time", "1 min 29 s")),
+        ("energy_joules", 12345.0, ("Energy", "12.3 kJ")),
+        ("mfu", 0.40994, ("MFU", "41.0 %")),
+        ("mfu", 0.0001239, ("MFU", "0.0124 %")),
+        ("train_rows", 1234, ("Train rows", "1,234")),
+        ("bytes", 2048, ("Bytes", "2,048")),
+        ("device", "AMD EPYC, 2 threads", ("Device", "AMD EPYC, 2 threads")),
+        ("loss", math.nan, ("Loss", "nan")),
+    ],
+)
+def test_what_a_step_measured_has_a_unit(name: str, value: object, shown: tuple[str, str]) -> None:
+    assert words.of_metric(name, value) == shown
+
+
+def test_large_numbers_have_three_digits_and_a_prefix() -> None:
+    shown = [units.prefixed(v, "FLOP") for v in (0, 41, 999.4, 999.6, 2557632, 1.8e13, 3e25)]
+    assert shown == ["0 FLOP", "41 FLOP", "999 FLOP", "1 kFLOP", "2.56 MFLOP", "18 TFLOP", "30 YFLOP"]
+    assert units.prefixed(1_024_000) == "1.02 M" and units.of_seconds(360_000) == "100 h"
 
 
 def test_expectation_that_raised_says_what_was_raised() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.common.runs import Problem, Progress, StepRecord
-from pipelines.show import Bars, run_table
+from components.common.runs import Estimate, Problem, Progress, StepRecord
+from pipelines.show import Bars, cost_table, run_table
 
 
 def last_frame(*watched: list[StepRecord]) -> list[str]:
@@ -47,3 +47,24 @@ def test_the_table_ends_with_a_path_that_can_be_pasted(tmp_path: Path, monkeypat
         run_table(Console(file=shown, width=80), summary)
         lines.append(shown.getvalue().splitlines()[-1])
     assert lines == ["report  my store/report.html", f"report  {tmp_path}/my store/report.html"]
+
+
+def test_a_plan_adds_up_what_training_costs_and_says_what_is_not_known() -> None:
+    known = Estimate(
+        unit="tokens", parameters=2_557_632, amount=1_024_000, model_flops=1.81e13, device_hours=0.05, basis="as [last]"
+    )
+    costs = {"pretraining": known, "fine_tuning": known.model_copy(update={"device_hours": None})}
+    shown = io.StringIO()
+    cost_table(Console(file=shown, width=80), costs)
+    lines = [line.split() for line in shown.getvalue().splitlines() if line]
+    assert lines[0] == ["training", "parameters", "tokens", "FLOPs", "device", "time"]
+    assert lines[1] == ["pretraining", "2.56", "M", "1.02", "M", "18.1", "T", "3", "min", "0", "s"]
+    assert lines[2][-1] == "unknown"
+    assert lines[3] == ["total", "36.2", "T", "unknown"]
+    assert lines[4] == ["pretraining:", "as", "[last]"]
+
+
+def test_a_plan_that_trains_nothing_has_no_table_of_costs() -> None:
+    shown = io.StringIO()
+    cost_table(Console(file=shown), {})
+    assert shown.getvalue() == ""

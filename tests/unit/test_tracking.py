@@ -92,7 +92,7 @@ def test_the_identity_follows_the_registry_and_not_its_credentials(
 
 def test_using_the_default_registry_leaves_it_the_default(store: Store, recipe: Recipe) -> None:
     # A new store: mlflow sets the variable only when the registry is another one than before.
-    tracking.log_step(store, "r", recipe, "pretraining", {}, {}, [])
+    tracking.log_step(store, "r", recipe, "pretraining", tracking.Logged({}))
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert tracking.identity(store) == "local"
 
@@ -148,8 +148,9 @@ def test_steps_are_nested_runs_with_parameters_metrics_and_curves(used: Store, r
     history[3]["validation_loss"] = 0.5
     settings = {"seed": 1, "model": {"hidden": [4], "deep": {"x": "y" * 9000}}, "data.suite": {"expectations": []}}
     metrics = {"loss": 0.25, "steps": 7, "ok": True, "text": "v", "nothing": None, "bad": float("nan")}
-    tracking.log_step(used, "r-nested", recipe, "pretraining", settings, metrics, history)
-    tracking.log_step(used, "r-nested", recipe, "evaluation", {"seed": 1}, {}, [])
+    samples = [{"time": 1e9 + 10 * n, "cpu_utilization_percentage": 40.0 + n} for n in range(3)]
+    tracking.log_step(used, "r-nested", recipe, "pretraining", tracking.Logged(settings, metrics, history, samples))
+    tracking.log_step(used, "r-nested", recipe, "evaluation", tracking.Logged({"seed": 1}))
     runs = runs_of(used, "r-nested")
     assert set(runs) == {"pipeline", "pretraining", "evaluation"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
@@ -157,19 +158,21 @@ def test_steps_are_nested_runs_with_parameters_metrics_and_curves(used: Store, r
     assert trained.data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
     assert trained.data.params == {"seed": "1", "model.hidden": "[4]", "model.deep.x": "y" * 500}
     numbers = {name: value for name, value in trained.data.metrics.items() if not name.endswith("_curve")}
-    assert numbers == {"loss": 0.25, "steps": 7}
+    assert numbers == {"loss": 0.25, "steps": 7, "system/cpu_utilization_percentage": 42.0}
     with tracking.client(used) as client:
         curve = client.get_metric_history(trained.info.run_id, "loss_curve")
         validation = client.get_metric_history(trained.info.run_id, "validation_loss_curve")
+        busy = client.get_metric_history(trained.info.run_id, "system/cpu_utilization_percentage")
         location = client.get_experiment_by_name("tiny-table").artifact_location
     assert {m.step: m.value for m in curve} == {row["step"]: row["loss"] for row in history}
+    assert [(m.step, m.timestamp) for m in busy] == [(n, int(1e12) + 10_000 * n) for n in range(3)]
     assert [(m.step, m.value) for m in validation] == [(3, 0.5)]
     assert location.endswith("/store/mlartifacts")
 
 
 def test_a_step_that_is_retried_logs_into_the_same_run(used: Store, recipe: Recipe) -> None:
     for loss in (2.0, 1.0):
-        tracking.log_step(used, "r-again", recipe, "pretraining", {"seed": 1}, {"loss": loss}, [])
+        tracking.log_step(used, "r-again", recipe, "pretraining", tracking.Logged({"seed": 1}, {"loss": loss}))
     assert runs_of(used, "r-again")["pretraining"].data.metrics["loss"] == 1.0
 
 
@@ -179,7 +182,7 @@ def test_an_injected_run_takes_what_the_step_logs_and_is_left_open(
     with tracking.client(used) as client:
         injected = client.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", injected)
-    tracking.log_step(used, "r-injected", recipe, "pretraining", {"seed": 1}, {"loss": 2.0}, [])
+    tracking.log_step(used, "r-injected", recipe, "pretraining", tracking.Logged({"seed": 1}, {"loss": 2.0}))
     with tracking.client(used) as client:
         run = client.get_run(injected)
     assert (run.info.status, run.data.metrics, run.data.params) == ("RUNNING", {"loss": 2.0}, {"seed": "1"})
@@ -206,7 +209,7 @@ def test_logging_that_fails_is_one_warning_without_credentials(
     else:
         target = BUCKET
     with caplog.at_level(logging.INFO):
-        tracking.log_step(target, "r", recipe, "pretraining", {"seed": 1}, {"loss": 1.0}, [])
+        tracking.log_step(target, "r", recipe, "pretraining", tracking.Logged({"seed": 1}, {"loss": 1.0}))
     ours = [record for record in caplog.records if record.name == "modelmill"]
     assert [record.levelname for record in ours] == ["WARNING"]
     captured = capfd.readouterr()

@@ -2,9 +2,10 @@
 
 from components.common.tracking.connection import client, describe, identity, redact, tracking_uri
 from components.common.tracking.registry import aliases, download_version, has_version
-from components.common.tracking.runs import log_step, step_run
+from components.common.tracking.runs import Logged, log_step, step_run
 
 __all__ = [
+    "Logged",
     "aliases",
     "client",
     "describe",

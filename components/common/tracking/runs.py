@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.common.errors import one_line
 from components.common.recipe import Recipe
@@ -22,22 +22,23 @@ _PARAM_CHARACTERS = 500
 _METRICS, _PARAMS = 1000, 100
 
 
-def log_step(
-    store: Store,
-    run_id: str,
-    recipe: Recipe,
-    step: str,
-    settings: dict[str, Any],
-    metrics: dict[str, Any],
-    history: list[dict[str, float]],
-) -> None:
+class Logged(NamedTuple):
+    """What a step was given (`settings`) and what came out; `history` and `system` are those of `Made`."""
+
+    settings: dict[str, Any]
+    metrics: dict[str, Any] = {}
+    history: list[dict[str, float]] = []
+    system: list[dict[str, float]] = []
+
+
+def log_step(store: Store, run_id: str, recipe: Recipe, step: str, logged: Logged) -> None:
     """Tell MLflow what a step was given and what came out, as a nested run of the pipeline's run.
 
     Best effort: a tracking server that does not answer is a warning, and the step's result is kept all the same.
     """
     try:
         with client(store) as mlflow_client, step_run(mlflow_client, store, recipe.name, run_id, step) as target:
-            for batch in _batches(_params(settings), metrics, history):
+            for batch in _batches(logged):
                 mlflow_client.log_batch(target, **batch)
     except Exception as error:
         reason = redact(one_line(error)).removesuffix(AGAIN)
@@ -105,23 +106,27 @@ def _params(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _batches(
-    params: dict[str, str], metrics: dict[str, Any], history: list[dict[str, float]]
-) -> Iterator[dict[str, list[Any]]]:
+def _batches(logged: Logged) -> Iterator[dict[str, list[Any]]]:
     """What `log_batch` takes, in pieces that it accepts."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)
     points = [
         Metric(f"{name}_curve", float(value), now, int(row["step"]))
-        for row in history
+        for row in logged.history
         for name, value in row.items()
         if name != "step" and _is_number(value)
     ]
-    points += [Metric(name, float(value), now, 0) for name, value in metrics.items() if _is_number(value)]
-    entities = [Param(name, value) for name, value in params.items()]
-    for first in range(0, len(entities), _PARAMS):
-        yield {"params": entities[first : first + _PARAMS]}
+    points += [Metric(name, float(value), now, 0) for name, value in logged.metrics.items() if _is_number(value)]
+    points += [
+        Metric(f"system/{name}", value, int(sample["time"] * 1000), number)
+        for number, sample in enumerate(logged.system)
+        for name, value in sample.items()
+        if name != "time"
+    ]
+    params = [Param(name, value) for name, value in _params(logged.settings).items()]
+    for first in range(0, len(params), _PARAMS):
+        yield {"params": params[first : first + _PARAMS]}
     for first in range(0, len(points), _METRICS):
         yield {"metrics": points[first : first + _METRICS]}
 

@@ -1,0 +1,131 @@
+"""What the training steps of a plan will cost: FLOPs from the models' shapes, hours from how fast others were."""
+
+import json
+
+from components.common import manifest, memo, weights
+from components.common.errors import Corrupt
+from components.common.manifest import Manifest
+from components.common.recipe import LanguageModelingRecipe, Recipe, Training
+from components.common.recipe.language_modeling import LanguageFineTuning
+from components.common.runs import Estimate
+from components.common.store import Store
+from pipelines import speeds
+from pipelines.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
+from pipelines.plan import Planned
+
+
+def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, Estimate]:
+    """An estimate for each training step that will run, by the step's name; nothing is run and nothing is written.
+
+    Raises:
+        UserError: the weights to start from are not there.
+    """
+    will_run = {step.name for step in planned if step.status == "will run"}
+    settings = {name: getattr(recipe, name) for name in speeds.STAGES if name in will_run}
+    trained = {name: its for name, its in settings.items() if its is not None and its.steps}
+    if not trained:
+        return {}
+    corpus = _last_corpus(recipe, store)
+    shape = _shape(recipe, store, corpus)
+    return {name: _of_step(name, its, recipe, store, corpus, shape) for name, its in trained.items()}
+
+
+def total(estimates: dict[str, Estimate]) -> dict[str, float | None]:
+    """FLOPs and device-hours of all of them, by the names of `Estimate`; None where one is not known."""
+    parts = {name: [getattr(each, name) for each in estimates.values()] for name in ("model_flops", "device_hours")}
+    return {name: None if None in values else sum(values) for name, values in parts.items()}
+
+
+def _of_step(
+    name: str,
+    settings: Training,
+    recipe: Recipe,
+    store: Store,
+    corpus: Manifest | None,
+    shape: Decoder | Perceptron | None,
+) -> Estimate:
+    length = recipe.preprocessing.sequence_length if isinstance(recipe, LanguageModelingRecipe) else 1
+    batch = _examples_a_batch(name, settings, recipe, corpus)
+    known = Estimate(
+        unit="tokens" if isinstance(recipe, LanguageModelingRecipe) else "samples",
+        parameters=shape.parameters if shape else None,
+        amount=settings.steps * batch * length if batch else None,
+    )
+    if shape is None or batch is None:
+        what = "model's shape" if shape is None else "size of a batch"
+        return known.model_copy(update={"basis": f"the {what} is not known before a first run"})
+    each = shape.flops(length, _adapters(settings)) if isinstance(shape, Decoder) else shape.flops()
+    flops = each * batch * settings.steps
+    speed = speeds.find(name, recipe, store)
+    return known.model_copy(
+        update={
+            "model_flops": flops,
+            "device_hours": speed.seconds(flops) / 3600 if speed else None,
+            "basis": _basis(name, settings, recipe, speed),
+        }
+    )
+
+
+def _adapters(settings: Training) -> Adapters | None:
+    if not isinstance(settings, LanguageFineTuning) or settings.method == "full":
+        return None
+    return Adapters(settings.lora.rank, settings.lora.target_modules)
+
+
+def _basis(name: str, settings: Training, recipe: Recipe, speed: speeds.Speed | None) -> str:
+    """What the time is based on, and what may make it another."""
+    parts = [speed.source if speed else "the time is not known before a first run"]
+    resources = getattr(recipe.resources, name)
+    if resources.gpu:
+        parts.append(f"the recipe asks a cluster for {resources.gpu} {resources.gpu_type}")
+    if settings.patience is not None:
+        parts.append("at most: it may stop early")
+    return "; ".join(parts)
+
+
+def _examples_a_batch(name: str, settings: Training, recipe: Recipe, corpus: Manifest | None) -> int | None:
+    """Windows or rows. `all` are as many as there were last; how many windows pairs fill is not noted anywhere."""
+    if settings.batch_size != "all":
+        return settings.batch_size
+    if corpus is None:
+        return None
+    counts = corpus.info["splits"]["train"]
+    if isinstance(recipe, LanguageModelingRecipe):
+        return -(-counts["tokens"] // recipe.preprocessing.sequence_length) if name == "pretraining" else None
+    return sum(counts.values())
+
+
+def _last_corpus(recipe: Recipe, store: Store) -> Manifest | None:
+    finished = memo.last(store, "preprocessing", recipe.name)
+    if finished is None or finished.document["settings"]["task"] != recipe.task:
+        return None
+    try:
+        return manifest.load(store, finished.outputs["corpus"])
+    except Corrupt:
+        return None
+
+
+def _shape(recipe: Recipe, store: Store, corpus: Manifest | None) -> Decoder | Perceptron | None:
+    """Of the model that is trained: that of the weights to start from, else the recipe's; None if it is not known."""
+    try:
+        if recipe.pretraining is not None and recipe.pretraining.init != "random":
+            config = weights.read_config(weights.locate("pretraining.init", recipe.pretraining.init, store))
+            if isinstance(recipe, LanguageModelingRecipe):
+                return Decoder.of(config, config["vocab_size"]) if config["model_type"] in LLAMA_SHAPED else None
+            return Perceptron((len(config["features"]), *config["hidden"], config["outputs"]))
+        if isinstance(recipe, LanguageModelingRecipe):
+            return Decoder.of(recipe.model.model_dump(), _vocabulary(recipe, store))
+        classes = len(corpus.info["classes"]) if corpus else 0
+        outputs = 1 if classes == 2 else classes
+        return Perceptron((len(recipe.preprocessing.features), *recipe.model.hidden, outputs)) if classes else None
+    except (LookupError, TypeError, ValueError):
+        return None  # a file that is not what it is taken for, which is for the steps to say
+
+
+def _vocabulary(recipe: LanguageModelingRecipe, store: Store) -> int:
+    settings = recipe.preprocessing.tokenizer
+    if settings.source is None:
+        return settings.vocab_size
+    folder = weights.locate("preprocessing.tokenizer.from", settings.source, store)
+    tokenizer = json.loads((folder / weights.TOKENIZER[0]).read_text("utf-8"))
+    return len({*tokenizer["model"]["vocab"], *(token["content"] for token in tokenizer["added_tokens"])})

@@ -1,0 +1,47 @@
+"""How fast trainings were that the store remembers, as the measure for those to come."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from components.common import memo
+from components.common.recipe import Recipe
+from components.common.store import Store
+from components.common.units import prefixed
+
+STAGES = ("pretraining", "fine_tuning")
+
+
+class Speed(NamedTuple):
+    """FLOPs a second of one device, its seconds beside the steps (compiling, measuring), and which training it was."""
+
+    flops_per_second: float
+    other_seconds: float
+    source: str
+
+    def seconds(self, flops: float) -> float:
+        """Of one device, for a training of so many FLOPs."""
+        return flops / self.flops_per_second + self.other_seconds
+
+
+def find(step: str, recipe: Recipe, store: Store) -> Speed | None:
+    """Of the recipe's step when it last ran, else of another training of the same task."""
+    return next(_speeds(step, recipe, store), None)
+
+
+def _speeds(step: str, recipe: Recipe, store: Store) -> Iterator[Speed]:
+    stages = sorted(STAGES, key=lambda stage: stage != step)
+    others = ((stage, name) for stage in stages for name in memo.recipes_with(store, stage))
+    for stage, name in (*((stage, recipe.name) for stage in stages), *others):
+        finished = memo.last(store, stage, name)
+        if finished and finished.document["settings"]["task"] == recipe.task:
+            own_name = "it" if stage == step else stage
+            yield from _of(finished.metrics, own_name if name == recipe.name else f"{stage} of {name}")
+
+
+def _of(metrics: dict[str, Any], source: str) -> Iterator[Speed]:
+    """Nothing of a training that was too short to be measured, or by a version that measured less."""
+    if not {"model_flops", "model_flops_per_second", "devices", "device"} <= metrics.keys():
+        return
+    rate = metrics["model_flops_per_second"] / metrics["devices"]
+    other = max(0.0, metrics["device_seconds"] - metrics["model_flops"] / rate)
+    yield Speed(rate, other, f"{source} last ran at {prefixed(rate, 'FLOP/s')} on {metrics['device']}")

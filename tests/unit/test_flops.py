@@ -1,0 +1,77 @@
+"""The FLOPs that a plan expects are those that the engine counts, and parameters are those that a model has."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from components.common import recipe as recipes
+from components.common.manifest import Manifest
+from components.common.recipe import LanguageModelingRecipe, TabularClassificationRecipe
+from components.common.recipe.language_modeling import DecoderModel
+from components.fine_tuning import lora
+from components.training import probe
+from components.training.tasks.language_modeling import LanguageModeling
+from components.training.tasks.tabular_classification import MLP
+from pipelines.flops import Adapters, Decoder, Perceptron
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def decoder(settings: DecoderModel, length: int, vocabulary: int) -> tuple[LanguageModeling, nn.Module]:
+    info = {"sequence_length": length, "vocab_size": vocabulary, "end_of_text": 0}
+    task = LanguageModeling(Manifest(kind="corpus", info=info), {}, settings)
+    return task, task.build()
+
+
+def counted(task: LanguageModeling, model: nn.Module) -> float:
+    """What the engine's probe counts of one window."""
+    tokens = torch.randint(0, task.vocab_size, (1, task.length))
+    return probe.measure(lambda: task.loss(model, {"input_ids": tokens, "labels": tokens})).flops
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_demo_decoder_costs_what_the_engine_counts_in_pretraining_and_with_lora() -> None:
+    recipe = recipes.load(RECIPES / "python-lm.yaml")
+    assert isinstance(recipe, LanguageModelingRecipe) and recipe.fine_tuning is not None
+    length, vocabulary = recipe.preprocessing.sequence_length, recipe.preprocessing.tokenizer.vocab_size
+    task, model = decoder(recipe.model, length, vocabulary)
+    shape = Decoder.of(recipe.model.model_dump(), vocabulary)
+    assert shape.parameters == parameters(model)
+    assert shape.flops(length) == pytest.approx(counted(task, model), rel=0.01)
+    settings = recipe.fine_tuning.lora
+    lora.add_adapters(model, settings)
+    adapters = Adapters(settings.rank, settings.target_modules)
+    assert shape.flops(length, adapters) == pytest.approx(counted(task, model), rel=0.01)
+
+
+def test_grouped_keys_and_a_head_of_its_own_are_counted_and_long_windows_attend_more() -> None:
+    settings = DecoderModel(
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=96,
+        tie_word_embeddings=False,
+    )
+    shape = Decoder.of(settings.model_dump(), 500)
+    for length in (64, 512):
+        task, model = decoder(settings, length, 500)
+        assert shape.parameters == parameters(model)
+        assert shape.flops(length) == pytest.approx(counted(task, model), rel=0.01)
+
+
+@pytest.mark.parametrize("hidden", [None, [64, 32]])
+def test_the_demo_perceptron_costs_what_the_engine_counts(hidden: list[int] | None) -> None:
+    recipe = recipes.load(RECIPES / "tabular-mlp.yaml")
+    assert isinstance(recipe, TabularClassificationRecipe)
+    widths = (len(recipe.preprocessing.features), *(hidden or recipe.model.hidden), 1)
+    model = MLP(widths[0], list(widths[1:-1]), 1, recipe.model.activation, recipe.model.dropout)
+    features = torch.randn(1, widths[0])
+    shape = Perceptron(widths)
+    assert shape.parameters == parameters(model)
+    assert shape.flops() == probe.measure(lambda: model(features).sum()).flops
