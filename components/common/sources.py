@@ -34,7 +34,11 @@ def _fitted(recipe: Recipe, store: Store) -> str:
     source = given_tokenizer(recipe)
     if source is None:
         return fitted.find(store, recipe) or NOTHING
-    return weights.tokenizer_digest(weights.locate("preprocessing.tokenizer.from", source, store))
+    folder = weights.locate("preprocessing.tokenizer.from", source, store)
+    pairs = recipe.preprocessing.pairs if isinstance(recipe, LanguageModelingRecipe) else None
+    if pairs is not None and pairs.framing == "chat":
+        weights.require_chat_template(folder)
+    return weights.tokenizer_digest(folder)
 
 
 def _init(recipe: Recipe, store: Store) -> str:

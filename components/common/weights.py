@@ -16,6 +16,7 @@ from components.common.store import Store
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+CHAT_TEMPLATE = "chat_template.jinja"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
@@ -68,8 +69,12 @@ def _pickle(where: str, name: str) -> str:
 
 def digest(folder: Path) -> str:
     """Digest of the files that a model is loaded from, wherever the folder lies."""
-    files = [folder / name for name in (CONFIG, WEIGHTS, *TOKENIZER) if (folder / name).is_file()]
-    return digests.of_json([[f.name, digests.of_file(f)] for f in files])
+    return _digest([folder / name for name in (CONFIG, WEIGHTS) if (folder / name).is_file()] + tokenizer_files(folder))
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Those of a tokenizer's files that are there; a chat template has one of its own, or is in the configuration."""
+    return [folder / name for name in (*TOKENIZER, CHAT_TEMPLATE) if (folder / name).is_file()]
 
 
 def tokenizer_digest(folder: Path) -> str:
@@ -78,10 +83,28 @@ def tokenizer_digest(folder: Path) -> str:
     Raises:
         UserError: the folder has no `tokenizer.json`.
     """
-    file = folder / TOKENIZER[0]
-    if not file.is_file():
+    if not (folder / TOKENIZER[0]).is_file():
         raise UserError(f"preprocessing.tokenizer.from: {folder}: no {TOKENIZER[0]} in it")
-    return digests.of_file(file)
+    return _digest(tokenizer_files(folder))
+
+
+def _digest(files: list[Path]) -> str:
+    return digests.of_json([[file.name, digests.of_file(file)] for file in files])
+
+
+def require_chat_template(folder: Path) -> None:
+    """
+    Raises:
+        UserError: the tokenizer in a model folder has none.
+    """
+    config = folder / TOKENIZER[1]
+    if not (folder / CHAT_TEMPLATE).is_file() and not _read_json("preprocessing.tokenizer.from", config).get(
+        "chat_template"
+    ):
+        raise UserError(
+            f"preprocessing.pairs.framing: chat: {config} has no chat template, and there is no {CHAT_TEMPLATE} beside "
+            "it; name a chat model's folder in preprocessing.tokenizer.from, or set framing: separator"
+        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -89,13 +112,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: `config.json` is not a JSON object.
     """
+    return _read_json("pretraining.init", folder / CONFIG)
+
+
+def _read_json(key: str, file: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"pretraining.init: {folder / CONFIG}: not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"pretraining.init: {folder / CONFIG}: not a JSON object")
-    return config
+        content = json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{key}: {file}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{key}: {file}: not a JSON object")
+    return content
 
 
 def _download(where: str, uri: str, store: Store) -> Path:

@@ -12,7 +12,7 @@ from torch import nn
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import DecoderModel
-from components.common.weights import TOKENIZER, read_config
+from components.common.weights import read_config
 from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
 from components.training.task import Batch
 
@@ -115,6 +115,8 @@ class LanguageModeling:
 
     mixed_precision = True
     unit: Literal["tokens", "samples"] = "tokens"
+    input = "input_ids"
+    axes: tuple[str, ...] = ("batch", "length")
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: DecoderModel | None) -> None:
         self.corpus = corpus
@@ -187,10 +189,15 @@ class LanguageModeling:
         hidden: torch.Tensor = model.get_decoder()(**_inputs(batch)).last_hidden_state
         return hidden
 
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(input_ids=values, use_cache=False).logits
+        return logits
+
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)
-        for name in TOKENIZER:
-            shutil.copyfile(self.files[f"tokenizer/{name}"], folder / name)
+        for name, file in self.files.items():
+            if name.startswith("tokenizer/"):
+                shutil.copyfile(file, folder / Path(name).name)
 
     def _check_fits(self, config: dict[str, Any], folder: Path) -> None:
         vocabulary = config.get("vocab_size")
