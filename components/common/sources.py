@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from components.common import fitted, shards, tracking, weights
+from components.common import compatibility, fitted, shards, tracking, weights
 from components.common.recipe import LanguageModelingRecipe, Recipe
 from components.common.steps import STEPS
 from components.common.store import Store
@@ -14,7 +14,8 @@ def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
     """Digests of the step's `source.*` inputs.
 
     Raises:
-        UserError: the data matches nothing, a model folder has no weights, the registry is not configured.
+        UserError: the data matches nothing, a model folder has no weights or none that fit the recipe, the registry is
+            not configured.
     """
     wanted = [name for name in STEPS[step].inputs if name.startswith("source.")]
     return {name: _DIGESTS[name](recipe, store) for name in wanted}
@@ -37,14 +38,20 @@ def _fitted(recipe: Recipe, store: Store) -> str:
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
     pairs = recipe.preprocessing.pairs if isinstance(recipe, LanguageModelingRecipe) else None
     if pairs is not None and pairs.framing == "chat":
-        weights.require_chat_template(folder)
+        compatibility.require_chat_template(folder)
     return weights.tokenizer_digest(folder)
 
 
 def _init(recipe: Recipe, store: Store) -> str:
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return NOTHING
-    return weights.digest(weights.locate("pretraining.init", recipe.pretraining.init, store))
+    folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
+    if isinstance(recipe, LanguageModelingRecipe):
+        compatibility.require_length(folder, recipe.preprocessing.sequence_length)
+        if source := given_tokenizer(recipe):
+            tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
+            compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
+    return weights.digest(folder)
 
 
 def _registry(recipe: Recipe, store: Store) -> str:

@@ -92,30 +92,21 @@ def _digest(files: list[Path]) -> str:
     return digests.of_json([[file.name, digests.of_file(file)] for file in files])
 
 
-def require_chat_template(folder: Path) -> None:
-    """
-    Raises:
-        UserError: the tokenizer in a model folder has none.
-    """
-    config = folder / TOKENIZER[1]
-    if not (folder / CHAT_TEMPLATE).is_file() and not _read_json("preprocessing.tokenizer.from", config).get(
-        "chat_template"
-    ):
-        raise UserError(
-            f"preprocessing.pairs.framing: chat: {config} has no chat template, and there is no {CHAT_TEMPLATE} beside "
-            "it; name a chat model's folder in preprocessing.tokenizer.from, or set framing: separator"
-        )
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """
     Raises:
         UserError: `config.json` is not a JSON object.
     """
-    return _read_json("pretraining.init", folder / CONFIG)
+    return read_json("pretraining.init", folder / CONFIG)
 
 
-def _read_json(key: str, file: Path) -> dict[str, Any]:
+def read_json(key: str, file: Path) -> dict[str, Any]:
+    """
+    Args:
+        key: of the recipe, for messages.
+    Raises:
+        UserError: the file is not a JSON object.
+    """
     try:
         content = json.loads(file.read_text("utf-8"))
     except (ValueError, OSError) as error:

@@ -45,25 +45,32 @@ class Adapters:
         with compilation.as_written(compiled=True):
             adapted = logits(self.wrapped.get_base_model().eval())
             model: nn.Module = self.wrapped.merge_and_unload(safe_merge=True).eval()
-            advice = "leave modules that share weights out of fine_tuning.lora.target_modules, or set method: full"
+            advice = "set fine_tuning.method: full"
             require_agreement("fine_tuning: merging the adapters", adapted, logits(model), advice)
         return model
 
 
-def add_adapters(model: nn.Module, settings: LanguageFineTuning) -> Adapters:
+def add_adapters(model: Any, settings: LanguageFineTuning) -> Adapters:
     """Freeze the model and add trainable adapters to the named modules, in place.
 
     Raises:
-        UserError: a target module matches nothing.
+        UserError: a target module matches nothing, or shares its weights with the embedding.
     """
     from peft import LoraConfig, get_peft_model
 
     lora = settings.lora
     linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     unknown = sorted(set(lora.target_modules) - linear)
+    known = ", ".join(sorted(linear))
     if unknown:
-        known = ", ".join(sorted(linear))
         raise UserError(f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {known}")
+    shared = model.get_input_embeddings().weight
+    tied = {name for name, module in model.named_modules() if getattr(module, "weight", None) is shared}
+    if both := sorted(set(lora.target_modules) & tied):
+        raise UserError(
+            f"fine_tuning.lora.target_modules: {both[0]} shares its weights with the embedding, which would change; "
+            f"leave it out of {known}"
+        )
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from components.common.compatibility import require_length, require_vocabulary
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import DecoderModel
-from components.common.weights import read_config
 from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
 from components.training.task import Batch
 
@@ -149,8 +149,8 @@ class LanguageModeling:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        config = read_config(folder)
-        self._check_fits(config, folder)
+        require_length(folder, self.length)
+        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
         try:
             return AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -198,20 +198,6 @@ class LanguageModeling:
         for name, file in self.files.items():
             if name.startswith("tokenizer/"):
                 shutil.copyfile(file, folder / Path(name).name)
-
-    def _check_fits(self, config: dict[str, Any], folder: Path) -> None:
-        vocabulary = config.get("vocab_size")
-        if vocabulary != self.vocab_size:
-            raise UserError(
-                f"pretraining.init: {folder}: its vocabulary has {vocabulary} tokens, "
-                f"the corpus's tokenizer {self.vocab_size}; set preprocessing.tokenizer.from to the same folder"
-            )
-        longest = config.get("max_position_embeddings")
-        if isinstance(longest, int) and longest < self.length:
-            raise UserError(
-                f"pretraining.init: {folder}: it was made for {longest} positions; "
-                f"set preprocessing.sequence_length to {longest} or less, it is {self.length}"
-            )
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:
