@@ -30,7 +30,7 @@ def require_libraries() -> None:
 def export(task: Task, model: nn.Module, values: torch.Tensor, output: Path) -> None:
     """Write `onnx/model.onnx` below `output`: equal weights make equal bytes.
 
-    Weights of more than 2 GB, which one ONNX file does not hold, go into `model.onnx.data` beside it.
+    One ONNX file holds 2 GB at most: larger weights go into `model.onnx.data` beside it.
 
     Args:
         values: the task's input for at least two real examples, on the CPU as the model is.

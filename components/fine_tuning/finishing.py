@@ -1,5 +1,6 @@
 """What becomes of a model once it is trained: adapters are merged, and it is exported, if the recipe says so."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ class Finishing:
         if settings.onnx:
             export.require_libraries()
             export.export(task, model, self.values, scratch / "tried")
+            shutil.rmtree(scratch / "tried")
         self.adapters = None
         if isinstance(settings, LanguageFineTuning) and settings.method != "full":
             self.adapters = lora.add_adapters(model, settings)

@@ -193,6 +193,15 @@ def test_onnx_without_its_libraries_is_found_before_training(
     assert "fine_tuning.onnx: no_such_library is not installed; pip install 'modelmill[onnx]'" in message
 
 
+class Plain:
+    """A task of tensors, for models made here."""
+
+    input, axes = "values", ("batch",)
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        return model(values)
+
+
 class Branching(nn.Module):
     """What a graph cannot hold: code that depends on numbers."""
 
@@ -200,12 +209,20 @@ class Branching(nn.Module):
         return values if values.sum().item() > 0 else -values
 
 
-def test_a_model_that_torch_cannot_export_is_named(pretrained: Pretrained, tmp_path: Path) -> None:
-    class Task:
-        input, axes = "values", ("batch",)
-
-        def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
-            return model(values)
-
+def test_a_model_that_torch_cannot_export_is_named(tmp_path: Path) -> None:
+    task: Any = Plain()
     with pytest.raises(ModelmillError, match=r"^fine_tuning\.onnx: torch cannot export this model"):
-        export.export(Task(), Branching(), torch.ones(2, 3), tmp_path)  # type: ignore[arg-type]
+        export.export(task, Branching(), torch.ones(2, 3), tmp_path)
+
+
+def test_weights_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 1 << 16)
+    task: Any = Plain()
+    torch.manual_seed(0)
+    model, values = nn.Linear(200, 200), torch.randn(2, 200)
+    for name in ("one", "other"):
+        export.export(task, model, values, tmp_path / name)
+    one, other = (sorted((tmp_path / name / "onnx").iterdir()) for name in ("one", "other"))
+    assert [file.name for file in one] == ["model.onnx", "model.onnx.data"]
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
+    assert one[0].stat().st_size < 1 << 16 < one[1].stat().st_size
