@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from components.common.errors import UserError
-from components.common.weights import CHAT_TEMPLATE, TOKENIZER, read_config, read_json
+from components.common.weights import CHAT_TEMPLATE, TOKENIZER, matrices, read_config, read_json
 
 
 def require_length(folder: Path, length: int) -> None:
@@ -42,6 +42,19 @@ def require_vocabulary(folder: Path, tokenizer: Path) -> None:
         raise UserError(
             f"pretraining.init: {folder}: config.json says {rows} tokens, tokenizer.json has {len(ids)}; "
             "take the tokenizer that the weights were saved with"
+        )
+
+
+def require_modules(folder: Path, modules: list[str]) -> None:
+    """
+    Raises:
+        UserError: the model in a folder has none of a name that adapters are to be added to.
+    """
+    known = {name.split(".")[-2] for name in matrices(folder) if name.endswith(".weight") and "." in name[:-7]}
+    if unknown := sorted(set(modules) - known):
+        raise UserError(
+            f"fine_tuning.lora.target_modules: the model in {folder} has no module {unknown[0]!r}; "
+            f"it has {', '.join(sorted(known))}"
         )
 
 

@@ -48,6 +48,7 @@ def _init(recipe: Recipe, store: Store) -> str:
     folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
     if isinstance(recipe, LanguageModelingRecipe):
         compatibility.require_length(folder, recipe.preprocessing.sequence_length)
+        compatibility.require_modules(folder, recipe.fine_tuning.adapted if recipe.fine_tuning else [])
         if source := given_tokenizer(recipe):
             tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
             compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])

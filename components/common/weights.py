@@ -49,17 +49,27 @@ def locate(key: str, source: str, store: Store) -> Path:
 
 def _is_whole(file: Path) -> bool:
     """Whether a file is as long as its safetensors header says: eight bytes of length, JSON with offsets, the data."""
-    size = file.stat().st_size
+    try:
+        length, tensors = _header(file)
+        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
+    return 8 + length + max(ends, default=0) == file.stat().st_size
+
+
+def matrices(folder: Path) -> list[str]:
+    """The names of a model's two-dimensional tensors."""
+    return [name for name, tensor in _header(folder / WEIGHTS)[1].items() if len(tensor["shape"]) == 2]
+
+
+def _header(file: Path) -> tuple[int, dict[str, Any]]:
+    """Length and content of a safetensors header."""
     with open(file, "rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        if length > size - 8:
-            return False
-        try:
-            header = json.loads(opened.read(length))
-            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return False
-    return 8 + length + max(ends, default=0) == size
+        if length > file.stat().st_size - 8:
+            raise ValueError("cut off")
+        header = json.loads(opened.read(length))
+    return length, {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
 def _pickle(where: str, name: str) -> str:

@@ -11,8 +11,8 @@ from components.common.recipe.sections import FineTuning
 from components.fine_tuning import export, lora
 from components.training.task import Task
 
-# Real examples that another form of the model is held against.
-EXAMPLES = 4
+# Real examples that another form of the model is held against, and what is seen of a long one: the model is on the CPU.
+EXAMPLES, LENGTH = 4, 128
 
 
 class Finishing:
@@ -27,13 +27,14 @@ class Finishing:
         self.task = task
         self.settings = settings
         held_out = task.examples("fine_tuning", "validation")
-        self.values = held_out.batch(np.arange(EXAMPLES) % len(held_out))[task.input]
+        values = held_out.batch(np.arange(EXAMPLES) % len(held_out))[task.input]
+        self.values = values[:, :LENGTH] if "length" in task.axes else values
         if settings.onnx:
             export.require_libraries()
             export.export(task, model, self.values, scratch / "tried")
             shutil.rmtree(scratch / "tried")
         self.adapters = None
-        if isinstance(settings, LanguageFineTuning) and settings.method != "full":
+        if isinstance(settings, LanguageFineTuning) and settings.adapted:
             self.adapters = lora.add_adapters(model, settings)
 
     def finish(self, model: nn.Module, output: Path) -> nn.Module:

@@ -57,7 +57,7 @@ def known_weights(folder: Path, **config: object) -> Path:
     """A model folder with a tokenizer of 258 tokens."""
     tokenizer.train(iter(["a plain text"]), 258, folder)
     (folder / "config.json").write_text(json.dumps({"vocab_size": 258} | config))
-    (folder / "model.safetensors").write_bytes(save({"w": np.zeros(9)}))
+    (folder / "model.safetensors").write_bytes(save({"block.0.query.weight": np.zeros((3, 3))}))
     return folder
 
 
@@ -115,6 +115,7 @@ AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: change(
             r,
             pretraining__init=str(write_chat_model(r.parent / "m", None)),
+            fine_tuning__method="full",
             preprocessing__tokenizer={"from": str(known_weights(r.parent / "other"))},
         ),
         "pretraining.init: {folder}/m: its tokenizer is another: '",
@@ -123,6 +124,7 @@ AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: change(
             r,
             pretraining__init=str(known_weights(r.parent / "m", vocab_size=99)),
+            fine_tuning__method="full",
             preprocessing__tokenizer={"from": str(r.parent / "m")},
         ),
         "pretraining.init: {folder}/m: config.json says 99 tokens, tokenizer.json has 258",
@@ -143,6 +145,18 @@ AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a learning rate of 0": (
         lambda r: change(r, pretraining__learning_rate=0),
         "{recipe}: pretraining.learning_rate: input should be greater than 0, got 0",
+    ),
+    "target modules that match nothing": (
+        lambda r: change(r, fine_tuning__lora__target_modules=["q_proj", "c_attn"]),
+        "{recipe}: fine_tuning.lora.target_modules: the model has no module 'c_attn'; it has q_proj, k_proj",
+    ),
+    "target modules that given weights do not have": (
+        lambda r: change(
+            r,
+            pretraining__init=str(known_weights(r.parent / "m")),
+            fine_tuning__lora__target_modules=["query", "c_attn"],
+        ),
+        "fine_tuning.lora.target_modules: the model in {folder}/m has no module 'c_attn'; it has query",
     ),
     "no target modules": (
         lambda r: change(r, fine_tuning__lora__target_modules=[]),

@@ -16,6 +16,9 @@ from components.common.recipe.sections import (
     StepResources,
 )
 
+# The linear layers of a block, by their names in `transformers`.
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
 
 class Tokenizer(Section):
     """A byte-level BPE tokenizer: trained with `vocab_size`, or taken whole `from` a model folder or version."""
@@ -125,9 +128,7 @@ class Lora(Section):
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: list[str] = Field(
-        default=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
-    )
+    target_modules: list[str] = Field(default=LINEAR, min_length=1)
 
 
 class LanguageFineTuning(FineTuning):
@@ -135,6 +136,11 @@ class LanguageFineTuning(FineTuning):
 
     method: Literal["full", "lora", "dora"] = "full"  # type: ignore[assignment]
     lora: Lora = Lora()
+
+    @property
+    def adapted(self) -> list[str]:
+        """The modules that get adapters."""
+        return [] if self.method == "full" else self.lora.target_modules
 
 
 class LanguageGate(Section):
@@ -177,6 +183,11 @@ class LanguageModelingRecipe(Section):
             raise ValueError("pretraining and fine_tuning cannot both be none")
         if self.fine_tuning is not None and self.preprocessing.pairs is None:
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
+        unknown = sorted(set(self.fine_tuning.adapted) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
+        if unknown and (self.pretraining is None or self.pretraining.init == "random"):
+            raise ValueError(
+                f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
+            )
         gate = self.evaluation.gate
         if gate.loss_after is not None and self.fine_tuning is None:
             raise ValueError("evaluation.gate.loss_after needs fine_tuning, which is none")
