@@ -52,8 +52,10 @@ def export(task: Task, model: nn.Module, values: torch.Tensor, output: Path) -> 
             dynamo=True,
             verbose=False,
         )
-    except (torch.onnx.OnnxExporterError, torch.onnx.errors.UnsupportedOperatorError, RuntimeError) as error:
-        raise ModelmillError(f"fine_tuning.onnx: torch cannot export this model: {error}; {ADVICE}") from error
+    except torch.onnx.OnnxExporterError as error:
+        # What the model does that a graph cannot; the error around it is advice for who debugs the exporter.
+        why = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
+        raise ModelmillError(f"fine_tuning.onnx: torch cannot export this model: {why}; {ADVICE}") from error
     assert program is not None
     _forget_origin(program.model)
     program.save(file)

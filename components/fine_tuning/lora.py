@@ -61,15 +61,15 @@ def add_adapters(model: Any, settings: LanguageFineTuning) -> Adapters:
     lora = settings.lora
     linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     unknown = sorted(set(lora.target_modules) - linear)
-    known = ", ".join(sorted(linear))
     if unknown:
+        known = ", ".join(sorted(linear))
         raise UserError(f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {known}")
     shared = model.get_input_embeddings().weight
     tied = {name for name, module in model.named_modules() if getattr(module, "weight", None) is shared}
     if both := sorted(set(lora.target_modules) & tied):
         raise UserError(
-            f"fine_tuning.lora.target_modules: {both[0]} shares its weights with the embedding, which would change; "
-            f"leave it out of {known}"
+            f"fine_tuning.lora.target_modules: {both[0]} shares its weights with the embedding, which would change "
+            "with it; leave it out"
         )
     config = LoraConfig(
         r=lora.rank,

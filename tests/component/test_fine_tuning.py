@@ -211,7 +211,7 @@ class Branching(nn.Module):
 
 def test_a_model_that_torch_cannot_export_is_named(tmp_path: Path) -> None:
     task: Any = Plain()
-    with pytest.raises(ModelmillError, match=r"^fine_tuning\.onnx: torch cannot export this model"):
+    with pytest.raises(ModelmillError, match=r"^fine_tuning\.onnx: torch cannot export this model: .*data-dependent"):
         export.export(task, Branching(), torch.ones(2, 3), tmp_path)
 
 
