@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from components.common import fitted, shards, tracking, weights
+from components.common import compatibility, fitted, shards, tracking, weights
 from components.common.recipe import LanguageModelingRecipe, Recipe
 from components.common.steps import STEPS
 from components.common.store import Store
@@ -14,7 +14,8 @@ def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
     """Digests of the step's `source.*` inputs.
 
     Raises:
-        UserError: the data matches nothing, a model folder has no weights, the registry is not configured.
+        UserError: the data matches nothing, a model folder has no weights or none that fit the recipe, the registry is
+            not configured.
     """
     wanted = [name for name in STEPS[step].inputs if name.startswith("source.")]
     return {name: _DIGESTS[name](recipe, store) for name in wanted}
@@ -34,13 +35,24 @@ def _fitted(recipe: Recipe, store: Store) -> str:
     source = given_tokenizer(recipe)
     if source is None:
         return fitted.find(store, recipe) or NOTHING
-    return weights.tokenizer_digest(weights.locate("preprocessing.tokenizer.from", source, store))
+    folder = weights.locate("preprocessing.tokenizer.from", source, store)
+    pairs = recipe.preprocessing.pairs if isinstance(recipe, LanguageModelingRecipe) else None
+    if pairs is not None and pairs.framing == "chat":
+        compatibility.require_chat_template(folder)
+    return weights.tokenizer_digest(folder)
 
 
 def _init(recipe: Recipe, store: Store) -> str:
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return NOTHING
-    return weights.digest(weights.locate("pretraining.init", recipe.pretraining.init, store))
+    folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
+    if isinstance(recipe, LanguageModelingRecipe):
+        compatibility.require_length(folder, recipe.preprocessing.sequence_length)
+        compatibility.require_modules(folder, recipe.fine_tuning.adapted if recipe.fine_tuning else [])
+        if source := given_tokenizer(recipe):
+            tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
+            compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
+    return weights.digest(folder)
 
 
 def _registry(recipe: Recipe, store: Store) -> str:

@@ -58,7 +58,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("task", "data.format", "preprocessing"),
             locations=("data.path", "name"),
             packages=("common", "preprocessing"),
-            libraries=("tokenizers", "datasketch", "numpy", "pyarrow"),
+            libraries=("tokenizers", "transformers", "datasketch", "numpy", "pyarrow"),
         ),
         StepSpec(
             name="pretraining",
@@ -76,7 +76,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("task", "seed", "model", "fine_tuning"),
             locations=(),
             packages=("common", "training", "fine_tuning"),
-            libraries=_MODEL_LIBRARIES,
+            libraries=(*_MODEL_LIBRARIES, "onnx", "onnxscript"),
         ),
         StepSpec(
             name="evaluation",
@@ -132,8 +132,15 @@ def code_of(step: str) -> dict[str, str]:
     root = Path(__file__).parents[1]
     files = sorted(f for package in STEPS[step].packages for f in (root / package).rglob("*") if _is_source(f))
     source = digest.of_json([[f.relative_to(root).as_posix(), digest.of_file(f)] for f in files])
-    versions = {library: importlib.metadata.version(library) for library in STEPS[step].libraries}
+    versions = {library: _version(library) for library in STEPS[step].libraries}
     return {"source": source, "python": platform.python_version(), **versions}
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # what only some recipes need
 
 
 def _is_source(file: Path) -> bool:

@@ -17,6 +17,7 @@ from components.common.store import Store
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+CHAT_TEMPLATE = "chat_template.jinja"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
@@ -50,17 +51,27 @@ def locate(key: str, source: str, store: Store) -> Path:
 
 def _is_whole(file: Path) -> bool:
     """Whether a file is as long as its safetensors header says: eight bytes of length, JSON with offsets, the data."""
-    size = file.stat().st_size
+    try:
+        length, tensors = _header(file)
+        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
+    return 8 + length + max(ends, default=0) == file.stat().st_size
+
+
+def matrices(folder: Path) -> list[str]:
+    """The names of a model's two-dimensional tensors."""
+    return [name for name, tensor in _header(folder / WEIGHTS)[1].items() if len(tensor["shape"]) == 2]
+
+
+def _header(file: Path) -> tuple[int, dict[str, Any]]:
+    """Length and content of a safetensors header."""
     with open(file, "rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        if length > size - 8:
-            return False
-        try:
-            header = json.loads(opened.read(length))
-            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return False
-    return 8 + length + max(ends, default=0) == size
+        if length > file.stat().st_size - 8:
+            raise ValueError("cut off")
+        header = json.loads(opened.read(length))
+    return length, {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
 def _pickle(where: str, name: str) -> str:
@@ -70,8 +81,12 @@ def _pickle(where: str, name: str) -> str:
 
 def digest(folder: Path) -> str:
     """Digest of the files that a model is loaded from, wherever the folder lies."""
-    files = [folder / name for name in (CONFIG, WEIGHTS, *TOKENIZER) if (folder / name).is_file()]
-    return digests.of_json([[f.name, digests.of_file(f)] for f in files])
+    return _digest([folder / name for name in (CONFIG, WEIGHTS) if (folder / name).is_file()] + tokenizer_files(folder))
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Those of a tokenizer's files that are there; a chat template has one of its own, or is in the configuration."""
+    return [folder / name for name in (*TOKENIZER, CHAT_TEMPLATE) if (folder / name).is_file()]
 
 
 def tokenizer_digest(folder: Path) -> str:
@@ -80,10 +95,13 @@ def tokenizer_digest(folder: Path) -> str:
     Raises:
         UserError: the folder has no `tokenizer.json`.
     """
-    file = folder / TOKENIZER[0]
-    if not file.is_file():
+    if not (folder / TOKENIZER[0]).is_file():
         raise UserError(f"preprocessing.tokenizer.from: {folder}: no {TOKENIZER[0]} in it")
-    return digests.of_file(file)
+    return _digest(tokenizer_files(folder))
+
+
+def _digest(files: list[Path]) -> str:
+    return digests.of_json([[file.name, digests.of_file(file)] for file in files])
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -91,13 +109,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: `config.json` is not a JSON object.
     """
+    return read_json("pretraining.init", folder / CONFIG)
+
+
+def read_json(key: str, file: Path) -> dict[str, Any]:
+    """
+    Args:
+        key: of the recipe, for messages.
+    Raises:
+        UserError: the file is not a JSON object.
+    """
     try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"pretraining.init: {folder / CONFIG}: not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"pretraining.init: {folder / CONFIG}: not a JSON object")
-    return config
+        content = json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{key}: {file}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{key}: {file}: not a JSON object")
+    return content
 
 
 @functools.cache

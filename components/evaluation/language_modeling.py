@@ -73,9 +73,10 @@ def _samples(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: Lang
     """The model's greedy response to the first prompts of the held-out pairs, beside the true one."""
     from transformers import PreTrainedTokenizerFast
 
+    end, stop = corpus.info["end_of_text"], corpus.info["frame"]["stop"]
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(task.files["tokenizer/tokenizer.json"]))
     samples = []
-    for prompt, expected in _first_pairs(pairs, corpus.info["separator"], settings.samples):
+    for prompt, expected in _first_pairs(pairs, settings.samples):
         inputs = torch.tensor([prompt], device=next(model.parameters()).device)
         room = max(1, task.length - len(prompt))
         output = model.generate(
@@ -83,8 +84,8 @@ def _samples(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: Lang
             attention_mask=torch.ones_like(inputs),
             max_new_tokens=min(settings.sample_tokens, room),
             do_sample=False,
-            eos_token_id=corpus.info["end_of_text"],
-            pad_token_id=corpus.info["end_of_text"],
+            eos_token_id=sorted({end, stop}),
+            pad_token_id=end,
         )
         samples.append(
             {
@@ -96,8 +97,8 @@ def _samples(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: Lang
     return samples
 
 
-def _first_pairs(pairs: Any, separator: list[int], count: int) -> list[tuple[list[int], list[int]]]:
-    """Prompt (with its opening token and separator) and response ids of the first held-out pairs."""
+def _first_pairs(pairs: Any, count: int) -> list[tuple[list[int], list[int]]]:
+    """Ids of the first held-out pairs: the prompt with what stands around it, and what is learned."""
     found: list[tuple[list[int], list[int]]] = []
     for shard in pairs.shards:
         for begin, end in zip(shard.offsets[:-1].tolist(), shard.offsets[1:].tolist(), strict=True):

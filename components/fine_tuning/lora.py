@@ -1,13 +1,16 @@
-"""LoRA adapters through `peft`: added in place, kept separately, merged into the weights at the end."""
+"""LoRA and DoRA adapters through `peft`: added in place, kept separately, merged into the weights at the end."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from components.common.errors import UserError
-from components.common.recipe.language_modeling import Lora
+from components.common.recipe.language_modeling import LanguageFineTuning
+from components.fine_tuning.agreement import require_agreement
 
 ADAPTER_FOLDER = "adapter"
 
@@ -18,8 +21,8 @@ class Adapters:
     def __init__(self, wrapped: Any) -> None:
         self.wrapped = wrapped
 
-    def finish(self, model: nn.Module, output: Path) -> nn.Module:
-        """Save the adapters below `output` and return the model with them merged in."""
+    def save(self, output: Path) -> None:
+        """Write the adapters below `output`."""
         folder = output / ADAPTER_FOLDER
         self.wrapped.save_pretrained(folder, safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)
@@ -28,27 +31,50 @@ class Adapters:
         config = json.loads(file.read_text("utf-8"))
         config |= {"base_model_name_or_path": None, "target_modules": sorted(config["target_modules"])}
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-        return self.wrapped.merge_and_unload()
+
+    @torch.no_grad()
+    def merge(self, logits: Callable[[nn.Module], torch.Tensor]) -> nn.Module:
+        """The model with the adapters merged into its weights.
+
+        Args:
+            logits: of a model in fp32 on real examples.
+        Raises:
+            ModelmillError: with the adapters merged, logits are not what they were.
+        """
+        adapted = logits(self.wrapped.get_base_model().eval())
+        model: nn.Module = self.wrapped.merge_and_unload(safe_merge=True).eval()
+        advice = "set fine_tuning.method: full"
+        require_agreement("fine_tuning: merging the adapters", adapted, logits(model), advice)
+        return model
 
 
-def add_adapters(model: nn.Module, settings: Lora) -> Adapters:
+def add_adapters(model: Any, settings: LanguageFineTuning) -> Adapters:
     """Freeze the model and add trainable adapters to the named modules, in place.
 
     Raises:
-        UserError: a target module matches nothing.
+        UserError: a target module matches nothing, or shares its weights with the embedding.
     """
     from peft import LoraConfig, get_peft_model
 
+    lora = settings.lora
     linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    unknown = sorted(set(settings.target_modules) - linear)
+    unknown = sorted(set(lora.target_modules) - linear)
     if unknown:
         known = ", ".join(sorted(linear))
         raise UserError(f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {known}")
+    shared = model.get_input_embeddings().weight
+    tied = {name for name, module in model.named_modules() if getattr(module, "weight", None) is shared}
+    if both := sorted(set(lora.target_modules) & tied):
+        raise UserError(
+            f"fine_tuning.lora.target_modules: {both[0]} shares its weights with the embedding, which would change "
+            "with it; leave it out"
+        )
     config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=sorted(settings.target_modules),
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=sorted(lora.target_modules),
+        use_dora=settings.method == "dora",
         task_type="CAUSAL_LM",
     )
     return Adapters(get_peft_model(model, config))

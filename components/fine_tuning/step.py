@@ -1,6 +1,5 @@
 """The fine-tuning step: the pretrained weights, or random ones, trained on the task's examples."""
 
-from components.common.recipe.language_modeling import LanguageFineTuning
 from components.common.step import Made, Step, run_step
 
 CORPUS, PRETRAINED = "preprocessing.corpus", "pretraining.model"
@@ -28,11 +27,9 @@ def make(step: Step) -> Made:
         return stage.skip_stage(step, pretrained)
     if processes.are_wanted(settings):
         return processes.run(step, settings)
+    from components.fine_tuning.finishing import Finishing
+
     task = stage.open_task(step)
     model = task.load(stage.fetch_model(step, pretrained)) if pretrained.entries else task.build()
-    if isinstance(settings, LanguageFineTuning) and settings.method == "lora":
-        from components.fine_tuning import lora
-
-        adapted = lora.add_adapters(model, settings.lora)
-        return stage.run_stage(step, task, model, settings, finish=adapted.finish)
-    return stage.run_stage(step, task, model, settings)
+    finishing = Finishing(task, model, settings, step.scratch)
+    return stage.run_stage(step, task, model, settings, finish=finishing.finish)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from components.common import digest
+from components.common import weights
 from components.common.recipe.language_modeling import LanguagePreprocessing
 from components.common.shards import Shard
-from components.common.weights import TOKENIZER
 from components.preprocessing import documents, packing
 from components.preprocessing.array_file import PackedFiles
 from components.preprocessing.documents import Document
+from components.preprocessing.framing import Framing, framing_of
 from components.preprocessing.split import SPLITS
 from components.preprocessing.tokenizer import Encoder
 
@@ -32,9 +32,9 @@ def encode(
 
     Documents pass through in batches: memory does not grow with the shard.
     """
-    encoder = _encoder(folder, tuple(digest.of_file(folder / name) for name in TOKENIZER))
+    encoder, framing = _tools(folder, weights.tokenizer_digest(folder), settings.pairs and settings.pairs.framing)
     with ExitStack() as stack:
-        splits = {split: _Split(stack, target, split, encoder, settings.sequence_length) for split in SPLITS}
+        splits = {split: _Split(stack, target, split, encoder, framing, settings.sequence_length) for split in SPLITS}
         for batch in _batches(documents.read(shard, sha256, settings, left_out)):
             for split, chosen in _by_split(batch).items():
                 splits[split].add(chosen)
@@ -45,10 +45,13 @@ def encode(
 class _Split:
     """The documents and pairs of one split."""
 
-    def __init__(self, stack: ExitStack, target: Path, split: str, encoder: Encoder, length: int) -> None:
+    def __init__(
+        self, stack: ExitStack, target: Path, split: str, encoder: Encoder, framing: Framing | None, length: int
+    ) -> None:
         self.documents = stack.enter_context(PackedFiles(target, f"{split}/documents"))
         self.pairs = stack.enter_context(PackedFiles(target, f"{split}/pairs"))
         self.encoder = encoder
+        self.framing = framing
         self.length = length
         self.counts = Counter(documents=0, bytes=0, tokens=0, pairs=0, response_tokens=0)
 
@@ -59,11 +62,12 @@ class _Split:
         self.documents.append(packed)
         size = sum(len(text.encode()) for text in texts)
         self.counts.update(documents=len(texts), bytes=size, tokens=len(packed.tokens) - 1)
-        if not (pairs := [pair for document in batch for pair in document.pairs]):
+        if self.framing is None or not any(document.pairs for document in batch):
             return
+        pairs = [self.framing.fitted(pair, document.row) for document in batch for pair in document.pairs]
         both = zip(ids([p.prompt for p in pairs]), ids([p.response for p in pairs]), strict=True)
         packed = packing.pack_pairs(
-            list(both), vocabulary.end, vocabulary.separator, self.length, dtype, self.pairs.position
+            list(both), vocabulary.end, self.framing.frame, self.length, dtype, self.pairs.position
         )
         self.pairs.append(packed)
         assert packed.learned is not None
@@ -75,9 +79,10 @@ class _Split:
 
 
 @functools.lru_cache(maxsize=1)
-def _encoder(folder: Path, content: tuple[str, ...]) -> Encoder:
+def _tools(folder: Path, content: str, framing: str | None) -> tuple[Encoder, Framing | None]:
     """A process encodes many shards with one tokenizer: what it has learned of one shard's words serves the next."""
-    return Encoder(folder)
+    encoder = Encoder(folder)
+    return encoder, framing_of(framing, folder, encoder.vocabulary) if framing else None
 
 
 def _batches(found: Iterable[Document]) -> Iterator[list[Document]]:

@@ -10,16 +10,19 @@ from components.common.recipe.language_modeling import LanguageModelingRecipe, L
 from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import documents, encoding, processes, tokenizer
+from components.preprocessing.framing import framing_of
 from components.preprocessing.hygiene.examining import Examined, but_for, examine, why
+from components.preprocessing.packing import Frame
 from components.preprocessing.shard_cache import Encoded, ShardCache
 from components.preprocessing.split import SPLITS
 
 
 class Fitted(NamedTuple):
-    """folder: with the tokenizer. settled: as in `Made`. examined: what hygiene found."""
+    """folder: with the tokenizer. settled: as in `Made`. frame: of pairs. examined: what hygiene found."""
 
     folder: Path
     settled: dict[str, str]
+    frame: Frame | None
     examined: Examined
 
 
@@ -34,12 +37,12 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     assert isinstance(recipe, LanguageModelingRecipe)
     settings = recipe.preprocessing
     fitted_now = fit(step, found)
-    folder, examined = fitted_now.folder, fitted_now.examined
+    folder, examined, frame = fitted_now.folder, fitted_now.examined, fitted_now.frame
     encoded, new = encode(step, found, fitted_now, range(len(found)))
     counts = {split: _add_up([e.counts[split] for e in encoded]) for split in SPLITS}
     _require_examples(counts, settings, why(examined.info))
     vocabulary = tokenizer.vocabulary(folder)
-    entries = [manifest.add_file(step.store, folder / name, f"tokenizer/{name}") for name in weights.TOKENIZER]
+    entries = [manifest.add_file(step.store, f, f"tokenizer/{f.name}") for f in weights.tokenizer_files(folder)]
     entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
     corpus = Manifest(
         kind="corpus",
@@ -50,8 +53,8 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
             "sequence_length": settings.sequence_length,
             "vocab_size": vocabulary.size,
             "end_of_text": vocabulary.end,
-            "separator": vocabulary.separator,
             "splits": counts,
+            **({"frame": frame._asdict()} if frame else {}),
             **({"hygiene": examined.info} if examined.info else {}),
         },
     )
@@ -77,7 +80,22 @@ def fit(step: Step, found: list[tuple[Shard, str]]) -> Fitted:
     settings = step.recipe.preprocessing
     examined = examine(step, found, settings)
     step.progress(0, len(found) + 1, "tokenizer")
-    return Fitted(*_tokenizer(step, found, settings, examined), examined)
+    folder, settled = _tokenizer(step, found, settings, examined)
+    return Fitted(folder, settled, _frame(settings, folder), examined)
+
+
+def _frame(settings: LanguagePreprocessing, folder: Path) -> Frame | None:
+    """How pairs are framed, found before any shard is encoded."""
+    if settings.pairs is None:
+        return None
+    frame = framing_of(settings.pairs.framing, folder, tokenizer.vocabulary(folder)).frame
+    taken = len(frame.before) + len(frame.between) + len(frame.after)
+    if taken > settings.sequence_length - settings.sequence_length // 2:
+        raise UserError(
+            f"preprocessing.sequence_length: of {settings.sequence_length} tokens the chat template takes {taken}, and "
+            f"a response up to half: nothing is left for a prompt; set it to {2 * taken} or more"
+        )
+    return frame
 
 
 def _tokenizer(
@@ -120,7 +138,7 @@ def encode(step: Step, found: list[tuple[Shard, str]], fitted_now: Fitted, which
     """The shards with these numbers encoded, in order, and how many of them were not before."""
     assert isinstance(step.recipe, LanguageModelingRecipe)
     settings, folder, left_out = step.recipe.preprocessing, fitted_now.folder, fitted_now.examined.left_out
-    cache = ShardCache(step, digest.of_json([digest.of_file(folder / name) for name in weights.TOKENIZER]))
+    cache = ShardCache(step, weights.tokenizer_digest(folder))
     keys = {number: but_for(found[number][1], left_out[number]) for number in which}
     known = {key: cache.find(key) for key in keys.values()}
     new = {key: number for number, key in keys.items() if known[key] is None}

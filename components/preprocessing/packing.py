@@ -23,6 +23,20 @@ class Packed(NamedTuple):
     learned: np.ndarray | None
 
 
+class Frame(NamedTuple):
+    """Token ids before a prompt, between it and its response, and after the response, which are learned as it is.
+
+    stop: the first of those after the response that says it is over. trims: white space around prompt and response is
+    left out.
+    """
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    stop: int
+    trims: bool = False
+
+
 def token_type(vocab_size: int) -> np.dtype:
     """The smallest unsigned type that holds every id."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
@@ -37,35 +51,36 @@ def pack_documents(documents: Sequence[Ids], end: int, dtype: np.dtype, position
 
 
 def pack_pairs(
-    pairs: Sequence[tuple[Ids, Ids]],
-    end: int,
-    separator: Sequence[int],
-    length: int,
-    dtype: np.dtype,
-    position: int = 0,
+    pairs: Sequence[tuple[Ids, Ids]], end: int, frame: Frame, length: int, dtype: np.dtype, position: int = 0
 ) -> Packed:
-    """END prompt separator response END ...; only responses and the END after them are learned.
+    """Framed pairs with an END between them; only responses and what comes after them are learned.
 
+    Where the frame begins or ends with END, that is the one between the pairs; else it is a document by itself.
     Every pair lies within one window of `length` + 1 tokens: where the next does not fit, END fills the window.
     A response keeps at most half a window; a prompt loses its tail to fit.
     """
+    opens, closes = frame.before[:1] == [end], frame.after[-1:] == [end]
+    before = np.array(frame.before[1:] if opens else frame.before, dtype)
+    after = np.array(frame.after[:-1] if closes else frame.after, dtype)
+    between = np.array(frame.between, dtype)
     parts: list[Ids] = []
     offsets: list[int] = []
     runs: list[tuple[bool, int]] = []  # how many tokens in a row are learned or not
-    separates = np.array(separator, dtype)
+    around = len(before) + len(between) + len(after)
     for prompt, response in pairs:
         response = response[: length // 2]
-        prompt = prompt[: length - 1 - len(separator) - len(response)]
-        opening = len(prompt) + len(separator)
+        prompt = prompt[: length - 1 - around - len(response)]
+        size = around + len(prompt) + len(response)
+        answer = len(response) + len(after)
         ends = 1
-        if position % length + 1 + opening + len(response) > length:
+        if position % length + 1 + size > length:
             ends += length - position % length
-        parts += [np.full(ends, end, dtype), prompt, separates, response]
-        offsets += range(position, position + ends)
-        runs += [(position > 0, 1), (False, ends - 1 + opening), (True, len(response))]
-        position += ends + opening + len(response)
+        parts += [np.full(ends, end, dtype), before, prompt, between, response, after]
+        offsets += range(position, position + ends + (not opens))
+        runs += [(closes and position > 0, 1), (False, ends - 1 + size - answer), (True, answer)]
+        position += ends + size
     parts.append(np.array([end], dtype))
-    runs.append((True, 1))
+    runs.append((closes, 1))
     learned = np.repeat(np.array([one for one, _ in runs], np.uint8), [count for _, count in runs])
     return Packed(_joined(parts, dtype), np.array([*offsets, position], np.int64), learned)
 

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from components.common.errors import UserError
-from components.common.weights import TOKENIZER
+from components.common.weights import TOKENIZER, tokenizer_files
 from components.preprocessing import packing, words
 
 END_OF_TEXT = "<|endoftext|>"
@@ -56,7 +56,8 @@ def copy(source: Path, folder: Path) -> None:
     for name in TOKENIZER:
         if not (source / name).is_file():
             raise UserError(f"preprocessing.tokenizer.from: {source}: no {name} in it")
-        shutil.copyfile(source / name, folder / name)
+    for file in tokenizer_files(source):
+        shutil.copyfile(file, folder / file.name)
 
 
 def load(folder: Path) -> Tokenizer:

@@ -34,17 +34,21 @@ def _fetch_model(step: Step) -> Path:
     return step.scratch / "model"
 
 
-def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int]:
-    """How a prompt was framed in training: end-of-text opened every text, and in a pair the separator came before
-    the response. Token ids, and the tokens that prompt and completion have room for.
+def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int | bool]:
+    """How a prompt was framed in training: as a pair's was, or, where no pairs were learned, as a text that
+    end-of-text opens. Token ids, and the tokens that prompt and completion have room for.
     """
     model = step.inputs[MODEL]
     corpus = manifest.load(step.store, model.made_from[CORPUS]).info
     learned_pairs = model.info["stage"] == "fine_tuning" and model.info["trained"]
     config = json.loads((folder / "config.json").read_text("utf-8"))
+    end = corpus["end_of_text"]
+    text = {"before": [end], "between": [], "stop": end, "trims": False}
+    frame = corpus["frame"] if learned_pairs else text
     return {
-        "before": [corpus["end_of_text"]],
-        "after": corpus["separator"] if learned_pairs else [],
-        "end": corpus["end_of_text"],
+        "before": frame["before"],
+        "after": frame["between"],
+        "end": sorted({end, frame["stop"]}),
+        "trims": frame["trims"],
         "length": config.get("max_position_embeddings") or corpus["sequence_length"],
     }

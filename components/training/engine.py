@@ -120,6 +120,7 @@ def train(
                     )
 
     journal.read()
+    trainer.release()
     _hand_over(trained, parts, model)
     result.stopped_early = state.step < settings.steps
     result.skipped = len(parts.guard.skipped)

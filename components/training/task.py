@@ -27,11 +27,14 @@ class Examples(Protocol):
 class Task(Protocol):
     """A kind of model: how it is built, fed, scored and kept.
 
-    `mixed_precision` says whether bf16 helps it where the hardware has it; `unit` is what its loss counts.
+    `mixed_precision` says whether bf16 helps it where the hardware has it; `unit` is what its loss counts. `input` is
+    the tensor of a batch that logits are of; the first of its axes, named by `axes`, may have any length.
     """
 
     mixed_precision: bool
     unit: Literal["tokens", "samples"]
+    input: str
+    axes: tuple[str, ...]
 
     def examples(self, stage: str, split: str) -> Examples:
         """The split's examples in a stage (`pretraining` or `fine_tuning`)."""
@@ -63,6 +66,10 @@ class Task(Protocol):
 
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """The summed loss in nats, a scalar; `smoothing` is the part of a label's probability that is spread evenly."""
+        ...
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        """What the model makes of a batch's `input`, each example by itself; the last axis is that of the classes."""
         ...
 
     def save(self, model: nn.Module, folder: Path) -> None:

@@ -72,6 +72,7 @@ class Trainer:
             best={},
         )
         self._weights = list(trainable(model).values())
+        self._dressed = [*blocks, *task.compilable(model)]
 
     def step(self, step: int, batch: list[Batch], terms: float, rate: float) -> torch.Tensor:
         """Forward, backward, clip, update; returns the mean loss in nats, a scalar on the device.
@@ -113,6 +114,11 @@ class Trainer:
                     total += loss
                     terms += self.task.terms(batch)
         return self.world.add_up(total).item() / max(1, *self.world.agree(terms))
+
+    def release(self) -> None:
+        """Leave the model's modules as they were written: neither compiled nor recomputed."""
+        for module in self._dressed:
+            vars(module).pop("forward", None)
 
     def _probe(self, examples: Examples, blocks: list[nn.Module]) -> probe.Cost:
         """What one example costs, forward and backward."""

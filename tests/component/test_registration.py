@@ -93,6 +93,10 @@ def write_table_model(folder: Path, activation: str, classes: list[str]) -> None
     (folder / "scaler.json").write_text(json.dumps({"mean": [2.0, 1.5], "scale": [0.5, 3.0]}))
 
 
+# A pair as the recipe's separator frames it.
+FRAME = {"before": [0], "between": [1], "after": [0], "stop": 0, "trims": False}
+
+
 @dataclass
 class Case:
     """Everything that a registration is given, in a store of its own."""
@@ -133,7 +137,7 @@ def make_case(
     checks = [{"metric": m, "value": v, "min": None, "max": 8.0, "passed": passed} for m, v in metrics.items()]
     gate = json.dumps({"passed": passed, "checks": checks}).encode()
     files = sorted(f for f in model_folder.iterdir() if f.is_file())
-    corpus = Manifest(kind="corpus", info={"sequence_length": LENGTH, "end_of_text": 0, "separator": [1]})
+    corpus = Manifest(kind="corpus", info={"sequence_length": LENGTH, "end_of_text": 0, "frame": FRAME})
     columns = {"width": "double", "height": "int64", "kind": "string"}
     manifests = {
         # Of one name and digest, MLflow's server keeps the source that it was told first.

@@ -140,7 +140,8 @@ def test_lora_changes_its_target_modules_only_and_keeps_the_adapter(trained: Tra
 
 
 def test_a_lora_module_that_is_not_there_is_the_users_mistake(trained: Trained, tmp_path: Path) -> None:
-    steps = trained.variant(tmp_path / "steps", "fine_tuning.lora.target_modules=[c_attn]")
+    weights = f"pretraining.init={tmp_path}/whatever"
+    steps = trained.variant(tmp_path / "steps", weights, "fine_tuning.lora.target_modules=[c_attn]")
     inputs = {"corpus": trained.corpus, "pretrained": trained.pretrained}
     code, message = steps.fails("fine_tuning", ["model"], **inputs)
     assert code == 2

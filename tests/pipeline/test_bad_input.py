@@ -11,7 +11,9 @@ import yaml
 from safetensors.numpy import save
 
 from components.common.store import open_store
+from components.preprocessing import tokenizer
 from tests import cli
+from tests.chat_models import write_chat_model
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 from tests.seaweedfs import SeaweedFS
 
@@ -48,6 +50,14 @@ def model_folder(folder: Path, *files: str) -> Path:
 
 def weights(folder: Path, data: bytes) -> Path:
     (model_folder(folder, "config.json") / "model.safetensors").write_bytes(data)
+    return folder
+
+
+def known_weights(folder: Path, **config: object) -> Path:
+    """A model folder with a tokenizer of 258 tokens."""
+    tokenizer.train(iter(["a plain text"]), 258, folder)
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 258} | config))
+    (folder / "model.safetensors").write_bytes(save({"block.0.query.weight": np.zeros((3, 3))}))
     return folder
 
 
@@ -96,6 +106,61 @@ AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off weights": (
         lambda r: change(r, pretraining__init=str(weights(r.parent / "m", save({"w": np.zeros(9)})[:-1]))),
         "pretraining.init: {folder}/m: model.safetensors is cut off or not safetensors",
+    ),
+    "weights for shorter sequences": (
+        lambda r: change(r, pretraining__init=str(known_weights(r.parent / "m", max_position_embeddings=32))),
+        "pretraining.init: {folder}/m: it was made for 32 positions; set preprocessing.sequence_length to 32 or less",
+    ),
+    "weights with another tokenizer": (
+        lambda r: change(
+            r,
+            pretraining__init=str(write_chat_model(r.parent / "m", None)),
+            fine_tuning__method="full",
+            preprocessing__tokenizer={"from": str(known_weights(r.parent / "other"))},
+        ),
+        "pretraining.init: {folder}/m: its tokenizer is another: '",
+    ),
+    "weights with fewer rows than their tokenizer": (
+        lambda r: change(
+            r,
+            pretraining__init=str(known_weights(r.parent / "m", vocab_size=99)),
+            fine_tuning__method="full",
+            preprocessing__tokenizer={"from": str(r.parent / "m")},
+        ),
+        "pretraining.init: {folder}/m: config.json says 99 tokens, tokenizer.json has 258",
+    ),
+    "a chat without a template": (
+        lambda r: change(
+            r,
+            preprocessing__pairs__framing="chat",
+            preprocessing__tokenizer={"from": str(write_chat_model(r.parent / "m", None))},
+        ),
+        "preprocessing.pairs.framing: chat: {folder}/m/tokenizer_config.json has no chat_template, and there is no "
+        "chat_template.jinja beside it; name a chat model's folder in preprocessing.tokenizer.from, or set",
+    ),
+    "a chat without a tokenizer": (
+        lambda r: change(r, preprocessing__pairs__framing="chat"),
+        "{recipe}: preprocessing: pairs.framing: chat needs a tokenizer with a chat template: name a chat model's",
+    ),
+    "a learning rate of 0": (
+        lambda r: change(r, pretraining__learning_rate=0),
+        "{recipe}: pretraining.learning_rate: input should be greater than 0, got 0",
+    ),
+    "target modules that match nothing": (
+        lambda r: change(r, fine_tuning__lora__target_modules=["q_proj", "c_attn"]),
+        "{recipe}: fine_tuning.lora.target_modules: the model has no module 'c_attn'; it has q_proj, k_proj",
+    ),
+    "target modules that given weights do not have": (
+        lambda r: change(
+            r,
+            pretraining__init=str(known_weights(r.parent / "m")),
+            fine_tuning__lora__target_modules=["query", "c_attn"],
+        ),
+        "fine_tuning.lora.target_modules: the model in {folder}/m has no module 'c_attn'; it has query",
+    ),
+    "no target modules": (
+        lambda r: change(r, fine_tuning__lora__target_modules=[]),
+        "{recipe}: fine_tuning.lora.target_modules: list should have at least 1 item",
     ),
     "pickle file for weights": (
         lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "model.pt") / "model.pt")),
@@ -171,6 +236,11 @@ def name_a_missing_column(recipe: Path) -> None:
     (recipe.parent / "suite.json").write_text(json.dumps({"name": "s", "expectations": [expectation]}))
 
 
+def leave_pairs_to_one_file(recipe: Path) -> None:
+    for shard in sorted((recipe.parent / "data").iterdir())[1:]:
+        shard.write_text(shard.read_text().replace("def scale", "class scale"))
+
+
 # Found by the step that reads the data: a change, the step that says it, and what it says.
 IN_A_STEP: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
     "truncated shard": (cut, "data_validation", ["{folder}/data/part-01.jsonl:10: cut off"]),
@@ -189,6 +259,11 @@ IN_A_STEP: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
         lambda r: change(r, preprocessing__text="body"),
         "preprocessing",
         ["preprocessing.text", "'body'"],
+    ),
+    "a split without pairs": (
+        leave_pairs_to_one_file,
+        "preprocessing",
+        ["preprocessing.pairs: the ", " split has no pairs in its ", "set preprocessing.pairs and fine_tuning to none"],
     ),
     "split that leaves a split empty": (
         lambda r: change(r, preprocessing__validation=0.0001, preprocessing__test=0.0001),

@@ -14,10 +14,17 @@ from components.common import shards
 from components.common.recipe.language_modeling import LanguagePreprocessing
 from components.preprocessing import documents, encoding, packing, tokenizer, words
 from components.preprocessing.array_file import ArrayFile
+from components.preprocessing.framing import Separated
 from tests.recipes import source_file, write_corpus
 
 U16 = np.dtype(np.uint16)
-END, SEPARATOR = 0, [1]
+END = 0
+FRAMES = [
+    packing.Frame([END], [1], [END], END),  # a separator
+    packing.Frame([5, 6], [7], [8, 9], 8),  # a chat whose end is not END
+    packing.Frame([END, 5], [7], [8], 8),  # one that END opens
+    packing.Frame([], [7], [8, END], END),  # one that END closes
+]
 ids = st.lists(st.integers(2, 300), max_size=40)
 # What a word can begin and end with, spaces of all kinds, and what a Python and a Rust library may see otherwise.
 texts = st.lists(
@@ -60,21 +67,26 @@ class Reference:
         return self
 
     def pairs(
-        self, found: Sequence[tuple[Sequence[int], Sequence[int]]], separator: list[int], length: int
+        self, found: Sequence[tuple[Sequence[int], Sequence[int]]], frame: packing.Frame, length: int
     ) -> "Reference":
+        opens, closes = frame.before[:1] == [END], frame.after[-1:] == [END]
+        before, after = frame.before[int(opens) :], frame.after[: len(frame.after) - closes]
         for prompt, response in found:
-            response = response[: length // 2]
-            opening = [*prompt[: length - 1 - len(separator) - len(response)], *separator]
-            closes = bool(self.tokens)
-            if self.tokens and len(self.tokens) % length + 1 + len(opening) + len(response) > length:
-                self.open(True)
+            answer = [*response[: length // 2], *after]
+            opening = [*prompt[: length - 1 - len(before) - len(frame.between) - len(answer)], *frame.between]
+            opening = [*before, *opening]
+            closes_one = closes and bool(self.tokens)
+            if self.tokens and len(self.tokens) % length + 1 + len(opening) + len(answer) > length:
+                self.open(closes_one)
                 while len(self.tokens) % length:
                     self.open(False)
-                closes = False
-            self.open(closes)
-            self.tokens += [*opening, *response]
-            self.learned += [0] * len(opening) + [1] * len(response)
-        self.open(True)
+                closes_one = False
+            self.open(closes_one)
+            if not opens:
+                self.offsets.append(len(self.tokens))
+            self.tokens += [*opening, *answer]
+            self.learned += [0] * len(opening) + [1] * len(answer)
+        self.open(closes)
         return self
 
 
@@ -141,19 +153,25 @@ def test_documents_packed_in_batches_are_one_stream(batches: list[list[list[int]
     assert ([*tokens, END], [*offsets, len(tokens)]) == (expected.tokens, expected.offsets)
 
 
-@given(st.lists(st.lists(st.tuples(ids, ids), min_size=1, max_size=6), min_size=1, max_size=5), st.integers(8, 48))
-def test_pairs_packed_in_batches_are_one_stream(batches: list[list[tuple[list[int], list[int]]]], length: int) -> None:
-    expected = Reference().pairs([pair for batch in batches for pair in batch], SEPARATOR, length)
+@given(
+    st.lists(st.lists(st.tuples(ids, ids), min_size=1, max_size=6), min_size=1, max_size=5),
+    st.sampled_from(FRAMES),
+    st.integers(10, 48),
+)
+def test_pairs_packed_in_batches_are_one_stream(
+    batches: list[list[tuple[list[int], list[int]]]], frame: packing.Frame, length: int
+) -> None:
+    expected = Reference().pairs([pair for batch in batches for pair in batch], frame, length)
     tokens, offsets, learned = [], [], []
     for batch in batches:
-        packed = packing.pack_pairs(batch, END, SEPARATOR, length, U16, len(tokens))
+        packed = packing.pack_pairs(batch, END, frame, length, U16, len(tokens))
         assert packed.learned is not None and (packed.tokens.dtype, packed.learned.dtype) == (U16, np.uint8)
         tokens += packed.tokens[:-1].tolist()
         offsets += packed.offsets[:-1].tolist()
         learned += packed.learned[:-1].tolist()
     assert [*tokens, END] == expected.tokens
     assert [*offsets, len(tokens)] == expected.offsets
-    assert [*learned, 1] == expected.learned
+    assert [*learned, int(frame.after[-1:] == [END])] == expected.learned
 
 
 @pytest.mark.parametrize("words_apply", [True, False])
@@ -183,7 +201,7 @@ def test_a_shard_is_encoded_to_the_bytes_of_the_plainest_way(
         found = [d for d in documents.read(shard, shard.tag, settings) if d.split == split]
         pairs = [(plain(p.prompt), plain(p.response)) for d in found for p in d.pairs]
         packed = Reference().documents([plain(d.text) for d in found])
-        packed_pairs = Reference().pairs(pairs, tokenizer.vocabulary(other).separator, 64)
+        packed_pairs = Reference().pairs(pairs, Separated(tokenizer.vocabulary(other)).frame, 64)
         expected |= {
             f"{split}/documents.tokens.npy": np.array(packed.tokens, np.uint16),
             f"{split}/documents.offsets.npy": np.array(packed.offsets, np.int64),

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from components.common.recipe.sections import Preparation
-from components.preprocessing.packing import pack_documents, pack_pairs, token_type
+from components.preprocessing.packing import Frame, pack_documents, pack_pairs, token_type
 from components.preprocessing.pairs import python_docstrings
 from components.preprocessing.split import split_of
 from components.preprocessing.table import fit_scaler, moments_of
@@ -40,7 +40,7 @@ def test_packed_documents_come_back_whole(documents: list[list[int]]) -> None:
 def test_a_pair_never_crosses_a_window_and_only_its_response_is_learned(
     pairs: list[tuple[list[int], list[int]]], length: int
 ) -> None:
-    packed = pack_pairs(pairs, END, SEPARATOR, length, np.dtype(np.uint16))
+    packed = pack_pairs(pairs, END, Frame([END], SEPARATOR, [END], END), length, np.dtype(np.uint16))
     assert packed.learned is not None and len(packed.learned) == len(packed.tokens)
     found = []
     for start, end in zip(packed.offsets[:-1].tolist(), packed.offsets[1:].tolist(), strict=True):

@@ -16,6 +16,9 @@ from components.common.recipe.sections import (
     StepResources,
 )
 
+# The linear layers of a block, by their names in `transformers`.
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
 
 class Tokenizer(Section):
     """A byte-level BPE tokenizer: trained with `vocab_size`, or taken whole `from` a model folder or version."""
@@ -29,11 +32,14 @@ class Pairs(Section):
 
     `python_docstrings`: from Python source, a function without its docstring -> the docstring.
     `columns`: from two columns of the data, named by `prompt` and `response`.
+    `framing` says how the model sees them: with a `separator` between them, or as the `chat` of a user and an assistant
+    that the chat template of the tokenizer `from` elsewhere makes of them.
     """
 
     source: Literal["python_docstrings", "columns"] = Field(alias="from")
     prompt: str = "prompt"
     response: str = "response"
+    framing: Literal["separator", "chat"] = "separator"
 
 
 class NearDuplicates(Section):
@@ -83,6 +89,15 @@ class LanguagePreprocessing(Preparation):
     pairs: Pairs | None = None
     hygiene: Hygiene = Hygiene()
 
+    @model_validator(mode="after")
+    def _has_a_template(self) -> "LanguagePreprocessing":
+        if self.pairs is not None and self.pairs.framing == "chat" and self.tokenizer.source is None:
+            raise ValueError(
+                "pairs.framing: chat needs a tokenizer with a chat template: name a chat model's folder in "
+                "tokenizer.from, or set framing: separator"
+            )
+        return self
+
 
 class DecoderModel(Section):
     """A Llama-shaped decoder; the names and meanings are those of `transformers.LlamaConfig`."""
@@ -94,6 +109,7 @@ class DecoderModel(Section):
     num_key_value_heads: int | None = Field(default=None, ge=1)
     intermediate_size: int = Field(default=512, ge=8)
     tie_word_embeddings: bool = True
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "DecoderModel":
@@ -105,19 +121,26 @@ class DecoderModel(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters (Hu et al., 2021, https://arxiv.org/abs/2106.09685) on the named modules."""
+    """Low-rank adapters (Hu et al., 2021, https://arxiv.org/abs/2106.09685) on the named modules; with `method: dora`
+    the magnitudes of the weights are trained beside them (Liu et al., 2024, https://arxiv.org/abs/2402.09353).
+    """
 
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    target_modules: list[str] = Field(default=LINEAR, min_length=1)
 
 
 class LanguageFineTuning(FineTuning):
-    """`method: lora` trains adapters only and merges them into the weights at the end."""
+    """`method: lora` or `dora` trains adapters only and merges them into the weights at the end."""
 
-    method: Literal["full", "lora"] = "full"  # type: ignore[assignment]
+    method: Literal["full", "lora", "dora"] = "full"  # type: ignore[assignment]
     lora: Lora = Lora()
+
+    @property
+    def adapted(self) -> list[str]:
+        """The modules that get adapters."""
+        return [] if self.method == "full" else self.lora.target_modules
 
 
 class LanguageGate(Section):
@@ -160,6 +183,11 @@ class LanguageModelingRecipe(Section):
             raise ValueError("pretraining and fine_tuning cannot both be none")
         if self.fine_tuning is not None and self.preprocessing.pairs is None:
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
+        unknown = sorted(set(self.fine_tuning.adapted) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
+        if unknown and (self.pretraining is None or self.pretraining.init == "random"):
+            raise ValueError(
+                f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
+            )
         gate = self.evaluation.gate
         if gate.loss_after is not None and self.fine_tuning is None:
             raise ValueError("evaluation.gate.loss_after needs fine_tuning, which is none")

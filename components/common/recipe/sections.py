@@ -139,9 +139,10 @@ class Pretraining(Training):
 
 
 class FineTuning(Training):
-    """`method: full` trains every weight."""
+    """`method: full` trains every weight. `onnx` makes `onnx/model.onnx` beside `model/`, checked by onnxruntime."""
 
     method: Literal["full"] = "full"
+    onnx: bool = False
 
 
 class Bound(Section):

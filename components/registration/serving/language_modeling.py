@@ -15,7 +15,8 @@ class LanguageModel(PythonModel):
     """`artifacts["model"]` is a folder that `AutoModelForCausalLM.from_pretrained` loads.
 
     `artifacts["prompting"]` is JSON that says how a prompt was framed in training: token ids `before` and `after` it,
-    the id of the `end` of a text, and the `length` in tokens that prompt and completion share.
+    the ids that `end` a completion, whether white space around a prompt goes (`trims`), and the `length` in tokens
+    that prompt and completion share.
     """
 
     def load_context(self, context: Any) -> None:
@@ -52,7 +53,7 @@ class LanguageModel(PythonModel):
             max_new_tokens=max(1, min(most, self.prompting["length"] - len(framed))),
             do_sample=False,
             eos_token_id=self.prompting["end"],
-            pad_token_id=self.prompting["end"],
+            pad_token_id=self.prompting["end"][0],
         )
         return self.tokenizer.decode(output[0, len(framed) :].tolist(), skip_special_tokens=True)
 
@@ -61,7 +62,7 @@ class LanguageModel(PythonModel):
         end where an answer follows, its beginning where it is continued.
         """
         before, after, length = (self.prompting[key] for key in ("before", "after", "length"))
-        ids = self.tokenizer.encode(prompt, add_special_tokens=False).ids
+        ids = self.tokenizer.encode(prompt.strip() if self.prompting["trims"] else prompt, add_special_tokens=False).ids
         room = max(1, length - len(before) - len(after) - min(most, length // 2))
         return [*before, *(ids[:room] if after else ids[-room:]), *after]
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from components.common.compatibility import require_length, require_vocabulary
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import DecoderModel
-from components.common.weights import TOKENIZER, read_config
 from components.training import attention
 from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
 from components.training.device import pick_device
@@ -117,6 +117,8 @@ class LanguageModeling:
 
     mixed_precision = True
     unit: Literal["tokens", "samples"] = "tokens"
+    input = "input_ids"
+    axes: tuple[str, ...] = ("batch", "length")
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: DecoderModel | None) -> None:
         self.corpus = corpus
@@ -150,8 +152,8 @@ class LanguageModeling:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        config = read_config(folder)
-        self._check_fits(config, folder)
+        require_length(folder, self.length)
+        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
         try:
             return AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -190,24 +192,15 @@ class LanguageModeling:
         hidden: torch.Tensor = model.get_decoder()(**_inputs(batch)).last_hidden_state
         return hidden
 
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(input_ids=values, use_cache=False).logits
+        return logits
+
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)
-        for name in TOKENIZER:
-            shutil.copyfile(self.files[f"tokenizer/{name}"], folder / name)
-
-    def _check_fits(self, config: dict[str, Any], folder: Path) -> None:
-        vocabulary = config.get("vocab_size")
-        if vocabulary != self.vocab_size:
-            raise UserError(
-                f"pretraining.init: {folder}: its vocabulary has {vocabulary} tokens, "
-                f"the corpus's tokenizer {self.vocab_size}; set preprocessing.tokenizer.from to the same folder"
-            )
-        longest = config.get("max_position_embeddings")
-        if isinstance(longest, int) and longest < self.length:
-            raise UserError(
-                f"pretraining.init: {folder}: it was made for {longest} positions; "
-                f"set preprocessing.sequence_length to {longest} or less, it is {self.length}"
-            )
+        for name, file in self.files.items():
+            if name.startswith("tokenizer/"):
+                shutil.copyfile(file, folder / Path(name).name)
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class TabularClassification:
 
     mixed_precision = False
     unit: Literal["tokens", "samples"] = "samples"
+    input = "features"
+    axes: tuple[str, ...] = ("batch",)
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: MLPModel | None) -> None:
         self.files = files
@@ -103,15 +105,19 @@ class TabularClassification:
         return len(batch["labels"])
 
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
-        logits, labels = model(batch["features"]), batch["labels"]
+        logits, labels = self.logits(model, batch["features"]), batch["labels"]
         if self.outputs == 1:
             targets = labels.float() * (1 - smoothing) + smoothing / 2
             return F.binary_cross_entropy_with_logits(logits.squeeze(-1), targets, reduction="sum")
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(values)
+        return logits
+
     def probabilities(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Probability of each class, shape (batch, classes)."""
-        logits = model(batch["features"])
+        logits = self.logits(model, batch["features"])
         if self.outputs == 1:
             positive = torch.sigmoid(logits)
             return torch.cat([1 - positive, positive], dim=1)
