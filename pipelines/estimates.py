@@ -67,7 +67,7 @@ def _of_step(
 
 
 def _adapters(settings: Training) -> Adapters | None:
-    if not isinstance(settings, LanguageFineTuning) or settings.method == "full":
+    if not isinstance(settings, LanguageFineTuning) or not settings.adapted:
         return None
     return Adapters(settings.lora.rank, settings.lora.target_modules)
 

@@ -11,7 +11,7 @@ from components.common.manifest import Manifest
 from components.common.recipe import LanguageModelingRecipe, TabularClassificationRecipe
 from components.common.recipe.language_modeling import DecoderModel
 from components.fine_tuning import lora
-from components.training import probe
+from components.training import attention, probe
 from components.training.tasks.language_modeling import LanguageModeling
 from components.training.tasks.tabular_classification import MLP
 from pipelines.flops import Adapters, Decoder, Perceptron
@@ -28,7 +28,8 @@ def decoder(settings: DecoderModel, length: int, vocabulary: int) -> tuple[Langu
 def counted(task: LanguageModeling, model: nn.Module) -> float:
     """What the engine's probe counts of one window."""
     tokens = torch.randint(0, task.vocab_size, (1, task.length))
-    return probe.measure(lambda: task.loss(model, {"input_ids": tokens, "labels": tokens})).flops
+    with attention.as_one():
+        return probe.measure(lambda: task.loss(model, {"input_ids": tokens, "labels": tokens}), []).flops
 
 
 def parameters(model: nn.Module) -> int:
@@ -43,9 +44,9 @@ def test_the_demo_decoder_costs_what_the_engine_counts_in_pretraining_and_with_l
     shape = Decoder.of(recipe.model.model_dump(), vocabulary)
     assert shape.parameters == parameters(model)
     assert shape.flops(length) == pytest.approx(counted(task, model), rel=0.01)
-    settings = recipe.fine_tuning.lora
+    settings = recipe.fine_tuning
     lora.add_adapters(model, settings)
-    adapters = Adapters(settings.rank, settings.target_modules)
+    adapters = Adapters(settings.lora.rank, settings.lora.target_modules)
     assert shape.flops(length, adapters) == pytest.approx(counted(task, model), rel=0.01)
 
 
@@ -74,4 +75,4 @@ def test_the_demo_perceptron_costs_what_the_engine_counts(hidden: list[int] | No
     features = torch.randn(1, widths[0])
     shape = Perceptron(widths)
     assert shape.parameters == parameters(model)
-    assert shape.flops() == probe.measure(lambda: model(features).sum()).flops
+    assert shape.flops() == probe.measure(lambda: model(features).sum(), []).flops

@@ -21,7 +21,7 @@ from components.common.store import Store, open_store
 from components.evaluation.gate import judge
 from components.preprocessing.packing import pack_documents
 from components.training import compilation, cross_entropy, journal, memory
-from components.training.checkpoint import Checkpoints, Snapshot
+from components.training.checkpoint import Checkpoints
 from components.training.device import seed_everything
 from components.training.engine import Result, train
 from components.training.optimization import learning_rate, make_optimizers
@@ -164,26 +164,6 @@ def look_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(f"file://{tmp_path}/store")
-
-
-def snapshot(step: int) -> Snapshot:
-    return Snapshot({"model.w": torch.full((3,), float(step))}, {"step": step})
-
-
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, store: Store) -> None:
-    checkpoints = Checkpoints(store, "key", tmp_path)
-    for step in (1, 2, 3):
-        checkpoints.save(snapshot(step))
-    checkpoints.wait()
-    kept = [key for key in store.list("checkpoints/key/") if not key.endswith("latest.json")]
-    assert len(kept) == 2, "only the newest two are kept"
-    newest = max(kept, key=lambda key: store.local_path(key).stat().st_mtime_ns)  # type: ignore[union-attr]
-    store.put(newest, b"damaged")
-    loaded = checkpoints.load()
-    assert loaded is not None and loaded.state == {"step": 2}
-    store.delete(newest)
-    loaded = checkpoints.load()
-    assert loaded is not None and loaded.tensors["model.w"].tolist() == [2.0, 2.0, 2.0]
 
 
 class Line:
