@@ -1,6 +1,6 @@
 """A bare torch script that trains a model of transformers for one step: what our engine's start is measured against.
 
-Run as `python benchmarks/training/bare.py CONFIG TOKENS BATCH LENGTH COMPILED`; prints the time of the first step's end.
+Run as `python benchmarks/training/bare.py CONFIG TOKENS BATCH LENGTH COMPILED CLOCK`; prints when the first step ended.
 """
 
 import json
@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
-def main(config: str, tokens: str, batch: str, length: str, compiled: str) -> None:
+def main(config: str, tokens: str, batch: str, length: str, compiled: str, clock: str) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = LlamaForCausalLM(LlamaConfig(**json.loads(config))).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
@@ -25,7 +25,7 @@ def main(config: str, tokens: str, batch: str, length: str, compiled: str) -> No
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     loss.item()
-    print(time.time())
+    print(time.process_time() if clock == "cpu" else time.time())
 
 
 if __name__ == "__main__":

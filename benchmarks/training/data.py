@@ -1,6 +1,5 @@
 """What every peer trains: the same model from the same weights, on the same windows in the same order."""
 
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,18 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.tokens import data as text
-from components.common import shards
 from components.common.manifest import Manifest
 from components.common.recipe import Training
-from components.common.recipe.language_modeling import DecoderModel, LanguagePreprocessing, Lora
-from components.preprocessing.encoding import encode
+from components.common.recipe.language_modeling import DecoderModel, Lora
 from components.training.order import BatchOrder
 from components.training.task import Batch
-from components.training.tasks.language_modeling import LanguageModeling
+from components.training.tasks.language_modeling import LanguageModeling, PackedTokens
 
 SEED = 0
-SPLITS = ("train", "validation")
 LORA = Lora(rank=8, alpha=16.0)
 
 
@@ -29,7 +24,7 @@ class Shape(NamedTuple):
     model: DecoderModel
     length: int
     batch: int
-    vocabulary: int = text.VOCABULARY
+    vocabulary: int = 4096  # of the tokenizer in benchmarks/tokens; more ids than that may stay unused
 
 
 def _decoder(hidden: int, layers: int, heads: int, intermediate: int) -> DecoderModel:
@@ -45,9 +40,15 @@ SHAPES = {
     "124M": Shape(_decoder(768, 12, 12, 2048), length=1024, batch=16, vocabulary=50_304),
     "1B": Shape(_decoder(2048, 20, 16, 5504), length=2048, batch=8, vocabulary=32_000),
 }
-# What a user of such a machine would train.
-SHAPES_OF_DEVICE = {"cpu": ["4M", "30M"], "cuda": ["124M", "1B"]}
-SOURCE = {"pretraining": "documents", "lora": "pairs"}
+
+
+def usual_shapes() -> list[str]:
+    """What a user of this machine would train."""
+    return ["124M", "1B"] if torch.cuda.is_available() else ["4M", "30M"]
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
 
 
 def settings(shape: Shape, steps: int, **others: Any) -> Training:
@@ -63,27 +64,8 @@ def settings(shape: Shape, steps: int, **others: Any) -> Training:
     )
 
 
-def write(folder: Path, length: int) -> Path:
-    """Python's standard library, and its docstrings as pairs, packed for windows of `length` tokens as preprocessing
-    does it; returns the folder.
-    """
-    corpus = folder / f"packed-{length}"
-    if corpus.exists():
-        return corpus
-    documents = text.write(folder, copies=1)
-    chosen = LanguagePreprocessing.model_validate(
-        {"split_by": "path", "sequence_length": length, "pairs": {"from": "python_docstrings"}}
-    )
-    unfinished = folder / "unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for shard in shards.find(str(documents), "jsonl"):
-        encode(shard, shard.tag, chosen, folder / "tokenizer", unfinished / shard.tag)
-    unfinished.rename(corpus)
-    return corpus
-
-
 def open_task(corpus: Path, shape: Shape) -> LanguageModeling:
-    """Our task over what `write` wrote."""
+    """Our task over a packed corpus."""
     files = {
         f"{file.parent.name}/{file.parent.parent.name}/{file.name}": file for file in sorted(corpus.glob("*/*/*.npy"))
     }
@@ -97,9 +79,15 @@ def first_model(task: LanguageModeling) -> nn.Module:
     return task.build()
 
 
+def splits(task: LanguageModeling, stage: str) -> tuple[PackedTokens, PackedTokens]:
+    """What is trained on and what is held out: documents, or pairs for LoRA."""
+    source = "fine_tuning" if stage == "lora" else "pretraining"
+    return task.examples(source, "train"), task.examples(source, "validation")
+
+
 def batches(task: LanguageModeling, stage: str, batch: int, steps: int) -> list[Batch]:
     """The batches of the first steps, in the engine's order, all in memory."""
-    examples = task.examples("fine_tuning" if stage == "lora" else "pretraining", "train")
+    examples = splits(task, stage)[0]
     order = BatchOrder(len(examples), batch, SEED)
     return [examples.batch(order.indices(step)) for step in range(steps)]
 

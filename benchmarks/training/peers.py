@@ -1,6 +1,6 @@
 """The same training by each way there is; each prints its seconds a step, peak memory and loss afterwards as JSON.
 
-Run as `python -m benchmarks.training.peers NAME STAGE SHAPE CORPUS STEPS WARM_UP`, so that each has a process of its own.
+Run as `python -m benchmarks.training.peers NAME STAGE SHAPE CORPUS STEPS WARM_UP CLOCK`: each in its own process.
 """
 
 import json
@@ -26,12 +26,15 @@ from components.training.order import evenly_spaced
 from components.training.task import Batch
 from components.training.tasks.language_modeling import LanguageModeling
 
+AS_WRITTEN, SAVING = "modelmill, not compiled", "modelmill, a checkpoint every step"
+# `cpu` counts the seconds of this process's processors, for a machine that others use, too.
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SCORED = 8  # held-out windows
 
 
 @dataclass
 class Job:
-    """What is to be trained, and the clock that a peer calls after each step."""
+    """What is to be trained; a peer calls `tick` after each step."""
 
     stage: str
     shape: Shape
@@ -39,6 +42,7 @@ class Job:
     steps: int
     warm_up: int
     scratch: Path
+    clock: Callable[[], float]
     device: torch.device = field(default_factory=devices.pick_device)
     ticks: list[float] = field(default_factory=list)
 
@@ -48,7 +52,7 @@ class Job:
         if step >= self.warm_up and (step - self.warm_up) % every == 0:
             if every > 1:
                 torch.cuda.synchronize()
-            self.ticks.append(time.perf_counter() / every)
+            self.ticks.append(self.clock() / every)
 
     def batches(self) -> list[Batch]:
         return data.batches(self.task, self.stage, self.shape.batch, self.steps)
@@ -71,9 +75,9 @@ def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) 
     model = data.first_model(job.task)
     if job.stage == "lora":
         lora.add_adapters(model, LORA)
-    examples = [job.task.examples("fine_tuning" if job.stage == "lora" else "pretraining", s) for s in data.SPLITS]
-    compile_ = "on" if compiled else "off"
-    settings = data.settings(job.shape, job.steps, compile=compile_, checkpoint_seconds=checkpoint_seconds)
+    examples = data.splits(job.task, job.stage)
+    how = {"compile": "on" if compiled else "off", "checkpoint_seconds": checkpoint_seconds}
+    settings = data.settings(job.shape, job.steps, **how)
     checkpoints = Checkpoints(open_store(f"file://{job.scratch}/store"), "bench", job.scratch)
     train(model, job.task, *examples, settings, data.SEED, checkpoints, lambda step, *_: job.tick(int(step)))
     return model
@@ -136,7 +140,8 @@ def litgpt(job: Job, compiled: bool = False) -> nn.Module:
     from litgpt.scripts.convert_hf_checkpoint import copy_weights_hf_llama
     from litgpt.utils import chunked_cross_entropy
 
-    shape, source = job.shape, data.first_model(job.task)
+    shape = job.shape
+    source: Any = data.first_model(job.task)
     config = Config(
         n_layer=shape.model.num_hidden_layers,
         n_head=shape.model.num_attention_heads,
@@ -152,7 +157,8 @@ def litgpt(job: Job, compiled: bool = False) -> nn.Module:
         norm_eps=source.config.rms_norm_eps,
         mlp_class_name="LLaMAMLP",
     )
-    model, weights = GPT(config), {}
+    model = GPT(config)
+    weights: dict[str, torch.Tensor] = {}
     copy_weights_hf_llama(config, {}, weights, source.state_dict())
     model.load_state_dict(weights)
     model.transformer.wte.weight = model.lm_head.weight  # as its `tie_embeddings` does
@@ -186,9 +192,7 @@ def _adapted(job: Job) -> nn.Module:
         return model
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        r=LORA.rank, lora_alpha=LORA.alpha, target_modules=LORA.target_modules, task_type="CAUSAL_LM"
-    )
+    config = LoraConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules=LORA.target_modules, task_type="CAUSAL_LM")
     return get_peft_model(model, config)
 
 
@@ -204,31 +208,31 @@ def _adamw(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
 
 PEERS: dict[str, Callable[[Job], nn.Module]] = {
     "modelmill": modelmill,
-    "modelmill, not compiled": partial(modelmill, compiled=False),
+    AS_WRITTEN: partial(modelmill, compiled=False),
     "Hugging Face Trainer": hugging_face_trainer,
     "Hugging Face Trainer, compiled": partial(hugging_face_trainer, compiled=True),
     "litgpt": litgpt,
     "litgpt, compiled": partial(litgpt, compiled=True),
     "Lightning Fabric": fabric,
     "Lightning Fabric, compiled": partial(fabric, compiled=True),
-    "modelmill, a checkpoint every step": partial(modelmill, checkpoint_seconds=0),
+    SAVING: partial(modelmill, compiled=False, checkpoint_seconds=0),
 }
 
 
 @torch.no_grad()
 def loss_after(job: Job, model: nn.Module) -> float:
     """Nats per token of a few held-out windows: peers that trained the same model come to the same."""
-    examples = job.task.examples("fine_tuning" if job.stage == "lora" else "pretraining", "validation")
+    examples = data.splits(job.task, job.stage)[1]
     batch = examples.batch(evenly_spaced(len(examples), SCORED, 1)[0])
     made = model.to("cpu").eval()(batch["input_ids"])
     logits = made if torch.is_tensor(made) else made.logits
     return F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten()).item()
 
 
-def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str) -> None:
+def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str, clock: str) -> None:
     task = data.open_task(Path(corpus), SHAPES[shape])
     with tempfile.TemporaryDirectory() as scratch:
-        job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), Path(scratch))
+        job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), Path(scratch), CLOCKS[clock])
         model = PEERS[name](job)
         peak = devices.peak_memory(job.device)
     between = [after - before for before, after in zip(job.ticks, job.ticks[1:], strict=False)]
