@@ -50,9 +50,9 @@ class Bench(NamedTuple):
             for peer in peers
         }
 
-    def start(self, compiled: bool) -> dict[str, float]:
-        """Seconds to the end of the first step, by name; the rounds after the first find compiled kernels."""
-        commands = start.commands(self.name, self.corpus, compiled)
+    def start(self) -> dict[str, float]:
+        """Seconds to the end of the first step, by name."""
+        commands = start.commands(self.name, self.corpus)
         runs = [{name: self._start(command) for name, command in commands.items()} for _ in range(self.rounds)]
         return {name: min(run[name] for run in runs) for name in commands}
 

@@ -1,6 +1,6 @@
 """Seconds from the start of a process to the end of its first step: our engine, and a bare torch script.
 
-Run as `python -m benchmarks.training.start SHAPE CORPUS COMPILED CLOCK`: ours; prints when the first step ended.
+Run as `python -m benchmarks.training.start SHAPE CORPUS CLOCK`: ours; prints when the first step ended.
 """
 
 import json
@@ -14,19 +14,19 @@ from typing import Any
 from benchmarks.training.data import SHAPES
 
 
-def commands(shape: str, corpus: Path, compiled: bool) -> dict[str, list[str]]:
+def commands(shape: str, corpus: Path) -> dict[str, list[str]]:
     """The processes, by name; one more argument is the clock."""
-    its, how = SHAPES[shape], "compiled" if compiled else "as-written"
+    its = SHAPES[shape]
     config: dict[str, Any] = {"vocab_size": its.vocabulary, **its.model.model_dump(exclude={"type"})}
     tokens = next(corpus.glob("*/train/documents.tokens.npy"))
     script = str(Path(__file__).with_name("bare.py"))
     return {
-        "modelmill": [sys.executable, "-m", "benchmarks.training.start", shape, str(corpus), how],
-        "bare script": [sys.executable, script, json.dumps(config), str(tokens), str(its.batch), str(its.length), how],
+        "modelmill": [sys.executable, "-m", "benchmarks.training.start", shape, str(corpus)],
+        "bare script": [sys.executable, script, json.dumps(config), str(tokens), str(its.batch), str(its.length)],
     }
 
 
-def main(shape: str, corpus: str, compiled: str, clock: str) -> None:
+def main(shape: str, corpus: str, clock: str) -> None:
     """The engine, with the imports of the pretraining step and all that it does before the first step."""
     from benchmarks.training import data
     from components.common.store import open_store
@@ -44,7 +44,7 @@ def main(shape: str, corpus: str, compiled: str, clock: str) -> None:
     device.seed_everything(data.SEED)
     its = data.SHAPES[shape]
     task = data.open_task(Path(corpus), its)
-    settings = data.settings(its, steps=2, compile="on" if compiled == "compiled" else "off")
+    settings = data.settings(its, steps=2, compile="off")
     examples = data.splits(task, "pretraining")
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints = Checkpoints(open_store(f"file://{scratch}/store"), "bench", Path(scratch))
