@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data lint format lock clean
+.PHONY: help install run test bench-data bench-train lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,11 +36,16 @@ test: $(VENV)/installed-test ## run the whole test suite
 $(VENV)/installed-bench: $(VENV)/installed-test
 	@echo "installing the benchmarks' peers"
 	@$(PIP_INSTALL) --editable '.[bench]'
+	@# litgpt asks for an older huggingface_hub than transformers does, but its model and loss need none.
+	@$(PIP_INSTALL) --no-deps litgpt==0.5.13
 	@touch $@
 
 bench-data: $(VENV)/installed-bench ## measure the data contract and tokenising against their peers
 	@$(BIN)/python -m benchmarks.bench_data
 	@$(BIN)/python -m benchmarks.bench_tokens
+
+bench-train: $(VENV)/installed-bench ## measure the training engine against its peers (an hour)
+	@$(BIN)/python -m benchmarks.bench_train
 
 lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff check .

@@ -1,7 +1,11 @@
-"""The benchmarks run, and their peers agree; what they measure is for `make bench-data`."""
+"""The benchmarks run, and their peers agree; what they measure is for `make bench-data` and
+`make bench-train`.
+"""
 
+import csv
 import subprocess
 import sys
+from pathlib import Path
 
 from tests import cli
 
@@ -31,3 +35,33 @@ def test_the_corpus_is_tokenised_and_packed_at_two_sizes() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("| modelmill |") == 2 and "times the memory of the smaller corpus" in done.stdout
+
+
+def test_our_engine_and_the_trainer_train_the_same_model_on_documents_and_on_pairs() -> None:
+    """litgpt and Lightning are installed by `make bench-train` only."""
+    peers = ["--peers", "modelmill, not compiled", "Hugging Face Trainer"]
+    printed = _bench_train("--parts", "pretraining", "lora", "checkpoints", *peers)
+    assert all(printed.count(f"x 64 | {peer} |") == 2 for peer in peers[1:]), printed
+    assert "each at its best" in printed and "of these tokens are learned" in printed and "| of 30 s |" in printed
+
+
+def test_our_engine_and_the_trainer_learn_the_same_from_the_same_tokens(tmp_path: Path) -> None:
+    printed = _bench_train("--parts", "start", "loss", "--loss-steps", "10", "--results", str(tmp_path))
+    assert "| start to end of first step |" in printed and "| tiny after 2,560 tokens |" in printed
+    curves = list(csv.DictReader((tmp_path / "validation_loss.csv").open()))
+    assert [int(row["tokens"]) for row in curves] == [256 * step for step in range(1, 11)]
+    for row in curves:
+        assert abs(float(row["modelmill"]) - float(row["Hugging Face Trainer"])) < 0.002
+
+
+def _bench_train(*arguments: str) -> str:
+    small = ["--shapes", "tiny", "--rounds", "1", "--warm-up", "1", "--steps", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.bench_train", *small, *arguments],
+        cwd=cli.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

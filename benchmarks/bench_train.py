@@ -1,0 +1,120 @@
+"""`make bench-train`: the training engine against its peers, in one run on one machine."""
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.bench_data import machine
+from benchmarks.training import corpus, data
+from benchmarks.training.bench import Bench, Figures
+from benchmarks.training.peers import AS_WRITTEN, CLOCKS, PEERS, SAVING
+
+OURS, TRAINER = "modelmill", "Hugging Face Trainer"
+RESULTS = Path(__file__).parent / "results"
+EVERY = 30  # seconds between checkpoints, as recipes have it
+Chosen = argparse.Namespace
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    arguments.add_argument("--shapes", nargs="+", choices=data.SHAPES, default=data.usual_shapes())
+    arguments.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    arguments.add_argument("--rounds", type=int, default=2)
+    arguments.add_argument("--warm-up", type=int, default=4, help="steps that are not timed")
+    arguments.add_argument("--steps", type=int, default=12, help="that are timed")
+    arguments.add_argument("--loss-steps", type=int, default=250)
+    arguments.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: one thread's, on a machine in use")
+    arguments.add_argument("--folder", type=Path, help="keep the corpora here and use them again")
+    arguments.add_argument("--results", type=Path, default=RESULTS, help="where the loss curves go")
+    chosen = arguments.parse_args()
+    threads = ", one thread's CPU seconds" if chosen.clock == "cpu" else ""
+    print(f"{machine()}; trained on {data.device_name()}{threads}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = chosen.folder or Path(scratch)
+        timing = chosen.rounds, chosen.warm_up, chosen.steps, chosen.clock
+        benches = [Bench(s, corpus.write(folder, data.SHAPES[s].length), *timing) for s in chosen.shapes]
+        for part in chosen.parts:
+            PARTS[part](benches, chosen)
+
+
+def pretraining(benches: list[Bench], chosen: Chosen) -> None:
+    peers = [peer for peer in chosen.peers if peer != SAVING]
+    show("pretraining", {bench: bench.best("pretraining", peers) for bench in benches})
+
+
+def lora(benches: list[Bench], chosen: Chosen) -> None:
+    peers = [peer for peer in chosen.peers if peer != SAVING and peer.startswith((OURS, TRAINER))]
+    figures = {bench: bench.best("lora", peers) for bench in benches}
+    show(f"LoRA of rank {data.LORA.lora.rank}", figures)
+    learned = {bench.name: next(iter(runs.values()))["learned"] for bench, runs in figures.items()}
+    print("of these tokens are learned: " + ", ".join(f"{name} {part:.0%}" for name, part in learned.items()))
+
+
+def show(title: str, figures: dict[Bench, Figures]) -> None:
+    """Tokens a second, and how they compare."""
+    print(f"\n| {title} | | tokens/s | of ours | peak MiB |\n|---|---|---|---|---|")
+    for bench, runs in figures.items():
+        fastest = _fastest(runs, OURS)
+        for peer, run in runs.items():
+            speed = bench.shape.batch * bench.shape.length / run["step_seconds"]
+            cells = f"{speed:,.0f} | {fastest / run['step_seconds']:.2f} | {run['peak_mib']:,.0f}"
+            print(f"| {_model(bench, run['parameters'])} | {peer} | {cells} |")
+    for bench, runs in figures.items():
+        others = dict.fromkeys(peer.partition(",")[0] for peer in runs if not peer.startswith(OURS))
+        ratios = [f"{_fastest(runs, other) / _fastest(runs, OURS):.2f} times {other}" for other in others]
+        print(f"\n{bench.name}, each at its best: " + (", ".join(ratios) or "no peers"))
+
+
+def _fastest(runs: Figures, family: str) -> float:
+    return min(run["step_seconds"] for peer, run in runs.items() if peer.startswith(family))
+
+
+def _model(bench: Bench, parameters: int) -> str:
+    return f"{parameters / 1e6:.1f} M, {bench.shape.batch} x {bench.shape.length}"
+
+
+def checkpoints(benches: list[Bench], chosen: Chosen) -> None:
+    """What one checkpoint takes from the loop, by steps that are followed by one each; and that over 30 s."""
+    print(f"\n| checkpoints | step s | with one checkpoint s | of {EVERY} s |\n|---|---|---|---|")
+    for bench in benches:
+        runs = bench.best("pretraining", [AS_WRITTEN, SAVING])
+        plain, saving = (runs[peer]["step_seconds"] for peer in (AS_WRITTEN, SAVING))
+        share = (saving - plain) / EVERY
+        print(f"| {_model(bench, runs[SAVING]['parameters'])} | {plain:.3f} | {saving:.3f} | {share:.1%} |")
+
+
+def start(benches: list[Bench], chosen: Chosen) -> None:
+    """Neither side compiles, which is a matter of the training's length."""
+    print("\n| start to end of first step | modelmill s | bare script s | ratio |\n|---|---|---|---|")
+    for bench in benches:
+        found = bench.start()
+        ours, bare = found["modelmill"], found["bare script"]
+        print(f"| {bench.name} | {ours:.1f} | {bare:.1f} | {ours / bare:.2f} |")
+
+
+def loss(benches: list[Bench], chosen: Chosen) -> None:
+    """Of the first model; the curves go into a file."""
+    bench, steps = benches[0], chosen.loss_steps
+    found = {peer: bench.curve(peer, steps) for peer in (OURS, TRAINER)}
+    tokens = bench.shape.batch * bench.shape.length
+    print(f"\n| {bench.name} after {tokens * steps:,} tokens | validation loss |\n|---|---|")
+    for peer, curve in found.items():
+        print(f"| {peer} | {curve['final']:.4f} |")
+    chosen.results.mkdir(exist_ok=True)
+    with open(chosen.results / "validation_loss.csv", "w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["tokens", *found])
+        for points in zip(*(curve["points"] for curve in found.values()), strict=True):
+            rows.writerow([points[0][0] * tokens, *(f"{value:.4f}" for _, value in points)])
+
+
+PARTS: dict[str, Callable[[list[Bench], Chosen], None]] = {
+    part.__name__: part for part in (pretraining, lora, checkpoints, start, loss)
+}
+
+
+if __name__ == "__main__":
+    main()

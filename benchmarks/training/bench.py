@@ -1,0 +1,80 @@
+"""One model on one machine, trained by processes that take turns."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.training import start
+from benchmarks.training.data import SHAPES, Shape
+
+Figures = dict[str, dict[str, Any]]
+# Nats per token by which peers that trained the same model may differ: they round bf16 in other places, and we alone
+# keep the documents in a window apart.
+AGREED = 0.1
+
+
+class Bench(NamedTuple):
+    """A model by name, its packed corpus, and how it is trained: each process `warm_up` steps and then `timed` ones.
+
+    `clock` is `wall`, or `cpu` for the seconds of one processor, where others use the machine, too.
+    """
+
+    name: str
+    corpus: Path
+    rounds: int
+    warm_up: int
+    timed: int
+    clock: str
+
+    @property
+    def shape(self) -> Shape:
+        return SHAPES[self.name]
+
+    def best(self, stage: str, peers: list[str]) -> Figures:
+        """Of each peer the fastest of the rounds, with the largest peak.
+
+        Raises:
+            SystemExit: a peer failed, or did not train the same model.
+        """
+        runs = [{peer: self._run(stage, peer) for peer in peers} for _ in range(self.rounds)]
+        losses = {run[peer]["loss"] for run in runs for peer in peers}
+        if max(losses) - min(losses) > AGREED:
+            raise SystemExit(f"the peers disagree: {runs[0]}")
+        return {
+            peer: min((run[peer] for run in runs), key=lambda one: one["step_seconds"])
+            | {"peak_mib": max(run[peer]["peak_mib"] for run in runs)}
+            for peer in peers
+        }
+
+    def start(self) -> dict[str, float]:
+        """Seconds to the end of the first step, by name."""
+        commands = start.commands(self.name, self.corpus)
+        runs = [{name: self._start(command) for name, command in commands.items()} for _ in range(self.rounds)]
+        return {name: min(run[name] for run in runs) for name in commands}
+
+    def _start(self, command: list[str]) -> float:
+        began = time.time()
+        ended = json.loads(self._printed([*command, self.clock]))
+        return ended if self.clock == "cpu" else ended - began
+
+    def curve(self, peer: str, steps: int) -> dict[str, Any]:
+        return self._last_line("loss", peer, self.name, self.corpus, steps)
+
+    def _run(self, stage: str, peer: str) -> dict[str, Any]:
+        arguments = [peer, stage, self.name, self.corpus, self.warm_up + self.timed, self.warm_up, self.clock]
+        return self._last_line("peers", *arguments)
+
+    def _last_line(self, module: str, *arguments: object) -> dict[str, Any]:
+        return json.loads(self._printed([sys.executable, "-m", f"benchmarks.training.{module}", *map(str, arguments)]))
+
+    def _printed(self, command: list[str]) -> str:
+        """The last line that a process printed."""
+        threads = {"OMP_NUM_THREADS": "1"} if self.clock == "cpu" else {}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | threads)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        return done.stdout.splitlines()[-1]

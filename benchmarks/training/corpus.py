@@ -1,0 +1,28 @@
+"""The windows that every peer trains on."""
+
+import shutil
+from pathlib import Path
+
+from benchmarks.tokens import data as text
+from components.common import shards
+from components.common.recipe.language_modeling import LanguagePreprocessing
+from components.preprocessing.encoding import encode
+
+
+def write(folder: Path, length: int) -> Path:
+    """Python's standard library, and its docstrings as pairs, packed for windows of `length` tokens as preprocessing
+    does it; returns the folder.
+    """
+    packed = folder / f"packed-{length}"
+    if packed.exists():
+        return packed
+    documents = text.write(folder, copies=1)
+    chosen = LanguagePreprocessing.model_validate(
+        {"split_by": "path", "sequence_length": length, "pairs": {"from": "python_docstrings"}}
+    )
+    unfinished = folder / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for shard in shards.find(str(documents), "jsonl"):
+        encode(shard, shard.tag, chosen, folder / "tokenizer", unfinished / shard.tag)
+    unfinished.rename(packed)
+    return packed

@@ -1,0 +1,114 @@
+"""What every peer trains: the same model from the same weights, on the same windows in the same order."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from components.common.manifest import Manifest
+from components.common.recipe import Training
+from components.common.recipe.language_modeling import DecoderModel, LanguageFineTuning, Lora
+from components.training.order import BatchOrder
+from components.training.task import Batch
+from components.training.tasks.language_modeling import LanguageModeling, PackedTokens
+
+SEED = 0
+LORA = LanguageFineTuning(steps=1, learning_rate=1e-3, method="lora", lora=Lora(rank=8, alpha=16.0))
+
+
+class Shape(NamedTuple):
+    """A model, and the batch that it is given: `batch` windows of `length` tokens."""
+
+    model: DecoderModel
+    length: int
+    batch: int
+    vocabulary: int = 4096  # of the tokenizer in benchmarks/tokens; more ids than that may stay unused
+
+
+def _decoder(hidden: int, layers: int, heads: int, intermediate: int) -> DecoderModel:
+    return DecoderModel(
+        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=intermediate
+    )
+
+
+SHAPES = {
+    "tiny": Shape(_decoder(32, 2, 2, 64), length=64, batch=4),
+    "4M": Shape(_decoder(256, 4, 4, 704), length=256, batch=16),
+    "30M": Shape(_decoder(512, 8, 8, 1536), length=512, batch=8),
+    "124M": Shape(_decoder(768, 12, 12, 2048), length=1024, batch=16, vocabulary=50_304),
+    "1B": Shape(_decoder(2048, 20, 16, 5504), length=2048, batch=8, vocabulary=32_000),
+}
+
+
+def usual_shapes() -> list[str]:
+    """What a user of this machine would train."""
+    return ["124M", "1B"] if torch.cuda.is_available() else ["4M", "30M"]
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
+
+
+def settings(shape: Shape, steps: int, **others: Any) -> Training:
+    """The hyperparameters of a throughput run; our engine's names for them."""
+    return Training(
+        steps=steps,
+        batch_size=shape.batch,
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        evaluate_every=steps,
+        validation_batches=1,
+        **({"checkpoint_seconds": 1e9} | others),
+    )
+
+
+def open_task(corpus: Path, shape: Shape) -> LanguageModeling:
+    """Our task over a packed corpus."""
+    files = {
+        f"{file.parent.name}/{file.parent.parent.name}/{file.name}": file for file in sorted(corpus.glob("*/*/*.npy"))
+    }
+    info = {"sequence_length": shape.length, "vocab_size": shape.vocabulary, "end_of_text": 0}
+    return LanguageModeling(Manifest(kind="corpus", info=info), files, shape.model)
+
+
+def first_model(task: LanguageModeling) -> nn.Module:
+    """The model with the weights that every peer starts from."""
+    torch.manual_seed(SEED)
+    return task.build()
+
+
+def splits(task: LanguageModeling, stage: str) -> tuple[PackedTokens, PackedTokens]:
+    """What is trained on and what is held out: documents, or pairs for LoRA."""
+    source = "fine_tuning" if stage == "lora" else "pretraining"
+    return task.examples(source, "train"), task.examples(source, "validation")
+
+
+def batches(task: LanguageModeling, stage: str, batch: int, steps: int) -> list[Batch]:
+    """The batches of the first steps, in the engine's order, all in memory."""
+    examples = splits(task, stage)[0]
+    order = BatchOrder(len(examples), batch, SEED)
+    return [examples.batch(order.indices(step)) for step in range(steps)]
+
+
+def windows(made: list[Batch], positions: bool = False) -> list[dict[str, torch.Tensor]]:
+    """The same windows one by one, with the names that transformers gives them: our labels are shifted already.
+
+    With `positions` transformers keeps the documents in a window apart, as we do; without, it is quicker.
+    """
+    return [_window(batch, row, positions) for batch in made for row in range(len(batch["labels"]))]
+
+
+def _window(batch: Batch, row: int, positions: bool) -> dict[str, torch.Tensor]:
+    labels = batch["labels"][row]
+    window = {"input_ids": batch["input_ids"][row], "labels": labels, "shift_labels": labels}
+    if positions:
+        counted = batch.get("position_ids")
+        window["position_ids"] = torch.arange(len(labels)) if counted is None else counted[row]
+    return window
+
+
+def learned(made: list[Batch]) -> float:
+    """The part of the tokens that the loss counts."""
+    return float(np.mean([(batch["labels"] >= 0).float().mean().item() for batch in made]))

@@ -1,0 +1,255 @@
+"""The same training by each way there is; each prints its seconds a step, peak memory and loss afterwards as JSON.
+
+Run as `python -m benchmarks.training.peers NAME STAGE SHAPE CORPUS STEPS WARM_UP CLOCK`: each in its own process.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from benchmarks.training import data
+from benchmarks.training.data import LORA, SHAPES, Shape
+from components.training import device as devices
+from components.training.order import evenly_spaced
+from components.training.task import Batch
+from components.training.tasks.language_modeling import LanguageModeling
+
+AS_WRITTEN, SAVING = "modelmill, not compiled", "modelmill, a checkpoint every step"
+# `cpu` counts the seconds of this process's processors, for a machine that others use, too.
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+SCORED = 8  # held-out windows
+
+
+@dataclass
+class Job:
+    """What is to be trained; a peer calls `tick` after each step."""
+
+    stage: str
+    shape: Shape
+    task: LanguageModeling
+    steps: int
+    warm_up: int
+    scratch: Path
+    clock: Callable[[], float]
+    device: torch.device = field(default_factory=devices.pick_device)
+    ticks: list[float] = field(default_factory=list)
+
+    def tick(self, step: int) -> None:
+        """The end of a step, counted from 1. A GPU is waited for at every tenth only."""
+        every = 1 if self.device.type == "cpu" else 10
+        if step >= self.warm_up and (step - self.warm_up) % every == 0:
+            if every > 1:
+                torch.cuda.synchronize()
+            self.ticks.append(self.clock() / every)
+
+    def batches(self) -> list[Batch]:
+        return data.batches(self.task, self.stage, self.shape.batch, self.steps)
+
+    def loader(self) -> "DataLoader[dict[str, torch.Tensor]]":
+        """The batches as torch's loader gives them: from memory, so that no process of its own is needed."""
+        on_gpu = self.device.type == "cuda"
+        return DataLoader(data.windows(self.batches()), batch_size=self.shape.batch, pin_memory=on_gpu)  # type: ignore[arg-type]
+
+
+def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) -> nn.Module:
+    """Our engine, with what the steps do before they call it."""
+    from components.common.store import open_store
+    from components.fine_tuning import lora
+    from components.training import journal
+    from components.training.checkpoint import Checkpoints
+    from components.training.engine import train
+
+    journal.LOOK_SECONDS = 0  # so that every step ticks
+
+    devices.reuse_freed_memory()
+    devices.seed_everything(data.SEED)
+    model = data.first_model(job.task)
+    if job.stage == "lora":
+        lora.add_adapters(model, LORA)
+    examples = data.splits(job.task, job.stage)
+    how = {"compile": "on" if compiled else "off", "checkpoint_seconds": checkpoint_seconds}
+    settings = data.settings(job.shape, job.steps, **how)
+    checkpoints = Checkpoints(open_store(f"file://{job.scratch}/store"), "bench", job.scratch)
+    train(model, job.task, *examples, settings, data.SEED, checkpoints, lambda step, *_: job.tick(int(step)))
+    return model
+
+
+def hugging_face_trainer(job: Job, compiled: bool = False) -> nn.Module:
+    """The Trainer at its best: bf16, fused AdamW, nothing logged, measured or saved on the way."""
+    from transformers import Trainer, TrainerCallback
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            job.tick(state.global_step)
+
+    model = _adapted(job)
+    settings = data.settings(job.shape, job.steps)
+    trainer = Trainer(
+        model,
+        trainer_arguments(job.scratch, settings, lr_scheduler_type="constant", torch_compile=compiled),
+        train_dataset=data.windows(job.batches()),
+        callbacks=[Clock],
+    )
+    trainer._get_train_sampler = lambda *_: None  # as they come
+    trainer.train()
+    return model
+
+
+def trainer_arguments(scratch: Path, settings: Any, **others: Any) -> Any:
+    """The Trainer's names for our settings."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(scratch),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adam_beta2=0.95,
+        optim="adamw_torch_fused",
+        bf16=True,
+        use_cpu=devices.pick_device().type == "cpu",
+        remove_unused_columns=False,  # which would take `shift_labels` away
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        **others,
+    )
+
+
+def fabric(job: Job, compiled: bool = False) -> nn.Module:
+    """Lightning Fabric around the model of transformers, with a bare loop."""
+    model = _adapted(job)
+    return _fabric_loop(job, model, lambda net, batch: net(**batch).loss, compiled)
+
+
+def litgpt(job: Job, compiled: bool = False) -> nn.Module:
+    """litgpt's model in the loop of its pretraining, which compiles."""
+    from litgpt import GPT, Config
+    from litgpt.scripts.convert_hf_checkpoint import copy_weights_hf_llama
+    from litgpt.utils import chunked_cross_entropy
+
+    shape = job.shape
+    source: Any = data.first_model(job.task)
+    config = Config(
+        n_layer=shape.model.num_hidden_layers,
+        n_head=shape.model.num_attention_heads,
+        n_embd=shape.model.hidden_size,
+        intermediate_size=shape.model.intermediate_size,
+        vocab_size=shape.vocabulary,
+        padded_vocab_size=shape.vocabulary,
+        block_size=shape.length,
+        rotary_percentage=1.0,
+        parallel_residual=False,
+        bias=False,
+        norm_class_name="RMSNorm",
+        norm_eps=source.config.rms_norm_eps,
+        mlp_class_name="LLaMAMLP",
+    )
+    model = GPT(config)
+    weights: dict[str, torch.Tensor] = {}
+    copy_weights_hf_llama(config, {}, weights, source.state_dict())
+    model.load_state_dict(weights)
+    model.transformer.wte.weight = model.lm_head.weight  # as its `tie_embeddings` does
+    return _fabric_loop(
+        job, model, lambda net, batch: chunked_cross_entropy(net(batch["input_ids"]), batch["labels"]), compiled
+    )
+
+
+def _fabric_loop(job: Job, model: nn.Module, loss: Callable[[Any, Batch], torch.Tensor], compiled: bool) -> nn.Module:
+    from lightning.fabric import Fabric
+
+    runner = Fabric(accelerator="auto", devices=1, precision="bf16-mixed")
+    optimizer = _adamw(model, data.settings(job.shape, job.steps))
+    wrapped, optimizer = runner.setup(torch.compile(model) if compiled else model, optimizer)
+    loader = runner.setup_dataloaders(job.loader())
+    wrapped.train()
+    for step, batch in enumerate(loader, start=1):
+        runner.backward(loss(wrapped, batch))
+        runner.clip_gradients(wrapped, optimizer, max_norm=1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        job.tick(step)
+    return model
+
+
+def _adapted(job: Job) -> nn.Module:
+    """The first model, with `peft`'s adapters if that is the stage."""
+    model: Any = data.first_model(job.task)
+    model.set_attn_implementation("sdpa")  # as transformers has it
+    model.config.use_cache = False
+    if job.stage != "lora":
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    lora = LORA.lora
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.target_modules, task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
+
+
+def _adamw(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
+    """Fused, and matrices alone decay: as we and the Trainer have it."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+PEERS: dict[str, Callable[[Job], nn.Module]] = {
+    "modelmill": modelmill,
+    AS_WRITTEN: partial(modelmill, compiled=False),
+    "Hugging Face Trainer": hugging_face_trainer,
+    "Hugging Face Trainer, compiled": partial(hugging_face_trainer, compiled=True),
+    "litgpt": litgpt,
+    "litgpt, compiled": partial(litgpt, compiled=True),
+    "Lightning Fabric": fabric,
+    "Lightning Fabric, compiled": partial(fabric, compiled=True),
+    SAVING: partial(modelmill, compiled=False, checkpoint_seconds=0),
+}
+
+
+@torch.no_grad()
+def loss_after(job: Job, model: nn.Module) -> float:
+    """Nats per token of a few held-out windows: peers that trained the same model come to the same."""
+    examples = data.splits(job.task, job.stage)[1]
+    batch = examples.batch(evenly_spaced(len(examples), SCORED, 1)[0])
+    made = model.to("cpu").eval()(batch["input_ids"])
+    logits = made if torch.is_tensor(made) else made.logits
+    return F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten()).item()
+
+
+def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str, clock: str) -> None:
+    task = data.open_task(Path(corpus), SHAPES[shape])
+    with tempfile.TemporaryDirectory() as scratch:
+        job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), Path(scratch), CLOCKS[clock])
+        model = PEERS[name](job)
+        peak = devices.peak_memory(job.device)
+    between = [after - before for before, after in zip(job.ticks, job.ticks[1:], strict=False)]
+    found = {
+        "step_seconds": statistics.median(between),
+        "peak_mib": peak / 2**20,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "loss": loss_after(job, model),
+        "learned": data.learned(job.batches()),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
