@@ -1,7 +1,16 @@
 """The fine-tuning step: the pretrained weights, or random ones, trained on the task's examples."""
 
+from typing import TYPE_CHECKING
+
 from components.common.recipe.language_modeling import LanguageFineTuning
+from components.common.recipe.sections import FineTuning
 from components.common.step import Made, Step, run_step
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from components.training.stage import Finish
+    from components.training.task import Task
 
 CORPUS, PRETRAINED = "preprocessing.corpus", "pretraining.model"
 
@@ -23,16 +32,23 @@ def make(step: Step) -> Made:
     from components.training import processes, stage
 
     settings = step.recipe.fine_tuning
-    pretrained = step.inputs[PRETRAINED]
     if settings is None:
-        return stage.skip_stage(step, pretrained)
+        return stage.skip_stage(step, step.inputs[PRETRAINED])
     if processes.are_wanted(settings):
         return processes.run(step, settings)
     task = stage.open_task(step)
+    model, finish = build(step, task, settings)
+    return stage.run_stage(step, task, model, settings, finish)
+
+
+def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish | None"]:
+    """The model before its first step, with adapters where the recipe wants them, and what finishes it."""
+    from components.training import stage
+
+    pretrained = step.inputs[PRETRAINED]
     model = task.load(stage.fetch_model(step, pretrained)) if pretrained.entries else task.build()
     if isinstance(settings, LanguageFineTuning) and settings.method == "lora":
         from components.fine_tuning import lora
 
-        adapted = lora.add_adapters(model, settings.lora)
-        return stage.run_stage(step, task, model, settings, finish=adapted.finish)
-    return stage.run_stage(step, task, model, settings)
+        return model, lora.add_adapters(model, settings.lora).finish
+    return model, None

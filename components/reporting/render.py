@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from components.common.manifest import Manifest
 from components.common.runs import DRIFT, QUARANTINE, Progress, StepRecord
@@ -25,17 +25,7 @@ STAGES = ("pretraining", "fine_tuning")
 
 def render(run: Run, outcome: dict[str, Any]) -> str:
     """One self-contained HTML file; a section whose evidence is missing is left out."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        bytes=words.of_bytes, number=words.of_number, seconds=words.of_seconds, text=words.of_value, words=words.of_name
-    )
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         outcome=outcome,
         header=_header(run, outcome),
         steps=[_step(name, run.steps.get(name), outcome) for name in STEPS],
@@ -48,6 +38,21 @@ def render(run: Run, outcome: dict[str, Any]) -> str:
         recipe=yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100),
         environment=_environment(run),
     )
+
+
+def template(name: str) -> Template:
+    """One of this folder's templates; it escapes everything."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        bytes=words.of_bytes, number=words.of_number, seconds=words.of_seconds, text=words.of_value, words=words.of_name
+    )
+    return environment.get_template(name)
 
 
 def _header(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
