@@ -38,7 +38,7 @@ def check(sweep: Sweep, output: Path) -> None:
         UserError: the rates, the number of steps, or the file to write.
     """
     if not 0 < sweep.low < sweep.high <= HIGHEST:
-        raise UserError(f"--from {sweep.low:g} --to {sweep.high:g}: rates rise from above 0 to at most {HIGHEST}")
+        raise UserError(f"--from {sweep.low:g} --to {sweep.high:g}: rates rise, from above 0 to at most {HIGHEST}")
     if sweep.steps < 2:
         raise UserError(f"--steps {sweep.steps}: a curve takes at least 2, and says something from about 50 on")
     is_new = not output.exists()

@@ -59,9 +59,10 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def powers_of_ten(low: float, high: float) -> list[float]:
-    """Powers of ten that enclose [low, high], at least two."""
+    """Powers of ten that enclose [low, high], two to ten of them, evenly apart."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    return [10.0**i for i in range(first, max(last, first + 1) + 1)]
+    stride = max(1, math.ceil((last - first) / 8))
+    return [10.0**i for i in range(first, max(last, first + 1) + stride, stride)]
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Row(NamedTuple):
 
 class Finding(NamedTuple):
     """Rates read off a sweep. `steepest`: where the smoothed loss falls fastest. `lowest`: where it is lowest.
-    `suggestion`: the lower of the steepest and a tenth of the lowest, but not below the first; None if the loss did
-    not fall.
+    `suggestion`: the lower of the steepest and a tenth of the lowest, but not below the first; None if the loss fell
+    by no more than batches differ.
     """
 
     steepest: float | None
@@ -117,13 +117,14 @@ def _decay(steps: int) -> float:
 
 def read_off(rows: list[Row]) -> Finding:
     """What a sweep of at least one row speaks for; see `Finding`."""
-    smoothed = np.array([row.smoothed for row in rows])
+    rates, losses, smoothed = np.array(rows).T
     end = int(smoothed.argmin())
-    lowest = rows[end].rate
-    if end == 0:
+    lowest = float(rates[end])
+    scatter = (losses - smoothed)[: end + 1].std()
+    if smoothed[0] - smoothed[end] <= scatter:
         return Finding(None, lowest, None)
-    slopes = np.gradient(smoothed, np.log([row.rate for row in rows]))
-    steepest = rows[int(slopes[: end + 1].argmin())].rate
+    slopes = np.gradient(smoothed, np.log(rates))
+    steepest = float(rates[slopes[: end + 1].argmin()])
     return Finding(steepest, lowest, min(steepest, max(lowest / 10, rows[0].rate)))
 
 
