@@ -1,9 +1,9 @@
-"""The command line: `modelmill run | plan | compile | demo-data | report | doctor`."""
+"""The command line: `modelmill run | plan | lr-find | compile | demo-data | report | doctor`."""
 
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -33,6 +33,13 @@ class Runner(str, Enum):
     """Where the steps run."""
 
     subprocess = "subprocess"
+
+
+class Stage(str, Enum):
+    """The steps that train."""
+
+    pretraining = "pretraining"
+    fine_tuning = "fine_tuning"
 
 
 class Demo(str, Enum):
@@ -66,15 +73,7 @@ def run(
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
-    summary = running.summary(opened, run_id)
-    if as_json:
-        print_json(summary)
-    else:
-        show.run_table(Console(), summary)
-    if summary["exit_code"] != 0:
-        complain(f"{summary['failed_step'] or 'run'}: {summary['reason']}")
-        complain(f"log: modelmill report {run_id} --store {store} --log; again: {summary['resume']}")
-    raise typer.Exit(summary["exit_code"])
+    _end(opened, run_id, store, as_json)
 
 
 @app.command(epilog="Example: modelmill plan recipes/python-lm.yaml --set fine_tuning.learning_rate=1e-3")
@@ -93,6 +92,49 @@ def plan(recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_
     else:
         show.plan_table(Console(), planned)
         show.cost_table(Console(), costs)
+
+
+@app.command("lr-find", epilog="Example: modelmill lr-find recipes/python-lm.yaml --stage fine_tuning")
+def lr_find(
+    recipe: Recipe,
+    stage: Annotated[Stage | None, typer.Option("--stage", help="The first that the recipe has, if not given.")] = None,
+    low: Annotated[float, typer.Option("--from", help="The first rate.")] = 1e-6,
+    high: Annotated[float, typer.Option("--to", help="The last rate.")] = 1.0,
+    steps: Annotated[int, typer.Option("--steps", help="How many rates to try, a batch each.")] = 100,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("lr-find.html"),
+    overrides: Overrides = None,
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Suggest a learning rate: train a few batches while the rate rises, and draw how the loss moves.
+
+    The steps before the stage are found finished, or run and kept; of what is tried, nothing is kept.
+    """
+    from pipelines import lr_find as finding
+    from pipelines import run as running
+    from pipelines import show
+
+    loaded, opened = _open(recipe, overrides, store)
+    sweep, chosen = finding.Sweep(low, high, steps), finding.choose_stage(loaded, stage.value if stage else None)
+    finding.check(sweep, output)
+    running.check(loaded, opened)
+    try:
+        with show.watcher(Console(stderr=True)) as watcher:
+            command = ["modelmill", *sys.argv[1:]]
+            run_id, found = finding.find(loaded, opened, chosen, sweep, command, watcher.watch)
+    except KeyboardInterrupt:
+        complain("stopped; the steps before the stage go on from where they were")
+        raise typer.Exit(130) from None
+    if found is None:
+        _end(opened, run_id, store, as_json)
+    given = [word for one in overrides or [] for word in ("--set", one)]
+    given += ["--store", store] if store != DEFAULT_STORE else []
+    use = finding.command(recipe, given, chosen, found)
+    finding.draw(output, loaded, chosen, found, use)
+    if as_json:
+        print_json({"recipe": loaded.name, "stage": chosen, **found, "command": use, "file": str(output)})
+    else:
+        finding.show(Console(), found, use, output)
 
 
 @app.command("compile", epilog="Example: modelmill compile recipes/python-lm.yaml -o python-lm.yaml")
@@ -206,6 +248,22 @@ def main() -> None:
             print_json({"error": {"kind": error.kind, "message": one_line(error)}, "exit_code": error.exit_code})
         complain(one_line(error))
         sys.exit(error.exit_code)
+
+
+def _end(opened: Any, run_id: str, store: str, as_json: bool) -> NoReturn:
+    """Say how a run ended, and end with its exit code."""
+    from pipelines import show
+    from pipelines.run import summary
+
+    said = summary(opened, run_id)
+    if as_json:
+        print_json(said)
+    else:
+        show.run_table(Console(), said)
+    if said["exit_code"] != 0:
+        complain(f"{said['failed_step'] or 'run'}: {said['reason']}")
+        complain(f"log: modelmill report {run_id} --store {store} --log; again: {said['resume']}")
+    raise typer.Exit(said["exit_code"])
 
 
 def _open(recipe: Path, overrides: list[str] | None, store: str) -> tuple[Any, Any]:

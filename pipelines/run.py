@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 from components.common import recipe as recipes
@@ -51,6 +52,16 @@ def execute(
     Args:
         command: what the user typed, kept as the way to resume. watch: is shown the steps' records as they change.
     """
+    run_id = start(recipe, store, command)
+    wait_for(RUNNERS[runner], recipe, store, run_id, watch)
+    if runs.read_outcome(store, run_id) is None:
+        report(recipe, store, run_id)
+    watch(records(store, run_id))
+    return run_id
+
+
+def start(recipe: Recipe, store: Store, command: list[str]) -> str:
+    """Record that a run begins; returns its id."""
     run_id = new_run_id()
     record = RunRecord(
         run_id=run_id,
@@ -61,19 +72,41 @@ def execute(
         estimates=estimate(recipe, store, plan(recipe, store)),
     )
     runs.write_run(store, record)
+    return run_id
+
+
+def wait_for(
+    runner: str,
+    recipe: Recipe,
+    store: Store,
+    run_id: str,
+    watch: Callable[[list[StepRecord]], None],
+    **more: Any,
+) -> None:
+    """Run a runner's module to its end and keep its log as the run's.
+
+    Args:
+        more: is added to the runner's request, which holds `recipe` (resolved, as JSON), `store` (URI) and `run_id`.
+    """
     # A step that is interrupted may write on for a moment while its folder goes.
     with tempfile.TemporaryDirectory(prefix="modelmill-run-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log.txt"
         request = Path(folder) / "request.json"
-        request.write_text(json.dumps({"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id}))
+        asked = {"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id, **more}
+        request.write_text(json.dumps(asked))
         ended: dict[str, StepRecord] = {}
         with open(log, "wb") as output:
             _run(runner, request, output, Path(folder), lambda: watch(_records(store, run_id, ended)))
         store.upload(log_key(run_id), log)
-        if runs.read_outcome(store, run_id) is None:
-            _report(recipe, store, run_id, Path(folder))
-    watch(records(store, run_id))
-    return run_id
+
+
+def report(recipe: Recipe, store: Store, run_id: str) -> None:
+    """Do the exit handler's work, where it did not come to run: its runner died, or has none."""
+    from components.reporting.component import reporting
+
+    with tempfile.TemporaryDirectory(prefix="modelmill-report-") as folder:
+        page = SimpleNamespace(path=f"{folder}/report.html")
+        reporting.python_func(recipe=recipes.to_json(recipe), store=store.uri, run_id=run_id, report=page)
 
 
 def log_key(run_id: str) -> str:
@@ -127,7 +160,7 @@ def _run(runner: str, request: Path, log: IO[bytes], scratch: Path, poll: Callab
     The pipe to its standard input closes when this process dies, by whatever signal, and the runner and its steps then
     end too.
     """
-    command = [sys.executable, "-m", RUNNERS[runner], str(request)]
+    command = [sys.executable, "-m", runner, str(request)]
     environment = {
         **os.environ,
         "MODELMILL_EXIT_WITH_STDIN": "1",
@@ -138,13 +171,3 @@ def _run(runner: str, request: Path, log: IO[bytes], scratch: Path, poll: Callab
         while process.poll() is None:
             poll()
             time.sleep(POLL_SECONDS)
-
-
-def _report(recipe: Recipe, store: Store, run_id: str, folder: Path) -> None:
-    """The exit handler did not come to run (its runner died): do its work here."""
-    from components.reporting.component import reporting
-
-    class Report:
-        path = str(folder / "report.html")
-
-    reporting.python_func(recipe=recipes.to_json(recipe), store=store.uri, run_id=run_id, report=Report())

@@ -111,6 +111,17 @@ def report_key(run_id: str) -> str:
     return f"runs/{run_id}/report.html"
 
 
+def lr_find_key(run_id: str) -> str:
+    """What `modelmill lr-find` has measured, until it is shown."""
+    return f"runs/{run_id}/lr_find.json"
+
+
+def forget(store: Store, run_id: str) -> None:
+    """Delete everything that a run has left under its id."""
+    for key in list(store.list(f"runs/{run_id}/")):
+        store.delete(key)
+
+
 def run_ids(store: Store) -> list[str]:
     """Every run in the store, oldest first (their names begin with the time)."""
     return sorted({key.split("/")[1] for key in store.list("runs/")})

@@ -1,12 +1,13 @@
 """Running one step inside its container: find it finished, or make it, and say so in the run's records."""
 
+import contextlib
 import logging
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,7 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
     prepare_process()
     try:
         opened, whole = open_store(store), recipes.from_json(recipe)
-        manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
-        digests = {key: m.digest for key, m in manifests.items()} | sources.digests(name, whole, opened)
-        document = memo.key_document(name, whole, digests)
+        manifests, document = _read_inputs(name, whole, opened, inputs)
         if memo.find(opened, document):
             return 0
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
@@ -113,6 +112,31 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
     except ModelmillError as error:
         log.warning("left to %s: %s", name, one_line(error))
         return 0
+
+
+def try_step(
+    name: str, work: Callable[[Step], str], *, recipe: str, store: str, run_id: str, inputs: dict[str, str]
+) -> None:
+    """Try something with what a step would see; nothing is made, and its key stays unfinished.
+
+    Args:
+        name: of the step. work: returns the headline of the record. The others are those of `run_step`.
+    Raises:
+        SystemExit: with the error's exit code, after the failure was recorded.
+    """
+    prepare_process()
+    opened = open_store(store)
+    record = StepRecord(name=name, status="running", started=time.time())
+    with _failure_recorded(opened, run_id, record):
+        whole = recipes.from_json(recipe)
+        manifests, document = _read_inputs(name, whole, opened, inputs)
+        with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
+            visible = steps.visible_to(name, whole)
+            step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), record)
+            step.progress(0, 1, "starting")
+            record.headline = work(step)
+        record.status = "ran"
+        _record_end(opened, run_id, record)
 
 
 def run_step(
@@ -140,12 +164,10 @@ def run_step(
     prepare_process()
     opened = open_store(store)
     record = StepRecord(name=name, status="running", started=time.time())
-    try:
+    with _failure_recorded(opened, run_id, record):
         runs.write_step(opened, run_id, record)
         whole = recipes.from_json(recipe)
-        manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
-        digests = {key: m.digest for key, m in manifests.items()} | sources.digests(name, whole, opened)
-        document = memo.key_document(name, whole, digests)
+        manifests, document = _read_inputs(name, whole, opened, inputs)
         record.key = memo.key_of(document)
         finished = memo.find(opened, document)
         record.status = "reused" if finished else "ran"
@@ -157,10 +179,8 @@ def run_step(
                 step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), running)
                 finished = _make_and_commit(step, make, whole)
         memo.remember(opened, finished.document, whole.name)
-        _record_end(opened, run_id, record, finished)
-    except BaseException as error:
-        _record_failure(opened, run_id, record, error)
-        raise SystemExit(record.problem.exit_code if record.problem else 1) from None
+        record.outputs, record.metrics, record.headline = finished.outputs, finished.metrics, finished.headline
+        _record_end(opened, run_id, record)
     for output, path in outputs.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(manifest.load(opened, finished.outputs[output]).to_json())
@@ -192,11 +212,29 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
     return finished
 
 
-def _record_end(store: Store, run_id: str, record: StepRecord, finished: memo.Finished) -> None:
-    record.outputs, record.metrics, record.headline = finished.outputs, finished.metrics, finished.headline
+def _read_inputs(
+    name: str, recipe: Recipe, store: Store, inputs: dict[str, str]
+) -> tuple[dict[str, Manifest], memo.KeyDocument]:
+    """A step's input manifests, and what its key is made from."""
+    manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
+    digests = {key: m.digest for key, m in manifests.items()} | sources.digests(name, recipe, store)
+    return manifests, memo.key_document(name, recipe, digests)
+
+
+def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
     record.seconds = time.time() - record.started
     runs.write_step(store, run_id, record)
     log.info("%s %s in %.1f s: %s", record.name, record.status, record.seconds, record.headline)
+
+
+@contextlib.contextmanager
+def _failure_recorded(store: Store, run_id: str, record: StepRecord) -> Iterator[None]:
+    """Record why the block failed, if it does, and end with the error's exit code."""
+    try:
+        yield
+    except BaseException as error:
+        _record_failure(store, run_id, record, error)
+        raise SystemExit(record.problem.exit_code if record.problem else 1) from None
 
 
 def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseException) -> None:

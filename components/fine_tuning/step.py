@@ -1,6 +1,15 @@
 """The fine-tuning step: the pretrained weights, or random ones, trained on the task's examples."""
 
+from typing import TYPE_CHECKING
+
+from components.common.recipe.sections import FineTuning
 from components.common.step import Made, Step, run_step
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from components.training.stage import Finish
+    from components.training.task import Task
 
 CORPUS, PRETRAINED = "preprocessing.corpus", "pretraining.model"
 
@@ -22,14 +31,21 @@ def make(step: Step) -> Made:
     from components.training import processes, stage
 
     settings = step.recipe.fine_tuning
-    pretrained = step.inputs[PRETRAINED]
     if settings is None:
-        return stage.skip_stage(step, pretrained)
+        return stage.skip_stage(step, step.inputs[PRETRAINED])
     if processes.are_wanted(settings):
         return processes.run(step, settings)
-    from components.fine_tuning.finishing import Finishing
-
     task = stage.open_task(step)
+    model, finish = build(step, task, settings)
+    return stage.run_stage(step, task, model, settings, finish)
+
+
+def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
+    """The model before its first step, with adapters where the recipe wants them, and what becomes of it afterwards."""
+    from components.fine_tuning.finishing import Finishing
+    from components.training import stage
+
+    pretrained = step.inputs[PRETRAINED]
     model = task.load(stage.fetch_model(step, pretrained)) if pretrained.entries else task.build()
     finishing = Finishing(task, model, settings, step.scratch)
-    return stage.run_stage(step, task, model, settings, finish=finishing.finish)
+    return model, finishing.finish

@@ -30,14 +30,14 @@ def points_of(rows: Iterable[dict[str, Any]], y: str, x: str = "step") -> list[P
     return points[-1::-stride][::-1] if points else []
 
 
-def line_chart(title: str, x_label: str, y_label: str, series: list[Series]) -> Markup | None:
-    """An SVG figure with axes, ticks and a legend; None when no series has a point."""
+def line_chart(title: str, x_label: str, y_label: str, series: list[Series], log_x: bool = False) -> Markup | None:
+    """An SVG figure with axes, ticks and a legend; None when no series has a point. `log_x`: x is above 0."""
     drawn = [s for s in series if s.points]
     if not drawn:
         return None
-    x_ticks = ticks(*_span(p[0] for s in drawn for p in s.points))
+    x_ticks = (powers_of_ten if log_x else ticks)(*_span(p[0] for s in drawn for p in s.points))
     y_ticks = ticks(*_span(p[1] for s in drawn for p in s.points))
-    frame = _Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
+    frame = _Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1], log_x)
     parts = [
         _grid(frame, x_ticks, y_ticks),
         _labels(x_label, y_label),
@@ -58,6 +58,13 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
+def powers_of_ten(low: float, high: float) -> list[float]:
+    """Powers of ten that enclose [low, high], two to ten of them, evenly apart."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    stride = max(1, math.ceil((last - first) / 8))
+    return [10.0**i for i in range(first, max(last, first + 1) + stride, stride)]
+
+
 @dataclass(frozen=True)
 class _Frame:
     """The mapping from data to the drawing's units."""
@@ -66,9 +73,11 @@ class _Frame:
     x_high: float
     y_low: float
     y_high: float
+    log_x: bool
 
     def x(self, value: float) -> float:
-        return LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT)
+        scaled, low, high = (math.log10(v) if self.log_x else v for v in (value, self.x_low, self.x_high))
+        return LEFT + (scaled - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)

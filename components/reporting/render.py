@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from components.common import units
 from components.common.manifest import Manifest
@@ -29,6 +29,24 @@ EVENTS = ("skipped_batches", "resumed_from_step")
 
 def render(run: Run, outcome: dict[str, Any]) -> str:
     """One self-contained HTML file; a section whose evidence is missing is left out."""
+    return template("report.html.j2").render(
+        outcome=outcome,
+        header=_header(run, outcome),
+        steps=[_step(name, run.steps.get(name), outcome) for name in STEPS],
+        data=_data(run),
+        splits=_splits(run),
+        training=[stage for name in STAGES if (stage := _stage(run, name))],
+        costs=[cost for name in STAGES if (cost := cost_of(run, name))],
+        evaluation=_evaluation(run),
+        registration=_registration(run),
+        lineage=_lineage(run),
+        recipe=yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100),
+        environment=_environment(run),
+    )
+
+
+def template(name: str) -> Template:
+    """One of this folder's templates; it escapes everything."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -43,20 +61,7 @@ def render(run: Run, outcome: dict[str, Any]) -> str:
         text=words.of_value,
         words=words.of_name,
     )
-    return environment.get_template("report.html.j2").render(
-        outcome=outcome,
-        header=_header(run, outcome),
-        steps=[_step(name, run.steps.get(name), outcome) for name in STEPS],
-        data=_data(run),
-        splits=_splits(run),
-        training=[stage for name in STAGES if (stage := _stage(run, name))],
-        costs=[cost for name in STAGES if (cost := cost_of(run, name))],
-        evaluation=_evaluation(run),
-        registration=_registration(run),
-        lineage=_lineage(run),
-        recipe=yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100),
-        environment=_environment(run),
-    )
+    return environment.get_template(name)
 
 
 def _header(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,9 @@ from components.training.tasks import make_task
 log = logging.getLogger("modelmill")
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 MODEL_FOLDER = "model"
+# Makes the model to keep of the trained one (merges adapters, say) and may write files of its own into the output
+# folder.
+Finish = Callable[[nn.Module, Path], nn.Module]
 
 
 def open_task(step: Step) -> Task:
@@ -52,14 +55,9 @@ def run_stage(
     task: Task,
     model: nn.Module,
     settings: Training,
-    finish: Callable[[nn.Module, Path], nn.Module] | None = None,
+    finish: Finish | None = None,
 ) -> Made:
-    """Train a model on the stage's examples, with the processes that have joined, and describe what came out.
-
-    Args:
-        finish: makes the model to keep of the trained one (merges adapters, say) and may write files of its own
-            into the output folder.
-    """
+    """Train a model on the stage's examples, with the processes that have joined, and describe what came out."""
     parameters = sum(p.numel() for p in model.parameters())
     here, where = world.here(), device.pick_device()
     checkpoints = Checkpoints(step.store, step.key, step.scratch, step.digests, here)

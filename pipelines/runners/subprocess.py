@@ -10,10 +10,7 @@ from components.common.lifetime import exit_with_stdin
 
 
 def main(request: Path) -> int:
-    """Run the pipeline that a request file describes; what came of it is in the run's records.
-
-    The request holds `recipe` (resolved, as JSON text), `store` (URI) and `run_id`.
-    """
+    """Run the pipeline that a request file describes (see `run.wait_for`); what came of it is in the run's records."""
     exit_with_stdin()
     from kfp import local
 

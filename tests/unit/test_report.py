@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from components.common import units
 from components.reporting import words
-from components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, ticks
+from components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, powers_of_ten, ticks
 from components.reporting.outcome import explain
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -21,6 +21,20 @@ def test_ticks_enclose_the_values_at_even_round_steps(low: float, span: float) -
     slack = span * 1e-6 + abs(low) * 1e-9
     assert marks[0] <= low + slack and marks[-1] >= low + span - slack
     assert 2 <= len(marks) <= 9
+
+
+@given(st.floats(1e-12, 1e3), st.floats(1.1, 1e12))
+def test_powers_of_ten_enclose_the_values_and_are_few(low: float, ratio: float) -> None:
+    marks = powers_of_ten(low, low * ratio)
+    assert marks[0] <= low * 1.001 and marks[-1] >= low * ratio * 0.999
+    assert 2 <= len(marks) <= 10
+
+
+def test_a_decade_is_as_wide_as_the_next_on_a_logarithmic_axis() -> None:
+    points = [(0.001, 1.0), (0.01, 2.0), (0.1, 1.0)]
+    svg = ElementTree.fromstring(str(line_chart("t", "rate", "loss", [Series("s", points, "first", True)], log_x=True)))
+    left, middle, right = (float(node.get("cx", "")) for node in svg.iter(f"{SVG}circle"))
+    assert middle - left == pytest.approx(right - middle, abs=0.11)
 
 
 def test_curve_drops_what_cannot_be_drawn_and_keeps_the_last_point() -> None:

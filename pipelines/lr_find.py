@@ -1,0 +1,146 @@
+"""`modelmill lr-find`: what comes before a stage is found or made, then learning rates are tried."""
+
+import json
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from components.common import runs
+from components.common.errors import UserError
+from components.common.recipe import Recipe
+from components.common.runs import StepRecord
+from components.common.store import KeyNotFound, Store
+from pipelines import run as running
+
+STAGES = ("pretraining", "fine_tuning")
+MOST_ROWS = 12
+# The recipe takes no higher rate.
+HIGHEST = 100
+
+
+class Sweep(NamedTuple):
+    """Rates from low to high in so many steps, each the same multiple of the one before."""
+
+    low: float
+    high: float
+    steps: int
+
+
+def check(sweep: Sweep, output: Path) -> None:
+    """Find what can be found wrong before any work.
+
+    Raises:
+        UserError: the rates, the number of steps, or the file to write.
+    """
+    if not 0 < sweep.low < sweep.high <= HIGHEST:
+        raise UserError(f"--from {sweep.low:g} --to {sweep.high:g}: rates rise, from above 0 to at most {HIGHEST}")
+    if sweep.steps < 2:
+        raise UserError(f"--steps {sweep.steps}: a curve takes at least 2, and says something from about 50 on")
+    is_new = not output.exists()
+    write(output, None)
+    if is_new:
+        output.unlink()
+
+
+def choose_stage(recipe: Recipe, asked: str | None) -> str:
+    """The stage that was asked for, else the first that the recipe has.
+
+    Raises:
+        UserError: the recipe leaves that stage out.
+    """
+    there = [stage for stage in STAGES if getattr(recipe, stage) is not None]
+    if asked is not None and asked not in there:
+        raise UserError(f"--stage {asked}: the recipe leaves it out (none); take --stage {there[0]}")
+    return asked or there[0]
+
+
+def find(
+    recipe: Recipe,
+    store: Store,
+    stage: str,
+    sweep: Sweep,
+    command: list[str],
+    watch: Callable[[list[StepRecord]], None],
+) -> tuple[str, dict[str, Any] | None]:
+    """Try the rates; a run that fails is kept with its log and report, one that does not is forgotten.
+
+    Args:
+        command, watch: as in `run.execute`.
+    Returns:
+        The run's id, and `rows` (`rate`, `loss`, `smoothed`), `steepest`, `lowest` and `suggestion`; None if it failed.
+    """
+    run_id = running.start(recipe, store, command)
+    try:
+        asked = {"stage": stage, "sweep": sweep._asdict()}
+        running.wait_for("pipelines.runners.lr_find", recipe, store, run_id, watch, **asked)
+    except KeyboardInterrupt:
+        runs.forget(store, run_id)
+        raise
+    watch(running.records(store, run_id))
+    try:
+        found = json.loads(store.get(runs.lr_find_key(run_id)))
+    except KeyNotFound:
+        running.report(recipe, store, run_id)
+        return run_id, None
+    runs.forget(store, run_id)
+    return run_id, found
+
+
+def command(recipe: Path, options: list[str], stage: str, found: dict[str, Any]) -> str | None:
+    """What runs the recipe with the suggestion; None without one."""
+    if found["suggestion"] is None:
+        return None
+    return shlex.join(
+        ["modelmill", "run", str(recipe), *options, "--set", f"{stage}.learning_rate={found['suggestion']:.2g}"]
+    )
+
+
+def draw(output: Path, recipe: Recipe, stage: str, found: dict[str, Any], use: str | None) -> None:
+    """Write the page with the curve."""
+    from components.reporting.lr_find import render
+
+    write(output, render(recipe.name, stage, getattr(recipe, stage), found, _headline(found), use))
+
+
+def show(console: Console, found: dict[str, Any], use: str | None, output: Path) -> None:
+    """About a dozen of the rows, evenly spread, and what came of it."""
+    rows = found["rows"]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rate", "loss", "smoothed"):
+        table.add_column(heading, justify="right")
+    for row in rows[:: math.ceil(len(rows) / MOST_ROWS)]:
+        table.add_row(f"{row['rate']:.1e}", f"{row['loss']:.3f}", f"{row['smoothed']:.3f}")
+    console.print(table)
+    print(_headline(found))
+    if use:
+        print(f"use    {use}")
+    print(f"curve  {output}")
+
+
+def _headline(found: dict[str, Any]) -> str:
+    if found["suggestion"] is None:
+        first, last = (found["rows"][at]["rate"] for at in (0, -1))
+        return f"No suggestion: the loss did not fall from {first:.1e} to {last:.1e}; try other rates, or more steps"
+    return (
+        f"Suggested learning rate: {found['suggestion']:.2g}; the loss falls fastest at {found['steepest']:.2g} "
+        f"and is lowest at {found['lowest']:.2g}"
+    )
+
+
+def write(output: Path, page: str | None) -> None:
+    """Write the page; None only tries whether the file can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with open(output, "a" if page is None else "w", encoding="utf-8") as file:
+            file.write(page or "")
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,45 @@
+"""Runs the steps before a stage, then tries learning rates: `python -m pipelines.runners.lr_find REQUEST`."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+from components.common.lifetime import exit_with_stdin
+
+
+def main(request: Path) -> int:
+    """Do what a request file describes (see `run.wait_for`); what came of it is in the run's records.
+
+    Beside the rest, the request holds `stage`, and `sweep` with `low`, `high` and `steps`.
+
+    Raises:
+        SystemExit: a step has failed, and has recorded why.
+    """
+    exit_with_stdin()
+    from components.data_validation.component import data_validation
+    from components.preprocessing.component import preprocessing
+    from components.pretraining.component import pretraining
+
+    asked = json.loads(request.read_text("utf-8"))
+    run = {key: asked[key] for key in ("recipe", "store", "run_id")}
+    with tempfile.TemporaryDirectory(prefix="modelmill-lr-find-") as folder:
+        names = ("dataset", "validation", "corpus", "model")
+        dataset, validation, corpus, model = (SimpleNamespace(path=f"{folder}/{name}") for name in names)
+        data_validation.python_func(**run, dataset=dataset, validation=validation)
+        preprocessing.python_func(**run, dataset=dataset, corpus=corpus)
+        if asked["stage"] == "pretraining":
+            from components.pretraining import lr_find as of_pretraining
+
+            of_pretraining.run(**run, corpus=corpus.path, **asked["sweep"])
+        else:
+            from components.fine_tuning import lr_find as of_fine_tuning
+
+            pretraining.python_func(**run, corpus=corpus, model=model)
+            of_fine_tuning.run(**run, corpus=corpus.path, pretrained=model.path, **asked["sweep"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
