@@ -146,7 +146,7 @@ def test_a_language_model_in_onnx_takes_any_batch_and_length(pretrained: Pretrai
         (found,) = session.run(["logits"], {"input_ids": ids.numpy()})
         assert np.abs(found - logits(model, ids).numpy()).max() < 1e-4
     content = file.read_bytes()
-    for origin in (b".py", b"/work", str(Path.cwd()).encode(), b"stack_trace", b"Traceback"):
+    for origin in (b".py", str(Path.cwd()).encode(), sysconfig.get_path("purelib").encode(), b"stack_trace"):
         assert origin not in content
     again = Pretrained(tmp_path / "again").tuned(tmp_path / "again" / "steps", "fine_tuning.onnx=true")[1]
     assert again.entry("onnx/model.onnx").sha256 == made.entry("onnx/model.onnx").sha256
