@@ -50,7 +50,8 @@ def test_both_stages_of_a_language_model_are_tried(stage: str, language_run: Fin
     found = lr_find(language_run.recipe, store, "--stage", stage, "--steps", "40", "--from", "1e-4", "--to", "0.1")
     assert found["stage"] == stage and len(found["rows"]) <= 40
     assert 1e-4 <= found["suggestion"] <= 0.1
-    assert found["rows"][0]["loss"] == pytest.approx(5.8 if stage == "pretraining" else 4.0, abs=1.0)
+    # Random weights know nothing of 320 tokens; fine-tuning begins where pretraining ended.
+    assert (found["rows"][0]["loss"] > 5.5) == (stage == "pretraining")
     assert f"--set {stage}.learning_rate={found['suggestion']:.2g}" in found["command"]
     assert runs.run_ids(open_store(f"file://{store}")) == before
 
