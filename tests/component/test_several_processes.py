@@ -141,7 +141,7 @@ def job_of(process: Path) -> str:
 
 
 def test_what_a_user_got_wrong_is_one_line_of_the_step(tmp_path: Path) -> None:
-    recipe = table_recipe(tmp_path, write_table(tmp_path / "data", rows=200))
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data", rows=206))
     steps = Steps(recipe, tmp_path / "steps", "fine_tuning.devices=2")
     corpus = steps.corpus()
     nothing = steps.pretrained(corpus)
