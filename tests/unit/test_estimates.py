@@ -94,7 +94,7 @@ def test_given_weights_have_the_shape_that_their_configuration_says(tmp_path: Pa
     found = expected(steps, f"pretraining.init={tmp_path}/llama", recipe=recipe)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert {e.parameters for e in found.values()} == {parameters}
-    other = expected(steps, f"pretraining.init={tmp_path}/gpt2", recipe=recipe)
+    other = expected(steps, f"pretraining.init={tmp_path}/gpt2", "fine_tuning.method=full", recipe=recipe)
     assert (other["pretraining"].parameters, other["pretraining"].model_flops) == (None, None)
 
 
