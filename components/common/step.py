@@ -124,10 +124,7 @@ def try_step(
     Raises:
         SystemExit: with the error's exit code, after the failure was recorded.
     """
-    prepare_process()
-    opened = open_store(store)
-    record = StepRecord(name=name, status="running", started=time.time())
-    with _failure_recorded(opened, run_id, record):
+    with _recorded(name, store, run_id) as (opened, record):
         whole = recipes.from_json(recipe)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
@@ -161,11 +158,7 @@ def run_step(
     Raises:
         SystemExit: with the error's exit code, after the failure was recorded.
     """
-    prepare_process()
-    opened = open_store(store)
-    record = StepRecord(name=name, status="running", started=time.time())
-    with _failure_recorded(opened, run_id, record):
-        runs.write_step(opened, run_id, record)
+    with _recorded(name, store, run_id) as (opened, record):
         whole = recipes.from_json(recipe)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         record.key = memo.key_of(document)
@@ -228,12 +221,18 @@ def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
 
 
 @contextlib.contextmanager
-def _failure_recorded(store: Store, run_id: str, record: StepRecord) -> Iterator[None]:
-    """Record why the block failed, if it does, and end with the error's exit code."""
+def _recorded(name: str, store: str, run_id: str) -> Iterator[tuple[Store, StepRecord]]:
+    """The store and the record of a step that begins; if the block fails, the record says why, and the process ends
+    with the error's exit code.
+    """
+    prepare_process()
+    opened = open_store(store)
+    record = StepRecord(name=name, status="running", started=time.time())
     try:
-        yield
+        runs.write_step(opened, run_id, record)
+        yield opened, record
     except BaseException as error:
-        _record_failure(store, run_id, record, error)
+        _record_failure(opened, run_id, record, error)
         raise SystemExit(record.problem.exit_code if record.problem else 1) from None
 
 

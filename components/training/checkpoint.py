@@ -118,6 +118,8 @@ class Checkpoints:
     def _fetch(self, files: dict[str, str], folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         for name, sha256 in files.items():
+            if Path(name).name != name:
+                raise Refused(f"{name!r} is no name of a file of ours")
             try:
                 self.store.download(self.prefix + sha256, folder / name)
             except KeyNotFound:
@@ -146,13 +148,13 @@ class Checkpoints:
             self._commit({"files": merged, "work": self.work, "state": state})
 
     def _commit(self, document: dict[str, Any]) -> None:
-        known, tag = self._read()
-        documents = [document, *known][:KEPT]
-        data = digest.canonical_json(documents)
-        if tag is None:
-            self.store.put_if_absent(self.prefix + "latest.json", data)
-        else:
-            self.store.compare_and_swap(self.prefix + "latest.json", data, tag)
+        """Make the document the newest; where another process that trains the same was quicker, try again."""
+        key, swapped = self.prefix + "latest.json", False
+        while not swapped:
+            known, tag = self._read()
+            documents = [document, *known][:KEPT]
+            data = digest.canonical_json(documents)
+            swapped = self.store.compare_and_swap(key, data, tag) if tag else self.store.put_if_absent(key, data)
         kept = {sha256 for one in documents for sha256 in one["files"].values()}
         for sha256 in {sha256 for one in known for sha256 in one["files"].values()} - kept:
             self.store.delete(self.prefix + sha256)
@@ -162,7 +164,11 @@ class Checkpoints:
             data, tag = self.store.read(self.prefix + "latest.json")
         except KeyNotFound:
             return [], None
-        return json.loads(data), tag
+        try:
+            return json.loads(data), tag
+        except ValueError:
+            log.warning("%slatest.json is no JSON: no checkpoint is used", self.prefix)
+            return [], tag
 
 
 def _dcp() -> Any:

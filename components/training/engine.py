@@ -69,6 +69,8 @@ def train(
         Preempted: SIGTERM came; what was done is saved.
     """
     started, world = time.monotonic(), checkpoints.world
+    if not settings.steps:
+        return Result(State(micro_batch=0), False, 0, 0, 0.0, 0.0, 0, 0.0, 0.0)
     batch_size = _batch_size(train_examples, settings, world)
     # FSDP takes the model apart; the caller's stays whole.
     trained = copy.deepcopy(model) if parallel.is_sharded(settings, world) else model

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, and refused by name where something else is meant."""
 
+import json
 import re
 from pathlib import Path
 
@@ -114,3 +115,54 @@ def test_a_checkpoint_of_other_data_is_refused_and_the_one_before_it_used(
     assert loaded is not None and loaded.state["step"] == 1
     expected = "it is of another preprocessing.corpus (bbbbbbbbbbbb, this training's is aaaaaaaaaaaa)"
     assert refusals(caplog) == [f"checkpoint of step 2 refused: {expected}"]
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(
+    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    checkpoints = Checkpoints(store, "key", tmp_path / "scratch")
+    checkpoints.save(snapshot(1))
+    checkpoints.wait()
+    [document] = json.loads(store.get("checkpoints/key/latest.json"))
+    [sha256] = document["files"].values()
+    store.put(
+        "checkpoints/key/latest.json", json.dumps([document | {"files": {"../out.safetensors": sha256}}]).encode()
+    )
+    assert checkpoints.load() is None
+    assert refusals(caplog) == ["checkpoint of step 1 refused: '../out.safetensors' is no name of a file of ours"]
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_list_of_checkpoints_that_is_no_json_is_named_and_replaced(
+    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(store, "key", tmp_path)
+    store.put("checkpoints/key/latest.json", b"[{")
+    assert checkpoints.load() is None
+    assert refusals(caplog) == ["checkpoints/key/latest.json is no JSON: no checkpoint is used"]
+    checkpoints.save(snapshot(1))
+    assert checkpoints.newest_step() == 1
+
+
+def test_of_two_that_save_at_once_both_count(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one swaps the list between this one's look at it and its own swap."""
+    mine, other = (Checkpoints(store, "key", tmp_path / name) for name in ("mine", "other"))
+    for one in (mine, other):
+        one.scratch.mkdir()
+    mine.save(snapshot(1))
+    mine.wait()
+    swap, quicker = store.compare_and_swap, [snapshot(2)]
+
+    def late(key: str, data: bytes, tag: str) -> bool:
+        if quicker:
+            other.save(quicker.pop())
+            other.wait()
+        return swap(key, data, tag)
+
+    monkeypatch.setattr(store, "compare_and_swap", late)
+    mine.save(snapshot(3))
+    assert mine.newest_step() == 3
+    assert [document["state"]["step"] for document in json.loads(store.get("checkpoints/key/latest.json"))] == [3, 2]
+    loaded = other.load()
+    assert loaded is not None and loaded.tensors["model.w"].tolist() == [3.0] * 3

@@ -65,6 +65,13 @@ def test_the_rate_warms_up_and_ends_at_a_tenth() -> None:
     assert rates[-1] == pytest.approx(0.1, abs=0.001)
 
 
+def test_wsd_is_constant_and_then_falls_straight_to_its_floor() -> None:
+    settings = Training(steps=100, learning_rate=1.0, warmup=0.1, schedule="wsd", decay=0.4, floor=0.2)
+    rates = [learning_rate(step, settings) for step in range(100)]
+    assert rates[10:60] == [1.0] * 50
+    assert rates[60:] == pytest.approx([1 - 0.8 * n / 40 for n in range(40)])
+
+
 def test_vectors_do_not_decay() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
     decays = {
@@ -216,6 +223,7 @@ def fit(
     return model, train(model, task, task, good, settings, 0, checkpoints, progress)  # type: ignore[arg-type]
 
 
+NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
 OFTEN: dict[str, Any] = {"checkpoint_seconds": 0, "evaluate_every": 7}
 
 
@@ -277,7 +285,7 @@ def test_a_training_cut_in_two_ends_with_the_same_bits(
     assert torch.equal(whole.weight, cut.weight)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+@NEEDS_COMPILER
 def test_a_compiled_training_learns_the_same_and_cut_in_two_ends_with_the_same_bits(
     tmp_path: Path, store: Store
 ) -> None:
@@ -318,6 +326,67 @@ def test_compiling_without_a_compiler_is_refused_or_left(monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="there is no no-such-compiler; install it or set CXX"):
         compilation.compile_modules(layers, asked, 0.0, cpu)
     assert not compilation.compile_modules(layers, free, 1e18, cpu)
+
+
+def test_an_average_of_the_weights_is_what_is_kept(tmp_path: Path, store: Store) -> None:
+    settings = {"steps": 4, "learning_rate": 0.1, "batch_size": 1, "optimizer": "sgd"}
+    seen = []
+    for steps in range(1, 5):
+        model, _ = fit(Line(), Training(**settings | {"steps": steps}), Checkpoints(store, f"{steps}", tmp_path))
+        seen.append(model.weight.item())
+    seed_everything(0)
+    expected = torch.nn.Linear(1, 1, bias=False).weight.item()
+    for step, weight in enumerate(seen):
+        expected += (1 - min(0.9, (1 + step) / (10 + step))) * (weight - expected)
+    kept, _ = fit(Line(), Training(ema=0.9, evaluate_every=99, **settings), Checkpoints(store, "ema", tmp_path))
+    assert kept.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("compiled", ["off", pytest.param("on", marks=NEEDS_COMPILER)])
+def test_blocks_that_are_recomputed_learn_the_same_and_keep_less(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, compiled: str
+) -> None:
+    kept: list[int] = []
+    measured = memory.micro_batch_size
+
+    def noted(settings: Training, size: int, bytes_each: int, *others: Any) -> int:
+        kept.append(bytes_each)
+        return measured(settings, size, bytes_each, *others)
+
+    monkeypatch.setattr(memory, "micro_batch_size", noted)
+    task = language_task(tmp_path, [list(range(1, 60))] * 20, length=32)
+    examples, weights = task.examples("pretraining", "train"), []
+    for recomputed in (False, True):
+        seed_everything(0)
+        torch.compiler.reset()
+        settings = Training(
+            steps=5, learning_rate=0.01, batch_size=4, precision="fp32", compile=compiled,
+            activation_checkpointing=recomputed,
+        )  # fmt: skip
+        model = task.build()
+        train(model, task, examples, examples, settings, 0, Checkpoints(store, str(recomputed), tmp_path), _nothing)
+        weights.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*weights, strict=True))
+    assert kept[1] < 0.7 * kept[0]
+
+
+def _nothing(*_: object) -> None:
+    """Nobody watches."""
+
+
+def test_what_does_not_fit_after_all_names_a_size_to_try() -> None:
+    with (
+        pytest.raises(UserError, match="8 examples at once do not fit into memory; set micro_batch_size to 4"),
+        memory.explained({"x": torch.zeros(8, 1)}),
+    ):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_no_steps_cost_nothing(tmp_path: Path, store: Store) -> None:
+    """Weights that are only loaded are not tried on an example either."""
+    model, result = fit(Line(bad=range(8)), Training(steps=0, learning_rate=1.0), Checkpoints(store, "key", tmp_path))
+    assert (result.state.step, result.step_flops, result.terms) == (0, 0.0, 0)
+    assert torch.isfinite(model.weight).all() and not list(store.list("checkpoints/"))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
