@@ -1,210 +1,20 @@
 """The report of runs that ended in every way a run can end, read back from a real folder store."""
 
 import json
-import os
 import re
-from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from components.common import digest, manifest, runs, tracking
-from components.common.manifest import Entry, Manifest
-from components.common.runs import Estimate, Problem, Progress, RunRecord, StepRecord
+from components.common import digest, runs, tracking
+from components.common.manifest import Manifest
+from components.common.runs import Problem, Progress
 from components.common.steps import STEPS
 from components.common.store import blobs
-from components.common.store.folder import FolderStore
 from components.reporting import step as reporting
+from tests.component.past import DOCS, HOSTILE, RESUME, RUN, Page, Past, gx_result
 
-RUN = "20260102-030405-abc"
-HOSTILE = "<script>alert('x')</script>\" onload=\"alert(1)"
-RESUME = "modelmill run recipes/tiny.yaml --run-id 20260102-030405-abc"
-DOCS = b'<html><head><style>p { color: red }</style></head><body><p class="x">docs of the data</p></body></html>'
-
-
-@pytest.fixture(autouse=True)
-def default_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
-
-
-class Page(HTMLParser):
-    """The tags with their attributes, the ids, the text outside style, and the texts of class `status`."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.ids: set[str] = set()
-        self.text = ""
-        self.statuses: list[str] = []
-        self._in_status = False
-        self._in_style = False
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.ids |= {value for name, value in attrs if name == "id" and value}
-        self._in_style = tag == "style"
-        self._in_status = "status" in (dict(attrs).get("class") or "").split()
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_style = self._in_status = False
-
-    def handle_data(self, data: str) -> None:
-        self.text += "" if self._in_style else data
-        self.statuses += [data] if self._in_status else []
-
-
-class Finished:
-    """A run's store after its report was written."""
-
-    def __init__(self, store: FolderStore, folder: Path, recipe: dict[str, Any]) -> None:
-        path = folder / "kfp" / "report"
-        reporting.run(recipe=json.dumps(recipe), store=store.uri, run_id=RUN, report=str(path))
-        outcome = runs.read_outcome(store, RUN)
-        assert outcome is not None
-        self.outcome = outcome
-        self.source = path.read_text("utf-8")
-        self.stored = store.get(runs.report_key(RUN)).decode()
-        self.page = Page(self.source)
-
-
-class Past:
-    """Writes what the steps of a run would have left."""
-
-    def __init__(self, folder: Path, task: str = "tabular_classification") -> None:
-        self.folder = folder
-        self.store = FolderStore(f"file://{folder / 'store'}")
-        self.recipe = {"name": "tiny", "task": task, "data": {"path": "/data", "note": HOSTILE}}
-        self.status: runs.Status = "ran"
-        self.digests: dict[str, str] = {}
-        self.plan({})
-
-    def plan(self, estimates: dict[str, Estimate]) -> None:
-        """Begin the run with these estimates."""
-        record = RunRecord(
-            run_id=RUN,
-            recipe=self.recipe,
-            store=self.store.uri,
-            started=1767323045.0,
-            resume=RESUME,
-            estimates=estimates,
-        )
-        runs.write_run(self.store, record)
-
-    def step(self, name: str, outputs: dict[str, Manifest], **fields: Any) -> None:
-        digests = {output: manifest.save(self.store, made) for output, made in outputs.items()}
-        self.digests |= {f"{name}.{output}": sha256 for output, sha256 in digests.items()}
-        record = StepRecord(
-            name=name,
-            status=self.status,
-            started=1767323045.0,
-            seconds=12.5,
-            key="ab" * 32,
-            outputs=digests,
-            headline=f"headline of {name}",
-            reason="" if self.status == "reused" else "first run",
-            metrics={"rows_per_second": 1234.5},
-        )
-        runs.write_step(self.store, RUN, record.model_copy(update=fields))
-
-    def fail(self, name: str, problem: Problem) -> None:
-        self.step(name, {}, status="failed", problem=problem, headline="")
-
-    def file(self, path: str, value: Any) -> Entry:
-        data = value if isinstance(value, bytes) else json.dumps(value).encode()
-        return manifest.add_bytes(self.store, data, path)
-
-    def data_validation(self) -> None:
-        shards = [Entry(path=f"{HOSTILE}/{i}.csv", sha256="0" * 64, bytes=2048, rows=500) for i in range(2)]
-        info = {"format": "csv", "rows": 1000, "columns": {"age": "int64", HOSTILE: "string"}}
-        dataset = Manifest(kind="dataset", location="source", entries=shards, info=info)
-        entries = [self.file("result.json", gx_result(passed=True)), self.file("data_docs.html", DOCS)]
-        info = {"success": True, "rows": 1000, "expectations": 2, "passed": 2}
-        self.step(
-            "data_validation",
-            {"dataset": dataset, "validation": Manifest(kind="validation", entries=entries, info=info)},
-        )
-
-    def preprocessing(self) -> None:
-        splits = {"train": {"rows": 900}, "validation": {"rows": 50}, "test": {"rows": 50}}
-        info = {"task": self.recipe["task"], "splits": splits}
-        corpus = Manifest(kind="corpus", made_from={"dataset": "1" * 64}, info=info)
-        self.step("preprocessing", {"corpus": corpus})
-
-    def stage(self, name: str, trained: bool = True) -> None:
-        history = [
-            {"step": i, "learning_rate": 1e-3, "loss": 2 / i} | ({"validation_loss": 2.1 / i} if i % 5 == 0 else {})
-            for i in range(1, 41)
-        ]
-        lines = "\n".join(map(json.dumps, history)).encode()
-        info = {
-            "task": self.recipe["task"], "stage": name, "trained": trained, "parameters": 4321, "steps": 40,
-            "best_validation_loss": 0.0525, "libraries": {"torch": "2.13.0"},
-        }  # fmt: skip
-        made = Manifest(kind="model", entries=[self.file("history.jsonl", lines)], info=info)
-        self.step(name, {"model": made})
-
-    def evaluation(self, passed: bool = True) -> None:
-        value = 0.95 if passed else 0.71
-        check = {"metric": "accuracy", "value": value, "min": 0.9, "max": None, "passed": passed}
-        entries = [
-            self.file("metrics.json", {"accuracy": value, "loss": 0.4}),
-            self.file("gate.json", {"passed": passed, "checks": [check]}),
-        ]
-        if self.recipe["task"] == "tabular_classification":
-            entries.append(self.file("confusion.json", {"classes": ["no", HOSTILE], "matrix": [[40, 2], [1, 37]]}))
-        else:
-            sample = {"prompt": "def f(x):", "expected": HOSTILE, "generated": "half a surrogate \ud800"}
-            entries.append(self.file("samples.json", [sample]))
-        info = {"passed": passed, "metrics": {"accuracy": value, "loss": 0.4}}
-        self.step("evaluation", {"evaluation": Manifest(kind="evaluation", entries=entries, info=info)})
-
-    def registration(self) -> None:
-        made = Manifest(kind="registration", info={"name": "tiny-model", "version": "7"})
-        self.step("registration", {"registration": made})
-
-    def trained(self) -> None:
-        self.data_validation()
-        self.preprocessing()
-        self.stage("pretraining")
-        self.stage("fine_tuning")
-
-    def registered(self) -> None:
-        self.trained()
-        self.evaluation()
-        self.registration()
-
-    def report(self) -> Finished:
-        return Finished(self.store, self.folder, self.recipe)
-
-
-def gx_result(passed: bool) -> dict[str, Any]:
-    kept = {
-        "success": True,
-        "expectation_config": {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}},
-        "result": {"observed_value": 1000},
-        "exception_info": {"raised_exception": False, "exception_message": None},
-    }
-    columns = {
-        "success": passed,
-        "expectation_config": {
-            "type": "expect_column_values_to_be_between",
-            "kwargs": {"column": "age", "min_value": 0, "max_value": 120, "batch_id": "secret-batch"},
-        },
-        "result": {
-            "element_count": 1000,
-            "unexpected_count": 0 if passed else 8,
-            "unexpected_percent": 0.0 if passed else 0.8,
-            "partial_unexpected_list": [] if passed else [HOSTILE, *range(900, 920)],
-            "partial_unexpected_index_list": [] if passed else [17],
-        },
-        "exception_info": {"raised_exception": False, "exception_message": None},
-    }
-    return {"success": passed, "results": [kept, columns]}
+pytestmark = pytest.mark.usefixtures("default_registry")
 
 
 def assert_self_contained(page: Page, source: str) -> None:
@@ -420,63 +230,6 @@ def test_recipe_that_cannot_be_read_still_has_an_outcome(tmp_path: Path, recipe:
     outcome = runs.read_outcome(past.store, RUN)
     assert outcome is not None and (outcome["exit_code"], outcome["reason"]) == (2, "the recipe is not JSON")
     assert "the recipe is not JSON" in (tmp_path / "report").read_text("utf-8")
-
-
-MEASURED = {
-    "tokens_per_second": 9823.7, "model_flops_per_second": 1.777e11, "mfu": 0.41, "peak_memory_bytes": 934141952,
-    "energy_joules": 12345.0, "device": HOSTILE, "devices": 1, "device_seconds": 44.0, "model_flops": 4.4e12,
-}  # fmt: skip
-ESTIMATE = Estimate(unit="tokens", model_flops=4.0e12, device_hours=40 / 3600, basis="last ran at 100 GFLOP/s")
-
-
-def training_of(past: Past, metrics: dict[str, Any], **fields: Any) -> str:
-    """What the page says, from Training on, of a run in which fine-tuning measured this and pretraining was reused."""
-    past.data_validation()
-    past.preprocessing()
-    for name in ("pretraining", "fine_tuning"):
-        past.stage(name)
-        record = runs.read_step(past.store, RUN, name)
-        assert record is not None
-        ended = fields if name == "fine_tuning" else {"status": "reused"}
-        runs.write_step(past.store, RUN, record.model_copy(update={"metrics": metrics, **ended}))
-    body = past.report().source.partition('<section id="training">')[2]
-    return " ".join(unescape(re.sub("<[^>]+>", " ", body)).split())
-
-
-def test_cost_is_shown_against_the_plan_and_what_was_reused_cost_nothing(tmp_path: Path) -> None:
-    past = Past(tmp_path)
-    past.plan({"pretraining": ESTIMATE, "fine_tuning": ESTIMATE})
-    text = training_of(past, MEASURED)
-    shown = text.partition("Cost Fine tuning Planned Actual Off by")[2]
-    assert shown.startswith(" Model FLOPs 4 TFLOP 4.4 TFLOP +10.0 % Device time 40.0 s 44.0 s +10.0 %")
-    for fact in ("9,824 tokens/s", "178 GFLOP/s", "41.0 %", "890.9 MiB", "12.3 kJ", "last ran at 100 GFLOP/s"):
-        assert fact in shown
-    assert text.count("Off by") == 1 and HOSTILE in shown
-
-
-def test_what_was_not_known_before_is_unknown_and_off_by_nothing(tmp_path: Path) -> None:
-    past = Past(tmp_path)
-    past.plan({"fine_tuning": Estimate(unit="samples", basis="the model's shape is not known before a first run")})
-    shown = training_of(past, MEASURED).partition("Off by")[2]
-    assert shown.startswith(" Model FLOPs unknown 4.4 TFLOP Device time unknown 44.0 s The plan: the model's shape")
-
-
-def test_without_a_plan_as_on_a_cluster_the_actual_cost_alone_is_shown(tmp_path: Path) -> None:
-    past = Past(tmp_path)
-    past.store.delete(f"runs/{RUN}/run.json")
-    text = training_of(past, MEASURED)
-    assert "Cost Fine tuning Actual Model FLOPs 4.4 TFLOP Device time 44.0 s Speed 9,824 tokens/s" in text
-    assert "Planned" not in text
-
-
-def test_a_training_that_failed_shows_no_cost(tmp_path: Path) -> None:
-    problem = Problem(kind="diverged", message="the loss became nan", exit_code=1)
-    assert "Cost" not in training_of(Past(tmp_path), {}, status="failed", problem=problem)
-
-
-def test_skipped_batches_and_a_resumption_are_said_with_the_training(tmp_path: Path) -> None:
-    text = training_of(Past(tmp_path), {"skipped_batches": 3, "resumed_from_step": 17})
-    assert "Skipped batches 3 Resumed from step 17" in text.partition("Fine tuning")[2]
 
 
 def test_stage_that_the_recipe_leaves_out_is_not_drawn_twice(tmp_path: Path) -> None:
