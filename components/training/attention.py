@@ -58,19 +58,56 @@ def attend(
     scale = width**-0.5 if scaling is None else scaling
     key, value = (_for_each_head(t, heads).reshape(batch * heads, length, -1) for t in (key, value))
     query = query.reshape(batch * heads, length, width)
-    places = torch.arange(length, device=query.device)
+    if attention_mask is None:
+        attention_mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()[None, None]
     size = min(128, max(64, length // 4))
     outputs = []
     for first in range(0, length, size):
         end = min(first + size, length)
-        scores = torch.bmm(query[:, first:end], key[:, :end].transpose(1, 2)).unflatten(0, (batch, heads))
-        mask = (
-            places[first:end, None] >= places[:end] if attention_mask is None else attention_mask[:, :, first:end, :end]
-        )
-        weights = torch.softmax(torch.where(mask, scores.float() * scale, -torch.inf), -1).to(value.dtype)
-        weights = nn.functional.dropout(weights, dropout, training=dropout > 0)
-        outputs.append(torch.bmm(weights.flatten(0, 1), value[:, :end]))
+        piece = query[:, first:end], key[:, :end], value[:, :end], attention_mask[:, :, first:end, :end]
+        outputs.append(_Piece.apply(*piece, scale, dropout))
     return torch.cat(outputs, 1).unflatten(0, (batch, heads)).transpose(1, 2), None
+
+
+class _Piece(torch.autograd.Function):
+    """Some queries' attention. The weights are kept before they are divided by their sum: the division is by row, so
+    it is the products' results that are divided, which are smaller, as in FlashAttention (Dao et al., 2022,
+    https://arxiv.org/abs/2205.14135), and the backward pass needs no exponential.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor,
+        scale: float,
+        dropout: float,
+    ) -> torch.Tensor:
+        scores = torch.bmm(query, key.transpose(1, 2)).float().unflatten(0, (len(mask), -1))
+        scores = scores.masked_fill_(~mask, -torch.inf)
+        weights = scores.sub_(scores.amax(-1, keepdim=True)).mul_(scale).exp_().to(value.dtype).flatten(0, 1)
+        total = weights.sum(-1, keepdim=True, dtype=torch.float32)
+        kept = nn.functional.dropout(torch.ones_like(weights), dropout) if dropout else None
+        used = weights if kept is None else weights * kept
+        output = (torch.bmm(used, value) / total).to(value.dtype)
+        ctx.save_for_backward(query, key, value, weights, total, kept, output)
+        ctx.scale = scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> Any:
+        query, key, value, weights, total, kept, output = ctx.saved_tensors
+        grad = upstream[0]
+        used = weights if kept is None else weights * kept
+        grad_value = torch.bmm(used.transpose(1, 2), (grad / total).to(value.dtype))
+        grad_weights = torch.bmm(grad, value.transpose(1, 2)).float()
+        if kept is not None:
+            grad_weights *= kept
+        grad_weights -= (grad.float() * output).sum(-1, keepdim=True)
+        grad_scores = grad_weights.mul_(weights).mul_(ctx.scale / total).to(query.dtype)
+        return torch.bmm(grad_scores, key), torch.bmm(grad_scores.transpose(1, 2), query), grad_value, None, None, None
 
 
 @contextlib.contextmanager

@@ -47,23 +47,26 @@ class Score(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         counted = (labels != IGNORED).float().unsqueeze(1)
         label = labels.clamp(min=0).unsqueeze(1)
-        log_probabilities = torch.log_softmax(logits, dim=1, dtype=torch.float32)
-        losses = -(1 - smoothing) * log_probabilities.gather(1, label)
+        highest = logits.amax(1, keepdim=True).float()
+        exponentials = (logits - highest).exp_()  # in fp32, as `highest` is
+        total = exponentials.sum(1, keepdim=True)
+        norm = highest + total.log()
+        losses = norm - (1 - smoothing) * logits.gather(1, label)
         if smoothing:
-            losses = losses - smoothing * log_probabilities.mean(1, keepdim=True)
-        total = (losses * counted).sum()
+            losses -= smoothing * logits.mean(1, keepdim=True, dtype=torch.float32)
+        loss = (losses * counted).sum()
         if not with_gradient:
-            return total, None
+            return loss, None
+        gradient = exponentials.mul_(counted / total)
         if torch.compiler.is_compiling():
             # One pass over the logits; run as written, in-place operations are four times as fast.
             is_label = torch.arange(logits.shape[1], device=logits.device) == label
-            gradient = log_probabilities.exp() - (1 - smoothing) * is_label
+            gradient = gradient - (1 - smoothing) * counted * is_label
         else:
-            gradient = log_probabilities.exp_()
-            gradient.scatter_(1, label, gradient.gather(1, label) - (1 - smoothing))
+            gradient.scatter_add_(1, label, -(1 - smoothing) * counted)
         if smoothing:
-            gradient -= smoothing / logits.shape[1]
-        return total, gradient.mul_(counted).to(logits.dtype)
+            gradient -= smoothing / logits.shape[1] * counted
+        return loss, gradient.to(logits.dtype)
 
 
 class _InPieces(torch.autograd.Function):

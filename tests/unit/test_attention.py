@@ -37,6 +37,23 @@ def test_outputs_and_gradients_are_those_of_torch(length: int, masked: bool, key
         assert torch.allclose(mine, theirs, atol=1e-5)
 
 
+def test_gradients_are_those_of_the_weights_that_were_not_dropped() -> None:
+    def attended(*inputs: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return attention.attend(torch.nn.Identity(), *inputs, None, dropout=0.5)[0]
+
+    torch.manual_seed(0)
+    inputs = tuple(torch.randn(1, 2, 70, 4, requires_grad=True) for _ in range(3))
+    found = torch.autograd.grad(attended(*inputs).square().sum(), inputs)
+    direction = [torch.randn_like(tensor) for tensor in inputs]
+    ahead, behind = (
+        attended(*(t.detach() + step * d for t, d in zip(inputs, direction, strict=True))).double().square().sum()
+        for step in (1e-3, -1e-3)
+    )
+    slope = sum((gradient * d).sum().item() for gradient, d in zip(found, direction, strict=True))
+    assert slope == pytest.approx((ahead - behind).item() / 2e-3, rel=1e-2)
+
+
 def test_a_model_with_it_generates_as_others_and_is_saved_without_its_name(tmp_path: Path) -> None:
     config = LlamaConfig(
         vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
