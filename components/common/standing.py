@@ -1,0 +1,148 @@
+"""Which version of a model is the champion, and the log of every decision about it.
+
+One object a model, `registry/<model>.json`, changed by compare-and-swap alone, so that of many who decide at once each
+decides on what the one before left. It names the newest entry of the log; every entry names the one before by its
+digest, and is stored under its own: no entry can be changed, added or left out unnoticed.
+"""
+
+import getpass
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.common import digest
+from components.common.errors import Corrupt
+from components.common.store import KeyNotFound, Store, blobs
+
+NOBODY = "none"
+
+
+class Candidate(BaseModel):
+    """A registered version; `model` and `evaluation` are the digests of the manifests it was made from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: str
+    model: str
+    evaluation: str
+
+
+class Standing(BaseModel):
+    """`challenger` is the newest version that is not the champion. `withdrawn` are versions that a person has rolled
+    back from: only a person makes one of them the champion again. `log` is the digest of the newest entry.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    champion: Candidate | None = None
+    challenger: Candidate | None = None
+    previous: Candidate | None = None
+    withdrawn: tuple[str, ...] = ()
+    log: str | None = None
+
+
+class Decision(BaseModel):
+    """An entry of the log. `when` is in seconds since 1970; `evidence` the digest of the evaluation it rests on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    what: Literal["promoted", "registered", "refused", "rolled back"]
+    version: str | None
+    who: str
+    when: float
+    reason: str
+    numbers: dict[str, Any] = {}
+    evidence: str | None = None
+    before: str | None = None
+
+
+Change = Callable[[Standing], tuple[Standing, Decision] | None]
+
+
+def decision(what: Any, version: str | None, reason: str, **more: Any) -> Decision:
+    """A decision of whoever runs this process, now."""
+    return Decision(what=what, version=version, reason=reason, who=who(), when=time.time(), **more)
+
+
+def who() -> str:
+    """`MODELMILL_WHO`, else the user and the machine; in a container the pod's name is the machine's."""
+    if named := os.environ.get("MODELMILL_WHO"):
+        return named
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in many containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def read(store: Store, model: str) -> Standing:
+    """How things stand; nobody is anything before the first decision."""
+    return _read(store, model)[0]
+
+
+def champion_digest(store: Store, model: str) -> str:
+    """What a comparison with the champion depends on."""
+    champion = read(store, model).champion
+    return digest.of_json(champion.model_dump()) if champion else NOBODY
+
+
+def models(store: Store) -> list[str]:
+    """The names of the models that decisions were made about."""
+    return sorted(key.rpartition("/")[2].removesuffix(".json") for key in store.list("registry/"))
+
+
+def change(store: Store, model: str, decide: Change) -> Standing:
+    """Decide on the current standing and write down what was decided, both or neither.
+
+    Args:
+        decide: called with each standing that is found until its answer is written before another's; None leaves
+            everything as it is.
+    Returns:
+        The standing afterwards.
+    """
+    while True:
+        standing, tag = _read(store, model)
+        decided = decide(standing)
+        if decided is None:
+            return standing
+        after, entry = decided
+        entry = entry.model_copy(update={"before": standing.log})
+        after = after.model_copy(update={"log": blobs.put_bytes(store, digest.canonical_json(entry.model_dump()))})
+        data = digest.canonical_json(after.model_dump())
+        written = (
+            store.put_if_absent(_key(model), data) if tag is None else store.compare_and_swap(_key(model), data, tag)
+        )
+        if written:
+            return after
+
+
+def history(store: Store, model: str) -> Iterator[tuple[str, Decision]]:
+    """The log from the newest entry to the first, with their digests.
+
+    Raises:
+        Corrupt: an entry is missing or has been tampered with.
+    """
+    newest = read(store, model).log
+    while newest is not None:
+        try:
+            entry = Decision.model_validate_json(blobs.get_bytes(store, newest))
+        except (Corrupt, ValidationError) as error:
+            raise Corrupt(f"{model}: entry {newest} of the log of decisions is damaged: {error}") from error
+        yield newest, entry
+        newest = entry.before
+
+
+def _read(store: Store, model: str) -> tuple[Standing, str | None]:
+    try:
+        found = store.read(_key(model))
+        return Standing.model_validate(json.loads(found.data)), found.tag
+    except KeyNotFound:
+        return Standing(), None
+    except ValueError as error:
+        raise Corrupt(f"{store.uri}: {_key(model)} is damaged: {error}") from error
+
+
+def _key(model: str) -> str:
+    return f"registry/{model}.json"
