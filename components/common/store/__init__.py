@@ -2,8 +2,9 @@
 
 from components.common.errors import UserError
 from components.common.store.base import KeyNotFound, Store, StoreError, Versioned
+from components.common.store.conditional import check_conditional_writes
 
-__all__ = ["KeyNotFound", "Store", "StoreError", "Versioned", "open_store"]
+__all__ = ["KeyNotFound", "Store", "StoreError", "Versioned", "check_conditional_writes", "open_store"]
 
 
 def open_store(uri: str) -> Store:

@@ -76,5 +76,9 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Write, read and delete a probe object, so that a bad store is found before any work."""
+        """Write, swap, read and delete a probe object, so that a bad store is found before any work.
+
+        Raises:
+            StoreError: as `check_conditional_writes`.
+        """
         ...

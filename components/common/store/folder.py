@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from components.common import digest
 from components.common.store.base import KeyNotFound, StoreError, Versioned
+from components.common.store.conditional import check_conditional_writes
 
 _OBJECTS, _TEMPORARY, _LOCKS = "objects", "tmp", "locks"
 _LEFTOVER_SECONDS = 24 * 3600
@@ -97,11 +98,7 @@ class FolderStore:
         return self._path(key)
 
     def check(self) -> None:
-        probe = f"probe/{uuid.uuid4().hex}"
-        self.put(probe, b"probe")
-        if self.get(probe) != b"probe":
-            raise StoreError(f"--store {self.uri}: does not give back what was written")
-        self.delete(probe)
+        check_conditional_writes(self)
         old = time.time() - _LEFTOVER_SECONDS
         for leftover in (self.root / _TEMPORARY).iterdir():
             with contextlib.suppress(FileNotFoundError):

@@ -20,6 +20,7 @@ from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-u
 from components.common import digest
 from components.common.errors import UserError
 from components.common.store.base import KeyNotFound, StoreError, Versioned
+from components.common.store.conditional import check_conditional_writes
 from components.common.store.s3_errors import code_of, is_missing, reason_of
 
 _CONCURRENCY = 8
@@ -132,21 +133,7 @@ class S3Store:
         # First: a HEAD does not tell a missing bucket from a missing key, and SeaweedFS makes the bucket of a PUT.
         with self._explained(""):
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
-        probe = f"probe/{uuid.uuid4().hex}"
-        if not self.put_if_absent(probe, b"probe") or self.get(probe) != b"probe":
-            raise StoreError(f"--store {self.uri}: does not give back what was written")
-        try:
-            tag = self.read(probe).tag
-            twice = self.put_if_absent(probe, b"other")
-            swapped = self.compare_and_swap(probe, b"swapped", tag)
-            stale = self.compare_and_swap(probe, b"stale", tag)
-        finally:
-            self.delete(probe)
-        if twice or stale or not swapped:
-            raise StoreError(
-                f"--store {self.uri}: the store at {self._endpoint()} ignores conditional writes (If-None-Match, "
-                "If-Match), so runs could overwrite each other; use one that honours them, such as AWS S3 or SeaweedFS"
-            )
+        check_conditional_writes(self)
 
     def _put_on_condition(self, key: str, data: bytes, **condition: str) -> bool:
         writer = uuid.uuid4().hex
