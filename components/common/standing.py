@@ -20,6 +20,7 @@ from components.common.errors import Corrupt
 from components.common.store import KeyNotFound, Store, blobs
 
 NOBODY = "none"
+_FOLDER = "registry/"
 
 
 class Candidate(BaseModel):
@@ -32,8 +33,9 @@ class Candidate(BaseModel):
 
 
 class Standing(BaseModel):
-    """`challenger` is the newest version that is not the champion. `withdrawn` are versions that a person has rolled
-    back from: only a person makes one of them the champion again. `log` is the digest of the newest entry.
+    """`challenger` is the version that was last turned down against this champion. `withdrawn` are versions that a
+    person has rolled back from, and `withdrawn_models` the models that they are: only a person makes one of them the
+    champion again, under whatever version. `log` is the digest of the newest entry.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,29 +43,51 @@ class Standing(BaseModel):
     challenger: Candidate | None = None
     previous: Candidate | None = None
     withdrawn: tuple[str, ...] = ()
+    withdrawn_models: tuple[str, ...] = ()
     log: str | None = None
 
 
 class Decision(BaseModel):
-    """An entry of the log. `when` is in seconds since 1970; `evidence` the digest of the evaluation it rests on."""
+    """An entry of the log. `when` is in seconds since 1970; `model` and `evidence` are the digests of the version's
+    model and of the evaluation that the decision rests on; `against` is the version that was the champion.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     what: Literal["promoted", "registered", "refused", "rolled back"]
     version: str | None
+    model: str | None = None
     who: str
     when: float
     reason: str
     numbers: dict[str, Any] = {}
     evidence: str | None = None
+    against: str | None = None
     before: str | None = None
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The version that it is about."""
+        if self.version is None or self.model is None or self.evidence is None:
+            return None
+        return Candidate(version=self.version, model=self.model, evaluation=self.evidence)
 
 
 Change = Callable[[Standing], tuple[Standing, Decision] | None]
 
 
-def decision(what: Any, version: str | None, reason: str, **more: Any) -> Decision:
-    """A decision of whoever runs this process, now."""
-    return Decision(what=what, version=version, reason=reason, who=who(), when=time.time(), **more)
+def decision(what: Any, candidate: Candidate, reason: str, against: Candidate | None, **more: Any) -> Decision:
+    """A decision of whoever runs this process, now, about a candidate and the champion that it found."""
+    return Decision(
+        what=what,
+        version=candidate.version,
+        model=candidate.model,
+        evidence=candidate.evaluation,
+        against=against.version if against else None,
+        reason=reason,
+        who=who(),
+        when=time.time(),
+        **more,
+    )
 
 
 def who() -> str:
@@ -84,13 +108,18 @@ def read(store: Store, model: str) -> Standing:
 
 def champion_digest(store: Store, model: str) -> str:
     """What a comparison with the champion depends on."""
-    champion = read(store, model).champion
+    return digest_of(read(store, model).champion)
+
+
+def digest_of(champion: Candidate | None) -> str:
     return digest.of_json(champion.model_dump()) if champion else NOBODY
 
 
 def models(store: Store) -> list[str]:
     """The names of the models that decisions were made about."""
-    return sorted(key.rpartition("/")[2].removesuffix(".json") for key in store.list("registry/"))
+    # Claims lie below `registry/`, too, in a folder of their own.
+    names = (key.removeprefix(_FOLDER) for key in store.list(_FOLDER))
+    return sorted(name.removesuffix(".json") for name in names if "/" not in name)
 
 
 def change(store: Store, model: str, decide: Change) -> Standing:
@@ -145,4 +174,4 @@ def _read(store: Store, model: str) -> tuple[Standing, str | None]:
 
 
 def _key(model: str) -> str:
-    return f"registry/{model}.json"
+    return f"{_FOLDER}{model}.json"
