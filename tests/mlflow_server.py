@@ -25,10 +25,10 @@ class MlflowServer:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[MlflowServer]:
+def running(port: int | None = None) -> Iterator[MlflowServer]:
     """Start a server, wait until it answers, and end it with everything it wrote."""
     with tempfile.TemporaryDirectory(prefix="mlflow-", ignore_cleanup_errors=True) as name:
-        server = MlflowServer(free_port())
+        server = MlflowServer(port or free_port())
         command = [sys.executable, "-m", "mlflow", "server", *_options(Path(name), server.port)]
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
         with serving(command, Path(name), quiet, lambda: _answers(server), _READY_SECONDS):

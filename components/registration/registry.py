@@ -1,4 +1,4 @@
-"""Versions in MLflow's registry: found by the step's key, made once, read back, completed."""
+"""Versions in MLflow's registry: found by what they are, made once, read back, completed."""
 
 import json
 from pathlib import Path
@@ -14,57 +14,65 @@ from components.common import digest
 from components.common.errors import Corrupt
 from components.common.step import Step
 from components.common.store import blobs
+from components.common.tracking.versions import EVALUATION as EVALUATION_TAG
+from components.common.tracking.versions import KEY, VERIFIED
 from components.registration import model_card, package
+from components.registration.claim import Claim
 from components.registration.step import DATASET, EVALUATION, MODEL, VALIDATION
 
-CHAMPION = "champion"
-KEY, VERIFIED = "modelmill.key", "modelmill.verified"
 _DATASET_DIGEST_CHARACTERS = 36
 
 
-def find(client: Any, step: Step) -> Any:
-    """The version that an earlier try of this very work has made, else None; the first where several did."""
-    name = step.recipe.registration.model
-    found = client.search_model_versions(f"name = '{name}' and tags.`{KEY}` = '{step.key}'")
-    return min(found, key=lambda version: int(version.version), default=None)
+def find(client: Any, name: str, key: str) -> Any:
+    """The version that an earlier try has made of this very result, else None.
 
-
-def create(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Path]) -> Any:
-    """Log the model and its evidence, then make the version, whole and with its key, in one request.
-
-    A process that is killed before that request leaves no version; one that is killed after it leaves one that
-    `find` finds. Of several that make one at once the first stays, so that a key has one version.
-
-    Args:
-        artifacts: see `package.build`.
+    Several can only be left by a worker that stood still, lost its claim, and was killed before it took its own back:
+    the first counts.
     """
-    name = step.recipe.registration.model
-    _log_dataset(client, step, mlflow_run)
-    model_id = _log_model(client, step, mlflow_run, artifacts)
-    _log_metrics(client, step, mlflow_run, model_id)
-    _ensure_registered_model(client, name)
-    made = client.create_model_version(
-        name,
-        source=f"models:/{model_id}",
-        run_id=mlflow_run,
-        tags=_tags(step),
-        description=model_card.write(step),
-        model_id=model_id,
-    )
-    first = find(client, step)
-    if first.version != made.version:
-        client.delete_model_version(name, made.version)
+    found = client.search_model_versions(f"name = '{name}' and tags.`{KEY}` = '{key}'")
+    first, *others = sorted(found, key=lambda version: int(version.version)) or [None]
+    for other in others:
+        if other.tags.get(VERIFIED) != "true":
+            client.delete_model_version(name, other.version)
     return first
 
 
-def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path]) -> None:
+def create(client: Any, step: Step, claim: Claim, mlflow_run: str, artifacts: dict[str, Path], scratch: Path) -> Any:
+    """Log the model and its evidence, then make the version, whole and with its key, in one request.
+
+    A process that is killed before that request leaves no version; one that is killed after it leaves one that
+    `find` finds.
+
+    Args:
+        artifacts: see `package.build`. scratch: an empty folder.
+    Raises:
+        Lost: another worker registers in this one's place.
+    """
+    name = step.recipe.registration.model
+    _log_dataset(client, step, mlflow_run)
+    model_id = _log_model(client, step, mlflow_run, artifacts, scratch)
+    _log_metrics(client, step, mlflow_run, model_id)
+    _ensure_registered_model(client, name)
+    claim.check()
+    client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=mlflow_run,
+        tags=_tags(step, claim.key),
+        description=model_card.write(step),
+        model_id=model_id,
+    )
+    return find(client, name, claim.key)
+
+
+def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path], scratch: Path) -> None:
     """Read the version back from MLflow and compare every file that we gave it.
 
     Raises:
         Corrupt: a file is missing or has other bytes; the version is tagged as not verified.
     """
     uri = f"models:/{version.name}/{version.version}"
-    target = step.scratch / "read-back"
+    target = scratch / "read-back"
     target.mkdir()
     mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target))
     for name, sha256 in package.contents(step.inputs[MODEL], artifacts).items():
@@ -75,32 +83,21 @@ def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path]) ->
             raise Corrupt(f"{uri}: {name} {state}; delete that version in MLflow and run the same command again")
 
 
-def complete(client: Any, step: Step, version: Any) -> None:
-    """Set the tags and the alias that an interrupted registration has not set yet.
-
-    `modelmill.verified=true` comes last: a version that has it was finished once, and if another one is the champion
-    now, somebody has decided so since.
+def complete(client: Any, step: Step, key: str, version: Any) -> None:
+    """Set the tags that an interrupted registration has not set yet, `modelmill.verified=true` last, and name the
+    newest evaluation: one version may be compared several times.
     """
-    for key, value in _tags(step).items():
-        if key not in version.tags:
-            client.set_model_version_tag(version.name, version.version, key, value)
-    is_new = version.tags.get(VERIFIED) != "true"
-    if is_new or _champion(client, version.name) is None:
-        client.set_registered_model_alias(version.name, CHAMPION, version.version)
-    if is_new:
-        client.set_model_version_tag(version.name, version.version, VERIFIED, "true")
+    for name, value in {**_tags(step, key), VERIFIED: "true"}.items():
+        if name not in version.tags or (name in (EVALUATION_TAG, VERIFIED) and version.tags[name] != value):
+            client.set_model_version_tag(version.name, version.version, name, value)
 
 
-def _champion(client: Any, name: str) -> str | None:
-    return client.get_registered_model(name).aliases.get(CHAMPION)
-
-
-def _tags(step: Step) -> dict[str, str]:
+def _tags(step: Step, key: str) -> dict[str, str]:
     """What the version was made from, by digest."""
     inputs = {"model": MODEL, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
     return {
-        KEY: step.key,
-        **{f"modelmill.{name}": step.inputs[key].digest for name, key in inputs.items()},
+        KEY: key,
+        **{f"modelmill.{name}": step.inputs[source].digest for name, source in inputs.items()},
         "modelmill.recipe": step.recipe.name,
         "modelmill.run_id": step.run_id,
         "modelmill.code": step.document["code"]["source"],
@@ -127,7 +124,7 @@ def _log_dataset(client: Any, step: Step, mlflow_run: str) -> None:
         client.log_inputs(mlflow_run, inputs)
 
 
-def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Path]) -> str:
+def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Path], scratch: Path) -> str:
     """Upload the packaged model; returns MLflow's id of it.
 
     `mlflow.pyfunc.log_model` would run the model on its example, in this process, which has no torch.
@@ -140,7 +137,7 @@ def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Pa
         run_id=mlflow_run,
         model_id=logged.model_id,
     )
-    packaged = package.build(step.inputs[MODEL], step.inputs[DATASET], artifacts, step.scratch / "package", metadata)
+    packaged = package.build(step.inputs[MODEL], step.inputs[DATASET], artifacts, scratch / "package", metadata)
     client.log_model_artifacts(logged.model_id, str(packaged))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(mlflow_run, [LoggedModelOutput(logged.model_id, step=0)])

@@ -1,14 +1,20 @@
-"""The registration step: one verified version in MLflow for a model that passed its gate."""
+"""The registration step: one verified version in MLflow for a model that passed its gate, and is it the champion?"""
 
+import tempfile
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from components.common import references, tracking
+from components.common import digest, references, runs, tracking
 from components.common.errors import GateFailed
 from components.common.manifest import Manifest
+from components.common.promotion import promote
 from components.common.references import Reference
+from components.common.standing import Candidate, Decision
 from components.common.step import Made, Step, run_step
+from components.common.store import check_conditional_writes
 from components.registration.artifacts import collect
+from components.registration.claim import Claim, exclusively
 
 DATASET, VALIDATION = "data_validation.dataset", "data_validation.validation"
 MODEL, EVALUATION = "fine_tuning.model", "evaluation.evaluation"
@@ -38,37 +44,91 @@ def run(
     )
 
 
+class Registered(NamedTuple):
+    """A version with the aliases that it has now; `decision` is None where it was decided about before."""
+
+    name: str
+    version: str
+    aliases: list[str]
+    decision: Decision | None
+
+
 def make(step: Step, passed: bool = True) -> Made:
     """
     Raises:
         GateFailed: the model did not pass. Corrupt: MLflow gives back other bytes than it was given.
-        ModelmillError: MLflow does not answer or refuses.
+        StoreError: the store's conditional writes do not hold. ModelmillError: MLflow does not answer or refuses.
     """
     if not passed or not step.inputs[EVALUATION].info["passed"]:
         raise GateFailed("the model missed its thresholds in evaluation and is not registered; see evaluation.gate")
+    check_conditional_writes(step.store)
     artifacts = collect(step)
     step.progress(1, 4, "registering")
+
+    def register(claim: Claim) -> Registered:
+        return tracking.patiently(lambda: _register(step, claim, artifacts), _again(step))
+
+    done = exclusively(
+        step.store,
+        identity(step),
+        register,
+        lambda holder: step.progress(1, 4, f"waiting for {holder}, who registers it"),
+    )
+    made = Manifest(kind="registration", made_from=step.digests, info={"name": done.name, "version": done.version})
+    said = {"decision": done.decision.what, "why": done.decision.reason} if done.decision else {}
+    return Made(
+        outputs={"registration": made},
+        headline=" ".join([done.name, f"v{done.version}", *(f"@{name}" for name in done.aliases)]),
+        metrics={"version": done.version, "alias": ", ".join(done.aliases), **said},
+    )
+
+
+def identity(step: Step) -> str:
+    """What a registered version is one of: a model made from this data, with this verdict on it, packaged by this code.
+
+    The evaluation is not part of it: a model that is compared once more is the same version.
+    """
+    return digest.of_json(
+        {
+            "inputs": {name: step.digests[name] for name in (DATASET, VALIDATION, MODEL)},
+            "settings": {key: step.document["settings"][key] for key in ("name", "task", "registration")},
+            "code": step.document["code"],
+        }
+    )
+
+
+def _register(step: Step, claim: Claim, artifacts: dict[str, Path]) -> Registered:
+    """Find or make the version, read it back, decide, and let MLflow's aliases follow: each goes on from where an
+    earlier try was ended.
+    """
     with (
+        tempfile.TemporaryDirectory(dir=step.scratch) as scratch,
         tracking.client(step.store) as client,
         tracking.step_run(client, step.store, step.recipe.name, step.run_id, step.name) as mlflow_run,
     ):
         # After `tracking` has set it up: mlflow reads its settings when it is imported.
         from components.registration import registry
 
-        version = registry.find(client, step) or registry.create(client, step, mlflow_run, artifacts)
-        step.progress(2, 4, f"reading version {version.version} back")
-        registry.verify(client, step, version, artifacts)
-        step.progress(3, 4, "setting the alias")
-        registry.complete(client, step, version)
-        references.keep(step.store, version.name, Reference(str(version.version), step.digests[VALIDATION]))
-        names = sorted(client.get_model_version(version.name, version.version).aliases)
-    made = Manifest(
-        kind="registration",
-        made_from=step.digests,
-        info={"name": version.name, "version": str(version.version)},
-    )
-    return Made(
-        outputs={"registration": made},
-        headline=" ".join([version.name, f"v{version.version}", *(f"@{name}" for name in names)]),
-        metrics={"version": str(version.version), "alias": ", ".join(names)},
-    )
+        name = step.recipe.registration.model
+        found = registry.find(client, name, claim.key)
+        version = found or registry.create(client, step, claim, mlflow_run, artifacts, Path(scratch))
+        number = str(version.version)
+        if version.tags.get(registry.VERIFIED) != "true":
+            step.progress(2, 4, f"reading version {number} back")
+            registry.verify(client, step, version, artifacts, Path(scratch))
+        registry.complete(client, step, claim.key, version)
+        step.progress(3, 4, f"deciding on version {number}")
+        candidate = Candidate(version=number, model=step.digests[MODEL], evaluation=step.digests[EVALUATION])
+        settled = promote(step.store, name, candidate, is_new=found is None)
+        tracking.follow(client, step.store, name)
+        references.keep(step.store, name, Reference(number, step.digests[VALIDATION]))
+        aliases = sorted(client.get_model_version(name, number).aliases)
+    return Registered(name, number, aliases, settled.decision)
+
+
+def _again(step: Step) -> str:
+    """What to do when MLflow has not answered for long enough."""
+    started = runs.read_run(step.store, step.run_id)
+    if started is None:
+        return tracking.AGAIN
+    return f"; put that right, then this only registers, nothing is trained again: {started.resume}"

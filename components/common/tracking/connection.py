@@ -20,6 +20,16 @@ _DATABASE = "mlflow.db"
 # Where an error comes from when the registry, its database or its file store is what failed.
 _FOREIGN = frozenset({"mlflow", "sqlalchemy", "requests", "urllib3", "boto3", "botocore"})
 
+# What says that the same request may succeed later.
+_PASSING = re.compile(
+    r"Connection (refused|reset|aborted)|RemoteDisconnected|Failed to resolve|[Tt]imed out|timeout exception"
+    r"|error code (408|429|5\d\d)|(429 Client|5\d\d Server) Error|too many (429|5\d\d) error|database is locked"
+)
+
+
+class Unreachable(ModelmillError):
+    """The registry does not answer, or says that it cannot answer now; it may later."""
+
 
 def default_root(store: Store) -> Path | None:
     """The folder that holds the default registry: the folder store's own, unless the user has named a server."""
@@ -68,7 +78,8 @@ def client(store: Store) -> Iterator[Any]:
     """An `MlflowClient` for the registry, which is also the default of `mlflow`'s functions from here on.
 
     Raises:
-        ModelmillError: one line in place of what mlflow raises when the registry does not answer or refuses.
+        Unreachable: one line in place of what mlflow raises when the registry does not answer.
+        ModelmillError: one line in place of what it raises when the registry refuses.
     """
     uri = tracking_uri(store)
     _configure()
@@ -90,7 +101,8 @@ def client(store: Store) -> Iterator[Any]:
     except Exception as error:
         if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _FOREIGN:
             raise
-        raise ModelmillError(_unanswered(uri, error)) from error
+        kind = Unreachable if _PASSING.search(str(error)) else ModelmillError
+        raise kind(_unanswered(uri, error)) from error
 
 
 def is_created(store: Store) -> bool:

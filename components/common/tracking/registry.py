@@ -6,6 +6,7 @@ from typing import Any
 from components.common.errors import UserError
 from components.common.store import Store
 from components.common.tracking.connection import client, is_created, redact, tracking_uri
+from components.common.tracking.versions import KEY, VERIFIED
 
 
 def has_version(store: Store, name: str, version: str) -> bool:
@@ -27,22 +28,45 @@ def download_version(store: Store, uri: str, target: Path) -> Path:
     """Fetch a registered model (`models:/name/version` or `models:/name@alias`) into a folder.
 
     Raises:
-        UserError: there is no such version or alias.
+        UserError: there is no such version or alias, or it is one of ours whose files were never read back.
     """
     missing = f"{uri}: no such model version in {redact(tracking_uri(store))}"
     if not is_created(store):
         raise UserError(missing)
-    with client(store):
+    with client(store) as mlflow_client:
         import mlflow
         from mlflow.exceptions import MlflowException
 
         try:
+            chosen = _checked(mlflow_client, uri)
             target.mkdir(parents=True, exist_ok=True)
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=chosen, dst_path=str(target)))
         except MlflowException as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise
             raise UserError(missing) from error
+
+
+def _checked(mlflow_client: Any, uri: str) -> str:
+    """The URI of the version that is meant now; an alias may be moved before its files are read.
+
+    Raises:
+        UserError: it is one of ours, and its registration was not finished.
+    """
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    name, _, number = name.partition("/")
+    if at:
+        version = mlflow_client.get_model_version_by_alias(name, alias)
+    elif number.isdigit():
+        version = mlflow_client.get_model_version(name, number)
+    else:
+        return uri  # a stage, or a model that is no version
+    if KEY in version.tags and version.tags.get(VERIFIED) != "true":
+        raise UserError(
+            f"{uri}: version {version.version} of {name} was never verified, so its files may not be what was "
+            "trained; give the command that was to register it again, or name another version"
+        )
+    return f"models:/{name}/{version.version}"
 
 
 def _version(store: Store, name: str, version: str) -> Any:
