@@ -58,13 +58,18 @@ def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
     store.put(_last_key(document["step"], recipe_name), digest.canonical_json(document))
 
 
+def read(store: Store, step: str, key: str) -> Finished | None:
+    """The finished step with this key, whether or not its outputs are still there."""
+    try:
+        return Finished.model_validate_json(store.get(f"memo/{step}/{key}.json"))
+    except (KeyNotFound, ValueError):
+        return None
+
+
 def last(store: Store, step: str, recipe_name: str) -> Finished | None:
     """What the recipe's step was when it was last there, whether or not its outputs still are."""
     document = _last_document(store, step, recipe_name)
-    try:
-        return Finished.model_validate_json(store.get(_memo_key(document))) if document else None
-    except (KeyNotFound, ValueError):
-        return None
+    return read(store, step, key_of(document)) if document else None
 
 
 def recipes_with(store: Store, step: str) -> list[str]:
@@ -77,11 +82,11 @@ def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
     before = _last_document(store, document["step"], recipe_name)
     if before is None:
         return "first run"
-    settings = _changed(before["settings"], document["settings"])
+    settings = differences(before["settings"], document["settings"])
     known = {name: sha256 for name, sha256 in document["inputs"].items() if sha256 is not None}
-    inputs = _changed({name: before["inputs"].get(name) for name in known}, known)
+    inputs = differences({name: before["inputs"].get(name) for name in known}, known)
     waits_for = dict.fromkeys(name.split(".")[0] for name in document["inputs"] if name not in known)
-    code = _changed(before["code"], document["code"])
+    code = differences(before["code"], document["code"])
     if settings:
         return "settings changed: " + ", ".join(f"{k} ({_short(a)} -> {_short(b)})" for k, a, b in settings[:3])
     if inputs:
@@ -117,13 +122,13 @@ def _is_registered(store: Store, made: Manifest) -> bool:
     return made.kind != "registration" or tracking.has_version(store, made.info["name"], made.info["version"])
 
 
-def _changed(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Dotted keys whose values differ, with both values, depth first."""
     changes: list[tuple[str, Any, Any]] = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            changes += _changed(a, b, f"{prefix}{key}.")
+            changes += differences(a, b, f"{prefix}{key}.")
         elif a != b:
             changes.append((prefix + key, a, b))
     return changes

@@ -1,0 +1,71 @@
+"""What differs between two versions of a model: settings, data, metrics and code, from what their runs have left."""
+
+from typing import Any
+
+from components.common import manifest, memo, runs
+from components.common.errors import Corrupt
+from components.common.manifest import Manifest
+from components.common.steps import STEPS
+from components.common.store import Store
+from components.common.tracking.versions import ModelVersion
+
+# A key or a name, and its two values.
+Difference = tuple[str, Any, Any]
+GONE = "no longer in the store"
+
+
+def between(store: Store, a: ModelVersion, b: ModelVersion) -> dict[str, Any]:
+    """`settings`, `metrics` and `code` are differences, `data` counts rows and names shards; each is None where what it
+    is told from is no longer in the store.
+    """
+    return {
+        "settings": _differences(_recipe(store, a), _recipe(store, b)),
+        "data": _data(_load(store, a, "dataset"), _load(store, b, "dataset")),
+        "metrics": _differences(metrics(store, a), metrics(store, b)),
+        "code": _differences(_code(store, a), _code(store, b)),
+    }
+
+
+def metrics(store: Store, version: ModelVersion) -> dict[str, Any] | None:
+    """Those of the version's newest evaluation."""
+    evaluation = _load(store, version, "evaluation")
+    return evaluation.info["metrics"] if evaluation else None
+
+
+def _differences(a: dict[str, Any] | None, b: dict[str, Any] | None) -> list[Difference] | None:
+    return None if a is None or b is None else memo.differences(a, b)
+
+
+def _recipe(store: Store, version: ModelVersion) -> dict[str, Any] | None:
+    record = runs.read_run(store, version.tags.get("modelmill.run_id", ""))
+    return record.recipe if record else None
+
+
+def _load(store: Store, version: ModelVersion, what: str) -> Manifest | None:
+    try:
+        return manifest.load(store, version.tags[f"modelmill.{what}"])
+    except (Corrupt, KeyError):
+        return None
+
+
+def _data(a: Manifest | None, b: Manifest | None) -> dict[str, Any] | None:
+    if a is None or b is None:
+        return None
+    old, new = ({entry.path: entry.sha256 for entry in made.entries} for made in (a, b))
+    return {
+        "rows": [a.info.get("rows"), b.info.get("rows")],
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": sorted(path for path in old.keys() & new.keys() if old[path] != new[path]),
+    }
+
+
+def _code(store: Store, version: ModelVersion) -> dict[str, Any] | None:
+    """The source, Python and libraries of each step of the run that made the version."""
+    found = {}
+    for step in STEPS:
+        record = runs.read_step(store, version.tags.get("modelmill.run_id", ""), step)
+        finished = memo.read(store, step, record.key) if record else None
+        if finished is not None:
+            found[step] = finished.document["code"]
+    return found or None

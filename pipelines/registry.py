@@ -1,0 +1,280 @@
+"""`modelmill registry`, `promote` and `rollback`: what is registered, which version is the champion, and why."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from components.common.errors import Corrupt, ModelmillError, UserError, one_line
+from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
+
+if TYPE_CHECKING:
+    from components.common.standing import Candidate
+    from components.common.store import Store
+    from components.common.tracking.versions import ModelVersion
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at what is registered, and why.")
+
+Model = Annotated[str, typer.Argument(help="The registered model's name.")]
+
+
+@app.command("list", epilog="Example: modelmill registry list")
+def list_(store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """List the models that were registered from this store, and where they stand."""
+    from components.common import standing, tracking
+    from components.common.store import open_store
+    from pipelines import registry_tables as tables
+
+    opened = open_store(store)
+    rows = [
+        tables.model_row(name, standing.read(opened, name), tracking.registered(opened, name))
+        for name in standing.models(opened)
+    ]
+    print_json({"models": rows}) if as_json else Console().print(tables.models(rows))
+
+
+@app.command(epilog="Example: modelmill registry show tabular-mlp@champion")
+def show(
+    model: Annotated[str, typer.Argument(help="MODEL, MODEL@ALIAS or MODEL/VERSION.")],
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show a model's versions, or one of them with what made it and what was decided about it."""
+    from components.common import standing
+    from pipelines import registry_tables as tables
+
+    name, chosen = _split(model)
+    opened, found = _open(store, name)
+    now = standing.read(opened, name)
+    if chosen is None:
+        rows = [tables.version_row(opened, one, now) for one in found]
+        print_json({**tables.model_row(name, now, found), "versions": rows}) if as_json else Console().print(
+            tables.versions(rows)
+        )
+        return
+    version = _pick(opened, name, found, chosen)
+    decided = [entry for _, entry in standing.history(opened, name) if entry.version == version.number]
+    said = {"model": name, **tables.version_row(opened, version, now), "tags": version.tags}
+    said["decisions"] = [entry.model_dump() for entry in decided]
+    print_json(said) if as_json else tables.show_version(Console(), said)
+
+
+@app.command(epilog="Example: modelmill registry diff tabular-mlp 1 2")
+def diff(
+    model: Model,
+    a: Annotated[str, typer.Argument(help="A version, or an alias such as @previous.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two versions: settings of the recipe, shards of the data, metrics, code."""
+    from pipelines import differences
+    from pipelines import registry_tables as tables
+
+    opened, found = _open(store, model)
+    one, other = (_pick(opened, model, found, chosen) for chosen in (a, b))
+    between = differences.between(opened, one, other)
+    if as_json:
+        print_json({"model": model, "a": one.number, "b": other.number, **between})
+    else:
+        tables.show_differences(Console(), one.number, other.number, between)
+
+
+@app.command(epilog="Example: modelmill registry log tabular-mlp")
+def log(model: Model, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Show every decision about a model, newest first, and check that none was changed or left out."""
+    from components.common import standing
+    from components.common.tracking.versions import WITNESS
+    from pipelines import registry_tables as tables
+
+    # The witnesses first: the log only grows.
+    opened, found = _open(store, model)
+    entries: list[tuple[str, Any]] = []
+    try:
+        entries.extend(standing.history(opened, model))
+        known = {digest for digest, _ in entries}
+        for version in found:
+            witness = version.tags.get(WITNESS)
+            if witness is not None and witness not in known:
+                raise Corrupt(
+                    f"{model}: MLflow's version {version.number} names entry {witness} of the log of "
+                    "decisions, which the log does not have: entries were cut off, or the standing was put back"
+                )
+    finally:
+        if not as_json:
+            Console().print(tables.decisions([entry for _, entry in entries]))
+    if as_json:
+        print_json({"model": model, "log": [{"digest": key, **entry.model_dump()} for key, entry in entries]})
+
+
+@app.command(epilog="Example: modelmill registry repair")
+def repair(
+    model: Annotated[str | None, typer.Argument(help="The model; every model if not given.")] = None,
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Point MLflow's aliases to where the store says that they belong."""
+    from components.common import standing
+    from components.common.store import open_store
+
+    opened = open_store(store)
+    names = standing.models(opened)
+    if model is not None and model not in names:
+        _open(store, model)
+        raise UserError(f"{model}: nothing was decided about it in {store} yet; modelmill promote {model} VERSION")
+    changed = {name: _follow(opened, name) for name in ([model] if model else names)}
+    if as_json:
+        print_json({"changed": changed})
+        return
+    for name, lines in changed.items():
+        print(f"{name}: " + ("; ".join(lines) or "as it should be"))
+
+
+def promote(model: str, version: str, reason: str, store: str, as_json: bool) -> None:
+    """Make a version the champion, whatever its evaluation says.
+
+    Raises:
+        UserError: it is not there or not verified. StoreError: the store's conditional writes do not hold.
+    """
+    from components.common import promotion
+    from components.common.store import check_conditional_writes
+
+    opened, found = _open(store, model)
+    candidate = _verified(model, found, version)
+    check_conditional_writes(opened)
+    settled = promotion.appoint(opened, model, candidate, reason)
+    _follow(opened, model)
+    _say(model, settled, as_json)
+
+
+def rollback(model: str, to: str | None, reason: str, store: str, as_json: bool) -> None:
+    """Take the champion's place from it, and give it to the one before, or to the version `to`.
+
+    Raises:
+        UserError: there is no champion, nothing to go back to, or that is not there or not verified. StoreError: the
+            store's conditional writes do not hold.
+    """
+    from components.common import promotion, standing
+    from components.common.store import check_conditional_writes
+
+    opened, found = _open(store, model)
+    now = standing.read(opened, model)
+    if now.champion is None:
+        raise UserError(f"{model}: no champion to roll back from; modelmill promote {model} VERSION makes one")
+    others = [one.number for one in found if one.is_verified and one.number != now.champion.version]
+    choices = f"verified are {', '.join(others)}" if others else "no other version is verified"
+    if to is None and now.previous is None:
+        raise UserError(f"{model}: no previous champion to go back to; name a version with --to ({choices})")
+    target = now.previous if to is None else _verified(model, found, to)
+    assert target is not None
+    if target.version == now.champion.version:
+        raise UserError(f"{model}: version {target.version} is the champion already; {choices}")
+    _verified(model, found, target.version)
+    check_conditional_writes(opened)
+    settled = promotion.roll_back(opened, model, now, target, reason)
+    _follow(opened, model)
+    _say(model, settled, as_json)
+
+
+def _say(model: str, settled: Any, as_json: bool) -> None:
+    now, decided = settled
+    if as_json:
+        print_json({"model": model, **now.model_dump(), "decision": decided.model_dump() if decided else None})
+    elif decided is None:
+        print(f"{model}: version {now.champion.version} is the champion already")
+    else:
+        place = f" in place of version {decided.against}" if decided.against else ""
+        print(f"{model}: version {now.champion.version} is the champion{place}")
+
+
+def _open(store: str, model: str) -> "tuple[Store, list[ModelVersion]]":
+    """The store, and the model's versions in MLflow.
+
+    Raises:
+        UserError: there are none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from components.common import standing, tracking
+    from components.common.recipe.sections import Name
+    from components.common.store import open_store
+
+    opened = open_store(store)
+    try:
+        TypeAdapter(Name).validate_python(model)
+        found = tracking.registered(opened, model)
+    except ValidationError:
+        found = []
+    if not found:
+        known = ", ".join(standing.models(opened)) or "none"
+        raise UserError(
+            f"{one_line(Exception(model))}: no model of this name is registered from {store}; known: {known}"
+        )
+    return opened, found
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """`MODEL`, `MODEL@ALIAS` or `MODEL/VERSION` as the model and what `_pick` takes."""
+    name, at, alias = text.partition("@")
+    if at:
+        return name, f"@{alias}"
+    name, slash, version = text.partition("/")
+    return name, version if slash else None
+
+
+def _pick(store: "Store", model: str, found: "list[ModelVersion]", chosen: str) -> "ModelVersion":
+    """
+    Args:
+        chosen: a version or `@alias`; the aliases that are ours are where the store says.
+    """
+    from components.common import standing
+    from components.common.tracking.aliases import ROLES
+
+    wanted = chosen
+    if chosen.startswith("@"):
+        named = {alias: one.number for one in found for alias in one.aliases}
+        now = standing.read(store, model)
+        if now.log is not None:
+            named = {alias: number for alias, number in named.items() if alias not in ROLES}
+            named |= {role: getattr(now, role).version for role in ROLES if getattr(now, role)}
+        if chosen[1:] not in named:
+            raise UserError(f"{model}: no alias {chosen[1:]!r}; there are {', '.join(sorted(named)) or 'none'}")
+        wanted = named[chosen[1:]]
+    for one in found:
+        if one.number == wanted:
+            return one
+    raise UserError(_no_version(model, wanted, found))
+
+
+def _verified(model: str, found: "list[ModelVersion]", number: str) -> "Candidate":
+    """
+    Raises:
+        UserError: the version may not become the champion.
+    """
+    version = next((one for one in found if one.number == number), None)
+    if version is None:
+        raise UserError(_no_version(model, number, found))
+    verified = ", ".join(one.number for one in found if one.is_verified and one.candidate) or "none"
+    if version.candidate is None:
+        raise UserError(f"{model}: version {number} was not registered by Modelmill; verified are {verified}")
+    if not version.is_verified:
+        raise UserError(f"{model}: version {number} was never verified; verified are {verified}")
+    return version.candidate
+
+
+def _no_version(model: str, number: str, found: "list[ModelVersion]") -> str:
+    return f"{model}: no version {one_line(Exception(number))}; there are {', '.join(one.number for one in found)}"
+
+
+def _follow(store: "Store", model: str) -> list[str]:
+    from components.common import tracking
+
+    try:
+        with tracking.client(store) as client:
+            return tracking.follow(client, store, model)
+    except ModelmillError as error:
+        # Not the same command again: what was decided is decided.
+        raise ModelmillError(
+            f"{model}: MLflow's aliases are not where the store says ({one_line(error).removesuffix(tracking.AGAIN)}); "
+            f"put that right, then modelmill registry repair {model}"
+        ) from error
