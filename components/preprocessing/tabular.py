@@ -12,7 +12,7 @@ from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import processes, table
 from components.preprocessing.shard_cache import Encoded, ShardCache
-from components.preprocessing.split import SPLITS
+from components.preprocessing.split import SPLITS, held_out_by
 
 SCALER = "scaler.json"
 Found = list[tuple[Shard, str]]
@@ -47,7 +47,13 @@ def preprocess(step: Step, found: Found) -> Made:
         kind="corpus",
         entries=entries,
         made_from=step.digests,
-        info={"task": recipe.task, "features": settings.features, "classes": classes, "splits": counts},
+        info={
+            "task": recipe.task,
+            "features": settings.features,
+            "classes": classes,
+            "splits": counts,
+            "held_out": held_out_by(settings),
+        },
     )
     sizes = {split: sum(counts[split].values()) for split in SPLITS}
     return Made(
