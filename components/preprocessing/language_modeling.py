@@ -67,7 +67,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()}
         | {f"left_out_{reason}": n for reason, n in examined.info.get("left_out", {}).items()}
         | {"new_shards": new},
-        settled=fitted_now.settled,
+        settled={step.name: fitted_now.settled} if fitted_now.settled else {},
     )
 
 

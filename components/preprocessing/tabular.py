@@ -19,7 +19,7 @@ Found = list[tuple[Shard, str]]
 
 
 class Fitted(NamedTuple):
-    """scaler: its file. settled: as in `Made`. counts: rows by split and class. new: shards that were read for it."""
+    """scaler: its file. settled: inputs as in `Made`. counts: rows by split and class. new: shards read for it."""
 
     scaler: Path
     settled: dict[str, str]
@@ -60,7 +60,7 @@ def preprocess(step: Step, found: Found) -> Made:
         outputs={"corpus": corpus},
         headline=", ".join(f"{n} {split}" for split, n in sizes.items()),
         metrics={f"{split}_rows": n for split, n in sizes.items()} | {"new_shards": fitted_now.new},
-        settled=fitted_now.settled,
+        settled={step.name: fitted_now.settled} if fitted_now.settled else {},
     )
 
 
