@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data bench-train lint format lock clean
+.PHONY: help install run test bench-data bench-train bench-gate lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ bench-data: $(VENV)/installed-bench ## measure the data contract and tokenising 
 
 bench-train: $(VENV)/installed-bench ## measure the training engine against its peers (an hour)
 	@$(BIN)/python -m benchmarks.bench_train
+
+bench-gate: $(VENV)/installed-test ## measure the comparison with the champion against its peer, and how often it errs
+	@$(BIN)/python -m benchmarks.bench_gate
 
 lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff check .

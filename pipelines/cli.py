@@ -188,10 +188,14 @@ def report(
     run_id: Annotated[str | None, typer.Argument(help="The run; the latest if not given.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the page to this file.")] = None,
     log: Annotated[bool, typer.Option("--log", help="Print the run's log instead.")] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="RUN RUN", help="Put two runs beside each other on one page."),
+    ] = None,
     store: StoreUri = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Say where a run's HTML report is, or write it to a file, or print the run's log."""
+    """Say where a run's HTML report is, or write it to a file, or print the run's log, or compare two runs."""
     from components.common import runs
     from components.common.store import KeyNotFound, open_store
     from pipelines.run import log_key, summary
@@ -201,8 +205,16 @@ def report(
     if not known:
         raise UserError(f"--store {store}: no runs in it yet; start one with modelmill run RECIPE")
     chosen = run_id or known[-1]
-    if chosen not in known:
-        raise UserError(f"{chosen}: no such run in {store}; the latest is {known[-1]}")
+    for one in compare or (chosen,):
+        if one not in known:
+            raise UserError(f"{one}: no such run in {store}; the latest is {known[-1]}")
+    if compare is not None:
+        from pipelines import comparing
+
+        page_of = output or Path("comparison.html")
+        comparing.write(opened, *compare, page_of)
+        print_json({"runs": list(compare), "file": str(page_of)}) if as_json else print(page_of)
+        return
     try:
         page = opened.get(log_key(chosen) if log else runs.report_key(chosen))
     except KeyNotFound:

@@ -65,7 +65,7 @@ def _code(store: Store, version: ModelVersion) -> dict[str, Any] | None:
     found = {}
     for step in STEPS:
         record = runs.read_step(store, version.tags.get("modelmill.run_id", ""), step)
-        finished = memo.read(store, step, record.key) if record else None
+        finished = memo.with_key(store, step, record.key) if record else None
         if finished is not None:
             found[step] = finished.document["code"]
     return found or None

@@ -53,23 +53,32 @@ def commit(store: Store, finished: Finished) -> None:
     store.put(_memo_key(finished.document), finished.model_dump_json().encode())
 
 
+def with_key(store: Store, step: str, key: str) -> Finished | None:
+    """The finished step with this key, whether or not its outputs still are."""
+    try:
+        return Finished.model_validate_json(store.get(_key(step, key)))
+    except (KeyNotFound, ValueError):
+        return None
+
+
+def settle(store: Store, finished: Finished, inputs: dict[str, str], recipe_name: str) -> Finished:
+    """Record that the step would have made the same with these inputs in place of those it had."""
+    document = finished.document | {"inputs": finished.document["inputs"] | inputs}
+    settled = finished.model_copy(update={"document": document})
+    commit(store, settled)
+    remember(store, document, recipe_name)
+    return settled
+
+
 def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
     """Note what the recipe's step was last made from, so that `why` can say what has changed since."""
     store.put(_last_key(document["step"], recipe_name), digest.canonical_json(document))
 
 
-def read(store: Store, step: str, key: str) -> Finished | None:
-    """The finished step with this key, whether or not its outputs are still there."""
-    try:
-        return Finished.model_validate_json(store.get(f"memo/{step}/{key}.json"))
-    except (KeyNotFound, ValueError):
-        return None
-
-
 def last(store: Store, step: str, recipe_name: str) -> Finished | None:
     """What the recipe's step was when it was last there, whether or not its outputs still are."""
     document = _last_document(store, step, recipe_name)
-    return read(store, step, key_of(document)) if document else None
+    return with_key(store, step, key_of(document)) if document else None
 
 
 def recipes_with(store: Store, step: str) -> list[str]:
@@ -107,7 +116,11 @@ def _last_document(store: Store, step: str, recipe_name: str) -> KeyDocument | N
 
 
 def _memo_key(document: KeyDocument) -> str:
-    return f"memo/{document['step']}/{key_of(document)}.json"
+    return _key(document["step"], key_of(document))
+
+
+def _key(step: str, key: str) -> str:
+    return f"memo/{step}/{key}.json"
 
 
 def _last_folder(step: str) -> str:

@@ -1,13 +1,14 @@
-"""Digests of what comes from outside the DAG: the data, the weights to start from, the registry to write to."""
+"""Digests of what comes from outside the DAG: the data, the weights to start from, the champion, the registry."""
 
 from collections.abc import Callable
 
-from components.common import compatibility, fitted, shards, tracking, weights
+from components.common import compatibility, fitted, shards, standing, tracking, weights
 from components.common.recipe import LanguageModelingRecipe, Recipe
 from components.common.steps import STEPS
 from components.common.store import Store
 
 NOTHING = "none"
+CHAMPION = "source.champion"
 
 
 def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
@@ -55,6 +56,12 @@ def _init(recipe: Recipe, store: Store) -> str:
     return weights.digest(folder)
 
 
+def _champion(recipe: Recipe, store: Store) -> str:
+    if recipe.evaluation.comparison is None:
+        return NOTHING
+    return standing.champion_digest(store, recipe.registration.model)
+
+
 def _registry(recipe: Recipe, store: Store) -> str:
     return tracking.identity(store)
 
@@ -63,5 +70,6 @@ _DIGESTS: dict[str, Callable[[Recipe, Store], str]] = {
     "source.data": _data,
     fitted.INPUT: _fitted,
     "source.init": _init,
+    CHAMPION: _champion,
     "source.registry": _registry,
 }

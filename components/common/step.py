@@ -32,7 +32,8 @@ class Made:
     between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
     rows with `step` and numbers. system: how busy the machine was, rows with `time` (seconds since 1970) and readings
     by MLflow's names. leftovers: prefix of store keys that nobody needs once the step is finished.
-    settled: inputs from outside the DAG that are what they are from now on because of this step, with their digests.
+    settled: by step, this or an earlier one of the run: inputs from outside the DAG that are what they are from now on
+    because of this step, with their digests.
     """
 
     outputs: dict[str, Manifest]
@@ -42,7 +43,7 @@ class Made:
     history: list[dict[str, float]] = field(default_factory=list)
     system: list[dict[str, float]] = field(default_factory=list)
     leftovers: str = ""
-    settled: dict[str, str] = field(default_factory=dict)
+    settled: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -195,11 +196,14 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
     logged = tracking.Logged(step.document["settings"], made.metrics, made.history, made.system)
     tracking.log_step(step.store, step.run_id, whole, step.name, logged)
     memo.commit(step.store, finished)
-    if made.settled:
+    for name, inputs in made.settled.items():
         # The next run sees these inputs, and its key must find this work.
-        inputs = step.document["inputs"] | made.settled
-        finished = finished.model_copy(update={"document": step.document | {"inputs": inputs}})
-        memo.commit(step.store, finished)
+        if name == step.name:
+            finished = memo.settle(step.store, finished, inputs, whole.name)
+        elif (record := runs.read_step(step.store, step.run_id, name)) and (
+            earlier := memo.with_key(step.store, name, record.key)
+        ):
+            memo.settle(step.store, earlier, inputs, whole.name)
     for key in list(step.store.list(made.leftovers)) if made.leftovers else []:
         step.store.delete(key)
     return finished

@@ -80,12 +80,12 @@ STEPS: dict[str, StepSpec] = {
         ),
         StepSpec(
             name="evaluation",
-            inputs=("preprocessing.corpus", "pretraining.model", "fine_tuning.model"),
+            inputs=("preprocessing.corpus", "pretraining.model", "fine_tuning.model", "source.champion"),
             outputs=("evaluation",),
             settings=("task", "seed", "evaluation"),
-            locations=(),
+            locations=("registration.model",),
             packages=("common", "training", "evaluation"),
-            libraries=(*_MODEL_LIBRARIES, "scikit-learn"),
+            libraries=(*_MODEL_LIBRARIES, "scikit-learn", "pyarrow"),
         ),
         StepSpec(
             name="registration",

@@ -1,28 +1,37 @@
-"""Held-out files and pairs: bits per byte, loss before and after fine-tuning, generated samples."""
+"""Held-out files and pairs: bits per byte, loss before and after fine-tuning, generated samples; one row an example."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
+from components.common.comparison import rows
 from components.common.manifest import Manifest
-from components.common.recipe.language_modeling import LanguageEvaluation, LanguageModelingRecipe
+from components.common.recipe.language_modeling import LanguageModelingRecipe
 from components.common.step import Step
+from components.evaluation import contamination, samples
+from components.evaluation.measured import Baseline, Measured
 from components.evaluation.step import FINE_TUNED, PRETRAINED
 from components.training import device as devices
 from components.training import stage
 from components.training.feeding import to_device
-from components.training.task import Examples, Task
+from components.training.task import Task
 
 BATCH = 16
+# Bytes of text from which on an example counts as middling, and as long.
+MIDDLING, LONG = 1000, 10_000
+Row = dict[str, Any]
 
 
-def evaluate(step: Step, task: Any) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics and `samples.json`.
+def evaluate(step: Step, task: Any) -> Measured:
+    """Metrics, rows and `samples.json`.
 
     `bits_per_byte` is of the pretrained model (of the fine-tuned one where nothing was pretrained) over every token
-    of the held-out files; the losses are mean nats per response token of held-out pairs.
+    of the held-out files; the losses are mean nats per response token of held-out pairs, and
+    `response_bits_per_byte` is of the same responses after fine-tuning.
     """
     recipe = step.recipe
     assert isinstance(recipe, LanguageModelingRecipe)
@@ -33,79 +42,110 @@ def evaluate(step: Step, task: Any) -> tuple[dict[str, float], dict[str, Any]]:
     was_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
 
     base = _load(step, task, pretrained if pretrained.entries else tuned)
-    step.progress(0, 3, "bits per byte")
-    nats, _ = total_loss(task, base, documents, len(documents))
-    metrics = {"bits_per_byte": nats / math.log(2) / corpus.info["splits"]["test"]["bytes"]}
+    step.progress(0, 4, "bits per byte")
+    size = corpus.info["splits"]["test"]["bytes"]
+    found = _rows(task, base, "documents", "before", len(documents))
+    metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
+    baseline = _unigram(task, size, metrics["bits_per_byte"]) if settings.baseline else None
     if not was_tuned or not len(pairs):
-        return metrics, {"samples.json": []}
+        return Measured(metrics, found, {"samples.json": []}, baseline)
     if pretrained.entries:
-        step.progress(1, 3, "held-out pairs, before fine-tuning")
-        metrics["loss_before"] = mean_loss(task, base, pairs, settings.pair_windows)
-    step.progress(2, 3, "held-out pairs, after fine-tuning")
+        step.progress(1, 4, "held-out pairs, before fine-tuning")
+        before = _rows(task, base, "pairs", "before", settings.pair_windows)
+        metrics["loss_before"] = _total(before, "loss") / max(1, _total(before, "weight"))
+        found += before
+    step.progress(2, 4, "held-out pairs, after fine-tuning")
     model = _load(step, task, tuned)
-    metrics["loss_after"] = mean_loss(task, model, pairs, settings.pair_windows)
-    return metrics, {"samples.json": _samples(task, model, pairs, corpus, settings)}
+    after = _rows(task, model, "pairs", "after", settings.pair_windows)
+    metrics["loss_after"] = _total(after, "loss") / max(1, _total(after, "weight"))
+    metrics["response_bits_per_byte"] = _total(after, "loss") / math.log(2) / max(1, _total(after, "bytes"))
+    step.progress(3, 4, "samples")
+    generated = samples.generate(task, model, pairs, corpus, settings)
+    return Measured(metrics, found + after, {"samples.json": generated}, baseline)
 
 
-def mean_loss(task: Task, model: torch.nn.Module, examples: Examples, most: int) -> float:
-    total, terms = total_loss(task, model, examples, most)
-    return total / max(1, terms)
-
-
-@torch.no_grad()
-def total_loss(task: Task, model: torch.nn.Module, examples: Examples, most: int) -> tuple[float, int]:
-    """Summed loss in nats, in fp32, and the tokens it is of, over the first `most` windows of a split."""
-    device = next(model.parameters()).device
-    total, terms = 0.0, 0
-    for first in range(0, min(most, len(examples)), BATCH):
-        indices = np.arange(first, min(first + BATCH, most, len(examples)))
-        batch = examples.batch(indices)
-        terms += task.terms(batch)
-        total += task.loss(model, to_device(batch, device)).item()
-    return total, terms
+def _total(found: list[Row], column: str) -> float:
+    return math.fsum(row[column] for row in found)
 
 
 def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
     return task.load(stage.fetch_model(step, model)).to(devices.pick_device()).eval()
 
 
-def _samples(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: LanguageEvaluation) -> list[dict[str, str]]:
-    """The model's greedy response to the first prompts of the held-out pairs, beside the true one."""
-    from transformers import PreTrainedTokenizerFast
-
-    end, stop = corpus.info["end_of_text"], corpus.info["frame"]["stop"]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(task.files["tokenizer/tokenizer.json"]))
-    samples = []
-    for prompt, expected in _first_pairs(pairs, settings.samples):
-        inputs = torch.tensor([prompt], device=next(model.parameters()).device)
-        room = max(1, task.length - len(prompt))
-        output = model.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            max_new_tokens=min(settings.sample_tokens, room),
-            do_sample=False,
-            eos_token_id=sorted({end, stop}),
-            pad_token_id=end,
-        )
-        samples.append(
-            {
-                "prompt": tokenizer.decode(prompt, skip_special_tokens=True),
-                "expected": tokenizer.decode(expected, skip_special_tokens=True),
-                "generated": tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True),
-            }
-        )
-    return samples
+def _rows(task: Any, model: torch.nn.Module, kind: str, when: str, most: int) -> list[Row]:
+    """A row for each example that the first `most` windows of the split hold whole."""
+    source = {"documents": "pretraining", "pairs": "fine_tuning"}[kind]
+    examples = task.examples(source, "test")
+    losses, terms, cut = _losses(task, model, examples, most)
+    seen = contamination.of_tokens(examples, task.examples(source, "train"))
+    tokenizer = Tokenizer.from_file(str(task.files["tokenizer/tokenizer.json"]))
+    chosen = [n for n in np.flatnonzero(terms).tolist() if n != cut]
+    texts = dict(zip(chosen, _texts(tokenizer, examples, chosen), strict=True))
+    ids = rows.unique_ids(rows.id_of(*texts[number]) for number in chosen)
+    return [
+        {
+            "example": example,
+            "set": kind,
+            "model": when,
+            "slices": [f"length={_length(texts[number][1])}"],
+            "loss": float(losses[number]),
+            "weight": float(terms[number]),
+            "bytes": float(len(texts[number][1].encode())),
+            "contaminated": number in seen,
+        }
+        for number, example in zip(chosen, ids, strict=True)
+    ]
 
 
-def _first_pairs(pairs: Any, count: int) -> list[tuple[list[int], list[int]]]:
-    """Ids of the first held-out pairs: the prompt with what stands around it, and what is learned."""
-    found: list[tuple[list[int], list[int]]] = []
-    for shard in pairs.shards:
+def _losses(task: Any, model: torch.nn.Module, examples: Any, most: int) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Each document's summed loss in nats and the labels it is of; and the one that the windows cut off, if any."""
+    count = sum(shard.documents for shard in examples.shards)
+    losses, terms, last = np.zeros(count), np.zeros(count), 0
+    device = next(model.parameters()).device
+    scored = min(most, len(examples))
+    for first in range(0, scored, BATCH):
+        indices = np.arange(first, min(first + BATCH, scored))
+        batch, owners = examples.batch(indices), examples.documents(indices).ravel()
+        found = task.losses(model, to_device(batch, device)).double().cpu().numpy().ravel()
+        counted = (batch["labels"] >= 0).numpy().ravel()
+        losses += np.bincount(owners, found, count)
+        terms += np.bincount(owners, counted, count)
+        last = int(owners[-1])
+    is_cut = scored < len(examples) and int(examples.documents(np.array([scored]))[0, 0]) == last
+    return losses, terms, last if is_cut else None
+
+
+def _texts(tokenizer: Tokenizer, examples: Any, numbers: list[int]) -> list[tuple[str, str]]:
+    """What was given and what was to be predicted, of each document or pair with these numbers."""
+    wanted = set(numbers)
+    parts: list[list[int]] = []
+    for number, (tokens, learned) in enumerate(_spans(examples)):
+        if number in wanted:
+            parts += [tokens[~learned].tolist(), tokens[learned].tolist()]
+    texts = tokenizer.decode_batch(parts, skip_special_tokens=True)
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _spans(examples: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Tokens of each document or pair, and whether they are to be learned."""
+    for shard in examples.shards:
         for begin, end in zip(shard.offsets[:-1].tolist(), shard.offsets[1:].tolist(), strict=True):
-            if len(found) == count:
-                return found
-            learned = np.flatnonzero(shard.learned[begin + 1 : end])
-            if len(learned):
-                first = begin + 1 + int(learned[0])
-                found.append((shard.tokens[begin:first].tolist(), shard.tokens[first:end].tolist()))
-    return found
+            tokens = shard.tokens[begin:end]
+            yield tokens, np.ones(len(tokens), bool) if shard.learned is None else shard.learned[begin:end].astype(bool)
+
+
+def _length(text: str) -> str:
+    size = len(text.encode())
+    return "short" if size < MIDDLING else "middling" if size < LONG else "long"
+
+
+def _unigram(task: Any, size: int, value: float) -> Baseline:
+    """Bits per byte of a model that knows how often each token occurs in training, plus one, and nothing else."""
+    counts = {split: np.zeros(task.vocab_size) for split in ("train", "test")}
+    for split, found in counts.items():
+        for shard in task.examples("pretraining", split).shards:
+            # A shard's first token is given, all others are predicted.
+            found += np.bincount(shard.tokens[1:], minlength=task.vocab_size)[: task.vocab_size]
+    frequencies = (counts["train"] + 1) / (counts["train"] + 1).sum()
+    bits = -float((counts["test"] * np.log2(frequencies)).sum()) / size
+    return Baseline("bits_per_byte", "the frequencies of the tokens", value, most=bits)

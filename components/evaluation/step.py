@@ -1,9 +1,10 @@
-"""The evaluation step: metrics on the held-out split, and the gate that they must pass."""
+"""The evaluation step: every held-out example measured, the gate, and the comparison with the champion."""
 
 import json
 from typing import Any
 
 from components.common import manifest
+from components.common.comparison import rows
 from components.common.manifest import Manifest
 from components.common.step import Made, Step, run_step
 
@@ -13,7 +14,7 @@ CORPUS, PRETRAINED, FINE_TUNED = "preprocessing.corpus", "pretraining.model", "f
 def run(
     *, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, model: str, evaluation: str
 ) -> dict[str, Any]:
-    """Evaluate; the last four are files that hold manifests. Returns `passed`, the gate's verdict."""
+    """Evaluate; the last four are files that hold manifests. Returns `passed`: the model may be registered."""
     return run_step(
         "evaluation",
         make,
@@ -26,6 +27,7 @@ def run(
 
 
 def make(step: Step) -> Made:
+    from components.evaluation import champion
     from components.evaluation.gate import judge
     from components.training import stage
 
@@ -33,26 +35,43 @@ def make(step: Step) -> Made:
     if step.recipe.task == "language_modeling":
         from components.evaluation import language_modeling
 
-        metrics, examples = language_modeling.evaluate(step, task)
+        measured = language_modeling.evaluate(step, task)
     else:
         from components.evaluation import tabular
 
-        metrics, examples = tabular.evaluate(step, task)
-    verdict = judge(metrics, step.recipe.evaluation.gate.model_dump(exclude_none=True))
-    files = {"metrics.json": metrics, "gate.json": verdict, **examples}
+        measured = tabular.evaluate(step, task)
+    settings = step.recipe.evaluation
+    gate = judge(measured.metrics, settings.gate.model_dump(exclude_none=True), measured.baseline)
+    files = {"metrics.json": measured.metrics, "gate.json": gate, **measured.files}
+    entries = [manifest.add_bytes(step.store, _json(content), name) for name, content in files.items()]
+    table = rows.write(measured.rows)
+    entries.append(manifest.add_bytes(step.store, table, rows.FILE, rows=len(measured.rows)))
+    corpus = step.inputs[CORPUS].info
     made = Manifest(
         kind="evaluation",
-        entries=[manifest.add_bytes(step.store, _json(content), name) for name, content in files.items()],
+        entries=entries,
         made_from=step.digests,
-        info={"passed": verdict["passed"], "metrics": metrics},
+        info={
+            "metrics": measured.metrics,
+            "held_out": corpus["held_out"] | {key: corpus[key] for key in ("classes",) if key in corpus},
+            "comparison": champion.settings(step),
+        },
     )
-    numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    decision = champion.compare(step, made)
+    passed = gate["passed"] and decision["passed"]
+    made = made.model_copy(update={"info": made.info | {"passed": passed, "decision": decision}})
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in measured.metrics.items())
     return Made(
         outputs={"evaluation": made},
-        headline=f"{numbers}: {'passed' if verdict['passed'] else 'gate failed'}",
-        values={"passed": verdict["passed"]},
-        metrics=metrics,
+        headline=f"{numbers}: {_in_short(gate, decision)}",
+        values={"passed": passed},
+        metrics=measured.metrics,
     )
+
+
+def _in_short(gate: dict[str, Any], decision: dict[str, Any]) -> str:
+    verdict = "passed" if gate["passed"] and decision["passed"] else "gate failed"
+    return f"{verdict}; against the champion: {decision['verdict']}" if "champion" in decision else verdict
 
 
 def _json(content: Any) -> bytes:

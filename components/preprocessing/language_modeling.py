@@ -14,7 +14,7 @@ from components.preprocessing.framing import framing_of
 from components.preprocessing.hygiene.examining import Examined, but_for, examine, why
 from components.preprocessing.packing import Frame
 from components.preprocessing.shard_cache import Encoded, ShardCache
-from components.preprocessing.split import SPLITS
+from components.preprocessing.split import SPLITS, held_out_by
 
 
 class Fitted(NamedTuple):
@@ -54,6 +54,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
             "vocab_size": vocabulary.size,
             "end_of_text": vocabulary.end,
             "splits": counts,
+            "held_out": held_out_by(settings),
             **({"frame": frame._asdict()} if frame else {}),
             **({"hygiene": examined.info} if examined.info else {}),
         },
@@ -66,7 +67,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()}
         | {f"left_out_{reason}": n for reason, n in examined.info.get("left_out", {}).items()}
         | {"new_shards": new},
-        settled=fitted_now.settled,
+        settled={step.name: fitted_now.settled} if fitted_now.settled else {},
     )
 
 

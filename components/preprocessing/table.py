@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.common import shards
+from components.common import digest, shards
 from components.common.errors import UserError
 from components.common.recipe.tabular import TabularPreprocessing
 from components.common.shards import Shard
@@ -16,11 +16,12 @@ from components.preprocessing.split import SPLITS, split_of
 
 
 class Rows(NamedTuple):
-    """features: float64, (rows, columns). labels, splits: one text a row."""
+    """features: float64, (rows, columns). labels, splits: one text a row. ids: uint64, a hash of all of a row."""
 
     features: np.ndarray
     labels: np.ndarray
     splits: np.ndarray
+    ids: np.ndarray
 
 
 def summarise(shard: Shard, sha256: str, settings: TabularPreprocessing) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def fit_scaler(moments: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
 def encode(
     shard: Shard, sha256: str, settings: TabularPreprocessing, scaler: Path, classes: list[str], target: Path
 ) -> dict[str, Path]:
-    """Write a shard's standardised features and its labels below `target`; the .npy files by their names."""
+    """Write a shard's standardised features, labels and ids below `target`; the .npy files by their names."""
     rows = read(shard, sha256, settings)
     mean, scale = (np.array(json.loads(scaler.read_bytes())[key]) for key in ("mean", "scale"))
     files = {}
@@ -72,6 +73,7 @@ def encode(
         arrays = {
             "features": ((rows.features[chosen] - mean) / scale).astype(np.float32),
             "labels": np.searchsorted(classes, rows.labels[chosen]).astype(np.int64),
+            "ids": rows.ids[chosen],
         }
         for kind, array in arrays.items():
             name = f"{split}/{kind}.npy"
@@ -94,12 +96,11 @@ def read(shard: Shard, sha256: str, settings: TabularPreprocessing) -> Rows:
         _require(table, shard, key, name)
     features = np.stack([_numbers(table, shard, name) for name in settings.features], axis=1)
     labels = _texts(table.column(settings.label))
-    identities = (
-        _texts(table.column(settings.split_by))
-        if settings.split_by
-        else [json.dumps([*row, label]) for row, label in zip(features.tolist(), labels, strict=True)]
-    )
-    return Rows(features, np.array(labels), np.array([split_of(identity, settings) for identity in identities]))
+    wholes = [json.dumps([*row, label]) for row, label in zip(features.tolist(), labels, strict=True)]
+    identities = _texts(table.column(settings.split_by)) if settings.split_by else wholes
+    splits = [split_of(identity, settings) for identity in identities]
+    ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
+    return Rows(features, np.array(labels), np.array(splits), ids)
 
 
 def _require(table: pa.Table, shard: Shard, key: str, name: str) -> None:

@@ -12,14 +12,14 @@ from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import processes, table
 from components.preprocessing.shard_cache import Encoded, ShardCache
-from components.preprocessing.split import SPLITS
+from components.preprocessing.split import SPLITS, held_out_by
 
 SCALER = "scaler.json"
 Found = list[tuple[Shard, str]]
 
 
 class Fitted(NamedTuple):
-    """scaler: its file. settled: as in `Made`. counts: rows by split and class. new: shards that were read for it."""
+    """scaler: its file. settled: inputs as in `Made`. counts: rows by split and class. new: shards read for it."""
 
     scaler: Path
     settled: dict[str, str]
@@ -47,14 +47,20 @@ def preprocess(step: Step, found: Found) -> Made:
         kind="corpus",
         entries=entries,
         made_from=step.digests,
-        info={"task": recipe.task, "features": settings.features, "classes": classes, "splits": counts},
+        info={
+            "task": recipe.task,
+            "features": settings.features,
+            "classes": classes,
+            "splits": counts,
+            "held_out": held_out_by(settings),
+        },
     )
     sizes = {split: sum(counts[split].values()) for split in SPLITS}
     return Made(
         outputs={"corpus": corpus},
         headline=", ".join(f"{n} {split}" for split, n in sizes.items()),
         metrics={f"{split}_rows": n for split, n in sizes.items()} | {"new_shards": fitted_now.new},
-        settled=fitted_now.settled,
+        settled={step.name: fitted_now.settled} if fitted_now.settled else {},
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from components.common import digest, references, runs, tracking
 from components.common.errors import GateFailed
 from components.common.manifest import Manifest
-from components.common.promotion import promote
+from components.common.promotion import COMPARED, promote
 from components.common.references import Reference
-from components.common.standing import Candidate, Decision
+from components.common.standing import Candidate, Decision, Standing, digest_of
 from components.common.step import Made, Step, run_step
 from components.common.store import check_conditional_writes
 from components.registration.artifacts import collect
@@ -45,11 +45,14 @@ def run(
 
 
 class Registered(NamedTuple):
-    """A version with the aliases that it has now; `decision` is None where it was decided about before."""
+    """A version with the aliases that it has now, and how its model stands; `decision` is None where there was nothing
+    left to decide.
+    """
 
     name: str
     version: str
     aliases: list[str]
+    standing: Standing
     decision: Decision | None
 
 
@@ -80,6 +83,7 @@ def make(step: Step, passed: bool = True) -> Made:
         outputs={"registration": made},
         headline=" ".join([done.name, f"v{done.version}", *(f"@{name}" for name in done.aliases)]),
         metrics={"version": done.version, "alias": ", ".join(done.aliases), **said},
+        settled=_settled(step, done),
     )
 
 
@@ -123,7 +127,16 @@ def _register(step: Step, claim: Claim, artifacts: dict[str, Path]) -> Registere
         tracking.follow(client, step.store, name)
         references.keep(step.store, name, Reference(number, step.digests[VALIDATION]))
         aliases = sorted(client.get_model_version(name, number).aliases)
-    return Registered(name, number, aliases, settled.decision)
+    return Registered(name, number, aliases, settled.standing, settled.decision)
+
+
+def _settled(step: Step, done: Registered) -> dict[str, dict[str, str]]:
+    """The model is the champion itself from now on: the next run need not compare it with itself."""
+    champion = done.standing.champion
+    is_compared = step.inputs[EVALUATION].info.get("comparison") is not None
+    if champion is None or champion.version != done.version or not is_compared:
+        return {}
+    return {"evaluation": {COMPARED: digest_of(champion)}}
 
 
 def _again(step: Step) -> str:

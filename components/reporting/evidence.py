@@ -31,6 +31,12 @@ class Run:
         settings = parse_json(recipe)
         return cls(store, run_id, settings if isinstance(settings, dict) else {}, runs.read_run(store, run_id), steps)
 
+    @classmethod
+    def find(cls, store: Store, run_id: str) -> "Run":
+        """A run that was started from a command line, whose record has its recipe."""
+        record = runs.read_run(store, run_id)
+        return cls.read(store, run_id, json.dumps(record.recipe if record else {}))
+
     @property
     def resume(self) -> str:
         """The command that goes on with this run; finished steps are found and not run again."""

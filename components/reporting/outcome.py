@@ -66,12 +66,16 @@ def _missed_gate(run: Run) -> tuple[str, int, str, str] | None:
         return None
     gate = parse_json(run.entry(evaluation, "gate.json")) or {}
     missed = [explain(check) for check in gate.get("checks", []) if not check.get("passed")]
+    decision = evaluation.info.get("decision") or {}
+    missed += [decision["reason"]] if decision.get("passed") is False else []
     return GATE_FAILED, 3, "evaluation", "; ".join(missed) or "the model missed its thresholds"
 
 
 def explain(check: dict[str, Any]) -> str:
     """A gate check in words: metric, value and the bound that it missed."""
     metric, value, least, most = (check.get(k) for k in ("metric", "value", "min", "max"))
+    if check.get("baseline"):
+        return f"{metric} is {value:.6g}, no better than {check['baseline']}: {least if most is None else most:.6g}"
     if not isinstance(value, int | float):
         return f"{metric} was not measured"
     if least is not None and not value >= least:

@@ -14,7 +14,7 @@ from components.common.manifest import Manifest
 from components.common.runs import DRIFT, QUARANTINE, Progress, StepRecord
 from components.common.steps import STEPS
 from components.common.store import blobs
-from components.reporting import words
+from components.reporting import comparison, words
 from components.reporting.charts import Series, line_chart, points_of
 from components.reporting.costs import cost_of
 from components.reporting.evidence import Run, parse_json, parse_lines
@@ -185,11 +185,14 @@ def _evaluation(run: Run) -> dict[str, Any] | None:
         return None
     gate = parse_json(run.entry(made, "gate.json")) or {}
     metrics = parse_json(run.entry(made, "metrics.json")) or made.info.get("metrics", {})
-    checks = {check["metric"]: check for check in gate.get("checks", [])}
+    checks = [(check["metric"], check["value"], check) for check in gate.get("checks", [])]
+    bounded = {name for name, _, _ in checks}
     samples = parse_json(run.entry(made, "samples.json")) or []
     return {
         "passed": made.info.get("passed"),
-        "rows": [(name, metrics.get(name), checks.get(name)) for name in dict.fromkeys([*checks, *metrics])],
+        "rows": checks + [(name, value, None) for name, value in metrics.items() if name not in bounded],
+        "decision": comparison.of_decision(made.info.get("decision")),
+        "reliability": comparison.reliability(parse_json(run.entry(made, "calibration.json"))),
         "confusion": _confusion(parse_json(run.entry(made, "confusion.json"))),
         "samples": samples[:MOST_SAMPLES],
     }

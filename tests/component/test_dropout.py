@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +10,6 @@ from safetensors.torch import load_file
 from components.common import manifest
 from components.common import recipe as recipes
 from components.common.manifest import Manifest
-from components.evaluation.language_modeling import mean_loss
 from components.training.tasks import make_task
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
@@ -51,4 +51,6 @@ def measured(steps: Steps, made: Manifest, stage: str) -> float:
     files = manifest.fetch(steps.store, corpus.entries, steps.folder / "files")
     task = make_task(recipe.task, corpus, files, recipe.model)
     examples = task.examples(stage, "validation")
-    return mean_loss(task, task.load(steps.folder_of(made, "model")).eval(), examples, len(examples))
+    batch = examples.batch(np.arange(len(examples)))
+    with torch.no_grad():
+        return task.loss(task.load(steps.folder_of(made, "model")).eval(), batch).item() / task.terms(batch)

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from components.common.recipe.sections import (
     Bound,
+    Comparison,
     Data,
+    Evaluation,
     FineTuning,
     Name,
     Preparation,
@@ -144,19 +146,32 @@ class LanguageFineTuning(FineTuning):
 
 
 class LanguageGate(Section):
-    """Thresholds; bits per byte of the pretrained model, nats per token of pairs before and after fine-tuning."""
+    """Thresholds; bits per byte of the pretrained model, nats per token of pairs before and after fine-tuning, and bits
+    per byte of their responses after it.
+    """
 
     bits_per_byte: Bound | None = None
     loss_before: Bound | None = None
     loss_after: Bound | None = None
+    response_bits_per_byte: Bound | None = None
 
 
-class LanguageEvaluation(Section):
-    """`samples` responses of at most `sample_tokens` tokens are generated; of held-out pairs, at most `pair_windows`
-    packed windows of `sequence_length` tokens are scored.
+class LanguageComparison(Comparison):
+    """`metric` is what the models are compared by; `auto` is `response_bits_per_byte` where pairs were learned. Both do
+    not depend on the tokenizer.
+    """
+
+    metric: Literal["auto", "bits_per_byte", "response_bits_per_byte"] = "auto"
+
+
+class LanguageEvaluation(Evaluation):
+    """`baseline` is the frequencies of the tokens in the training split. `samples` responses of at most `sample_tokens`
+    tokens are generated; of held-out pairs, at most `pair_windows` packed windows of `sequence_length` tokens are
+    scored.
     """
 
     gate: LanguageGate = LanguageGate()
+    comparison: LanguageComparison | None = LanguageComparison()
     samples: int = Field(default=3, ge=0, le=100)
     sample_tokens: int = Field(default=48, ge=1, le=4096)
     pair_windows: int = Field(default=128, ge=1)
@@ -188,9 +203,12 @@ class LanguageModelingRecipe(Section):
             raise ValueError(
                 f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
             )
-        gate = self.evaluation.gate
-        if gate.loss_after is not None and self.fine_tuning is None:
-            raise ValueError("evaluation.gate.loss_after needs fine_tuning, which is none")
+        gate, comparison = self.evaluation.gate, self.evaluation.comparison
+        for key in ("loss_after", "response_bits_per_byte"):
+            if getattr(gate, key) is not None and self.fine_tuning is None:
+                raise ValueError(f"evaluation.gate.{key} needs fine_tuning, which is none")
+        if self.fine_tuning is None and comparison is not None and comparison.metric == "response_bits_per_byte":
+            raise ValueError("evaluation.comparison.metric: response_bits_per_byte needs fine_tuning, which is none")
         if gate.loss_before is not None and (self.pretraining is None or self.fine_tuning is None):
             raise ValueError("evaluation.gate.loss_before needs pretraining and fine_tuning")
         return self

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 
@@ -156,6 +156,37 @@ class Bound(Section):
         if self.min is None and self.max is None:
             raise ValueError("needs min or max")
         return self
+
+
+class Comparison(Section):
+    """How a model is compared with the champion: on the examples that both were measured on, pair by pair.
+
+    The `confidence` interval of how much better it is, from `resamples` bootstrap samples, must lie above zero
+    (`superior`) or not reach below minus `margin`, a fraction of the champion's value (`non_inferior`). In no slice may
+    it be worse by more than `slice_margin`. With fewer than `minimum` examples there is not enough evidence: the model
+    is refused, or the `thresholds` of the gate alone decide.
+    """
+
+    rule: Literal["non_inferior", "superior"] = "non_inferior"
+    margin: float = Field(default=0.01, ge=0, le=1)
+    slice_margin: float = Field(default=0.05, ge=0, le=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    minimum: int = Field(default=50, ge=2)
+    too_few: Literal["refuse", "thresholds"] = "refuse"
+    resamples: int = Field(default=10_000, ge=100, le=1_000_000)
+
+
+class Evaluation(Section):
+    """What every task's evaluation is asked: whether the model must beat a `baseline` that has learned next to nothing,
+    and how it is compared with the champion (`none`: the thresholds of the gate alone decide).
+    """
+
+    baseline: bool = True
+
+    @field_validator("comparison", mode="before", check_fields=False)
+    @classmethod
+    def _none_is_a_word(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
 
 class Registration(Section):

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from components.common.recipe.sections import (
     Bound,
+    Comparison,
     Data,
+    Evaluation,
     FineTuning,
     Name,
     Preparation,
@@ -33,15 +35,27 @@ class MLPModel(Section):
 
 
 class TabularGate(Section):
-    """Thresholds; `roc_auc` is for two classes, or one against the rest averaged over the classes."""
+    """Thresholds; `roc_auc` is for two classes, or one against the rest averaged over the classes; `ece` is the
+    expected calibration error.
+    """
 
     accuracy: Bound | None = None
     roc_auc: Bound | None = None
     loss: Bound | None = None
+    ece: Bound | None = None
 
 
-class TabularEvaluation(Section):
+class TabularComparison(Comparison):
+    """`metric` is what the models are compared by."""
+
+    metric: Literal["loss", "accuracy"] = "loss"
+
+
+class TabularEvaluation(Evaluation):
+    """`baseline` is the shares of the classes in the training split."""
+
     gate: TabularGate = TabularGate()
+    comparison: TabularComparison | None = TabularComparison()
 
 
 class TabularClassificationRecipe(Section):

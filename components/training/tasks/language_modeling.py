@@ -20,6 +20,7 @@ from components.training.task import Batch
 
 # Where fewer of a batch's tokens than this are learned, the head looks at those alone.
 SPARSE = 0.75
+ROWS_SCORED_AT_ONCE = 1024
 # What each stage reads of a corpus: documents, or pairs whose responses alone are learned.
 SOURCE_OF_STAGE = {"pretraining": "documents", "fine_tuning": "pairs"}
 
@@ -59,6 +60,20 @@ class PackedTokens:
             batch["learned"] = few
         return batch
 
+    def documents(self, indices: np.ndarray) -> np.ndarray:
+        """The number within the split of the document, or pair, whose token each label is: int64, (batch, length).
+
+        What comes after the last document is padding, and has the number of the last.
+        """
+        shards = np.searchsorted(self.first, indices, side="right") - 1
+        before = np.cumsum([0, *(shard.documents for shard in self.shards)])
+        return np.stack(
+            [
+                before[shard] + self.shards[shard].owners(int(index - self.first[shard]))
+                for shard, index in zip(shards, indices, strict=True)
+            ]
+        )
+
     def describe(self, indices: np.ndarray) -> str:
         shards = np.searchsorted(self.first, indices, side="right") - 1
         windows = [f"{self.shards[s].stem} window {i - self.first[s]}" for s, i in zip(shards, indices, strict=True)]
@@ -89,6 +104,14 @@ class _Shard:
         learned = files.get(f"{stem}.learned.npy")
         self.learned = np.load(learned, mmap_mode="r", allow_pickle=False) if learned else None
         self.windows = max(0, -(-(len(self.tokens) - 1) // length))
+        self.documents = len(self.offsets) - 1
+
+    def owners(self, number: int) -> np.ndarray:
+        """The document that each label of a window belongs to: that of the token before it, so that a document's end
+        is its own.
+        """
+        positions = number * self.length + np.arange(self.length)
+        return np.clip(np.searchsorted(self.offsets, positions, side="right") - 1, 0, self.documents - 1)
 
     def window(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens (int64), the window position at which each token's document starts (int64) and whether each is
@@ -186,6 +209,20 @@ class LanguageModeling:
         hidden = _chosen(self.hidden(model, batch).flatten(0, 1), batch)
         total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
         return total
+
+    @torch.no_grad()
+    def losses(self, model: Any, batch: Batch) -> torch.Tensor:
+        """The loss of each label in nats, 0 where it does not count: fp32, (batch, length)."""
+        labels = batch["labels"].flatten()
+        places = torch.nonzero(labels != IGNORED).flatten()
+        if _has_plain_head(model):
+            rows, head = self.hidden(model, batch).flatten(0, 1), model.get_output_embeddings()
+        else:
+            rows, head = model(**_inputs(batch)).logits.flatten(0, 1), nn.Identity()
+        losses = torch.zeros(len(labels), dtype=torch.float32, device=labels.device)
+        for few in places.split(ROWS_SCORED_AT_ONCE):
+            losses[few] = F.cross_entropy(head(rows[few]).float(), labels[few], reduction="none")
+        return losses.view_as(batch["labels"])
 
     def hidden(self, model: Any, batch: Batch) -> torch.Tensor:
         """The decoder's last hidden states, shape (batch, length, width)."""

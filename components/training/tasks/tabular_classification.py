@@ -39,12 +39,16 @@ class MLP(nn.Module):
 
 
 class Rows:
-    """Rows of one split in memory: `features` (float32, (batch, columns)) and `labels` (int64, (batch,))."""
+    """Rows of one split in memory: `features` (float32, (batch, columns)) and `labels` (int64, (batch,)).
+
+    `ids` (uint64) are the rows' own: equal rows have equal ones.
+    """
 
     def __init__(self, files: dict[str, Path], split: str) -> None:
         stems = sorted(n.removesuffix("features.npy") for n in files if n.startswith(f"{split}/") and "features" in n)
         self.features = np.concatenate([np.load(files[f"{s}features.npy"], allow_pickle=False) for s in stems])
         self.labels = np.concatenate([np.load(files[f"{s}labels.npy"], allow_pickle=False) for s in stems])
+        self.ids = np.concatenate([np.load(files[f"{s}ids.npy"], allow_pickle=False) for s in stems])
 
     def __len__(self) -> int:
         return len(self.labels)

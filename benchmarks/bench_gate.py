@@ -1,0 +1,112 @@
+"""`make bench-gate`: the paired bootstrap against scipy's, and how often the decision is wrong."""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.bench_data import machine
+from components.common.comparison.bootstrap import paired
+from components.common.comparison.decision import decide
+from components.common.comparison.rows import Measured
+from components.common.recipe.sections import Comparison
+
+RESAMPLES = 10_000
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--parts", nargs="+", choices=["bootstrap", "errors"], default=["bootstrap", "errors"])
+    arguments.add_argument("--examples", type=int, default=1_000_000, help="pairs to draw from")
+    arguments.add_argument("--trials", type=int, default=2000, help="simulated champions and challengers")
+    arguments.add_argument("--one", choices=ONE, help=argparse.SUPPRESS)
+    chosen = arguments.parse_args()
+    if chosen.one:
+        print(json.dumps(ONE[chosen.one](differences(chosen.examples))))
+        return
+    print(machine())
+    if "bootstrap" in chosen.parts:
+        bootstraps(chosen.examples)
+    if "errors" in chosen.parts:
+        errors(chosen.trials)
+
+
+def differences(count: int) -> np.ndarray:
+    """Losses of two models, one less the other: skewed and with long tails, as losses are."""
+    random = np.random.default_rng(0)
+    champion = random.gamma(0.7, 1.5, count)
+    return champion * random.normal(0.001, 0.2, count) + random.standard_t(4, count) * 0.02
+
+
+def bootstraps(count: int) -> None:
+    """Each in a process of its own, one after the other."""
+    command = [sys.executable, "-m", "benchmarks.bench_gate", "--examples", str(count), "--one"]
+    found = {name: json.loads(subprocess.check_output([*command, name])) for name in ONE}
+    print(f"\n| {RESAMPLES:,} resamples of {count:,} pairs | seconds | peak MiB | low | high |\n|---|---|---|---|---|")
+    for name, one in found.items():
+        print(f"| {name} | {one['seconds']:.2f} | {one['peak_mib']:,.0f} | {one['low']:.6e} | {one['high']:.6e} |")
+    ours, theirs = found["modelmill"], found["scipy"]
+    width = theirs["high"] - theirs["low"]
+    off = max(abs(ours[end] - theirs[end]) for end in ("low", "high")) / width
+    print(f"\n{theirs['seconds'] / ours['seconds']:.0f} times as fast; the ends differ by {off:.1%} of the width")
+
+
+def _modelmill(values: np.ndarray) -> dict[str, float]:
+    began = time.perf_counter()
+    found = paired(values, np.ones(len(values)), resamples=RESAMPLES)
+    return _figures(began, found.low, found.high)
+
+
+def _scipy(values: np.ndarray) -> dict[str, float]:
+    """Percentiles: its bias-corrected ends take a jackknife of a million samples of a million."""
+    from scipy.stats import bootstrap
+
+    began = time.perf_counter()
+    found = bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, batch=10, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    return _figures(began, found.low, found.high)
+
+
+def _figures(began: float, low: float, high: float) -> dict[str, float]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": time.perf_counter() - began, "peak_mib": peak, "low": float(low), "high": float(high)}
+
+
+ONE = {"modelmill": _modelmill, "scipy": _scipy}
+
+
+def errors(trials: int) -> None:
+    """How often a challenger takes the champion's place, by how much better it truly is."""
+    print("\n| rule | examples | truly better by | takes the place | nominal |\n|---|---|---|---|---|")
+    for rule in ("superior", "non_inferior"):
+        settings = Comparison(rule=rule, resamples=2000).model_dump() | {"metric": "loss", "seed": 0}
+        edge = 0.0 if rule == "superior" else -settings["margin"]
+        nominal = (1 - settings["confidence"]) / 2
+        for examples in (200, 2000):
+            for better_by in (edge, edge + 0.01, edge + 0.03):
+                share = _promoted(examples, better_by, settings, trials)
+                known = f"{nominal:.1%}" if better_by == edge else ""
+                print(f"| {rule} | {examples:,} | {better_by:+.0%} | {share:.1%} | {known} |", flush=True)
+
+
+def _promoted(examples: int, better_by: float, settings: dict[str, object], trials: int) -> float:
+    """The share of the trials. Losses are gamma distributed with mean 1, and differ by a fifth of themselves."""
+    random = np.random.default_rng(1)
+    ids = np.array([f"{n:06d}" for n in range(examples)], dtype=object)
+    nowhere: list[list[str]] = [[]] * examples
+    passed = 0
+    for _ in range(trials):
+        champion = random.gamma(2.0, 0.5, examples)
+        challenger = champion * (1 + random.normal(-better_by, 0.2, examples))
+        both = (Measured(ids, values, np.ones(examples), nowhere) for values in (challenger, champion))
+        passed += decide(*both, settings)["passed"]
+    return passed / trials
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The comparison with the champion, from the rows that its own evaluation has left."""
+
+from typing import Any
+
+from components.common import manifest, standing
+from components.common.comparison import decide_between
+from components.common.comparison.decision import Decision
+from components.common.errors import Corrupt
+from components.common.manifest import Manifest
+from components.common.recipe.language_modeling import LanguageModelingRecipe
+from components.common.step import Step
+from components.evaluation.step import FINE_TUNED
+
+
+def settings(step: Step) -> dict[str, Any] | None:
+    """Those of the comparison, with the metric and the seed; None where the recipe wants none."""
+    recipe = step.recipe
+    if recipe.evaluation.comparison is None:
+        return None
+    chosen = recipe.evaluation.comparison.model_dump() | {"seed": recipe.seed}
+    if chosen["metric"] == "auto":
+        assert isinstance(recipe, LanguageModelingRecipe)
+        tuned = step.inputs[FINE_TUNED].info
+        learned_pairs = tuned["trained"] and tuned["stage"] == "fine_tuning"
+        chosen["metric"] = "response_bits_per_byte" if learned_pairs else "bits_per_byte"
+    return chosen
+
+
+def compare(step: Step, evaluation: Manifest) -> Decision:
+    """May the model take the champion's place? It may where there is none, and where it is the champion.
+
+    Args:
+        evaluation: the model's, with its rows in the store.
+    """
+    model = step.recipe.registration.model
+    champion = standing.read(step.store, model).champion
+    if evaluation.info["comparison"] is None:
+        return _passed("not compared", "The recipe asks for no comparison: the thresholds alone decide.")
+    if champion is None:
+        return _passed("no champion yet", f"{model} has no champion yet: the thresholds alone decide.")
+    if champion.model == step.inputs[FINE_TUNED].digest:
+        return _passed("the champion itself", f"The model is the champion, version {champion.version}.")
+    try:
+        its = manifest.load(step.store, champion.evaluation)
+        decision = decide_between(step.store, evaluation, its, evaluation.info["comparison"])
+    except Corrupt as error:
+        raise Corrupt(
+            f"the champion, {model} version {champion.version}, cannot be compared with: {error}; "
+            f"promote a version whose evaluation is whole, or set evaluation.comparison: none"
+        ) from error
+    return decision | {"champion": champion.model_dump()}
+
+
+def _passed(verdict: str, reason: str) -> Decision:
+    return {"passed": True, "verdict": verdict, "reason": reason, "numbers": {}, "slices": []}

@@ -1,0 +1,146 @@
+"""Every held-out example is kept, and the model is compared with the champion on them."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from components.common import manifest, standing
+from components.common.comparison.rows import FILE, read
+from components.common.manifest import Manifest
+from components.common.standing import Candidate
+from tests.component.steps import Steps
+from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
+
+COMPARED = ("evaluation.comparison={minimum: 20}",)
+# As many hidden units and steps as it takes to be worse, and better.
+WORSE, BETTER = "fine_tuning.steps=5", "fine_tuning.steps=300"
+
+
+def table_rows(steps: Steps, made: Manifest) -> list[dict[str, Any]]:
+    return pq.read_table(io.BytesIO(manifest.read_entry(steps.store, made.entry(FILE)))).to_pylist()
+
+
+def evaluate(recipe: Path, folder: Path, *overrides: str) -> tuple[Steps, Manifest, Manifest]:
+    """The steps, the model and its evaluation, over one store."""
+    steps = Steps(recipe, folder, *overrides)
+    corpus = steps.corpus()
+    pretrained = steps.pretrained(corpus)
+    model = steps.tuned(corpus, pretrained)
+    return steps, model, steps.evaluated(corpus, pretrained, model)
+
+
+def crown(steps: Steps, name: str, model: Manifest, evaluation: Manifest) -> None:
+    """Make a model the champion."""
+    candidate = Candidate(version="1", model=model.digest, evaluation=evaluation.digest)
+    entry = standing.decision("promoted", "1", "a test says so")
+    standing.change(steps.store, name, lambda now: (now.model_copy(update={"champion": candidate}), entry))
+
+
+def test_a_row_for_each_held_out_row_of_a_table(tmp_path: Path) -> None:
+    steps, _, made = evaluate(table_recipe(tmp_path, write_table(tmp_path / "data")), tmp_path / "steps")
+    rows = table_rows(steps, made)
+    metrics = made.info["metrics"]
+    assert len({row["example"] for row in rows}) == len(rows) > 20
+    assert sum(row["loss"] for row in rows) / len(rows) == pytest.approx(metrics["loss"])
+    assert sum(row["correct"] for row in rows) / len(rows) == pytest.approx(metrics["accuracy"])
+    assert {tuple(row["slices"]) for row in rows} == {("label=big",), ("label=small",)}
+    assert all((row["label"] == row["prediction"]) == row["correct"] for row in rows)
+    bins = json.loads(manifest.read_entry(steps.store, made.entry("calibration.json")))
+    assert sum(one["rows"] for one in bins) == len(rows)
+    off = sum(one["rows"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / len(rows)
+    assert metrics["ece"] == pytest.approx(off)
+
+
+def test_a_row_for_each_held_out_text_and_pair(tmp_path: Path) -> None:
+    steps, _, made = evaluate(language_recipe(tmp_path, write_corpus(tmp_path / "data")), tmp_path / "steps")
+    rows = table_rows(steps, made)
+    metrics = made.info["metrics"]
+    by = {(one["set"], one["model"]): [] for one in rows}
+    for one in rows:
+        by[one["set"], one["model"]].append(one)
+    assert set(by) == {("documents", "before"), ("pairs", "before"), ("pairs", "after")}
+    ratio = read(steps.store, made, "bits_per_byte")
+    assert ratio.values.sum() / ratio.weights.sum() == pytest.approx(metrics["bits_per_byte"])
+    after = by["pairs", "after"]
+    assert sum(r["loss"] for r in after) / sum(r["weight"] for r in after) == pytest.approx(metrics["loss_after"])
+    assert [r["example"] for r in after] == [r["example"] for r in by["pairs", "before"]]
+    ratio = read(steps.store, made, "response_bits_per_byte")
+    assert ratio.values.sum() / ratio.weights.sum() == pytest.approx(metrics["response_bits_per_byte"])
+
+
+def test_texts_have_the_same_ids_with_another_tokenizer(tmp_path: Path) -> None:
+    recipe = language_recipe(tmp_path, write_corpus(tmp_path / "data"))
+    one, other = (
+        evaluate(recipe, tmp_path / "steps", f"preprocessing.tokenizer.vocab_size={size}") for size in (300, 400)
+    )
+    for metric in ("bits_per_byte", "response_bits_per_byte"):
+        mine, its = (read(steps.store, made, metric) for steps, _, made in (one, other))
+        assert mine.examples.tolist() == its.examples.tolist()
+        assert mine.weights.tolist() == its.weights.tolist()
+        assert mine.values.tolist() != its.values.tolist()
+
+
+def test_rows_that_training_has_seen_are_marked_and_count_for_nothing(tmp_path: Path) -> None:
+    # Row n + 100 is row n again, under another id.
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"))
+    steps, _, made = evaluate(recipe, tmp_path / "steps", "preprocessing.split_by=id")
+    rows = table_rows(steps, made)
+    seen = [row for row in rows if row["contaminated"]]
+    assert 0 < len(seen) < len(rows)
+    assert len(read(steps.store, made, "loss").examples) == len(rows) - len(seen)
+
+
+def test_a_model_must_beat_what_has_learned_nothing(tmp_path: Path) -> None:
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"comparison": "none"})
+    for steps_taken, passed in ((0, False), (300, True)):
+        steps, _, made = evaluate(recipe, tmp_path / "steps", f"fine_tuning.steps={steps_taken}")
+        gate = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))
+        assert [check["baseline"] for check in gate["checks"]] == ["the shares of the classes"]
+        assert made.info["passed"] is steps.value is passed
+
+
+def test_a_better_challenger_passes_and_a_worse_one_does_not(tmp_path: Path) -> None:
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"baseline": False})
+    steps, weak, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, WORSE)
+    assert evaluation.info["decision"]["verdict"] == "no champion yet" and steps.value is True
+    crown(steps, "tiny-table", weak, evaluation)
+    _, strong, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, BETTER)
+    decision = evaluation.info["decision"]
+    assert (decision["verdict"], decision["passed"]) == ("better", True)
+    assert decision["numbers"]["low"] > 0 and decision["champion"]["version"] == "1"
+    crown(steps, "tiny-table", strong, evaluation)
+    steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, "fine_tuning.steps=6")
+    assert (evaluation.info["decision"]["verdict"], steps.value) == ("worse", False)
+    assert steps.record("evaluation").headline.endswith("gate failed; against the champion: worse")
+    steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, BETTER)
+    assert (evaluation.info["decision"]["verdict"], steps.value) == ("the champion itself", True)
+
+
+def test_a_champion_of_another_split_or_other_classes_is_not_compared(tmp_path: Path) -> None:
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"baseline": False})
+    steps, model, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED)
+    crown(steps, "tiny-table", model, evaluation)
+    steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, "preprocessing.test=0.3")
+    assert steps.value is False
+    assert "preprocessing.test was 0.2 and is 0.3" in evaluation.info["decision"]["reason"]
+
+
+def test_a_champion_whose_rows_are_gone_or_changed_is_named(tmp_path: Path) -> None:
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"baseline": False})
+    steps, model, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, WORSE)
+    crown(steps, "tiny-table", model, evaluation)
+    path = steps.store.local_path(f"blobs/{evaluation.entry(FILE).sha256[:2]}/{evaluation.entry(FILE).sha256}")
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    steps = Steps(recipe, tmp_path / "steps", *COMPARED, BETTER)
+    corpus = steps.corpus()
+    nothing = steps.pretrained(corpus)
+    code, message = steps.fails(
+        "evaluation", ["evaluation"], corpus=corpus, pretrained=nothing, model=steps.tuned(corpus, nothing)
+    )
+    assert code == 1
+    assert "the champion, tiny-table version 1, cannot be compared with" in message
