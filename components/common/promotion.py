@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from components.common import manifest, standing
 from components.common.errors import Corrupt, UserError
 from components.common.manifest import Manifest
+from components.common.sources import CHAMPION
 from components.common.standing import NOBODY, Candidate, Decision, Standing, decision
 from components.common.store import Store
 
 # `passed`, `reason` in words, and the `numbers` that it rests on.
 Verdict = dict[str, Any]
 Judge = Callable[[Candidate], Verdict]
-COMPARED = "source.champion"
 PASSED: Verdict = {"passed": True, "reason": "it passed its evaluation"}
 
 
@@ -120,17 +120,24 @@ class _Judged:
         return self._found[champion]
 
     def _decide(self, champion: Candidate) -> Verdict:
-        info, compared = self._evaluation.info, self._evaluation.made_from.get(COMPARED, NOBODY)
-        wants_none = info.get("comparison") is None
-        if wants_none or compared == standing.digest_of(champion):
-            return info.get("decision") or PASSED
+        decided = self._evaluation.info.get("decision") or PASSED
+        wants_none = self._evaluation.info.get("comparison") is None
+        if wants_none or _compared(self._evaluation, decided) == standing.digest_of(champion):
+            return decided
         if champion.model == self._candidate.model:
             return {"passed": True, "reason": f"it is the same model as the champion, version {champion.version}"}
         return self._judge(champion)
 
 
+def _compared(evaluation: Manifest, decided: Verdict) -> str:
+    """Which champion it was compared with: the one that it names, or else the one when the evaluation began."""
+    if named := decided.get("champion"):
+        return standing.digest_of(Candidate.model_validate(named))
+    return evaluation.made_from.get(CHAMPION, NOBODY)
+
+
 def _compare(store: Store, evaluation: Manifest, champion: Candidate) -> Verdict:
-    from components.common.comparison import decide_between  # type: ignore[import-not-found, unused-ignore]
+    from components.common.comparison import decide_between
 
     its = manifest.load(store, champion.evaluation)
     verdict: Verdict = decide_between(store, evaluation, its, evaluation.info["comparison"])

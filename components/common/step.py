@@ -74,6 +74,15 @@ class Step:
         """Digests of the inputs, those from outside the DAG included."""
         return dict(self.document["inputs"])
 
+    def settle(self, name: str, inputs: dict[str, str]) -> None:
+        """Record at once that an earlier step of this run would have made the same with these inputs from outside the
+        DAG, so that a run finds it finished also if this step is killed as soon as they are what they are now.
+        """
+        record = runs.read_step(self.store, self.run_id, name)
+        finished = memo.with_key(self.store, name, record.key) if record else None
+        if finished is not None:
+            memo.settle(self.store, finished, inputs, recipes.from_json(self.resolved).name)
+
     def progress(self, done: float, total: float, text: str) -> None:
         """Show how far the step is; cheap enough to call in every iteration."""
         now = time.monotonic()
@@ -200,10 +209,8 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
         # The next run sees these inputs, and its key must find this work.
         if name == step.name:
             finished = memo.settle(step.store, finished, inputs, whole.name)
-        elif (record := runs.read_step(step.store, step.run_id, name)) and (
-            earlier := memo.with_key(step.store, name, record.key)
-        ):
-            memo.settle(step.store, earlier, inputs, whole.name)
+        else:
+            step.settle(name, inputs)
     for key in list(step.store.list(made.leftovers)) if made.leftovers else []:
         step.store.delete(key)
     return finished

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from components.common import digest, references, runs, tracking
 from components.common.errors import GateFailed
 from components.common.manifest import Manifest
-from components.common.promotion import COMPARED, promote
+from components.common.promotion import promote
 from components.common.references import Reference
-from components.common.standing import Candidate, Decision, Standing, digest_of
+from components.common.sources import CHAMPION
+from components.common.standing import Candidate, Decision, digest_of
 from components.common.step import Made, Step, run_step
 from components.common.store import check_conditional_writes
 from components.registration.artifacts import collect
@@ -45,14 +46,11 @@ def run(
 
 
 class Registered(NamedTuple):
-    """A version with the aliases that it has now, and how its model stands; `decision` is None where there was nothing
-    left to decide.
-    """
+    """A version with the aliases that it has now; `decision` is None where there was nothing left to decide."""
 
     name: str
     version: str
     aliases: list[str]
-    standing: Standing
     decision: Decision | None
 
 
@@ -68,14 +66,14 @@ def make(step: Step, passed: bool = True) -> Made:
     artifacts = collect(step)
     step.progress(1, 4, "registering")
 
+    def waiting(why: str) -> None:
+        step.progress(1, 4, why)
+
     def register(claim: Claim) -> Registered:
-        return tracking.patiently(lambda: _register(step, claim, artifacts), _again(step))
+        return tracking.patiently(lambda: _register(step, claim, artifacts), waiting, _again(step))
 
     done = exclusively(
-        step.store,
-        identity(step),
-        register,
-        lambda holder: step.progress(1, 4, f"waiting for {holder}, who registers it"),
+        step.store, identity(step), register, lambda holder: waiting(f"waiting for {holder}, who registers it")
     )
     made = Manifest(kind="registration", made_from=step.digests, info={"name": done.name, "version": done.version})
     said = {"decision": done.decision.what, "why": done.decision.reason} if done.decision else {}
@@ -83,7 +81,6 @@ def make(step: Step, passed: bool = True) -> Made:
         outputs={"registration": made},
         headline=" ".join([done.name, f"v{done.version}", *(f"@{name}" for name in done.aliases)]),
         metrics={"version": done.version, "alias": ", ".join(done.aliases), **said},
-        settled=_settled(step, done),
     )
 
 
@@ -123,20 +120,21 @@ def _register(step: Step, claim: Claim, artifacts: dict[str, Path]) -> Registere
         registry.complete(client, step, claim.key, version)
         step.progress(3, 4, f"deciding on version {number}")
         candidate = Candidate(version=number, model=step.digests[MODEL], evaluation=step.digests[EVALUATION])
+        _expect(step, candidate)
         settled = promote(step.store, name, candidate, is_new=found is None)
         tracking.follow(client, step.store, name)
         references.keep(step.store, name, Reference(number, step.digests[VALIDATION]))
         aliases = sorted(client.get_model_version(name, number).aliases)
-    return Registered(name, number, aliases, settled.standing, settled.decision)
+    return Registered(name, number, aliases, settled.decision)
 
 
-def _settled(step: Step, done: Registered) -> dict[str, dict[str, str]]:
-    """The model is the champion itself from now on: the next run need not compare it with itself."""
-    champion = done.standing.champion
-    is_compared = step.inputs[EVALUATION].info.get("comparison") is not None
-    if champion is None or champion.version != done.version or not is_compared:
-        return {}
-    return {"evaluation": {COMPARED: digest_of(champion)}}
+def _expect(step: Step, candidate: Candidate) -> None:
+    """Were it the champion, its evaluation would be the same: the next run need not compare it with itself.
+
+    Said before it becomes the champion, because a run that is killed right afterwards must find its evaluation.
+    """
+    if step.inputs[EVALUATION].info.get("comparison") is not None:
+        step.settle("evaluation", {CHAMPION: digest_of(candidate)})
 
 
 def _again(step: Step) -> str:

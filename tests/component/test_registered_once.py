@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.common import standing, tracking, weights
+from components.common import memo, runs, standing, tracking, weights
 from components.common.errors import UserError
+from components.common.runs import StepRecord
 from tests.cli import wait_until
 from tests.component.registrations import Case, assert_whole, child, make_case, versions, written_by_child
 
@@ -203,6 +204,25 @@ def test_what_a_worker_leaves_that_was_killed_after_it_woke_up_too_late_is_remov
     table.forget()
     assert table.run(2).info == made.info
     assert_whole(table)
+
+
+@pytest.mark.parametrize("kill", ["never:", "before:set_registered_model_alias"])
+def test_the_next_run_finds_the_evaluation_of_who_has_become_the_champion(table: Case, server: str, kill: str) -> None:
+    """Its key names the champion, which is another from the swap on."""
+    before = {"step": "evaluation", "code": {}, "settings": {}, "inputs": {"source.champion": "none"}}
+    memo.commit(
+        table.store, memo.Finished(document=before, outputs={}, values={}, metrics={}, headline="its", seconds=1.0)
+    )
+    record = StepRecord(name="evaluation", status="ran", key=memo.key_of(before))
+    runs.write_step(table.store, table.run_id(1), record)
+    table.change("evaluation", comparison={"metric": "accuracy"})
+    process = child(table, kill)
+    output, _ = process.communicate()
+    assert process.returncode == (0 if kill == "never:" else -signal.SIGKILL), output
+    after = before | {"inputs": {"source.champion": standing.champion_digest(table.store, table.name)}}
+    assert after != before
+    found = memo.find(table.store, after)
+    assert found is not None and found.headline == "its"
 
 
 def test_the_evaluation_decides_and_the_loser_is_the_challenger(table: Case) -> None:

@@ -99,6 +99,18 @@ def test_the_champion_is_judged_once_however_often_the_standing_changes(store: S
     assert roles(store) == ("4", None, "2")
 
 
+def test_the_champion_that_an_evaluation_names_is_the_one_it_was_compared_with(store: Store) -> None:
+    """Another may have won between its beginning and its end."""
+    first, second = climb(store, 1, 2)
+    late = evaluated(store, "3", 1.5, first)
+    began = manifest.load(store, late.evaluation)
+    decision = began.info["decision"] | {"passed": False, "reason": "named", "champion": second.model_dump()}
+    ended = began.model_copy(update={"info": began.info | {"decision": decision}})
+    settled = promote(store, late.model_copy(update={"evaluation": manifest.save(store, ended)}))
+    assert settled.decision is not None
+    assert (settled.decision.what, settled.decision.reason) == ("refused", "named")
+
+
 def test_nothing_is_decided_twice(store: Store) -> None:
     first, second = climb(store, 1, 2)
     third = evaluated(store, "3", 1.5, second)

@@ -34,11 +34,12 @@ def patience() -> float:
     return seconds
 
 
-def patiently(work: Callable[[], T], again: str = AGAIN) -> T:
+def patiently(work: Callable[[], T], waiting: Callable[[str], None], again: str = AGAIN) -> T:
     """Do what needs the registry; while it does not answer, do it again, with growing pauses.
 
     Args:
-        work: may be begun any number of times. again: ends the message, and says how to go on.
+        work: may be begun any number of times. waiting: is told why it is not done yet. again: ends the message, and
+            says how to go on.
     Raises:
         Unreachable: the registry did not answer for as long as `patience` says.
     """
@@ -51,6 +52,7 @@ def patiently(work: Callable[[], T], again: str = AGAIN) -> T:
             message, left = one_line(error).removesuffix(AGAIN), deadline - time.monotonic()
             if left <= 0:
                 raise Unreachable(f"{message}, tried for {seconds:g} s{again}") from error
+            waiting(f"MLflow does not answer, trying again for {left:.0f} s")
             log.warning("%s; trying again for %.0f s", message, left)
         # Spread out, so that many who wait do not all come back at once.
         time.sleep(min(max(left, 0.0), pause * random.uniform(0.5, 1.5)))
