@@ -1,8 +1,11 @@
 """Digests of what comes from outside the DAG: the data, the weights to start from, the champion, the registry."""
 
+import contextlib
 from collections.abc import Callable
 
-from components.common import compatibility, fitted, shards, standing, tracking, weights
+from components.common import compatibility, fitted, manifest, shards, standing, tracking, weights
+from components.common.comparison.decision import what_differs
+from components.common.errors import Corrupt, UserError
 from components.common.recipe import LanguageModelingRecipe, Recipe
 from components.common.steps import STEPS
 from components.common.store import Store
@@ -59,7 +62,18 @@ def _init(recipe: Recipe, store: Store) -> str:
 def _champion(recipe: Recipe, store: Store) -> str:
     if recipe.evaluation.comparison is None:
         return NOTHING
-    return standing.champion_digest(store, recipe.registration.model)
+    model = recipe.registration.model
+    champion = standing.read(store, model).champion
+    if champion is None:
+        return standing.NOBODY
+    with contextlib.suppress(Corrupt):  # evaluation says so, if it has to read it
+        mine, its = recipe.preprocessing.held_out, manifest.load(store, champion.evaluation).info.get("held_out", {})
+        if differs := what_differs(mine, {key: its.get(key) for key in mine}):
+            raise UserError(
+                f"evaluation.comparison: the champion, {model} version {champion.version}, was measured on another "
+                f"split: {differs}; put that back, or decide by thresholds alone: --set evaluation.comparison=none"
+            )
+    return standing.champion_digest(store, model)
 
 
 def _registry(recipe: Recipe, store: Store) -> str:

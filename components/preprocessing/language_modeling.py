@@ -14,7 +14,7 @@ from components.preprocessing.framing import framing_of
 from components.preprocessing.hygiene.examining import Examined, but_for, examine, why
 from components.preprocessing.packing import Frame
 from components.preprocessing.shard_cache import Encoded, ShardCache
-from components.preprocessing.split import SPLITS, held_out_by
+from components.preprocessing.split import SPLITS
 
 
 class Fitted(NamedTuple):
@@ -54,7 +54,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
             "vocab_size": vocabulary.size,
             "end_of_text": vocabulary.end,
             "splits": counts,
-            "held_out": held_out_by(settings),
+            "held_out": settings.held_out,
             **({"frame": frame._asdict()} if frame else {}),
             **({"hygiene": examined.info} if examined.info else {}),
         },

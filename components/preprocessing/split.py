@@ -6,11 +6,6 @@ from components.common.recipe.sections import Preparation
 SPLITS = ("train", "validation", "test")
 
 
-def held_out_by(settings: Preparation) -> dict[str, str | float]:
-    """What decides which records are in the test split, for whoever compares models by it."""
-    return {"preprocessing.split_by": settings.split_by or "the whole record", "preprocessing.test": settings.test}
-
-
 def split_of(identity: str, settings: Preparation) -> str:
     """`train`, `validation` or `test` for a record; depends on nothing but its identity and the fractions.
 

@@ -12,7 +12,7 @@ from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import processes, table
 from components.preprocessing.shard_cache import Encoded, ShardCache
-from components.preprocessing.split import SPLITS, held_out_by
+from components.preprocessing.split import SPLITS
 
 SCALER = "scaler.json"
 Found = list[tuple[Shard, str]]
@@ -52,7 +52,7 @@ def preprocess(step: Step, found: Found) -> Made:
             "features": settings.features,
             "classes": classes,
             "splits": counts,
-            "held_out": held_out_by(settings),
+            "held_out": settings.held_out,
         },
     )
     sizes = {split: sum(counts[split].values()) for split in SPLITS}

@@ -1,45 +1,109 @@
-"""The version's description: a short model card in Markdown."""
+"""The model card, with the fields of Hugging Face's format (https://huggingface.co/docs/hub/model-cards): it goes into
+the registered model as README.md, and is the version's description.
+"""
 
 import json
 from typing import Any
 
+import yaml
+
 from components.common import manifest
 from components.common.step import Step
-from components.registration.step import DATASET, EVALUATION, MODEL
+from components.registration.step import DATASET, EVALUATION, MODEL, VALIDATION
 
+PIPELINE_TAGS = {"language_modeling": "text-generation", "tabular_classification": "tabular-classification"}
+LIBRARIES = {"language_modeling": "transformers", "tabular_classification": "mlflow"}
 USES = {
     "language_modeling": "Completes a `prompt` greedily, framed as in training; predict takes `max_new_tokens`.",
     "tabular_classification": "Gives the most probable `label` of a row and its `probability`.",
 }
+LIMITS = {
+    "language_modeling": "It repeats what its training data says, true or not. It was measured on held-out files of "
+    "the same source alone, and nobody has checked it for bias or harm.",
+    "tabular_classification": "It gives an answer for rows that are unlike all it has seen, too. It was measured on "
+    "held-out rows of the same source alone, and nobody has checked it for bias or harm.",
+}
 
 
 def write(step: Step) -> str:
-    """What it is, what it was trained on, how it was measured, how to load it."""
-    dataset, model, evaluation = (step.inputs[name] for name in (DATASET, MODEL, EVALUATION))
-    task = model.info["task"]
-    sizes = [f"{model.info[key]} {key}" for key in ("parameters", "steps") if key in model.info]
+    """The card in Markdown, its metadata in front as YAML."""
+    name = step.recipe.registration.model
+    sections = {
+        "Model details": _details(step),
+        "Uses": USES[step.recipe.task],
+        "Bias, risks and limitations": LIMITS[step.recipe.task],
+        "How to get started": f'```python\nmlflow.pyfunc.load_model("models:/{name}@champion")\n```',
+        "Training data": _data(step),
+        "Evaluation": _evaluation(step),
+        "Lineage": _lineage(step),
+    }
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
+    return f"---\n{yaml.safe_dump(_metadata(step), sort_keys=False)}---\n\n# {name}\n\n{body}\n"
+
+
+def _metadata(step: Step) -> dict[str, Any]:
+    task, dataset = step.recipe.task, step.inputs[DATASET]
+    metrics = [{"type": name, "value": value} for name, value in step.inputs[EVALUATION].info["metrics"].items()]
+    result = {
+        "task": {"type": PIPELINE_TAGS[task]},
+        "dataset": {
+            "name": step.recipe.name,
+            "type": step.recipe.name,
+            "split": "test",
+            "revision": dataset.digest[:12],
+        },
+        "metrics": metrics,
+    }
+    return {
+        "library_name": LIBRARIES[task],
+        "pipeline_tag": PIPELINE_TAGS[task],
+        "tags": ["modelmill", task],
+        "model-index": [{"name": step.recipe.registration.model, "results": [result]}],
+    }
+
+
+def _details(step: Step) -> str:
+    model = step.inputs[MODEL]
+    sizes = [f"{model.info[key]:,} {key}" for key in ("parameters", "steps") if key in model.info]
     lines = [
-        f"## {step.recipe.registration.model}",
-        USES[task],
-        f"- **Task:** {task}, recipe `{step.recipe.name}`",
-        f"- **Model:** {', '.join(sizes) or 'as it came in'}, `{model.digest[:12]}`",
-        f"- **Data:** {dataset.info['rows']} rows in {len(dataset.entries)} shards, `{dataset.digest[:12]}`",
-        f"- **Run:** `{step.run_id}`, code `{step.document['code']['source'][:12]}`",
-        "",
-        "| Metric | Value | Threshold |",
-        "|---|---|---|",
+        f"- **Task:** {step.recipe.task}, recipe `{step.recipe.name}`",
+        f"- **Model:** {', '.join(sizes) or 'as it came in'}",
     ]
-    bounds = _bounds(step)
-    rows = [f"| {k} | {v:.6g} | {bounds.get(k, '')} |" for k, v in evaluation.info["metrics"].items()]
-    load = f'mlflow.pyfunc.load_model("models:/{step.recipe.registration.model}@champion")'
-    return "\n".join([*lines[:2], "", *lines[2:], *rows, "", "```python", load, "```"]) + "\n"
+    if libraries := model.info.get("libraries"):
+        lines.append("- **Made with:** " + ", ".join(f"{name} {version}" for name, version in libraries.items()))
+    return "\n".join(lines)
+
+
+def _data(step: Step) -> str:
+    dataset = step.inputs[DATASET]
+    kept = "kept" if step.inputs[VALIDATION].info.get("success") else "did not keep"
+    rows, shards = dataset.info["rows"], len(dataset.entries)
+    return f"{rows:,} rows in {shards:,} shards, which {kept} the suite of expectations."
+
+
+def _evaluation(step: Step) -> str:
+    evaluation, bounds = step.inputs[EVALUATION], _bounds(step)
+    rows = [f"| {name} | {value:.6g} | {bounds.get(name, '')} |" for name, value in evaluation.info["metrics"].items()]
+    lines = ["| Metric | Value | Threshold |", "|---|---|---|", *rows]
+    if decision := evaluation.info.get("decision"):
+        lines += ["", decision["reason"]]
+    return "\n".join(lines)
 
 
 def _bounds(step: Step) -> dict[str, str]:
     """The gate's bounds by metric, in words."""
     gate: dict[str, Any] = json.loads(manifest.read_entry(step.store, step.inputs[EVALUATION].entry("gate.json")))
-    words = {}
+    words: dict[str, list[str]] = {}
     for check in gate["checks"]:
         ends = (("at least", check["min"]), ("at most", check["max"]))
-        words[check["metric"]] = ", ".join(f"{word} {value:g}" for word, value in ends if value is not None)
-    return words
+        said = [f"{word} {value:.4g}" for word, value in ends if value is not None]
+        words.setdefault(check["metric"], []).extend(
+            f"{one} ({b})" if (b := check.get("baseline")) else one for one in said
+        )
+    return {metric: ", ".join(said) for metric, said in words.items()}
+
+
+def _lineage(step: Step) -> str:
+    digests = {"model": MODEL, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
+    lines = [f"- **{name}:** `{step.inputs[key].digest}`" for name, key in digests.items()]
+    return "\n".join([*lines, f"- **run:** `{step.run_id}`", f"- **code:** `{step.document['code']['source']}`"])

@@ -124,9 +124,18 @@ def test_a_champion_of_another_split_or_other_classes_is_not_compared(tmp_path: 
     recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"baseline": False})
     steps, model, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED)
     crown(steps, "tiny-table", model, evaluation)
-    steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, "preprocessing.test=0.3")
+    steps = Steps(recipe, tmp_path / "steps", *COMPARED, "preprocessing.test=0.3")
+    corpus = steps.corpus()
+    nothing = steps.pretrained(corpus)
+    code, message = steps.fails(
+        "evaluation", ["evaluation"], corpus=corpus, pretrained=nothing, model=steps.tuned(corpus, nothing)
+    )
+    assert code == 2 and "preprocessing.test was 0.2 and is 0.3" in message
+    folder = write_table(tmp_path / "data")
+    (folder / "more.csv").write_text("id,width,height,kind\n" + "".join(f"{n},9.{n},9.{n},huge\n" for n in range(40)))
+    steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED)
     assert steps.value is False
-    assert "preprocessing.test was 0.2 and is 0.3" in evaluation.info["decision"]["reason"]
+    assert "['big', 'huge', 'small']" in evaluation.info["decision"]["reason"]
 
 
 def test_a_champion_whose_rows_are_gone_or_changed_is_named(tmp_path: Path) -> None:

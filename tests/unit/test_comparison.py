@@ -148,8 +148,8 @@ def test_slices_are_corrected_for_their_number() -> None:
 
 
 def test_what_stands_in_the_way_is_named() -> None:
-    mine = {"held_out": {"preprocessing.test": 0.1, "classes": ["a", "b"]}}
-    its = {"held_out": {"preprocessing.test": 0.05, "classes": ["a", "b", "c"]}}
+    mine = {"preprocessing.test": 0.1, "classes": ["a", "b"]}
+    its = {"preprocessing.test": 0.05, "classes": ["a", "b", "c"]}
     text = what_differs(mine, its)
     assert "preprocessing.test was 0.05 and is 0.1" in text and "['a', 'b', 'c']" in text
     assert what_differs(mine, mine) == ""

@@ -24,7 +24,7 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
     Raises:
         Corrupt: the rows of an evaluation are not in the store.
     """
-    if differs := what_differs(challenger.info, champion.info):
+    if differs := what_differs(challenger.info.get("held_out", {}), champion.info.get("held_out", {})):
         return _refused("cannot be compared", f"The champion was measured differently: {differs}.")
     metric = settings["metric"]
     mine, its = (rows.read(store, evaluation, metric) for evaluation in (challenger, champion))
@@ -32,14 +32,9 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
 
 
 def what_differs(challenger: dict[str, Any], champion: dict[str, Any]) -> str:
-    """In words, what stands in the way of comparing two evaluations by their manifests' infos; empty if nothing."""
-    mine, its = challenger.get("held_out", {}), champion.get("held_out", {})
-    named = [
-        f"{key} was {its.get(key)} and is {mine.get(key)}"
-        for key in sorted({*mine, *its})
-        if mine.get(key) != its.get(key)
-    ]
-    return ", ".join(named)
+    """In words, how what two models were measured on differs; empty if it does not."""
+    keys = [key for key in sorted({*challenger, *champion}) if challenger.get(key) != champion.get(key)]
+    return ", ".join(f"{key} was {champion.get(key)} and is {challenger.get(key)}" for key in keys)
 
 
 def decide(challenger: Measured, champion: Measured, settings: Settings) -> Decision:

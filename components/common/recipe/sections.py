@@ -66,6 +66,11 @@ class Preparation(Section):
     test: float = Field(default=0.05, gt=0, lt=0.5)
     fit: Literal["always", "once"] = "always"
 
+    @property
+    def held_out(self) -> dict[str, Any]:
+        """What decides which records are in the test split, for whoever compares models by it."""
+        return {"preprocessing.split_by": self.split_by or "the whole record", "preprocessing.test": self.test}
+
 
 class BadBatches(Section):
     """What happens to a batch whose loss or gradient is not finite, or whose loss is a spike.
