@@ -138,6 +138,7 @@ def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Pa
         model_id=logged.model_id,
     )
     packaged = package.build(step.inputs[MODEL], step.inputs[DATASET], artifacts, scratch / "package", metadata)
+    (packaged / "README.md").write_text(model_card.write(step), "utf-8")
     client.log_model_artifacts(logged.model_id, str(packaged))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(mlflow_run, [LoggedModelOutput(logged.model_id, step=0)])

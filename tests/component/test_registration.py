@@ -74,6 +74,7 @@ def test_a_registered_version_says_what_it_is_and_what_made_it(language: Case, r
     assert info.signature.params.params[0].name == "max_new_tokens"
     assert info.signature.outputs.input_names() == ["completion"]
     assert info.saved_input_example_info is not None
+    assert (folder / "README.md").read_text() == version.description
     lines = (folder / "requirements.txt").read_text().split()
     assert {"torch==2.13.0", "transformers==5.23.0", "tokenizers==0.23.3"} <= set(lines)
     assert all("==" in line for line in lines)
@@ -85,7 +86,7 @@ def test_nothing_in_a_version_is_a_pickle_or_names_this_machine(language: Case, 
     language.run()
     folder = download(language, tmp_path / "down")
     files = [f for f in folder.rglob("*") if f.is_file()]
-    assert {f.suffix for f in files} <= {"", ".json", ".yaml", ".txt", ".py", ".safetensors"}
+    assert {f.suffix for f in files} <= {"", ".json", ".yaml", ".txt", ".py", ".safetensors", ".md"}
     model = language.manifests["model"]
     assert {f.name for f in (folder / "artifacts" / "model").iterdir()} == {
         e.path.removeprefix("model/") for e in model.under("model")
