@@ -1,9 +1,9 @@
 """The object store: S3-compatible (`s3://bucket/prefix`) or a folder (`file://path`)."""
 
 from components.common.errors import UserError
-from components.common.store.base import KeyNotFound, Store, StoreError, Versioned
+from components.common.store.base import KeyNotFound, Stat, Store, StoreError, Versioned
 
-__all__ = ["KeyNotFound", "Store", "StoreError", "Versioned", "open_store"]
+__all__ = ["KeyNotFound", "Stat", "Store", "StoreError", "Versioned", "open_store"]
 
 
 def open_store(uri: str) -> Store:
