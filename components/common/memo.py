@@ -18,7 +18,10 @@ KeyDocument = dict[str, Any]
 
 
 class Finished(BaseModel):
-    """A finished step: what its key was made from, the digests of what it made, and what it said of itself."""
+    """A finished step: what its key was made from, the digests of what it made, and what it said of itself.
+
+    `where` is what `machine.here` said of the run and the machine that made it; empty in older entries.
+    """
 
     document: KeyDocument
     outputs: dict[str, str]
@@ -26,6 +29,7 @@ class Finished(BaseModel):
     metrics: dict[str, Any]
     headline: str
     seconds: float
+    where: dict[str, str] = {}
 
 
 def key_document(step: str, recipe: Recipe, inputs: Mapping[str, str | None]) -> KeyDocument:
@@ -58,13 +62,18 @@ def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
     store.put(_last_key(document["step"], recipe_name), digest.canonical_json(document))
 
 
+def read(store: Store, step: str, key: str) -> Finished | None:
+    """The finished step with this key, whether or not its outputs are still there."""
+    try:
+        return Finished.model_validate_json(store.get(f"memo/{step}/{key}.json"))
+    except (KeyNotFound, ValueError):
+        return None
+
+
 def last(store: Store, step: str, recipe_name: str) -> Finished | None:
     """What the recipe's step was when it was last there, whether or not its outputs still are."""
     document = _last_document(store, step, recipe_name)
-    try:
-        return Finished.model_validate_json(store.get(_memo_key(document))) if document else None
-    except (KeyNotFound, ValueError):
-        return None
+    return read(store, step, key_of(document)) if document else None
 
 
 def recipes_with(store: Store, step: str) -> list[str]:
