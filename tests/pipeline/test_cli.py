@@ -17,7 +17,7 @@ from tests import cli
 from tests.pipeline.conftest import Finished
 from tests.recipes import table_recipe, write_table
 
-COMMANDS = ("run", "plan", "lr-find", "compile", "demo-data", "report", "doctor")
+COMMANDS = ("run", "plan", "lr-find", "compile", "demo-data", "report", "doctor", "predict", "lineage", "gc")
 ESCAPE = "\x1b["
 
 
