@@ -6,8 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from components.common.errors import ModelmillError
 from components.common.store import Store
-from components.common.store.retention import announcing
+from components.common.store.retention import BATCH_SECONDS, announcing
 from pipelines.reachable import Reachable
 
 # Of one announcement; at once where the store answers many requests at once.
@@ -22,13 +23,15 @@ class Leftover(NamedTuple):
     group: int
 
 
-def find(store: Store, reachable: Reachable) -> list[Leftover]:
+def find(reachable: Reachable) -> list[Leftover]:
     """What can be deleted, in the order in which it must be; nothing younger than the grace period."""
-    keys = [(key, group) for group, found in enumerate(reachable.leftovers()) for key in found]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        ages = pool.map(lambda one: reachable.is_old(one[0]), keys)
-        sizes = pool.map(lambda one: store.size(one[0]), keys)
-        return [Leftover(key, size or 0, g) for (key, g), old, size in zip(keys, ages, sizes, strict=True) if old]
+    objects = reachable.objects
+    return [
+        Leftover(key, objects[key].bytes, group)
+        for group, keys in enumerate(reachable.leftovers())
+        for key in keys
+        if reachable.is_old(objects[key])
+    ]
 
 
 def delete(
@@ -41,14 +44,14 @@ def delete(
     Args:
         progress: is told how many more were dealt with.
     Raises:
-        ModelmillError: another gc is at work in the store.
+        ModelmillError: another gc is at work in the store, or the store is too slow to be sure of anything.
     """
     if not leftovers:
         return []
     deleted: list[Leftover] = []
 
     def settle(one: Leftover) -> bool:
-        if reachable.keeps(one.key) or not reachable.is_old(one.key):
+        if reachable.keeps(one.key) or not reachable.is_old(store.stat(one.key)):
             return False
         store.delete(one.key)
         return True
@@ -59,6 +62,9 @@ def delete(
             while waiting:
                 deadline = announcer.announce([one.key for one in waiting[:_BATCH]])
                 reachable.look()
+                if time.monotonic() > deadline:
+                    slow = f"reading the runs' records takes longer than {BATCH_SECONDS} s"
+                    raise ModelmillError(f"{store.uri}: answers too slowly, {slow}; nothing more is deleted")
                 batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
                 while batch and time.monotonic() < deadline:
                     some, batch = batch[:_AT_ONCE], batch[_AT_ONCE:]

@@ -29,7 +29,7 @@ from components.common import digest, runs, tracking
 from components.common.errors import Corrupt
 from components.common.memo import Finished
 from components.common.runs import StepRecord
-from components.common.store import KeyNotFound, Store, blobs
+from components.common.store import KeyNotFound, Stat, Store, blobs
 from components.common.store.retention import GRACE_SECONDS, KEY
 
 # Which step finds what under these.
@@ -59,6 +59,8 @@ class Entry(NamedTuple):
 class Reachable:
     """What is in use. `look` may be called again, and then finds what has come into use since.
 
+    `objects` are the store's as they were at the beginning.
+
     Args:
         keep_seconds: for how long a run's work is in use after its records changed last; a day at least.
     Raises:
@@ -67,17 +69,17 @@ class Reachable:
 
     def __init__(self, store: Store, keep_seconds: float) -> None:
         self._store = store
+        self._registry = tracking.identity(store)
         now = time.time()
         self._grace = now - GRACE_SECONDS
         self._since = min(self._grace, now - keep_seconds)
-        self._keys = list(store.list(""))
-        self._blobs = {key.rpartition("/")[2] for key in self._keys if key.startswith("blobs/")}
+        self.objects = dict(store.stats(""))
+        self._blobs = {key.rpartition("/")[2] for key in self.objects if key.startswith("blobs/")}
         self._named: set[str] = set()
         self._followed: set[str] = set()
         self._step_keys: set[str] = set()
         self._starting: set[str] = set()
         self._at_work: set[str] = set()
-        self._registry = tracking.identity(store)
         self._follow_registry()
         self._follow_others()
         named = [key for kind in ("memo", *CACHES) for key in self._under(kind)]
@@ -120,10 +122,9 @@ class Reachable:
             return self._keeps_checkpoints_of(rest.partition("/")[0])
         return kind != "probe"
 
-    def is_old(self, key: str) -> bool:
-        """Whether the object is there, and older than anything that is being written."""
-        modified = self._modified(key)
-        return modified is not None and modified < self._grace
+    def is_old(self, found: Stat | None) -> bool:
+        """Whether an object is there, and older than anything that is being written."""
+        return found is not None and found.modified < self._grace
 
     def _is_wanted(self, key: str) -> bool:
         """Whether a step that begins could find it, or a run in use has found it."""
@@ -136,18 +137,17 @@ class Reachable:
         """A training that was given up may be gone on with for as long as its run counts; one that is finished not."""
         if step_key in self._step_keys:
             return True
-        newest = max((self._modified(key) or 0 for key in self._store.list(f"checkpoints/{step_key}/")), default=0)
-        return newest >= (self._grace if step_key in self._finished else self._since)
+        ages = [found.modified for _, found in self._store.stats(f"checkpoints/{step_key}/")]
+        return max(ages, default=0) >= (self._grace if step_key in self._finished else self._since)
 
     def _records(self) -> Iterator[tuple[StepRecord, bool]]:
         """The records of runs in use, and whether each was changed within the grace period."""
-        keys = [key for key in self._store.list("runs/") if _RECORD.fullmatch(key)]
-        ages = dict(zip(keys, self._pooled(self._modified, keys), strict=True))
-        for run_id, of_run in itertools.groupby(keys, lambda key: key.split("/")[1]):
-            there = {key: age for key in of_run if (age := ages[key]) is not None}
-            if max(there.values(), default=0) < self._since:
+        ages = [(key, found.modified) for key, found in self._store.stats("runs/") if _RECORD.fullmatch(key)]
+        for run_id, records in itertools.groupby(ages, lambda one: one[0].split("/")[1]):
+            of_run = list(records)
+            if max(age for _, age in of_run) < self._since:
                 continue
-            for key, age in there.items():
+            for key, age in of_run:
                 with contextlib.suppress(ValueError):  # a record that is damaged names nothing
                     record = runs.read_step(self._store, run_id, key.rpartition("/")[2].removesuffix(".json"))
                     if record is not None:
@@ -159,7 +159,7 @@ class Reachable:
             self._step_keys.add(version.tags.get("modelmill.key", ""))
 
     def _follow_others(self) -> None:
-        for key in self._keys:
+        for key in self.objects:
             if key.partition("/")[0] not in _KNOWN:
                 with contextlib.suppress(KeyNotFound):
                     self._follow(_SHA256.findall(self._store.get(key).decode("utf-8", "replace")))
@@ -196,26 +196,21 @@ class Reachable:
         return _names(data)
 
     def _read_entry(self, key: str) -> Entry:
-        modified = self._modified(key)
+        is_recent = self.objects[key].modified >= self._since
         try:
             data = self._store.get(key)
             if not key.startswith("memo/"):
-                return Entry(modified is None or modified >= self._since, files=set(_SHA256.findall(data.decode())))
+                return Entry(is_recent, files=set(_SHA256.findall(data.decode())))
             if not _step_key(key):
                 return Entry(is_recent=True)  # what a recipe's step was last made from
             finished = Finished.model_validate_json(data)
         except (KeyNotFound, ValueError):
             return Entry(is_recent=True)
         elsewhere = finished.document["inputs"].get("source.registry", self._registry) != self._registry
-        is_recent = modified is None or modified >= self._since or elsewhere
-        return Entry(is_recent, outputs=set(finished.outputs.values()))
-
-    def _modified(self, key: str) -> float | None:
-        found = self._store.stat(key)
-        return found.modified if found else None
+        return Entry(is_recent or elsewhere, outputs=set(finished.outputs.values()))
 
     def _under(self, kind: str) -> list[str]:
-        return [key for key in self._keys if key.startswith(f"{kind}/")]
+        return [key for key in self.objects if key.startswith(f"{kind}/")]
 
     def _pooled(self, function: Callable[[str], T], keys: Iterable[str]) -> list[T]:
         """The function of each key; a store that is far away answers many at once."""

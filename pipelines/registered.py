@@ -108,7 +108,7 @@ def gc(
 
     opened = open_store(store)
     reachable = Reachable(opened, keep_days * DAY)
-    found = collecting.find(opened, reachable)
+    found = collecting.find(reachable)
     if not dry:
         with _progress("deleting", len(found), True) as told:
             found = collecting.delete(opened, reachable, found, told)

@@ -104,6 +104,7 @@ def test_keys_are_listed_sorted_by_prefix(store: Store) -> None:
     assert list(store.list("a/")) == ["a/1", "a/2/x"]
     assert list(store.list("a/2")) == ["a/2/x"]
     assert list(store.list("none/")) == []
+    assert list(store.stats("a/")) == [(key, store.stat(key)) for key in ("a/1", "a/2/x")]
 
 
 def test_a_listing_is_complete_beyond_one_page(store: Store) -> None:

@@ -82,6 +82,10 @@ class Store(Protocol):
         """Keys that start with the prefix, in sorted order, page by page."""
         ...
 
+    def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """As `list`, with each object's size and age, and for no more requests."""
+        ...
+
     def delete(self, key: str) -> None:
         """Remove the object; a missing key is no error."""
         ...

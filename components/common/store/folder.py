@@ -103,6 +103,11 @@ class FolderStore:
         keys = (file.relative_to(base).as_posix() for file in files)
         yield from sorted(key for key in keys if key.startswith(prefix))
 
+    def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        for key in self.list(prefix):
+            if (found := self.stat(key)) is not None:  # else it was deleted meanwhile
+                yield key, found
+
     def delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._path(key).unlink()

@@ -124,13 +124,20 @@ class S3Store:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self.stats(prefix))
+
+    def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
         with self._explained(prefix):
-            names = [item["Key"] for page in pages for item in page.get("Contents", [])]
+            found = [
+                (item["Key"][len(self._prefix) :], Stat(int(item["Size"]), item["LastModified"].timestamp()))
+                for page in pages
+                for item in page.get("Contents", [])
+            ]
         # Sorted here because not every store does: SeaweedFS lists `a/1` before `a-1`, folder by folder.
-        yield from sorted(name[len(self._prefix) :] for name in names)
+        yield from sorted(found)
 
     def delete(self, key: str) -> None:
         with self._explained(key), contextlib.suppress(KeyNotFound):
