@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from components.common.errors import ModelmillError, UserError, one_line
-from pipelines import registered
+from pipelines import use
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
 
@@ -240,7 +240,7 @@ def doctor(
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 2)
 
 
-registered.register(app)
+use.register(app)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def of_version(store: Store, version: Version) -> dict[str, Any]:
     run_id = tags.get("run_id")
     run = runs.read_run(store, run_id) if run_id else None
     past = _Past(store, run_id)
-    registration = past.by_key("registration", tags.get("key"))
+    registration = past.step_of_run("registration")
     return {
         "model": version.name,
         "version": version.version,
@@ -60,8 +60,10 @@ class _Past:
         self._seen: set[str] = set()
         self._made: dict[str, dict[str, Finished]] = {}
 
-    def by_key(self, step: str, key: str | None) -> Finished | None:
-        return memo.read(self._store, step, key) if key else None
+    def step_of_run(self, step: str) -> Finished | None:
+        """The step as the run has made or found it."""
+        record = runs.read_step(self._store, self._run_id, step) if self._run_id else None
+        return memo.with_key(self._store, step, record.key) if record else None
 
     def trace(self, output: str, sha256: str) -> dict[str, Any]:
         """One output and what it was made from."""
@@ -98,13 +100,13 @@ class _Past:
         step, _, name = output.partition(".")
         if step not in STEPS:
             return None
-        record = runs.read_step(self._store, self._run_id, step) if self._run_id else None
-        known = self.by_key(step, record.key) if record else None
+        known = self.step_of_run(step)
         if known is not None and known.outputs.get(name) == sha256:
             return known
         if step not in self._made:
-            keys = [key.rpartition("/")[2].removesuffix(".json") for key in self._store.list(f"memo/{step}/")]
-            entries = [entry for key in keys if len(key) == _DIGEST_CHARACTERS and (entry := self.by_key(step, key))]
+            names = [key.rpartition("/")[2].removesuffix(".json") for key in self._store.list(f"memo/{step}/")]
+            keys = [name for name in names if len(name) == _DIGEST_CHARACTERS]
+            entries = [entry for key in keys if (entry := memo.with_key(self._store, step, key))]
             self._made[step] = {made: entry for entry in entries for made in entry.outputs.values()}
         return self._made[step].get(sha256)
 

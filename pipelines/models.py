@@ -16,7 +16,7 @@ def find(store: Store, asked: str) -> Version:
         ModelmillError: the registry does not answer.
     """
     name, mark, which = _split(asked.removeprefix("models:/"))
-    everything = tracking.versions(store)
+    everything = tracking.all_versions(store)
     where = tracking.redact(tracking.tracking_uri(store))
     if not everything:
         raise UserError(f"{asked}: nothing is registered in {where} yet; run a recipe first, or name another --store")

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from components.common import digest, runs, tracking
+from components.common import digest, manifest, runs, tracking
 from components.common.errors import Corrupt
 from components.common.memo import Finished
 from components.common.runs import StepRecord
@@ -77,6 +77,7 @@ class Reachable:
         self._blobs = {key.rpartition("/")[2] for key in self.objects if key.startswith("blobs/")}
         self._named: set[str] = set()
         self._followed: set[str] = set()
+        self._versions: set[tuple[str, str]] = set()
         self._step_keys: set[str] = set()
         self._starting: set[str] = set()
         self._at_work: set[str] = set()
@@ -154,9 +155,9 @@ class Reachable:
                         yield record, age >= self._grace
 
     def _follow_registry(self) -> None:
-        for version in tracking.versions(self._store):
+        for version in tracking.all_versions(self._store):
             self._follow(_SHA256.findall(" ".join(version.tags.values())))
-            self._step_keys.add(version.tags.get("modelmill.key", ""))
+            self._versions.add((version.name, version.version))
 
     def _follow_others(self) -> None:
         for key in self.objects:
@@ -207,7 +208,18 @@ class Reachable:
         except (KeyNotFound, ValueError):
             return Entry(is_recent=True)
         elsewhere = finished.document["inputs"].get("source.registry", self._registry) != self._registry
-        return Entry(is_recent or elsewhere, outputs=set(finished.outputs.values()))
+        outputs = set(finished.outputs.values())
+        is_registration = finished.document["step"] == "registration"
+        is_registered = is_registration and any(map(self._is_registered, outputs))
+        return Entry(is_recent or elsewhere or is_registered, outputs)
+
+    def _is_registered(self, sha256: str) -> bool:
+        """Whether it is the manifest of a version that the registry still has."""
+        try:
+            info = manifest.load(self._store, sha256).info
+        except Corrupt:
+            return False
+        return (info.get("name"), info.get("version")) in self._versions
 
     def _under(self, kind: str) -> list[str]:
         return [key for key in self.objects if key.startswith(f"{kind}/")]

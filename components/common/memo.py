@@ -62,7 +62,7 @@ def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
     store.put(_last_key(document["step"], recipe_name), digest.canonical_json(document))
 
 
-def read(store: Store, step: str, key: str) -> Finished | None:
+def with_key(store: Store, step: str, key: str) -> Finished | None:
     """The finished step with this key, whether or not its outputs are still there."""
     try:
         return Finished.model_validate_json(store.get(f"memo/{step}/{key}.json"))
@@ -73,7 +73,7 @@ def read(store: Store, step: str, key: str) -> Finished | None:
 def last(store: Store, step: str, recipe_name: str) -> Finished | None:
     """What the recipe's step was when it was last there, whether or not its outputs still are."""
     document = _last_document(store, step, recipe_name)
-    return read(store, step, key_of(document)) if document else None
+    return with_key(store, step, key_of(document)) if document else None
 
 
 def recipes_with(store: Store, step: str) -> list[str]:

@@ -30,7 +30,7 @@ class Version(NamedTuple):
         return " ".join([f"{self.name} version {self.version}", *(f"@{alias}" for alias in self.aliases)])
 
 
-def versions(store: Store) -> list[Version]:
+def all_versions(store: Store) -> list[Version]:
     """Every version of every model in the registry, by name and number.
 
     Raises:
