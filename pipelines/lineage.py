@@ -123,7 +123,9 @@ def of_shard(store: Store, asked: str, versions: list[Version]) -> dict[str, Any
         UserError: there is no such file, and no dataset knows the path or the digest.
     """
     sha256 = _digest_of(asked)
-    found, unknown, datasets = [], [], {}
+    found: list[dict[str, Any]] = []
+    unknown: list[dict[str, str]] = []
+    datasets: dict[str, Manifest | None] = {}
     for version in versions:
         dataset = version.tags.get("modelmill.dataset", "")
         if dataset not in datasets:

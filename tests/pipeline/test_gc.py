@@ -280,6 +280,19 @@ def test_a_writer_beside_it_that_uses_old_blobs_again_loses_none(tmp_path: Path)
     assert deleted > 0, "they met"
 
 
+def test_a_run_beside_it_finds_what_it_found_or_makes_it(table_run: Finished, tmp_path: Path) -> None:
+    store, _ = unregistered(table_run, tmp_path)
+    put_orphans(store, 3000)
+    with cli.started("gc", "--store", f"file://{store}") as collecting:
+        done = cli.run_json(table_run.recipe, store)
+        _, errors = collecting.communicate(timeout=60)
+    assert (collecting.returncode, errors) == (0, "")
+    assert done["returncode"] == 0, done["stderr"]
+    opened = open_store(f"file://{store}")
+    for step in done["steps"]:
+        assert_whole(opened, step["output_digest"])
+
+
 def test_a_store_on_s3(seaweedfs: SeaweedFS, mlflow_server: MlflowServer) -> None:
     """Objects there are young, so all that can be seen is that nothing of them goes."""
     uri = seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}")
