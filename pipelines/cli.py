@@ -1,4 +1,4 @@
-"""The command line: `modelmill run | plan | lr-find | compile | demo-data | report | promote | rollback | doctor`."""
+"""The command line: `modelmill run | plan | lr-find | compile | demo-data | report | doctor` and the other commands."""
 
 import sys
 from enum import Enum
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from components.common.errors import ModelmillError, UserError, one_line
+from pipelines import use
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
 from pipelines.registry import Model
@@ -281,6 +282,9 @@ def doctor(
             console.print(f"{mark} {finding.name:<10}", end="")
             console.print(f" {finding.message}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 2)
+
+
+use.register(app)
 
 
 def main() -> None:

@@ -18,7 +18,10 @@ KeyDocument = dict[str, Any]
 
 
 class Finished(BaseModel):
-    """A finished step: what its key was made from, the digests of what it made, and what it said of itself."""
+    """A finished step: what its key was made from, the digests of what it made, and what it said of itself.
+
+    `where` is what `machine.here` said of the run and the machine that made it; empty in older entries.
+    """
 
     document: KeyDocument
     outputs: dict[str, str]
@@ -26,6 +29,7 @@ class Finished(BaseModel):
     metrics: dict[str, Any]
     headline: str
     seconds: float
+    where: dict[str, str] = {}
 
 
 def key_document(step: str, recipe: Recipe, inputs: Mapping[str, str | None]) -> KeyDocument:

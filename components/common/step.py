@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.common import lifetime, manifest, memo, runs, sources, steps, tracking
+from components.common import lifetime, machine, manifest, memo, runs, sources, steps, tracking
 from components.common import recipe as recipes
 from components.common.errors import ModelmillError, one_line
 from components.common.manifest import Manifest
 from components.common.recipe import Recipe
 from components.common.runs import Problem, Progress, StepRecord
-from components.common.store import Store, open_store
+from components.common.store import Store, open_store, retention
 
 log = logging.getLogger("modelmill")
 PROGRESS_SECONDS = 0.5
@@ -201,6 +201,7 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
         metrics=made.metrics,
         headline=made.headline,
         seconds=time.time() - step.record.started,
+        where=machine.here(step.run_id),
     )
     logged = tracking.Logged(step.document["settings"], made.metrics, made.history, made.system)
     tracking.log_step(step.store, step.run_id, whole, step.name, logged)
@@ -241,6 +242,8 @@ def _recorded(name: str, store: str, run_id: str) -> Iterator[tuple[Store, StepR
     record = StepRecord(name=name, status="running", started=time.time())
     try:
         runs.write_step(opened, run_id, record)
+        # gc keeps what a step could find once it knows of the step.
+        retention.wait(opened)
         yield opened, record
     except BaseException as error:
         _record_failure(opened, run_id, record, error)

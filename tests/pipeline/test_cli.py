@@ -17,7 +17,10 @@ from tests import cli
 from tests.pipeline.conftest import Finished
 from tests.recipes import table_recipe, write_table
 
-COMMANDS = ("run", "plan", "lr-find", "compile", "demo-data", "report", "promote", "rollback", "doctor")
+COMMANDS = (
+    *("run", "plan", "lr-find", "compile", "demo-data", "report", "doctor", "predict", "lineage", "gc"),
+    *("promote", "rollback", "registry"),
+)
 ESCAPE = "\x1b["
 
 

@@ -5,6 +5,7 @@ import io
 import random
 import string
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,22 @@ def test_a_missing_key_is_named(store: Store, method: str) -> None:
         assert store.size(key) is None
 
 
+def test_an_object_has_a_size_and_an_age_and_touch_makes_it_young(store: Store) -> None:
+    store.put("there/is", b"abc")
+    before = store.stat("there/is")
+    assert before is not None and before.bytes == 3
+    assert abs(before.modified - time.time()) < 10
+    time.sleep(1.1)  # S3 counts seconds
+    assert store.touch("there/is")
+    after = store.stat("there/is")
+    assert after is not None and after.bytes == 3 and after.modified > before.modified
+    assert store.get("there/is") == b"abc"
+    for key in ("gone", "there", "there/is/gone"):
+        assert store.stat(key) is None
+        assert not store.touch(key)
+    assert list(store.list("")) == ["there/is"]
+
+
 def test_a_missing_key_downloads_nothing(store: Store, tmp_path: Path) -> None:
     target = tmp_path / "into" / "target"
     target.parent.mkdir()
@@ -87,6 +104,7 @@ def test_keys_are_listed_sorted_by_prefix(store: Store) -> None:
     assert list(store.list("a/")) == ["a/1", "a/2/x"]
     assert list(store.list("a/2")) == ["a/2/x"]
     assert list(store.list("none/")) == []
+    assert list(store.stats("a/")) == [(key, store.stat(key)) for key in ("a/1", "a/2/x")]
 
 
 def test_a_listing_is_complete_beyond_one_page(store: Store) -> None:
@@ -107,6 +125,8 @@ def test_a_key_that_is_no_relative_path_is_refused(store: Store, key: str, tmp_p
         lambda: store.open(key),
         lambda: store.download(key, tmp_path / "target"),
         lambda: store.size(key),
+        lambda: store.stat(key),
+        lambda: store.touch(key),
         lambda: store.delete(key),
     ]
     for call in calls:
@@ -123,6 +143,7 @@ def test_a_large_file_goes_in_and_out_unchanged(store: Store, tmp_path: Path) ->
         file.write(b"and a bit")
     target.write_bytes(b"to be replaced")
     store.upload("big/file", source)
+    assert store.touch("big/file")
     store.download("big/file", target)
     assert store.size("big/file") == source.stat().st_size
     assert digest.of_file(target) == digest.of_file(source)

@@ -1,10 +1,10 @@
 """The object store: S3-compatible (`s3://bucket/prefix`) or a folder (`file://path`)."""
 
 from components.common.errors import UserError
-from components.common.store.base import KeyNotFound, Store, StoreError, Versioned
+from components.common.store.base import KeyNotFound, Stat, Store, StoreError, Versioned
 from components.common.store.conditional import check_conditional_writes
 
-__all__ = ["KeyNotFound", "Store", "StoreError", "Versioned", "check_conditional_writes", "open_store"]
+__all__ = ["KeyNotFound", "Stat", "Store", "StoreError", "Versioned", "check_conditional_writes", "open_store"]
 
 
 def open_store(uri: str) -> Store:

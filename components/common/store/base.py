@@ -22,6 +22,13 @@ class Versioned(NamedTuple):
     tag: str
 
 
+class Stat(NamedTuple):
+    """bytes: the object's size. modified: written or touched, in seconds since 1970 by the store's clock."""
+
+    bytes: int
+    modified: float
+
+
 class Store(Protocol):
     """An object store with atomic whole-object writes and two conditional ones.
 
@@ -63,8 +70,20 @@ class Store(Protocol):
         """Bytes of the object, None if there is none."""
         ...
 
+    def stat(self, key: str) -> Stat | None:
+        """Size and age of the object, None if there is none."""
+        ...
+
+    def touch(self, key: str) -> bool:
+        """Make the object as young as if it had just been written; False if there is none."""
+        ...
+
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with the prefix, in sorted order, page by page."""
+        ...
+
+    def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """As `list`, with each object's size and age, and for no more requests."""
         ...
 
     def delete(self, key: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from components.common import digest
 from components.common.errors import Corrupt
+from components.common.store import retention
 from components.common.store.base import KeyNotFound, Store
 
 
@@ -14,7 +15,7 @@ def key_of(sha256: str) -> str:
 def put_bytes(store: Store, data: bytes) -> str:
     """Store bytes; returns their sha256."""
     sha256 = digest.of_bytes(data)
-    if store.size(key_of(sha256)) != len(data):
+    if not retention.is_kept(store, key_of(sha256), len(data)):
         store.put(key_of(sha256), data)
     return sha256
 
@@ -22,7 +23,7 @@ def put_bytes(store: Store, data: bytes) -> str:
 def put_file(store: Store, path: Path) -> str:
     """Store a file; returns its sha256. What the store already holds is not sent again."""
     sha256 = digest.of_file(path)
-    if store.size(key_of(sha256)) != path.stat().st_size:
+    if not retention.is_kept(store, key_of(sha256), path.stat().st_size):
         store.upload(key_of(sha256), path)
     return sha256
 

@@ -9,10 +9,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 from components.common import digest
-from components.common.store.base import KeyNotFound, StoreError, Versioned
+from components.common.store.base import KeyNotFound, Stat, StoreError, Versioned
 from components.common.store.conditional import check_conditional_writes
 
 _OBJECTS, _TEMPORARY, _LOCKS = "objects", "tmp", "locks"
@@ -78,9 +79,22 @@ class FolderStore:
             partial.unlink(missing_ok=True)
 
     def size(self, key: str) -> int | None:
+        found = self.stat(key)
+        return found.bytes if found else None
+
+    def stat(self, key: str) -> Stat | None:
         with contextlib.suppress(KeyNotFound), self._reading(key) as path:
-            return path.stat().st_size if path.is_file() else None
+            found = path.stat()
+            return Stat(found.st_size, found.st_mtime) if S_ISREG(found.st_mode) else None
         return None
+
+    def touch(self, key: str) -> bool:
+        if self.stat(key) is None:
+            return False
+        with contextlib.suppress(KeyNotFound), self._reading(key) as path:
+            os.utime(path)
+            return True
+        return False
 
     def list(self, prefix: str) -> Iterator[str]:
         base = self.root / _OBJECTS
@@ -89,6 +103,11 @@ class FolderStore:
         files = (Path(folder) / name for folder, _, names in os.walk(start) for name in names)
         keys = (file.relative_to(base).as_posix() for file in files)
         yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        for key in self.list(prefix):
+            if (found := self.stat(key)) is not None:  # else it was deleted meanwhile
+                yield key, found
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -19,7 +19,7 @@ from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-u
 
 from components.common import digest
 from components.common.errors import UserError
-from components.common.store.base import KeyNotFound, StoreError, Versioned
+from components.common.store.base import KeyNotFound, Stat, StoreError, Versioned
 from components.common.store.conditional import check_conditional_writes
 from components.common.store.s3_errors import code_of, is_missing, reason_of
 
@@ -102,20 +102,43 @@ class S3Store:
             raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
     def size(self, key: str) -> int | None:
+        found = self.stat(key)
+        return found.bytes if found else None
+
+    def stat(self, key: str) -> Stat | None:
         try:
             with self._explained(key):
-                return int(self._client.head_object(**self._at(key))["ContentLength"])
+                head = self._client.head_object(**self._at(key))
         except KeyNotFound:
             return None
+        return Stat(int(head["ContentLength"]), head["LastModified"].timestamp())
+
+    def touch(self, key: str) -> bool:
+        # A copy onto itself, which the store does alone; it is refused unless something is replaced.
+        replaced = {"MetadataDirective": "REPLACE"}
+        source = self._at(key)
+        try:
+            with self._explained(key):
+                self._client.copy(source, **source, ExtraArgs=replaced, Config=_TRANSFER)
+        except KeyNotFound:
+            return False
+        return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self.stats(prefix))
+
+    def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
         with self._explained(prefix):
-            names = [item["Key"] for page in pages for item in page.get("Contents", [])]
+            found = [
+                (item["Key"][len(self._prefix) :], Stat(int(item["Size"]), item["LastModified"].timestamp()))
+                for page in pages
+                for item in page.get("Contents", [])
+            ]
         # Sorted here because not every store does: SeaweedFS lists `a/1` before `a-1`, folder by folder.
-        yield from sorted(name[len(self._prefix) :] for name in names)
+        yield from sorted(found)
 
     def delete(self, key: str) -> None:
         with self._explained(key), contextlib.suppress(KeyNotFound):

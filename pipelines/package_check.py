@@ -1,0 +1,113 @@
+"""Whether a registered version, as MLflow gives it back, is what was registered, and safe to load."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from components.common import digest, manifest, steps
+from components.common.errors import Corrupt, UserError
+from components.common.manifest import Manifest
+from components.common.store import Store
+from components.common.tracking import Version
+from components.common.weights import PICKLES
+
+MODEL = "artifacts/model"
+_LOADER = "mlflow.pyfunc.loaders.code_model"
+_SCRIPTS = Path(__file__).parents[1] / "components" / "registration" / "serving"
+# The first bytes of a pickle: its protocol.
+_PICKLED = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+
+
+class Column(NamedTuple):
+    """A column that the model reads; `type` is MLflow's name of it."""
+
+    name: str
+    type: str
+
+
+def require_verified(version: Version) -> None:
+    """
+    Raises:
+        UserError: registration has not read the version back, or found other bytes.
+    """
+    if not version.is_verified:
+        raise UserError(
+            f"{version}: not verified (its tag modelmill.verified is not true), so it is not used; "
+            "run the recipe again to complete its registration, or name another version"
+        )
+
+
+def check(store: Store, version: Version, folder: Path) -> None:
+    """Compare a downloaded version with the manifest that its tag names, before any of it is loaded.
+
+    Raises:
+        UserError: it holds a pickle, or was registered from another store.
+        Corrupt: a file is missing, has other bytes, or was not registered.
+    """
+    uri = f"models:/{version.name}/{version.version}"
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    flavor = _flavor(uri, files)
+    _refuse_pickles(uri, files, flavor)
+    registered = _registered(store, version)
+    expected = {f"artifacts/{entry.path}": entry.sha256 for entry in registered.under("model")}
+    script = f"{registered.info['task']}.py"
+    if version.tags.get("modelmill.code") == steps.code_of("registration")["source"]:
+        expected[script] = digest.of_file(_SCRIPTS / script)
+    for name, sha256 in expected.items():
+        if name not in files:
+            raise Corrupt(f"{uri}: {name} is missing; {_advice(version)}")
+        if digest.of_file(files[name]) != sha256:
+            raise Corrupt(f"{uri}: {name} has other bytes than were registered; {_advice(version)}")
+    if extra := sorted(name for name in files if name.startswith(f"{MODEL}/") and name not in expected):
+        raise Corrupt(f"{uri}: {extra[0]} was not registered; {_advice(version)}")
+    known = (flavor.get("loader_module"), Path(str(flavor.get("model_code_path"))).name, flavor.get("code"))
+    places = {name: one.get("path") for name, one in (flavor.get("artifacts") or {}).items()}
+    if known != (_LOADER, script, None) or places.get("model") != MODEL:
+        raise Corrupt(f"{uri}: MLmodel loads something else than was registered; {_advice(version)}")
+
+
+def columns(folder: Path) -> list[Column]:
+    """What the model reads of each row."""
+    described = yaml.safe_load((folder / "MLmodel").read_text("utf-8"))
+    return [Column(one["name"], one["type"]) for one in json.loads(described["signature"]["inputs"])]
+
+
+def _flavor(uri: str, files: dict[str, Path]) -> dict[str, Any]:
+    """How MLflow would load it."""
+    try:
+        flavor = yaml.safe_load(files["MLmodel"].read_text("utf-8"))["flavors"]["python_function"]
+    except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise Corrupt(f"{uri}: MLmodel is missing or damaged; register the model again") from error
+    return flavor if isinstance(flavor, dict) else {}
+
+
+def _refuse_pickles(uri: str, files: dict[str, Path], flavor: dict[str, Any]) -> None:
+    found = [name for name, file in files.items() if file.suffix in PICKLES or _is_pickled(file)]
+    if "python_model" in flavor:
+        found.append(str(flavor["python_model"]))
+    if found:
+        raise UserError(f"{uri}: {found[0]} is a pickle, which can run code when it is loaded; it is not used")
+
+
+def _is_pickled(file: Path) -> bool:
+    if file.suffix == ".safetensors":  # begins with a length, which may look like one
+        return False
+    with open(file, "rb") as opened:
+        return opened.read(2) in _PICKLED
+
+
+def _registered(store: Store, version: Version) -> Manifest:
+    sha256 = version.tags.get("modelmill.model", "")
+    try:
+        return manifest.load(store, sha256)
+    except Corrupt as error:
+        raise UserError(
+            f"{version}: the manifest of its files, {sha256[:12] or 'none'}, is not in {store.uri}; "
+            "name the store that it was registered from with --store"
+        ) from error
+
+
+def _advice(version: Version) -> str:
+    return f"delete version {version.version} in MLflow and run its recipe again, or use another version"
