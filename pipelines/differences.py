@@ -7,14 +7,14 @@ from components.common.errors import Corrupt
 from components.common.manifest import Manifest
 from components.common.steps import STEPS
 from components.common.store import Store
-from components.common.tracking.versions import ModelVersion
+from components.common.tracking.versions import Version
 
 # A key or a name, and its two values.
 Difference = tuple[str, Any, Any]
 GONE = "no longer in the store"
 
 
-def between(store: Store, a: ModelVersion, b: ModelVersion) -> dict[str, Any]:
+def between(store: Store, a: Version, b: Version) -> dict[str, Any]:
     """`settings`, `metrics` and `code` are differences, `data` counts rows and names shards; each is None where what it
     is told from is no longer in the store.
     """
@@ -26,7 +26,7 @@ def between(store: Store, a: ModelVersion, b: ModelVersion) -> dict[str, Any]:
     }
 
 
-def metrics(store: Store, version: ModelVersion) -> dict[str, Any] | None:
+def metrics(store: Store, version: Version) -> dict[str, Any] | None:
     """Those of the version's newest evaluation."""
     evaluation = _load(store, version, "evaluation")
     return evaluation.info["metrics"] if evaluation else None
@@ -36,12 +36,12 @@ def _differences(a: dict[str, Any] | None, b: dict[str, Any] | None) -> list[Dif
     return None if a is None or b is None else memo.differences(a, b)
 
 
-def _recipe(store: Store, version: ModelVersion) -> dict[str, Any] | None:
+def _recipe(store: Store, version: Version) -> dict[str, Any] | None:
     record = runs.read_run(store, version.tags.get("modelmill.run_id", ""))
     return record.recipe if record else None
 
 
-def _load(store: Store, version: ModelVersion, what: str) -> Manifest | None:
+def _load(store: Store, version: Version, what: str) -> Manifest | None:
     try:
         return manifest.load(store, version.tags[f"modelmill.{what}"])
     except (Corrupt, KeyError):
@@ -60,7 +60,7 @@ def _data(a: Manifest | None, b: Manifest | None) -> dict[str, Any] | None:
     }
 
 
-def _code(store: Store, version: ModelVersion) -> dict[str, Any] | None:
+def _code(store: Store, version: Version) -> dict[str, Any] | None:
     """The source, Python and libraries of each step of the run that made the version."""
     found = {}
     for step in STEPS:

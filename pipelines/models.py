@@ -1,9 +1,10 @@
 """Registered models by the names that people give them: MODEL, MODEL@ALIAS or MODEL/VERSION."""
 
-from components.common import tracking
-from components.common.errors import UserError
+from components.common import standing, tracking
+from components.common.errors import UserError, one_line
 from components.common.store import Store
 from components.common.tracking import Version
+from components.common.tracking.aliases import ROLES
 
 CHAMPION = "champion"
 
@@ -15,8 +16,8 @@ def find(store: Store, asked: str) -> Version:
         UserError: there is no such model, alias or version; says which there are.
         ModelmillError: the registry does not answer.
     """
-    name, mark, which = _split(asked.removeprefix("models:/"))
-    everything = tracking.all_versions(store)
+    name, chosen = split(asked.removeprefix("models:/"))
+    everything = tracking.registered(store)
     where = tracking.redact(tracking.tracking_uri(store))
     if not everything:
         raise UserError(f"{asked}: nothing is registered in {where} yet; run a recipe first, or name another --store")
@@ -24,39 +25,62 @@ def find(store: Store, asked: str) -> Version:
     if not mine:
         names = ", ".join(dict.fromkeys(version.name for version in everything))
         raise UserError(f"{name}: no such model in {where}; there are: {names}")
-    if mark == "/":
-        found = next((version for version in mine if version.version == which), None)
-    elif mark == "@":
-        found = next((version for version in mine if which in version.aliases), None)
-    else:
-        return _default(name, mine)
-    if found is None:
-        kind = "version" if mark == "/" else "alias"
-        raise UserError(f"{asked}: no such {kind} in {where}; there are: {_known(mine)}")
-    return found
+    return pick(store, name, mine, chosen) if chosen else _default(store, name, mine)
 
 
-def _default(name: str, mine: list[Version]) -> Version:
-    champion = next((version for version in mine if CHAMPION in version.aliases), None)
+def split(asked: str) -> tuple[str, str | None]:
+    """`MODEL`, `MODEL@ALIAS` or `MODEL/VERSION` as the model and what `pick` takes."""
+    name, at, alias = asked.partition("@")
+    if at:
+        return name, f"@{alias}"
+    name, slash, version = asked.partition("/")
+    return name, version if slash else None
+
+
+def pick(store: Store, name: str, mine: list[Version], chosen: str) -> Version:
+    """
+    Args:
+        mine: the model's versions. chosen: one of them, or `@alias`.
+    Raises:
+        UserError: there is no such alias or version; says which there are.
+    """
+    wanted = chosen
+    if chosen.startswith("@"):
+        named = _aliases(store, name, mine)
+        if chosen[1:] not in named:
+            raise UserError(f"{name}: no alias {_shown(chosen[1:])}; there are {', '.join(sorted(named)) or 'none'}")
+        wanted = named[chosen[1:]]
+    for one in mine:
+        if one.version == wanted:
+            return one
+    raise UserError(no_version(name, wanted, mine))
+
+
+def no_version(name: str, number: str, mine: list[Version]) -> str:
+    return f"{name}: no version {_shown(number)}; there are {', '.join(one.version for one in mine)}"
+
+
+def _default(store: Store, name: str, mine: list[Version]) -> Version:
+    named = _aliases(store, name, mine)
+    champion = next((version for version in mine if version.version == named.get(CHAMPION)), None)
     verified = [version for version in mine if version.is_verified]
     if champion is None and not verified:
         raise UserError(
-            f"{name}: no version is @{CHAMPION} or verified; there are: {_known(mine)}; "
+            f"{name}: no version is @{CHAMPION} or verified; there are: {', '.join(map(str, mine))}; "
             "run the recipe again to complete its registration"
         )
     return champion or verified[-1]
 
 
-def _split(asked: str) -> tuple[str, str, str]:
-    """Name, mark and what comes after it."""
-    for mark in ("@", "/"):
-        name, found, which = asked.rpartition(mark)
-        if found:
-            return name, mark, which
-    return asked, "", ""
+def _aliases(store: Store, name: str, mine: list[Version]) -> dict[str, str]:
+    """The version that each alias names; those that are ours are where the store says, which MLflow follows."""
+    named = {alias: one.version for one in mine for alias in one.aliases}
+    now = standing.read(store, name)
+    if now.log is None:
+        return named
+    ours = {role: getattr(now, role).version for role in ROLES if getattr(now, role)}
+    return {alias: number for alias, number in named.items() if alias not in ROLES} | ours
 
 
-def _known(mine: list[Version]) -> str:
-    return ", ".join(
-        " ".join([f"{version.name}/{version.version}", *(f"@{alias}" for alias in version.aliases)]) for version in mine
-    )
+def _shown(text: str) -> str:
+    return one_line(Exception(text))

@@ -155,7 +155,7 @@ class Reachable:
                         yield record, age >= self._grace
 
     def _follow_registry(self) -> None:
-        for version in tracking.all_versions(self._store):
+        for version in tracking.registered(self._store):
             self._follow(_SHA256.findall(" ".join(version.tags.values())))
             self._versions.add((version.name, version.version))
 

@@ -11,7 +11,7 @@ from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
 if TYPE_CHECKING:
     from components.common.standing import Candidate
     from components.common.store import Store
-    from components.common.tracking.versions import ModelVersion
+    from components.common.tracking.versions import Version
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at what is registered, and why.")
 
@@ -41,9 +41,10 @@ def show(
 ) -> None:
     """Show a model's versions, or one of them with what made it and what was decided about it."""
     from components.common import standing
+    from pipelines import models
     from pipelines import registry_tables as tables
 
-    name, chosen = _split(model)
+    name, chosen = models.split(model)
     opened, found = _open(store, name)
     now = standing.read(opened, name)
     if chosen is None:
@@ -52,8 +53,8 @@ def show(
             tables.versions(rows)
         )
         return
-    version = _pick(opened, name, found, chosen)
-    decided = [entry for _, entry in standing.history(opened, name) if entry.version == version.number]
+    version = models.pick(opened, name, found, chosen)
+    decided = [entry for _, entry in standing.history(opened, name) if entry.version == version.version]
     said = {"model": name, **tables.version_row(opened, version, now), "tags": version.tags}
     said["decisions"] = [entry.model_dump() for entry in decided]
     print_json(said) if as_json else tables.show_version(Console(), said)
@@ -68,16 +69,16 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two versions: settings of the recipe, shards of the data, metrics, code."""
-    from pipelines import differences
+    from pipelines import differences, models
     from pipelines import registry_tables as tables
 
     opened, found = _open(store, model)
-    one, other = (_pick(opened, model, found, chosen) for chosen in (a, b))
+    one, other = (models.pick(opened, model, found, chosen) for chosen in (a, b))
     between = differences.between(opened, one, other)
     if as_json:
-        print_json({"model": model, "a": one.number, "b": other.number, **between})
+        print_json({"model": model, "a": one.version, "b": other.version, **between})
     else:
-        tables.show_differences(Console(), one.number, other.number, between)
+        tables.show_differences(Console(), one.version, other.version, between)
 
 
 @app.command(epilog="Example: modelmill registry log tabular-mlp")
@@ -97,7 +98,7 @@ def log(model: Model, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) 
             witness = version.tags.get(WITNESS)
             if witness is not None and witness not in known:
                 raise Corrupt(
-                    f"{model}: MLflow's version {version.number} names entry {witness} of the log of "
+                    f"{model}: MLflow's version {version.version} names entry {witness} of the log of "
                     "decisions, which the log does not have: entries were cut off, or the standing was put back"
                 )
     finally:
@@ -161,7 +162,7 @@ def rollback(model: str, to: str | None, reason: str, store: str, as_json: bool)
     now = standing.read(opened, model)
     if now.champion is None:
         raise UserError(f"{model}: no champion to roll back from; modelmill promote {model} VERSION makes one")
-    others = [one.number for one in found if one.is_verified and one.number != now.champion.version]
+    others = [one.version for one in found if one.is_verified and one.version != now.champion.version]
     choices = f"verified are {', '.join(others)}" if others else "no other version is verified"
     if to is None and now.previous is None:
         raise UserError(f"{model}: no previous champion to go back to; name a version with --to ({choices})")
@@ -187,7 +188,7 @@ def _say(model: str, settled: Any, as_json: bool) -> None:
         print(f"{model}: version {now.champion.version} is the champion{place}")
 
 
-def _open(store: str, model: str) -> "tuple[Store, list[ModelVersion]]":
+def _open(store: str, model: str) -> "tuple[Store, list[Version]]":
     """The store, and the model's versions in MLflow.
 
     Raises:
@@ -213,57 +214,22 @@ def _open(store: str, model: str) -> "tuple[Store, list[ModelVersion]]":
     return opened, found
 
 
-def _split(text: str) -> tuple[str, str | None]:
-    """`MODEL`, `MODEL@ALIAS` or `MODEL/VERSION` as the model and what `_pick` takes."""
-    name, at, alias = text.partition("@")
-    if at:
-        return name, f"@{alias}"
-    name, slash, version = text.partition("/")
-    return name, version if slash else None
-
-
-def _pick(store: "Store", model: str, found: "list[ModelVersion]", chosen: str) -> "ModelVersion":
-    """
-    Args:
-        chosen: a version or `@alias`; the aliases that are ours are where the store says.
-    """
-    from components.common import standing
-    from components.common.tracking.aliases import ROLES
-
-    wanted = chosen
-    if chosen.startswith("@"):
-        named = {alias: one.number for one in found for alias in one.aliases}
-        now = standing.read(store, model)
-        if now.log is not None:
-            named = {alias: number for alias, number in named.items() if alias not in ROLES}
-            named |= {role: getattr(now, role).version for role in ROLES if getattr(now, role)}
-        if chosen[1:] not in named:
-            raise UserError(f"{model}: no alias {chosen[1:]!r}; there are {', '.join(sorted(named)) or 'none'}")
-        wanted = named[chosen[1:]]
-    for one in found:
-        if one.number == wanted:
-            return one
-    raise UserError(_no_version(model, wanted, found))
-
-
-def _verified(model: str, found: "list[ModelVersion]", number: str) -> "Candidate":
+def _verified(model: str, found: "list[Version]", number: str) -> "Candidate":
     """
     Raises:
         UserError: the version may not become the champion.
     """
-    version = next((one for one in found if one.number == number), None)
+    from pipelines import models
+
+    version = next((one for one in found if one.version == number), None)
     if version is None:
-        raise UserError(_no_version(model, number, found))
-    verified = ", ".join(one.number for one in found if one.is_verified and one.candidate) or "none"
+        raise UserError(models.no_version(model, number, found))
+    verified = ", ".join(one.version for one in found if one.is_verified and one.candidate) or "none"
     if version.candidate is None:
         raise UserError(f"{model}: version {number} was not registered by Modelmill; verified are {verified}")
     if not version.is_verified:
         raise UserError(f"{model}: version {number} was never verified; verified are {verified}")
     return version.candidate
-
-
-def _no_version(model: str, number: str, found: "list[ModelVersion]") -> str:
-    return f"{model}: no version {one_line(Exception(number))}; there are {', '.join(one.number for one in found)}"
 
 
 def _follow(store: "Store", model: str) -> list[str]:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from components.common.standing import Candidate, Decision, Standing
 from components.common.store import Store
-from components.common.tracking.versions import ModelVersion
+from components.common.tracking.versions import Version
 from pipelines import differences
 from pipelines.printing import printable
 
@@ -17,24 +17,24 @@ MOST_SHARDS = 5
 STYLE = {"promoted": "green", "registered": "cyan", "refused": "yellow", "rolled back": "red"}
 
 
-def model_row(name: str, now: Standing, found: list[ModelVersion]) -> dict[str, Any]:
+def model_row(name: str, now: Standing, found: list[Version]) -> dict[str, Any]:
     return {
         "model": name,
         "champion": _number(now.champion),
         "challenger": _number(now.challenger),
         "previous": _number(now.previous),
         "withdrawn": list(now.withdrawn),
-        "versions": [one.number for one in found],
+        "versions": [one.version for one in found],
     }
 
 
-def version_row(store: Store, version: ModelVersion, now: Standing) -> dict[str, Any]:
+def version_row(store: Store, version: Version, now: Standing) -> dict[str, Any]:
     return {
-        "version": version.number,
+        "version": version.version,
         "created": version.created,
         "aliases": list(version.aliases),
         "verified": version.is_verified,
-        "withdrawn": version.number in now.withdrawn,
+        "withdrawn": version.version in now.withdrawn,
         "run_id": version.tags.get("modelmill.run_id"),
         "metrics": differences.metrics(store, version),
     }

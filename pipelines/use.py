@@ -81,7 +81,7 @@ def lineage(
     if (model is None) == (shard is None):
         raise UserError("lineage: name a MODEL, or a shard with --shard; one of the two")
     if shard is not None:
-        found = lines.of_shard(opened, shard, tracking.all_versions(opened))
+        found = lines.of_shard(opened, shard, tracking.registered(opened))
         print_json(found) if as_json else lineage_text.show_shard(found)
         return
     assert model is not None

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import save_file
 
 from components.common import digest
 from components.common.store import KeyNotFound, Store
@@ -57,16 +58,28 @@ class Checkpoints:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
         self._stager: Any = None
+        self._folder = scratch / "checkpoint"
 
     def save(self, snapshot: Snapshot) -> None:
         """Copy a snapshot and write it beside the training; if one is still being written, wait for that first."""
         self.wait()
+        if self.world.size == 1 and all(tensor.device.type == "cpu" for tensor in snapshot.tensors.values()):
+            # A file that was just written is in memory: it is the copy, and costs the processor no more than one.
+            self._folder.mkdir(exist_ok=True)
+            whole = {name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}
+            save_file(whole, self._folder / "model.safetensors")
+            staged = None
+        else:
+            staged = self._staged(snapshot.tensors)
+        self._saving = self._pool.submit(self._write, staged, copy.deepcopy(snapshot.state))
+
+    def _staged(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if self._stager is None:
             from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
             self._stager = DefaultStager(StagingOptions(False, False, False, False))
-        staged = self._stager.stage(snapshot.tensors)
-        self._saving = self._pool.submit(self._write, staged, copy.deepcopy(snapshot.state))
+        staged: dict[str, torch.Tensor] = self._stager.stage(tensors)
+        return staged
 
     def wait(self) -> None:
         """Until what was saved counts; raises what went wrong."""
@@ -129,12 +142,14 @@ class Checkpoints:
                     f"the bytes of its {name} are not those that were written ({found[:12]}, not {sha256[:12]})"
                 )
 
-    def _write(self, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        folder = self.scratch / "checkpoint"
+    def _write(self, tensors: dict[str, torch.Tensor] | None, state: dict[str, Any]) -> None:
+        """Commit a checkpoint; the tensors are in the folder already if they are not given."""
         alone = self.world.size == 1
-        _dcp().save(tensors, storage_writer=_writer(folder), process_group=self.world.saving, no_dist=alone)
+        if tensors is not None:
+            writer = _writer(self._folder)
+            _dcp().save(tensors, storage_writer=writer, process_group=self.world.saving, no_dist=alone)
         files = {}
-        for file in sorted(folder.iterdir()):
+        for file in sorted(self._folder.iterdir()):
             files[file.name] = digest.of_file(file)
             self.store.upload(self.prefix + files[file.name], file)
             file.unlink()

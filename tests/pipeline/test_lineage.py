@@ -79,9 +79,8 @@ def test_the_tree_shows_each_output_once_with_what_made_it(language_run: Finishe
     [
         ("nobody", "nobody: no such model in sqlite:///"),
         ("nobody", "there are: tiny-table"),
-        ("tiny-table/7", "tiny-table/7: no such version in sqlite:///"),
-        ("tiny-table@staging", "tiny-table@staging: no such alias in sqlite:///"),
-        ("tiny-table@staging", "there are: tiny-table/1 @champion"),
+        ("tiny-table/7", "tiny-table: no version 7; there are 1"),
+        ("tiny-table@staging", "tiny-table: no alias staging; there are champion"),
     ],
 )
 def test_what_does_not_exist_is_one_line_that_says_what_does(table_run: Finished, asked: str, said: str) -> None:

@@ -158,7 +158,9 @@ class FolderStore:
             handle, name = tempfile.mkstemp(dir=folder)
             temporary = Path(name)
             with os.fdopen(handle, "wb") as target:
-                if isinstance(content, Path):
+                if isinstance(content, Path) and content.is_file():
+                    shutil.copyfile(content, temporary)  # the kernel copies, which costs the processor little
+                elif isinstance(content, Path):
                     with open(content, "rb") as source:
                         shutil.copyfileobj(source, target, digest.CHUNK)
                 else:

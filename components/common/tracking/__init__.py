@@ -3,9 +3,9 @@
 from components.common.tracking.aliases import follow
 from components.common.tracking.connection import AGAIN, Unreachable, client, describe, identity, redact, tracking_uri
 from components.common.tracking.patience import patiently
-from components.common.tracking.registry import Version, aliases, all_versions, download_version, has_version
+from components.common.tracking.registry import aliases, download_version, has_version
 from components.common.tracking.runs import Logged, log_step, step_run
-from components.common.tracking.versions import registered
+from components.common.tracking.versions import Version, registered
 
 __all__ = [
     "AGAIN",
@@ -13,7 +13,6 @@ __all__ = [
     "Unreachable",
     "Version",
     "aliases",
-    "all_versions",
     "client",
     "describe",
     "download_version",

@@ -1,58 +1,12 @@
 """What MLflow's registry holds."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from components.common.errors import UserError
 from components.common.store import Store
 from components.common.tracking.connection import client, is_created, redact, tracking_uri
 from components.common.tracking.versions import KEY, VERIFIED
-
-_PAGE = 200
-
-
-class Version(NamedTuple):
-    """A version in the registry. `created` is in seconds since 1970; `aliases` are those that name it now."""
-
-    name: str
-    version: str
-    aliases: list[str]
-    tags: dict[str, str]
-    created: float
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether registration has read every file of it back; False for what others have registered, too."""
-        return self.tags.get(VERIFIED) == "true"
-
-    def __str__(self) -> str:
-        return " ".join([f"{self.name} version {self.version}", *(f"@{alias}" for alias in self.aliases)])
-
-
-def all_versions(store: Store) -> list[Version]:
-    """Every version of every model in the registry, by name and number.
-
-    Raises:
-        UserError: no registry is configured. ModelmillError: it does not answer.
-    """
-    if not is_created(store):
-        return []
-    with client(store) as mlflow_client:
-        models = _pages(lambda token: mlflow_client.search_registered_models(max_results=_PAGE, page_token=token))
-        found = _pages(lambda token: mlflow_client.search_model_versions(max_results=_PAGE, page_token=token))
-    aliases = {model.name: {alias: str(number) for alias, number in model.aliases.items()} for model in models}
-    made = [
-        Version(
-            name=one.name,
-            version=str(one.version),
-            aliases=sorted(a for a, number in aliases.get(one.name, {}).items() if number == str(one.version)),
-            tags=dict(one.tags),
-            created=one.creation_timestamp / 1000,
-        )
-        for one in found
-    ]
-    return sorted(made, key=lambda one: (one.name, int(one.version)))
 
 
 def has_version(store: Store, name: str, version: str) -> bool:
@@ -113,17 +67,6 @@ def _checked(mlflow_client: Any, uri: str) -> str:
             "trained; give the command that was to register it again, or name another version"
         )
     return f"models:/{name}/{version.version}"
-
-
-def _pages(search: Callable[[str | None], Any]) -> list[Any]:
-    """All that a search of MLflow finds, page by page."""
-    found, token = [], None
-    while True:
-        page = search(token)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def _version(store: Store, name: str, version: str) -> Any:

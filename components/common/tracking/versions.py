@@ -1,5 +1,7 @@
-"""The versions of a model in MLflow's registry, and what their tags say of them."""
+"""The versions in MLflow's registry, and what their tags say of them."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from components.common.standing import Candidate
@@ -13,16 +15,18 @@ MODEL, EVALUATION = "modelmill.model", "modelmill.evaluation"
 _PAGE = 200
 
 
-class ModelVersion(NamedTuple):
-    """A registered version and the aliases that name it now; `created` is in seconds since 1970."""
+class Version(NamedTuple):
+    """A version in the registry, and the aliases that name it now; `created` is in seconds since 1970."""
 
-    number: str
-    aliases: tuple[str, ...]
+    name: str
+    version: str
+    aliases: list[str]
     tags: dict[str, str]
     created: float
 
     @property
     def is_verified(self) -> bool:
+        """Whether registration has read every file of it back; False for what others have registered, too."""
         return self.tags.get(VERIFIED) == "true"
 
     @property
@@ -30,43 +34,45 @@ class ModelVersion(NamedTuple):
         """None for a version that is not ours."""
         if MODEL not in self.tags or EVALUATION not in self.tags:
             return None
-        return Candidate(version=self.number, model=self.tags[MODEL], evaluation=self.tags[EVALUATION])
+        return Candidate(version=self.version, model=self.tags[MODEL], evaluation=self.tags[EVALUATION])
+
+    def __str__(self) -> str:
+        return " ".join([f"{self.name} version {self.version}", *(f"@{alias}" for alias in self.aliases)])
 
 
-def registered(store: Store, model: str) -> list[ModelVersion]:
-    """The model's versions, oldest first; none where nothing is registered under this name.
+def registered(store: Store, model: str | None = None) -> list[Version]:
+    """The versions of a model, or of every model, by name and from the oldest to the newest.
 
     Raises:
-        ModelmillError: the registry does not answer.
+        UserError: no registry is configured. ModelmillError: it does not answer.
     """
     if not is_created(store):
         return []
+    wanted = f"name = '{model}'" if model else None
     with client(store) as mlflow_client:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            aliases = mlflow_client.get_registered_model(model).aliases
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return []
-            raise
-        found = _all(mlflow_client, model)
-    return [
-        ModelVersion(
-            number=str(one.version),
-            aliases=tuple(sorted(name for name, version in aliases.items() if str(version) == str(one.version))),
+        models = _pages(partial(mlflow_client.search_registered_models, wanted, max_results=_PAGE))
+        found = _pages(partial(mlflow_client.search_model_versions, wanted, max_results=_PAGE))
+    aliases = {one.name: {alias: str(number) for alias, number in one.aliases.items()} for one in models}
+    made = [
+        Version(
+            name=one.name,
+            version=str(one.version),
+            aliases=sorted(a for a, number in aliases.get(one.name, {}).items() if number == str(one.version)),
             tags=dict(one.tags),
             created=one.creation_timestamp / 1000,
         )
-        for one in sorted(found, key=lambda one: int(one.version))
+        for one in found
+        if one.status == "READY"
     ]
+    return sorted(made, key=lambda one: (one.name, int(one.version)))
 
 
-def _all(mlflow_client: Any, model: str) -> list[Any]:
+def _pages(search: Callable[..., Any]) -> list[Any]:
+    """All that a search of MLflow finds, page by page."""
     found: list[Any] = []
     token = None
     while True:
-        page = mlflow_client.search_model_versions(f"name = '{model}'", max_results=_PAGE, page_token=token)
+        page = search(page_token=token)
         found += page
         if not (token := page.token):
-            return [one for one in found if one.status == "READY"]
+            return found
