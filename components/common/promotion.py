@@ -55,10 +55,10 @@ def promote(
             )
             return _turned_down(now, candidate), decision("registered", candidate, reason, champion)
         verdict = judged(champion)
-        told = {"reason": str(verdict.get("reason") or PASSED["reason"]), "numbers": verdict.get("numbers") or {}}
+        reason, numbers = verdict.get("reason") or PASSED["reason"], verdict.get("numbers") or {}
         if not verdict["passed"]:
-            return _turned_down(now, candidate), decision("refused", candidate, against=champion, **told)
-        return _crowned(now, candidate), decision("promoted", candidate, against=champion, **told)
+            return _turned_down(now, candidate), decision("refused", candidate, reason, champion, numbers=numbers)
+        return _crowned(now, candidate), decision("promoted", candidate, reason, champion, numbers=numbers)
 
     return _change(store, model, decide)
 

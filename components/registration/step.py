@@ -14,6 +14,7 @@ from components.common.sources import CHAMPION
 from components.common.standing import Candidate, Decision, digest_of
 from components.common.step import Made, Step, run_step
 from components.common.store import check_conditional_writes
+from components.common.tracking.versions import VERIFIED
 from components.registration.artifacts import collect
 from components.registration.claim import Claim, exclusively
 
@@ -114,7 +115,7 @@ def _register(step: Step, claim: Claim, artifacts: dict[str, Path]) -> Registere
         found = registry.find(client, name, claim.key)
         version = found or registry.create(client, step, claim, mlflow_run, artifacts, Path(scratch))
         number = str(version.version)
-        if version.tags.get(registry.VERIFIED) != "true":
+        if version.tags.get(VERIFIED) != "true":
             step.progress(2, 4, f"reading version {number} back")
             registry.verify(client, step, version, artifacts, Path(scratch))
         registry.complete(client, step, claim.key, version)
