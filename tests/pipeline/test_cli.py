@@ -19,7 +19,7 @@ from tests.recipes import table_recipe, write_table
 
 COMMANDS = (
     *("run", "plan", "lr-find", "compile", "demo-data", "report", "doctor", "predict", "lineage", "gc"),
-    *("promote", "rollback", "registry"),
+    *("promote", "rollback"),
 )
 ESCAPE = "\x1b["
 
@@ -32,8 +32,9 @@ def test_help_has_an_example_and_every_command_json(command: str) -> None:
     assert "--json" in done.stdout
 
 
-def test_help_of_data_has_an_example() -> None:
-    assert "Example: modelmill data validate" in cli.modelmill("data", "validate", "--help").stdout
+@pytest.mark.parametrize("command", ["data validate", "registry log"])
+def test_help_of_a_group_of_commands_has_an_example(command: str) -> None:
+    assert f"Example: modelmill {command}" in cli.modelmill(*command.split(), "--help").stdout
 
 
 def test_help_names_every_command_and_how_to_begin() -> None:
