@@ -125,14 +125,15 @@ def _in_words(
     numbers: dict[str, Any], settings: Settings, verdict: str, slices: dict[str, dict[str, Any]], lost: list[str]
 ) -> str:
     what = f"{numbers['metric']} is {numbers['challenger']:.4g}, the champion's {numbers['champion']:.4g}"
-    interval = f"{numbers['confidence']:.0%} interval {numbers['low']:+.3g} to {numbers['high']:+.3g}"
+    interval = f"{numbers['low']:+.3g} to {numbers['high']:+.3g} with {numbers['confidence']:.0%} confidence"
+    better = "better" if numbers["better_by"] >= 0 else "worse"
     text = (
-        f"The challenger is {verdict}: its {what}, on {numbers['examples']:,} held-out examples. It is better by "
-        f"{numbers['better_by']:+.3g} ({interval}, by paired bootstrap)"
+        f"The challenger is {verdict}: its {what}, on {numbers['examples']:,} held-out examples. It is {better} by "
+        f"{abs(numbers['better_by']):.3g} (by paired bootstrap, better by {interval})"
     )
     asked = {
-        "superior": "; the interval must lie above 0.",
-        "non_inferior": f"; the interval must not reach below {-numbers['margin']:+.3g}.",
+        "superior": "; that must lie above 0.",
+        "non_inferior": f"; that must not reach below {-numbers['margin']:+.3g}.",
     }
     text += asked[settings["rule"]]
     for name in lost:
