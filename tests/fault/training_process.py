@@ -26,6 +26,8 @@ def write_rows(folder: Path) -> None:
     np.save(folder / "train.features.npy", features)
     np.save(folder / "train.labels.npy", labels)
     np.save(folder / "validation.labels.npy", labels[:50])
+    np.save(folder / "train.ids.npy", np.arange(200, dtype=np.uint64))
+    np.save(folder / "validation.ids.npy", np.arange(50, dtype=np.uint64))
 
 
 def run(folder: Path, store: str, weights: Path) -> None:
@@ -35,7 +37,8 @@ def run(folder: Path, store: str, weights: Path) -> None:
     scratch = weights.with_suffix(".scratch")
     scratch.mkdir(exist_ok=True)
     corpus = Manifest(kind="corpus", info={"features": ["a", "b", "c"], "classes": ["no", "yes"]})
-    files = {f"{s}/{k}.npy": folder / f"{s}.{k}.npy" for s in ("train", "validation") for k in ("features", "labels")}
+    kinds = ("features", "labels", "ids")
+    files = {f"{s}/{k}.npy": folder / f"{s}.{k}.npy" for s in ("train", "validation") for k in kinds}
     seed_everything(0)
     task = TabularClassification(corpus, files, MLPModel(hidden=[16, 16], activation="relu", dropout=0.2))
     model = task.build()
