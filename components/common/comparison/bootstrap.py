@@ -44,7 +44,9 @@ def paired(
         return Interval(estimate, estimate, estimate)
     statistics = np.sort(_resampled(difference, weight, influence, resamples, seed))
     tail = (1 - confidence) / 2
-    below = float(np.mean(statistics < estimate) + np.mean(statistics == estimate) / 2)
+    # Sums round differently from one machine to another, which must not decide what is a tie.
+    ties = np.abs(statistics - estimate) <= 1e-9 * (statistics[-1] - statistics[0])
+    below = float(np.mean((statistics < estimate) & ~ties) + np.mean(ties) / 2)
     bias = _NORMAL.inv_cdf(min(max(below, 1 / (resamples + 1)), resamples / (resamples + 1)))
     relative = influence / np.abs(influence).max()
     acceleration = float((relative**3).sum() / (6 * (relative**2).sum() ** 1.5))
