@@ -242,9 +242,12 @@ def test_without_a_champion_the_newest_verified_version_answers(
     client.set_model_version_tag("tiny-table", "1", "modelmill.verified", "false")
     nobody = ask(own, "tiny-table", rows)
     assert nobody.returncode == 2
-    assert "no version is @champion or verified; there are: tiny-table version 1, tiny-table version 2" in nobody.stderr
+    assert (
+        "no version is @champion or verified; there are: tiny-table version 1 @previous, tiny-table version 2"
+        in nobody.stderr
+    )
     client.set_registered_model_alias("tiny-table", "champion", "1")
-    assert "tiny-table version 1 @champion: not verified" in ask(own, "tiny-table", rows).stderr
+    assert "tiny-table version 1 @champion @previous: not verified" in ask(own, "tiny-table", rows).stderr
 
 
 def test_a_version_of_another_store_names_the_option(table_run: Finished, rows: Path, tmp_path: Path) -> None:
