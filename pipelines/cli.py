@@ -9,11 +9,9 @@ import typer
 from rich.console import Console
 
 from components.common.errors import ModelmillError, UserError, one_line
-from pipelines import use
+from pipelines import registry, use
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
-from pipelines.registry import Model
-from pipelines.registry import app as registry_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,14 +22,12 @@ app = typer.Typer(
     epilog="Example: modelmill run recipes/python-lm.yaml",
 )
 app.add_typer(data_app, name="data")
-app.add_typer(registry_app, name="registry")
 
 Recipe = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the log of decisions.")]
 
 
 class Runner(str, Enum):
@@ -234,34 +230,6 @@ def report(
         print(output or opened.local_path(key) or f"{opened.uri}/{key}")
 
 
-@app.command(epilog="Example: modelmill promote tabular-mlp 2 --reason 'better on the new branches'")
-def promote(
-    model: Model,
-    version: Annotated[str, typer.Argument(help="The version.")],
-    reason: Reason = "a person's choice",
-    store: StoreUri = DEFAULT_STORE,
-    as_json: AsJson = False,
-) -> None:
-    """Make a verified version of a model the champion, whatever its evaluation says."""
-    from pipelines import registry
-
-    registry.promote(model, version, reason, store, as_json)
-
-
-@app.command(epilog="Example: modelmill rollback tabular-mlp --reason 'answers in the wrong language'")
-def rollback(
-    model: Model,
-    to: Annotated[str | None, typer.Option("--to", help="The version; the previous champion if not given.")] = None,
-    reason: Reason = "a person's choice",
-    store: StoreUri = DEFAULT_STORE,
-    as_json: AsJson = False,
-) -> None:
-    """Put the previous champion back; the version rolled back from is not promoted again but by a person."""
-    from pipelines import registry
-
-    registry.rollback(model, to, reason, store, as_json)
-
-
 @app.command(epilog="Example: modelmill doctor recipes/python-lm.yaml --store s3://bucket/prefix")
 def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe to check as well.")] = None,
@@ -284,6 +252,7 @@ def doctor(
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 2)
 
 
+registry.register(app)
 use.register(app)
 
 

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at what is registered, and why.")
 
 Model = Annotated[str, typer.Argument(help="The registered model's name.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the log of decisions.")]
+
+
+def register(main: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    main.add_typer(app, name="registry")
+    main.command(epilog="Example: modelmill promote tabular-mlp 2 --reason 'better on the new branches'")(promote)
+    main.command(epilog="Example: modelmill rollback tabular-mlp --reason 'answers in the wrong language'")(rollback)
 
 
 @app.command("list", epilog="Example: modelmill registry list")
@@ -131,12 +139,14 @@ def repair(
         print(f"{name}: " + ("; ".join(lines) or "as it should be"))
 
 
-def promote(model: str, version: str, reason: str, store: str, as_json: bool) -> None:
-    """Make a version the champion, whatever its evaluation says.
-
-    Raises:
-        UserError: it is not there or not verified. StoreError: the store's conditional writes do not hold.
-    """
+def promote(
+    model: Model,
+    version: Annotated[str, typer.Argument(help="The version.")],
+    reason: Reason = "a person's choice",
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Make a verified version of a model the champion, whatever its evaluation says."""
     from components.common import promotion
     from components.common.store import check_conditional_writes
 
@@ -148,13 +158,14 @@ def promote(model: str, version: str, reason: str, store: str, as_json: bool) ->
     _say(model, settled, as_json)
 
 
-def rollback(model: str, to: str | None, reason: str, store: str, as_json: bool) -> None:
-    """Take the champion's place from it, and give it to the one before, or to the version `to`.
-
-    Raises:
-        UserError: there is no champion, nothing to go back to, or that is not there or not verified. StoreError: the
-            store's conditional writes do not hold.
-    """
+def rollback(
+    model: Model,
+    to: Annotated[str | None, typer.Option("--to", help="The version; the previous champion if not given.")] = None,
+    reason: Reason = "a person's choice",
+    store: StoreUri = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Put the previous champion back; the version rolled back from is not promoted again but by a person."""
     from components.common import promotion, standing
     from components.common.store import check_conditional_writes
 
@@ -164,10 +175,9 @@ def rollback(model: str, to: str | None, reason: str, store: str, as_json: bool)
         raise UserError(f"{model}: no champion to roll back from; modelmill promote {model} VERSION makes one")
     others = [one.version for one in found if one.is_verified and one.version != now.champion.version]
     choices = f"verified are {', '.join(others)}" if others else "no other version is verified"
-    if to is None and now.previous is None:
+    target = _verified(model, found, to) if to is not None else now.previous
+    if target is None:
         raise UserError(f"{model}: no previous champion to go back to; name a version with --to ({choices})")
-    target = now.previous if to is None else _verified(model, found, to)
-    assert target is not None
     if target.version == now.champion.version:
         raise UserError(f"{model}: version {target.version} is the champion already; {choices}")
     _verified(model, found, target.version)

@@ -78,18 +78,17 @@ def lineage(
     from pipelines import lineage_text, models
 
     opened = open_store(store)
-    if (model is None) == (shard is None):
-        raise UserError("lineage: name a MODEL, or a shard with --shard; one of the two")
-    if shard is not None:
+    if shard is not None and model is None:
         found = lines.of_shard(opened, shard, tracking.registered(opened))
         print_json(found) if as_json else lineage_text.show_shard(found)
-        return
-    assert model is not None
-    made = lines.of_version(opened, models.find(opened, model))
-    if as_json:
-        print_json(made)
+    elif model is not None and shard is None:
+        made = lines.of_version(opened, models.find(opened, model))
+        if as_json:
+            print_json(made)
+        else:
+            Console(width=None if sys.stdout.isatty() else _WIDE).print(lineage_text.tree(made))
     else:
-        Console(width=None if sys.stdout.isatty() else _WIDE).print(lineage_text.tree(made))
+        raise UserError("lineage: name a MODEL, or a shard with --shard; one of the two")
 
 
 def gc(

@@ -73,7 +73,7 @@ def _champion(recipe: Recipe, store: Store) -> str:
                 f"evaluation.comparison: the champion, {model} version {champion.version}, was measured on another "
                 f"split: {differs}; put that back, or decide by thresholds alone: --set evaluation.comparison=none"
             )
-    return standing.champion_digest(store, model)
+    return standing.digest_of(champion)
 
 
 def _registry(recipe: Recipe, store: Store) -> str:

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -77,17 +78,32 @@ Change = Callable[[Standing], tuple[Standing, Decision] | None]
 
 def decision(what: Any, candidate: Candidate, reason: str, against: Candidate | None, **more: Any) -> Decision:
     """A decision of whoever runs this process, now, about a candidate and the champion that it found."""
-    return Decision(
-        what=what,
-        version=candidate.version,
-        model=candidate.model,
-        evidence=candidate.evaluation,
-        against=against.version if against else None,
-        reason=reason,
-        who=who(),
-        when=time.time(),
-        **more,
-    )
+    about = {"version": candidate.version, "model": candidate.model, "evidence": candidate.evaluation}
+    return _now(what=what, against=against.version if against else None, reason=reason, **about, **more)
+
+
+def refuse(store: Store, name: str, model: str, evaluation: str, reason: str, numbers: dict[str, Any]) -> None:
+    """Write into the log that a model may not challenge the champion, and why; it has no version, and once is enough.
+
+    Nothing is written where there is no champion.
+
+    Args:
+        name: the registered model's. model, evaluation: digests of the manifests.
+    """
+
+    def note(now: Standing) -> tuple[Standing, Decision] | None:
+        if now.champion is None or any(
+            one.evidence == evaluation for _, one in islice(_entries(store, name, now.log), 1)
+        ):
+            return None
+        about = {"version": None, "model": model, "evidence": evaluation, "against": now.champion.version}
+        return now, _now(what="refused", reason=reason, numbers=numbers, **about)
+
+    change(store, name, note)
+
+
+def _now(**said: Any) -> Decision:
+    return Decision(who=who(), when=time.time(), **said)
 
 
 def who() -> str:
@@ -106,12 +122,8 @@ def read(store: Store, model: str) -> Standing:
     return _read(store, model)[0]
 
 
-def champion_digest(store: Store, model: str) -> str:
-    """What a comparison with the champion depends on."""
-    return digest_of(read(store, model).champion)
-
-
 def digest_of(champion: Candidate | None) -> str:
+    """What a comparison with the champion depends on."""
     return digest.of_json(champion.model_dump()) if champion else NOBODY
 
 
@@ -153,7 +165,10 @@ def history(store: Store, model: str) -> Iterator[tuple[str, Decision]]:
     Raises:
         Corrupt: an entry is missing or has been tampered with.
     """
-    newest = read(store, model).log
+    yield from _entries(store, model, read(store, model).log)
+
+
+def _entries(store: Store, model: str, newest: str | None) -> Iterator[tuple[str, Decision]]:
     while newest is not None:
         try:
             entry = Decision.model_validate_json(blobs.get_bytes(store, newest))

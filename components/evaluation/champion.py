@@ -51,5 +51,20 @@ def compare(step: Step, evaluation: Manifest) -> Decision:
     return decision | {"champion": champion.model_dump()}
 
 
+def log_refusal(step: Step, evaluation: Manifest, gate: dict[str, Any]) -> None:
+    """Write into the log of decisions that the model is not registered, and why.
+
+    Args:
+        gate: with its checks.
+    """
+    decision = evaluation.info["decision"]
+    missed = [check["metric"] for check in gate["checks"] if not check["passed"]]
+    why = [f"It missed its thresholds: {', '.join(missed)}."] if missed else []
+    why += [] if decision["passed"] else [decision["reason"]]
+    model = step.inputs[FINE_TUNED].digest
+    numbers = decision["numbers"] | {"metrics": evaluation.info["metrics"]}
+    standing.refuse(step.store, step.recipe.registration.model, model, evaluation.digest, " ".join(why), numbers)
+
+
 def _passed(verdict: str, reason: str) -> Decision:
     return {"passed": True, "verdict": verdict, "reason": reason, "numbers": {}, "slices": []}

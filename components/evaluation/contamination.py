@@ -8,10 +8,9 @@ from typing import Any
 
 def of_tokens(held_out: Any, training: Any) -> set[int]:
     """The numbers of the held-out documents, or pairs, whose tokens are those of a training one."""
-    wanted: dict[bytes, list[int]] = {}
-    for number, found in enumerate(_hashes(held_out)):
-        wanted.setdefault(found, []).append(number)
-    return {number for found in _hashes(training) for number in wanted.get(found, ())}
+    found = list(_hashes(held_out))
+    seen = set(found).intersection(_hashes(training))
+    return {number for number, one in enumerate(found) if one in seen}
 
 
 def _hashes(examples: Any) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Held-out files and pairs: bits per byte, loss before and after fine-tuning, generated samples; one row an example."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,8 @@ from components.training.task import Task
 BATCH = 16
 # Bytes of text from which on an example counts as middling, and as long.
 MIDDLING, LONG = 1000, 10_000
+# What the engine calls each set of examples.
+SOURCES = {"documents": "pretraining", "pairs": "fine_tuning"}
 Row = dict[str, Any]
 
 
@@ -44,19 +47,20 @@ def evaluate(step: Step, task: Any) -> Measured:
     base = _load(step, task, pretrained if pretrained.entries else tuned)
     step.progress(0, 4, "bits per byte")
     size = corpus.info["splits"]["test"]["bytes"]
-    found = _rows(task, base, "documents", "before", len(documents))
+    found = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
     metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
     baseline = _unigram(task, size, metrics["bits_per_byte"]) if settings.baseline else None
     if not was_tuned or not len(pairs):
         return Measured(metrics, found, {"samples.json": []}, baseline)
+    described = _described(task, "pairs")
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
-        before = _rows(task, base, "pairs", "before", settings.pair_windows)
+        before = _rows(task, base, pairs, described, "before", settings.pair_windows)
         metrics["loss_before"] = _total(before, "loss") / max(1, _total(before, "weight"))
         found += before
     step.progress(2, 4, "held-out pairs, after fine-tuning")
     model = _load(step, task, tuned)
-    after = _rows(task, model, "pairs", "after", settings.pair_windows)
+    after = _rows(task, model, pairs, described, "after", settings.pair_windows)
     metrics["loss_after"] = _total(after, "loss") / max(1, _total(after, "weight"))
     metrics["response_bits_per_byte"] = _total(after, "loss") / math.log(2) / max(1, _total(after, "bytes"))
     step.progress(3, 4, "samples")
@@ -72,28 +76,34 @@ def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
     return task.load(stage.fetch_model(step, model)).to(devices.pick_device()).eval()
 
 
-def _rows(task: Any, model: torch.nn.Module, kind: str, when: str, most: int) -> list[Row]:
-    """A row for each example that the first `most` windows of the split hold whole."""
-    source = {"documents": "pretraining", "pairs": "fine_tuning"}[kind]
-    examples = task.examples(source, "test")
-    losses, terms, cut = _losses(task, model, examples, most)
-    seen = contamination.of_tokens(examples, task.examples(source, "train"))
+def _described(task: Any, kind: str) -> dict[int, Row]:
+    """What of a row is the same for every model, by the example's number in the split."""
+    held_out, training = (task.examples(SOURCES[kind], split) for split in ("test", "train"))
+    seen = contamination.of_tokens(held_out, training)
     tokenizer = Tokenizer.from_file(str(task.files["tokenizer/tokenizer.json"]))
-    chosen = [n for n in np.flatnonzero(terms).tolist() if n != cut]
-    texts = dict(zip(chosen, _texts(tokenizer, examples, chosen), strict=True))
-    ids = rows.unique_ids(rows.id_of(*texts[number]) for number in chosen)
-    return [
-        {
+    texts = _texts(tokenizer, held_out)
+    ids = rows.unique_ids(rows.id_of(*both) for both in texts.values())
+    return {
+        number: {
             "example": example,
             "set": kind,
-            "model": when,
-            "slices": [f"length={_length(texts[number][1])}"],
-            "loss": float(losses[number]),
-            "weight": float(terms[number]),
-            "bytes": float(len(texts[number][1].encode())),
+            "slices": [f"length={_length(predicted)}"],
+            "bytes": float(len(predicted.encode())),
             "contaminated": number in seen,
         }
-        for number, example in zip(chosen, ids, strict=True)
+        for (number, (_, predicted)), example in zip(texts.items(), ids, strict=True)
+    }
+
+
+def _rows(
+    task: Any, model: torch.nn.Module, examples: Any, described: dict[int, Row], when: str, most: int
+) -> list[Row]:
+    """A row for each example that the first `most` windows of the split hold whole."""
+    losses, terms, cut = _losses(task, model, examples, most)
+    return [
+        {**row, "model": when, "loss": float(losses[number]), "weight": float(terms[number])}
+        for number, row in described.items()
+        if terms[number] and number != cut
     ]
 
 
@@ -115,23 +125,24 @@ def _losses(task: Any, model: torch.nn.Module, examples: Any, most: int) -> tupl
     return losses, terms, last if is_cut else None
 
 
-def _texts(tokenizer: Tokenizer, examples: Any, numbers: list[int]) -> list[tuple[str, str]]:
-    """What was given and what was to be predicted, of each document or pair with these numbers."""
-    wanted = set(numbers)
-    parts: list[list[int]] = []
+def _texts(tokenizer: Tokenizer, examples: Any) -> dict[int, tuple[str, str]]:
+    """What is given and what is to be predicted, of each document or pair in which something is to be."""
+    parts: dict[int, list[list[int]]] = {}
     for number, (tokens, learned) in enumerate(_spans(examples)):
-        if number in wanted:
-            parts += [tokens[~learned].tolist(), tokens[learned].tolist()]
-    texts = tokenizer.decode_batch(parts, skip_special_tokens=True)
-    return list(zip(texts[::2], texts[1::2], strict=True))
+        if learned.any():
+            parts[number] = [tokens[~learned].tolist(), tokens[learned].tolist()]
+    texts = tokenizer.decode_batch([part for both in parts.values() for part in both], skip_special_tokens=True)
+    return dict(zip(parts, zip(texts[::2], texts[1::2], strict=True), strict=True))
 
 
 def _spans(examples: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Tokens of each document or pair, and whether they are to be learned."""
+    """Tokens of each document or pair, and which of them are learned. The END before it is not its own to predict."""
     for shard in examples.shards:
-        for begin, end in zip(shard.offsets[:-1].tolist(), shard.offsets[1:].tolist(), strict=True):
+        for begin, end in itertools.pairwise(shard.offsets.tolist()):
             tokens = shard.tokens[begin:end]
-            yield tokens, np.ones(len(tokens), bool) if shard.learned is None else shard.learned[begin:end].astype(bool)
+            learned = np.ones(len(tokens), bool) if shard.learned is None else shard.learned[begin:end].astype(bool)
+            learned[:1] = shard.learned is None
+            yield tokens, learned
 
 
 def _length(text: str) -> str:

@@ -60,6 +60,8 @@ def make(step: Step) -> Made:
     decision = champion.compare(step, made)
     passed = gate["passed"] and decision["passed"]
     made = made.model_copy(update={"info": made.info | {"passed": passed, "decision": decision}})
+    if not passed:
+        champion.log_refusal(step, made, gate)
     numbers = ", ".join(f"{name} {value:.3f}" for name, value in measured.metrics.items())
     return Made(
         outputs={"evaluation": made},

@@ -9,11 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.common import manifest, standing
+from components.common import recipe as recipes
 from components.common.comparison.rows import FILE, read
 from components.common.manifest import Manifest
+from components.common.promotion import promote
 from components.common.standing import Candidate
+from components.preprocessing.split import split_of
 from tests.component.steps import Steps
-from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
+from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 
 COMPARED = ("evaluation.comparison={minimum: 20}",)
 # As many hidden units and steps as it takes to be worse, and better.
@@ -95,6 +98,23 @@ def test_rows_that_training_has_seen_are_marked_and_count_for_nothing(tmp_path: 
     assert len(read(steps.store, made, "loss").examples) == len(rows) - len(seen)
 
 
+def test_texts_that_training_has_seen_are_marked(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data")
+    texts = [source_file(n) for n in range(120)]
+    again = [{"path": f"copy/{n}.py", "text": text, "module": "copy", "bytes": 1} for n, text in enumerate(texts)]
+    (data / "part-09.jsonl").write_text("".join(json.dumps(row) + "\n" for row in again))
+    steps, _, made = evaluate(language_recipe(tmp_path, data), tmp_path / "steps")
+    settings = recipes.from_json(steps.recipe).preprocessing
+    splits = {"train": set(), "test": set(), "validation": set()}
+    for n, text in enumerate(texts):
+        for path in (f"pkg/file_{n}.py", f"copy/{n}.py"):
+            splits[split_of(path, settings)].add(text)
+    found = [row for row in table_rows(steps, made) if row["set"] == "documents"]
+    assert len({row["example"] for row in found if row["contaminated"]}) == len(splits["test"] & splits["train"]) > 0
+    assert {row["contaminated"] for row in found} == {True, False}
+    assert len(read(steps.store, made, "bits_per_byte").examples) == sum(not row["contaminated"] for row in found)
+
+
 def test_a_model_must_beat_what_has_learned_nothing(tmp_path: Path) -> None:
     recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"comparison": "none"})
     for steps_taken, passed in ((0, False), (300, True)):
@@ -117,8 +137,28 @@ def test_a_better_challenger_passes_and_a_worse_one_does_not(tmp_path: Path) -> 
     steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, "fine_tuning.steps=6")
     assert (evaluation.info["decision"]["verdict"], steps.value) == ("worse", False)
     assert steps.record("evaluation").headline.endswith("gate failed; against the champion: worse")
+    (_, refused), (_, crowned), *_ = standing.history(steps.store, "tiny-table")
+    assert (refused.what, refused.version, refused.against) == ("refused", None, "1")
+    assert refused.evidence == evaluation.digest and refused.reason == evaluation.info["decision"]["reason"]
+    assert crowned.what == "promoted" and standing.read(steps.store, "tiny-table").champion.model == strong.digest
     steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, BETTER)
     assert (evaluation.info["decision"]["verdict"], steps.value) == ("the champion itself", True)
+
+
+@pytest.mark.parametrize("first", ["weak", "strong"])
+def test_who_loses_the_race_is_compared_with_who_has_won_it(tmp_path: Path, first: str) -> None:
+    """Both were evaluated while there was no champion."""
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"baseline": False})
+    made = {"weak": evaluate(recipe, tmp_path / "steps", *COMPARED, WORSE)}
+    made["strong"] = evaluate(recipe, tmp_path / "steps", *COMPARED, BETTER)
+    order = [first, *(name for name in made if name != first)]
+    for version, name in enumerate(order, 1):
+        steps, model, evaluation = made[name]
+        candidate = Candidate(version=str(version), model=model.digest, evaluation=evaluation.digest)
+        settled = promote(steps.store, "tiny-table", candidate, is_new=True)
+    assert settled.standing.champion.model == made["strong"][1].digest
+    assert settled.decision.what == ("promoted" if first == "weak" else "refused")
+    assert settled.decision.numbers["examples"] > 20 and settled.decision.against == "1"
 
 
 def test_a_champion_of_another_split_or_other_classes_is_not_compared(tmp_path: Path) -> None:
