@@ -6,6 +6,9 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from components.common.comparison.rows import Measured
 from components.common.recipe.sections import Comparison
 
 RESAMPLES = 10_000
+SIMULATED = 1000  # resamples a decision in the simulation
 
 
 def main() -> None:
@@ -83,19 +87,24 @@ ONE = {"modelmill": _modelmill, "scipy": _scipy}
 def errors(trials: int) -> None:
     """How often a challenger takes the champion's place, by how much better it truly is."""
     print("\n| rule | examples | truly better by | takes the place | nominal |\n|---|---|---|---|---|")
-    for rule in ("superior", "non_inferior"):
-        settings = Comparison(rule=rule, resamples=2000).model_dump() | {"metric": "loss", "seed": 0}
-        edge = 0.0 if rule == "superior" else -settings["margin"]
-        nominal = (1 - settings["confidence"]) / 2
-        for examples in (200, 2000):
-            for better_by in (edge, edge + 0.01, edge + 0.03):
-                share = _promoted(examples, better_by, settings, trials)
-                known = f"{nominal:.1%}" if better_by == edge else ""
-                print(f"| {rule} | {examples:,} | {better_by:+.0%} | {share:.1%} | {known} |", flush=True)
+    edges = {"superior": 0.0, "non_inferior": -Comparison().margin}
+    cases = [
+        (rule, examples, edge + beyond)
+        for rule, edge in edges.items()
+        for examples in (200, 2000)
+        for beyond in (0.0, 0.01, 0.03)
+    ]
+    with ProcessPoolExecutor() as pool:
+        for case, share in zip(cases, pool.map(partial(_promoted, trials), cases), strict=True):
+            rule, examples, better_by = case
+            nominal = f"{(1 - Comparison().confidence) / 2:.1%}" if better_by == edges[rule] else ""
+            print(f"| {rule} | {examples:,} | {better_by:+.0%} | {share:.1%} | {nominal} |", flush=True)
 
 
-def _promoted(examples: int, better_by: float, settings: dict[str, object], trials: int) -> float:
+def _promoted(trials: int, case: tuple[Literal["superior", "non_inferior"], int, float]) -> float:
     """The share of the trials. Losses are gamma distributed with mean 1, and differ by a fifth of themselves."""
+    rule, examples, better_by = case
+    settings = Comparison(rule=rule, resamples=SIMULATED).model_dump() | {"metric": "loss", "seed": 0}
     random = np.random.default_rng(1)
     ids = np.array([f"{n:06d}" for n in range(examples)], dtype=object)
     nowhere: list[list[str]] = [[]] * examples

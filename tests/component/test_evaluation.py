@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from components.common import manifest
 from components.common import recipe as recipes
 from components.common.manifest import Manifest
+from components.evaluation.gate import judge
 from components.preprocessing.split import split_of
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
@@ -59,6 +60,14 @@ def test_the_gate_is_returned_to_the_dag_and_kept(least: float, passed: bool, tm
     check = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))["checks"][0]
     assert (check["metric"], check["min"], check["passed"]) == ("accuracy", least, passed)
     assert steps.record("evaluation").headline.endswith("passed" if passed else "gate failed")
+
+
+def test_a_bounded_metric_that_was_not_measured_fails_the_gate() -> None:
+    assert judge({"accuracy": 0.9}, {"accuracy": {"min": 0.8}})["passed"]
+    assert not judge({"accuracy": 0.7}, {"accuracy": {"min": 0.8}})["passed"]
+    assert not judge({"loss": 2.0}, {"loss": {"max": 1.0}})["passed"]
+    assert not judge({}, {"accuracy": {"min": 0.8}})["passed"]
+    assert judge({"accuracy": 0.1}, {})["passed"]
 
 
 def test_language_metrics_are_those_of_the_documents_one_by_one(tmp_path: Path) -> None:

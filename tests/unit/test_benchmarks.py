@@ -1,8 +1,7 @@
-"""The benchmarks run, and their peers agree; what they measure is for `make bench-data` and
-`make bench-train`.
-"""
+"""The benchmarks run, and their peers agree; what they measure is for `make bench-data` and the others to say."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,30 +10,14 @@ from tests import cli
 
 
 def test_bench_data_prints_its_table_and_the_cost_of_one_changed_shard() -> None:
-    small = ["--rows", "20000", "--rounds", "1", "--shards", "3", "--files", "20"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench_data", *small],
-        cwd=cli.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| 20,000 |") == 3 and "one of 3 shards changed" in done.stdout
+    printed = _printed("bench_data", "--rows", "20000", "--rounds", "1", "--shards", "3", "--files", "20")
+    assert printed.count("| 20,000 |") == 3 and "one of 3 shards changed" in printed
 
 
 def test_the_corpus_is_tokenised_and_packed_at_two_sizes() -> None:
     """Ours alone: the peers' library is installed by `make bench-data` only."""
-    small = ["--copies", "2", "--rounds", "1", "--processes", "2", "--peers", "modelmill"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench_tokens", *small],
-        cwd=cli.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| modelmill |") == 2 and "times the memory of the smaller corpus" in done.stdout
+    printed = _printed("bench_tokens", "--copies", "2", "--rounds", "1", "--processes", "2", "--peers", "modelmill")
+    assert printed.count("| modelmill |") == 2 and "times the memory of the smaller corpus" in printed
 
 
 def test_our_engine_and_the_trainer_train_the_same_model_on_documents_and_on_pairs() -> None:
@@ -54,14 +37,19 @@ def test_our_engine_and_the_trainer_learn_the_same_from_the_same_tokens(tmp_path
         assert abs(float(row["modelmill"]) - float(row["Hugging Face Trainer"])) < 0.002
 
 
+def test_our_bootstrap_is_that_of_scipy_and_challengers_are_counted() -> None:
+    printed = _printed("bench_gate", "--examples", "5000", "--trials", "4")
+    off = re.search(r"the ends differ by ([0-9.]+)% of the width", printed)
+    assert off is not None and float(off[1]) < 5
+    assert printed.count("| superior |") == printed.count("| non_inferior |") == 6
+
+
 def _bench_train(*arguments: str) -> str:
-    small = ["--shapes", "tiny", "--rounds", "1", "--warm-up", "1", "--steps", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench_train", *small, *arguments],
-        cwd=cli.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return _printed("bench_train", "--shapes", "tiny", "--rounds", "1", "--warm-up", "1", "--steps", "2", *arguments)
+
+
+def _printed(benchmark: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", f"benchmarks.{benchmark}", *arguments]
+    done = subprocess.run(command, cwd=cli.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

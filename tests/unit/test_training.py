@@ -1,4 +1,4 @@
-"""The engine's parts: order, schedule, window isolation, checkpoints, the gate."""
+"""The engine's parts: order, schedule, steps, checkpoints."""
 
 import math
 import shutil
@@ -9,26 +9,20 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.common.errors import TrainingDiverged, UserError
-from components.common.manifest import Manifest
 from components.common.recipe import Training
-from components.common.recipe.language_modeling import DecoderModel
 from components.common.store import Store, open_store
-from components.evaluation.gate import judge
-from components.preprocessing.packing import pack_documents
-from components.training import compilation, cross_entropy, journal, memory
+from components.training import compilation, journal, memory
 from components.training.checkpoint import Checkpoints
 from components.training.device import seed_everything
 from components.training.engine import Result, train
 from components.training.optimization import learning_rate, make_optimizers
 from components.training.order import BatchOrder, evenly_spaced
 from components.training.task import Batch
-from components.training.tasks import language_modeling
-from components.training.tasks.language_modeling import LanguageModeling
+from tests.packed import language_task
 
 
 @given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 5))
@@ -80,86 +74,6 @@ def test_vectors_do_not_decay() -> None:
         for p in group["params"]
     }
     assert [decays[id(p)] for p in model.parameters()] == [0.5, 0.0, 0.0, 0.0]
-
-
-def language_task(folder: Path, documents: list[list[int]], length: int) -> LanguageModeling:
-    packed = pack_documents(documents, 0, np.dtype(np.uint16))
-    files = {}
-    for name, array in (("tokens", packed.tokens), ("offsets", packed.offsets)):
-        files[f"train/00000.documents.{name}.npy"] = folder / f"{name}.npy"
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    info = {"sequence_length": length, "vocab_size": 64, "end_of_text": 0}
-    settings = DecoderModel(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
-    return LanguageModeling(Manifest(kind="corpus", info=info), files, settings)
-
-
-def test_every_token_is_a_label_once_and_padding_never(tmp_path: Path) -> None:
-    documents = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14]]
-    task = language_task(tmp_path, documents, length=8)
-    examples = task.examples("pretraining", "train")
-    labels = examples.batch(np.arange(len(examples)))["labels"].flatten()
-    assert labels[labels != -100].tolist() == [5, 6, 7, 0, 8, 0, 9, 10, 11, 12, 13, 14, 0]
-
-
-def test_a_document_does_not_see_the_one_before_it(tmp_path: Path) -> None:
-    seed_everything(0)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    tasks = [
-        language_task(tmp_path / "a", [[5, 6, 7, 8], [9, 10, 11]], length=8),
-        language_task(tmp_path / "b", [[50, 51, 52, 53], [9, 10, 11]], length=8),
-    ]
-    model = tasks[0].build().eval()
-    first, second = (task.hidden(model, task.examples("pretraining", "train").batch(np.arange(1)))[0] for task in tasks)
-    assert not torch.equal(first[:4], second[:4])
-    assert torch.equal(first[5:], second[5:])
-
-
-def test_positions_count_from_the_start_of_a_document_or_of_its_window(tmp_path: Path) -> None:
-    task = language_task(tmp_path, [[1, 2, 3], list(range(4, 24))], length=8)
-    positions = task.examples("pretraining", "train").batch(np.arange(3))["position_ids"]
-    assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 3], list(range(8)), list(range(8))]
-
-
-def test_a_mask_costs_nothing_where_it_changes_nothing(tmp_path: Path) -> None:
-    task = language_task(tmp_path, [list(range(1, 33))], length=8)
-    examples = task.examples("pretraining", "train")
-    plain = examples.batch(np.arange(4))
-    assert "position_ids" not in plain
-    model = task.build().eval()
-    masked = plain | {"position_ids": torch.arange(8).expand(4, 8)}
-    assert torch.allclose(task.hidden(model, plain), task.hidden(model, masked), atol=1e-6)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("at_once", [2**25, 64 * 3])
-def test_the_loss_in_pieces_and_its_gradients_are_those_of_torch(
-    monkeypatch: pytest.MonkeyPatch, at_once: int, smoothing: float
-) -> None:
-    monkeypatch.setattr(cross_entropy, "LOGITS_AT_ONCE", at_once)
-    seed_everything(0)
-    hidden, weight = torch.randn(10, 16, requires_grad=True), torch.randn(64, 16, requires_grad=True)
-    labels = torch.randint(0, 64, (10,))
-    labels[[2, 7]] = cross_entropy.IGNORED
-    expected = F.cross_entropy(hidden @ weight.t(), labels, reduction="sum", label_smoothing=smoothing)
-    found = cross_entropy.LinearCrossEntropy()(hidden, weight, labels, smoothing)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    for mine, theirs in zip(
-        torch.autograd.grad(found / 8, (hidden, weight)),
-        torch.autograd.grad(expected / 8, (hidden, weight)),
-        strict=True,
-    ):
-        assert torch.allclose(mine, theirs, atol=1e-6)
-
-
-def test_a_loss_over_few_learned_tokens_is_that_over_all(tmp_path: Path) -> None:
-    task = language_task(tmp_path, [list(range(1, 60)) * 10], length=64)
-    batch = task.examples("pretraining", "train").batch(np.arange(9))
-    batch["labels"][:, 8:] = cross_entropy.IGNORED
-    few = language_modeling._few(batch["labels"].flatten())
-    assert few is not None and len(few) == 256
-    model = task.build()
-    assert task.loss(model, batch | {"learned": few}).item() == pytest.approx(task.loss(model, batch).item(), rel=1e-6)
 
 
 @pytest.fixture(autouse=True)
@@ -428,11 +342,3 @@ def test_training_stops_when_the_validation_loss_no_longer_improves(tmp_path: Pa
     assert result.stopped_early
     assert result.state.step < 10_000
     assert model.weight.item() == pytest.approx(3.0, abs=0.01)
-
-
-def test_a_bounded_metric_that_was_not_measured_fails_the_gate() -> None:
-    assert judge({"accuracy": 0.9}, {"accuracy": {"min": 0.8}})["passed"]
-    assert not judge({"accuracy": 0.7}, {"accuracy": {"min": 0.8}})["passed"]
-    assert not judge({"loss": 2.0}, {"loss": {"max": 1.0}})["passed"]
-    assert not judge({}, {"accuracy": {"min": 0.8}})["passed"]
-    assert judge({"accuracy": 0.1}, {})["passed"]
