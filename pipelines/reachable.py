@@ -2,7 +2,8 @@
 
 | Keys | What | In use |
 |---|---|---|
-| `registry/`, `references/`, `fitted/`, any other | standings, what was fitted once | always, with all they name |
+| `registry/` | standings with their log | always, with the candidates that a standing names |
+| `references/`, `fitted/`, any other | what was fitted once | always, with all they name |
 | versions in MLflow | their tags | always, with all they name |
 | `runs/ID/` | records, reports, logs | always; what they name, while one changed in the last days |
 | `memo/STEP/KEY.json` | a finished step | recent, of a run in use or a registered version, or all it names is in use |
@@ -13,7 +14,8 @@
 | `blobs/` | bytes | named by anything in use, directly or through manifests and the log of decisions |
 
 "Names" are 64 hex digits anywhere in a JSON document, so what a later version writes is followed, too. A manifest's
-entries are files, and not followed; everything else that it names is. When in doubt, something is in use.
+entries are files, and not followed; everything else that it names is. An entry of the log keeps the entry before it,
+not the model that it is about: the one that was refused is in no version. When in doubt, something is in use.
 """
 
 import contextlib
@@ -29,6 +31,7 @@ from components.common import digest, manifest, runs, tracking
 from components.common.errors import Corrupt
 from components.common.memo import Finished
 from components.common.runs import StepRecord
+from components.common.standing import Decision
 from components.common.store import KeyNotFound, Stat, Store, blobs
 from components.common.store.retention import GRACE_SECONDS, KEY
 
@@ -237,10 +240,12 @@ def _step_key(key: str) -> str:
 
 
 def _names(data: bytes) -> Names:
-    """Digests in a JSON document; a manifest's entries are files."""
+    """Digests in a JSON document; a manifest's entries are files, and the log of decisions keeps only itself."""
     try:
         document: dict[str, Any] = json.loads(data)
     except ValueError:
         return Names(set(), set())
+    if document.keys() == Decision.model_fields.keys():
+        return Names(set(), {document["before"]} - {None})
     entries = document.pop("entries", []) if "kind" in document else []
     return Names(set(_SHA256.findall(json.dumps(entries))), set(_SHA256.findall(json.dumps(document))))

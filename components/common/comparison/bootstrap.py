@@ -86,12 +86,14 @@ def _grouped(
     order = np.lexsort((weight, influence))
     pairs = np.stack([difference[order], weight[order]], axis=1)
     is_new = np.any(pairs[1:] != pairs[:-1], axis=1)
-    if 1 + int(is_new.sum()) <= GROUPS:
+    is_exact = 1 + int(is_new.sum()) <= GROUPS
+    if is_exact:
         starts = np.concatenate([[0], 1 + np.flatnonzero(is_new)])
     else:
         starts = np.unique(np.linspace(0, len(order), GROUPS, endpoint=False).astype(np.int64))
     sizes = np.diff(np.append(starts, len(order)))
     ordered = influence[order]
-    sums = np.add.reduceat(ordered, starts)
-    squares = np.add.reduceat(ordered**2, starts) - sums**2 / sizes
-    return sizes, np.add.reduceat(pairs, starts), np.maximum(squares, 0.0)
+    squares = np.add.reduceat(ordered**2, starts) - np.add.reduceat(ordered, starts) ** 2 / sizes
+    # Rounding would be noise, and break ties.
+    within = np.zeros(len(sizes)) if is_exact else np.maximum(squares, 0.0)
+    return sizes, np.add.reduceat(pairs, starts), within
