@@ -1,4 +1,4 @@
-"""A real MLflow server for tests: SQLite, artifacts through the server, a free loopback port."""
+"""A real MLflow server for tests: SQLite, artifacts through the server or in a bucket, a free loopback port."""
 
 import contextlib
 import socket
@@ -25,11 +25,15 @@ class MlflowServer:
 
 
 @contextlib.contextmanager
-def running(port: int | None = None) -> Iterator[MlflowServer]:
-    """Start a server, wait until it answers, and end it with everything it wrote."""
+def running(port: int | None = None, bucket: str = "") -> Iterator[MlflowServer]:
+    """Start a server, wait until it answers, and end it with everything it wrote.
+
+    Args:
+        bucket: a URI to which clients send artifacts themselves.
+    """
     with tempfile.TemporaryDirectory(prefix="mlflow-", ignore_cleanup_errors=True) as name:
         server = MlflowServer(port or free_port())
-        command = [sys.executable, "-m", "mlflow", "server", *_options(Path(name), server.port)]
+        command = [sys.executable, "-m", "mlflow", "server", *_options(Path(name), server.port, bucket)]
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
         with serving(command, Path(name), quiet, lambda: _answers(server), _READY_SECONDS):
             yield server
@@ -42,11 +46,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _options(folder: Path, port: int) -> list[str]:
+def _options(folder: Path, port: int, bucket: str) -> list[str]:
+    itself = [f"--artifacts-destination={folder}/artifacts", "--serve-artifacts"]
     return [
         f"--backend-store-uri=sqlite:///{folder}/mlflow.db",
-        f"--artifacts-destination={folder}/artifacts",
-        "--serve-artifacts",
+        *([f"--default-artifact-root={bucket}", "--no-serve-artifacts"] if bucket else itself),
         "--host=127.0.0.1",
         f"--port={port}",
         "--workers=1",

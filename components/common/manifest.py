@@ -1,6 +1,8 @@
 """Manifests: the small JSON documents that travel between steps while the bytes stay in the store."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +85,15 @@ def fetch(store: Store, entries: list[Entry], folder: Path) -> dict[str, Path]:
     return {e.path: blobs.get_file(store, e.sha256, folder / e.path) for e in entries}
 
 
+def place(store: Store, entries: list[Entry], folder: Path) -> None:
+    """Checked files for entries in a folder, by their path."""
+    for name, file in fetch(store, entries, folder).items():
+        target = folder / name
+        if file != target:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(file, target)
+
+
 def save(store: Store, manifest: Manifest) -> str:
     """Write a manifest after the bytes it names; returns its digest."""
     return blobs.put_bytes(store, manifest.to_json())
@@ -97,3 +108,11 @@ def is_whole(store: Store, manifest: Manifest) -> bool:
     if manifest.location == "source":
         return True
     return all(store.size(blobs.key_of(e.sha256)) == e.bytes for e in manifest.entries)
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(file, target)

@@ -1,37 +1,29 @@
-"""The files that a serving script is given: the model, and how a language model is asked."""
+"""What a serving script is given beside the weights: the model's settings, and how a language model is asked."""
 
 import json
-import shutil
 from pathlib import Path
 
 from components.common import manifest
 from components.common.step import Step
 
 MODEL, CORPUS = "fine_tuning.model", "preprocessing.corpus"
+# Of the model's files, those that a package is described with. The others go straight to MLflow (see `delivery`).
+_DESCRIBING = {"model/config.json", "model/scaler.json"}
 
 
 def collect(step: Step) -> dict[str, Path]:
-    """Checked files in the step's scratch folder, by the names that the script knows them by.
+    """Checked files in the step's scratch folder, by the names that the script knows them by; of the model's files only
+    those that describe it.
 
     Raises:
-        Corrupt: bytes of the model, or the manifest of the corpus it was trained on, are not in the store.
+        Corrupt: their bytes, or the manifest of the corpus that the model was trained on, are not in the store.
     """
-    artifacts = {"model": _fetch_model(step)}
+    manifest.place(step.store, [e for e in step.inputs[MODEL].entries if e.path in _DESCRIBING], step.scratch)
+    artifacts = {"model": step.scratch / "model"}
     if step.recipe.task == "language_modeling":
         artifacts["prompting"] = step.scratch / "prompting.json"
         artifacts["prompting"].write_text(json.dumps(_prompting(step, artifacts["model"]), indent=2), "utf-8")
     return artifacts
-
-
-def _fetch_model(step: Step) -> Path:
-    """The model's files under their own names, in a folder `model`; MLflow refuses links out of it."""
-    files = manifest.fetch(step.store, step.inputs[MODEL].under("model"), step.scratch)
-    for name, file in files.items():
-        target = step.scratch / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if file != target:
-            shutil.copyfile(file, target)
-    return step.scratch / "model"
 
 
 def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int | bool]:

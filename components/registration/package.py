@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from components.common import digest
@@ -21,10 +22,11 @@ NEW_TOKENS = 64
 
 
 def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target: Path, metadata: Model) -> Path:
-    """Write the package to `target`, without a pickle and without importing what the script needs to serve.
+    """Write the package to `target`, without a pickle and without importing what the script needs to serve; the model's
+    files that `artifacts` does not hold have to be added below `artifacts/model`.
 
     Args:
-        artifacts: what the script is given, by name; `model` is the folder with the model's files.
+        artifacts: what the script is given, by name; `model` is a folder with those that describe it.
     """
     task = model.info["task"]
     signature, example = _interface(task, artifacts["model"], dataset.info["columns"])
@@ -37,6 +39,10 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
         pip_requirements=requirements(task, model.info["libraries"]),
         mlflow_model=metadata,
     )
+    metadata.model_size_bytes += sum(
+        e.bytes for e in model.under("model") if not (target / "artifacts" / e.path).exists()
+    )
+    metadata.save(str(target / MLMODEL_FILE_NAME))
     return target
 
 

@@ -4,19 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.utils.time import get_current_time_millis
 
-from components.common import digest
+from components.common import manifest
 from components.common.errors import Corrupt
 from components.common.step import Step
 from components.common.store import blobs
 from components.common.tracking.versions import EVALUATION as EVALUATION_TAG
 from components.common.tracking.versions import KEY, VERIFIED
-from components.registration import model_card, package
+from components.registration import delivery, model_card, package
 from components.registration.claim import Claim
 from components.registration.step import DATASET, EVALUATION, MODEL, VALIDATION
 
@@ -72,14 +71,14 @@ def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path], sc
         Corrupt: a file is missing or has other bytes; the version is tagged as not verified.
     """
     uri = f"models:/{version.name}/{version.version}"
-    target = scratch / "read-back"
-    target.mkdir()
-    mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target))
-    for name, sha256 in package.contents(step.inputs[MODEL], artifacts).items():
-        file = target / name
-        if not file.is_file() or digest.of_file(file) != sha256:
+    expected = package.contents(step.inputs[MODEL], artifacts)
+    location = client.get_model_version_download_uri(version.name, version.version)
+    for name, sha256 in delivery.digests(uri, location, list(expected), scratch).items():
+        if sha256 != expected[name]:
             client.set_model_version_tag(version.name, version.version, VERIFIED, "false")
-            state = "has other bytes than were registered" if file.is_file() else "is missing"
+            # Where it was copied by the server, it may have been damaged before.
+            manifest.fetch(step.store, step.inputs[MODEL].under("model"), scratch)
+            state = "has other bytes than were registered" if sha256 else "is missing"
             raise Corrupt(f"{uri}: {name} {state}; delete that version in MLflow and run the same command again")
 
 
@@ -139,7 +138,7 @@ def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Pa
     )
     packaged = package.build(step.inputs[MODEL], step.inputs[DATASET], artifacts, scratch / "package", metadata)
     (packaged / "README.md").write_text(model_card.write(step), "utf-8")
-    client.log_model_artifacts(logged.model_id, str(packaged))
+    delivery.send(client, step.store, logged, packaged, step.inputs[MODEL].under("model"))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(mlflow_run, [LoggedModelOutput(logged.model_id, step=0)])
     return logged.model_id

@@ -74,8 +74,10 @@ def test_the_served_model_is_asked_as_the_template_asks(
         inputs={"fine_tuning.model": chatted.tuned},
         scratch=tmp_path,
     )
+    artifacts = {name: str(path) for name, path in collect(step).items()}
+    manifest.place(step.store, chatted.tuned.under("model"), tmp_path)
     served = LanguageModel()
-    served.load_context(SimpleNamespace(artifacts={k: str(v) for k, v in collect(step).items()}))
+    served.load_context(SimpleNamespace(artifacts=artifacts))
     seen: dict[str, Any] = {}
 
     def generate(ids: torch.Tensor, **options: Any) -> torch.Tensor:
