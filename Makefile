@@ -47,8 +47,9 @@ bench-data: $(VENV)/installed-bench ## measure the data contract and tokenising 
 bench-train: $(VENV)/installed-bench ## measure the training engine against its peers (an hour)
 	@$(BIN)/python -m benchmarks.bench_train
 
-bench-gate: $(VENV)/installed-test ## measure the comparison with the champion against its peer, and how often it errs
+bench-gate: $(VENV)/installed-bench ## measure comparison and registration against their peers, and how often a gate errs
 	@$(BIN)/python -m benchmarks.bench_gate
+	@$(BIN)/python -m benchmarks.bench_registration
 
 lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff check .

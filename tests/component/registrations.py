@@ -239,7 +239,8 @@ def child(case: Case, how: str = "never:", number: int = 1, lease: float = LEASE
         "registration": f"{case.arguments['registration']}-{number}",
     }
     # Little else: in what looks like CI or a test, mlflow leaves its telemetry off by itself.
-    kept = {n: v for n, v in os.environ.items() if n in {"PATH", "HOME"} or n.startswith(("MLFLOW_", "MODELMILL_"))}
+    prefixes = ("AWS_", "MLFLOW_", "MODELMILL_")
+    kept = {n: v for n, v in os.environ.items() if n in {"PATH", "HOME", "NO_PROXY"} or n.startswith(prefixes)}
     return subprocess.Popen(
         [sys.executable, "-u", "-c", CHILD, json.dumps(arguments), how, str(lease)],
         stdout=subprocess.PIPE,

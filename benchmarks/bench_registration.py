@@ -1,0 +1,80 @@
+"""The registration of a large model against the upload of its files by s5cmd, to the same server."""
+
+import argparse
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from benchmarks.bench_data import machine
+from tests import mlflow_server, seaweedfs
+from tests.component.registrations import Case, child, make_case, write_table_model
+
+S5CMD = Path(sysconfig.get_path("scripts")) / "s5cmd"
+PIECE = 16 << 20
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--mib", type=int, default=2048, help="size of the model")
+    arguments.add_argument("--rounds", type=int, default=3)
+    chosen = arguments.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory() as name, seaweedfs.running() as store:
+        os.environ.update(store.env)
+        bucket = store.create_bucket("models")
+        with mlflow_server.running(bucket=f"{bucket}/mlflow") as same, mlflow_server.running() as own:
+            registries = {"in a bucket of the store's server": same.uri, "through MLflow's server": own.uri}
+            measured = measure(Path(name), bucket, registries, chosen.mib, chosen.rounds)
+    peer = min(measured["s5cmd"])
+    print(f"\n| {chosen.mib} MiB, best of {chosen.rounds} | seconds | times s5cmd |\n|---|---|---|")
+    for what, seconds in measured.items():
+        print(f"| {what} | {min(seconds):.1f} | {min(seconds) / peer:.2f} |")
+
+
+def measure(folder: Path, bucket: str, registries: dict[str, str], mib: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each round, all of them in turn: from the start of a process to its end."""
+    model = write_model(folder / "model", mib)
+    cases = {where: make(folder / str(n), model, f"{bucket}/store-{n}") for n, where in enumerate(registries)}
+    measured: dict[str, list[float]] = {"s5cmd": []} | {f"registered, files {where}": [] for where in registries}
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    for number in range(rounds):
+        began = time.perf_counter()
+        subprocess.run(
+            [S5CMD, "--log=error", f"--endpoint-url={endpoint}", "cp", f"{model}/", f"{bucket}/uploaded-{number}/"],
+            check=True,
+        )
+        measured["s5cmd"].append(time.perf_counter() - began)
+        for where, uri in registries.items():
+            os.environ["MLFLOW_TRACKING_URI"] = uri
+            cases[where].change("model", steps=uuid.uuid4().int % 2**31)  # another model, as far as anybody can tell
+            began = time.perf_counter()
+            process = child(cases[where], number=number)
+            output, _ = process.communicate()
+            measured[f"registered, files {where}"].append(time.perf_counter() - began)
+            if process.returncode:
+                sys.exit(output)
+    return measured
+
+
+def make(folder: Path, model: Path, store: str) -> Case:
+    folder.mkdir()
+    return make_case(folder, model, "tabular_classification", store_uri=store)
+
+
+def write_model(folder: Path, mib: int) -> Path:
+    """A model's files, of which the weights are bytes that nothing compresses."""
+    folder.mkdir()
+    write_table_model(folder, "relu", ["a", "b"])
+    with open(folder / "model.safetensors", "wb") as weights:
+        for _ in range(mib * 2**20 // PIECE):
+            weights.write(os.urandom(PIECE))
+    return folder
+
+
+if __name__ == "__main__":
+    main()
