@@ -21,64 +21,66 @@ def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOL
     Args:
         run_id: under which records are kept; on a cluster KFP's own, so that a recurring run gets a new one each time.
     """
-    resources = recipe.resources
-    groups = recipe.data.groups
+    resources, groups = recipe.resources, recipe.data.groups
 
     @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task} to {recipe.registration.model}")
     def modelmill(recipe: str = recipes.to_json(recipe), store: str = store) -> None:
         shared = {"recipe": recipe, "store": store, "run_id": run_id}
         outcome = reporting(**shared)
         with dsl.ExitHandler(_settle(outcome, None), name="report"):
-            scanned = []
-            if groups > 1:
-                with dsl.ParallelFor(list(range(groups)), name="groups-of-shards") as group:
-                    scan = shard_scan(recipe=recipe, store=store, group=group, groups=groups)
-                    _settle(scan, resources.data_validation)
-                scanned = dsl.Collected(scan.output)
-            validated = _settle(data_validation(**shared, scanned=scanned), resources.data_validation)
-            dataset = validated.outputs["dataset"]
-            encoded = []
-            if groups > 1:
-                fit = _settle(fitting(recipe=recipe, store=store, dataset=dataset), resources.preprocessing)
-                with dsl.ParallelFor(list(range(groups)), name="groups-to-encode") as group:
-                    encode = shard_encoding(
-                        recipe=recipe, store=store, fitted=fit.output, group=group, groups=groups, dataset=dataset
-                    )
-                    _settle(encode, resources.preprocessing)
-                encoded = dsl.Collected(encode.output)
-            prepared = _settle(preprocessing(**shared, dataset=dataset, encoded=encoded), resources.preprocessing)
-            corpus = prepared.outputs["corpus"]
-            pretrained = _settle(pretraining(**shared, corpus=corpus), resources.pretraining)
-            tuned = _settle(
-                fine_tuning(**shared, corpus=corpus, pretrained=pretrained.outputs["model"]),
-                resources.fine_tuning,
-            )
-            evaluated = _settle(
-                evaluation(
-                    **shared,
-                    corpus=corpus,
-                    pretrained=pretrained.outputs["model"],
-                    model=tuned.outputs["model"],
-                ),
-                resources.evaluation,
-            )
-            with dsl.If(evaluated.outputs["Output"] == True, name="gate-passed"):  # noqa: E712 - KFP compiles this
-                registered = registration(
-                    **shared,
-                    passed=evaluated.outputs["Output"],
-                    dataset=dataset,
-                    validation=validated.outputs["validation"],
-                    model=tuned.outputs["model"],
-                    evaluation=evaluated.outputs["evaluation"],
-                )
-                _settle(registered, resources.registration)
+            train(validate(shared, groups, resources), shared, groups, resources)
 
     return modelmill
+
+
+def validate(shared: dict[str, Any], groups: int, resources: Any) -> Any:
+    """The task of data validation, behind scans of groups of shards side by side."""
+    scanned = []
+    if groups > 1:
+        with dsl.ParallelFor(list(range(groups)), name="groups-of-shards") as group:
+            scan = shard_scan(recipe=shared["recipe"], store=shared["store"], group=group, groups=groups)
+            _settle(scan, resources.data_validation)
+        scanned = dsl.Collected(scan.output)
+    return _settle(data_validation(**shared, scanned=scanned), resources.data_validation)
+
+
+def train(validated: Any, shared: dict[str, Any], groups: int, resources: Any) -> None:
+    """The tasks from validated data to a registered model."""
+    dataset = validated.outputs["dataset"]
+    corpus = _prepare(dataset, shared, groups, resources).outputs["corpus"]
+    pretrained = _settle(pretraining(**shared, corpus=corpus), resources.pretraining).outputs["model"]
+    tuned = _settle(fine_tuning(**shared, corpus=corpus, pretrained=pretrained), resources.fine_tuning).outputs["model"]
+    evaluated = _settle(
+        evaluation(**shared, corpus=corpus, pretrained=pretrained, model=tuned), resources.evaluation
+    ).outputs
+    with dsl.If(evaluated["Output"] == True, name="gate-passed"):  # noqa: E712 - KFP compiles this
+        registered = registration(
+            **shared,
+            passed=evaluated["Output"],
+            dataset=dataset,
+            validation=validated.outputs["validation"],
+            model=tuned,
+            evaluation=evaluated["evaluation"],
+        )
+        _settle(registered, resources.registration)
 
 
 def compile_to(recipe: Recipe, store: str, path: str) -> None:
     """Write the recipe's pipeline as KFP IR YAML."""
     compiler.Compiler().compile(build(recipe, store), path)
+
+
+def _prepare(dataset: Any, shared: dict[str, Any], groups: int, resources: Any) -> Any:
+    """The task of preprocessing, behind a fit and groups of shards that are encoded side by side."""
+    encoded = []
+    if groups > 1:
+        ahead = {"recipe": shared["recipe"], "store": shared["store"], "dataset": dataset}
+        fit = _settle(fitting(**ahead), resources.preprocessing)
+        with dsl.ParallelFor(list(range(groups)), name="groups-to-encode") as group:
+            encode = shard_encoding(**ahead, fitted=fit.output, group=group, groups=groups)
+            _settle(encode, resources.preprocessing)
+        encoded = dsl.Collected(encode.output)
+    return _settle(preprocessing(**shared, dataset=dataset, encoded=encoded), resources.preprocessing)
 
 
 def _settle(task: Any, resources: Any) -> Any:

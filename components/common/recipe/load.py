@@ -53,7 +53,7 @@ def parse(document: Any, where: str) -> Recipe:
     try:
         return BY_TASK[task].model_validate({**document, **stages})
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error, BY_TASK[task])}") from error
+        raise UserError(f"{where}: {explain(error, BY_TASK[task])}") from error
 
 
 def from_json(text: str) -> Recipe:
@@ -164,7 +164,7 @@ def read_suite(file: Path, where: str) -> dict[str, Any]:
     return suite
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem, with its key as a person writes it."""
     first = error.errors()[0]
     section, shown = _walk(model, first["loc"])

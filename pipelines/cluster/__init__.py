@@ -1,0 +1,1 @@
+"""What a person does with a cluster from outside: compile for it, submit, follow, schedule, trigger."""
