@@ -28,6 +28,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
 ]
+IfChanged = Annotated[
+    bool,
+    typer.Option("--if-changed", help="Look for new data or drift first (data.retrain); train only for that reason."),
+]
 
 
 class Runner(str, Enum):
@@ -56,12 +60,13 @@ def run(
     overrides: Overrides = None,
     store: StoreUri = DEFAULT_STORE,
     runner: Annotated[Runner, typer.Option("--runner", help="Where the steps run.")] = Runner.subprocess,
+    if_changed: IfChanged = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe from its data to a registered model; what is unchanged is reused.
 
-    Ends with 0 when the model is registered, 2 for a mistake in what was given, 3 when the data or the model failed
-    its gate, and 1 when anything else failed.
+    Ends with 0 when the model is registered or there was nothing to do, 2 for a mistake in what was given, 3 when the
+    data or the model failed its gate, and 1 when anything else failed.
     """
     from pipelines import run as running
     from pipelines import show
@@ -70,7 +75,8 @@ def run(
     running.check(loaded, opened)
     try:
         with show.watcher(Console(stderr=True)) as watcher:
-            run_id = running.execute(loaded, opened, runner.value, ["modelmill", *sys.argv[1:]], watcher.watch)
+            command = ["modelmill", *sys.argv[1:]]
+            run_id = running.execute(loaded, opened, runner.value, command, watcher.watch, if_changed)
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
@@ -144,6 +150,7 @@ def compile_(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; .yaml.")],
     overrides: Overrides = None,
     store: StoreUri = DEFAULT_STORE,
+    if_changed: IfChanged = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the recipe's KFP pipeline (IR YAML), to upload to a cluster."""
@@ -154,7 +161,7 @@ def compile_(
         raise UserError(f"--output {output}: KFP reads .yaml files; give the name that ending")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        dag.compile_to(loaded, opened.uri, str(output))
+        dag.compile_to(loaded, opened.uri, str(output), if_changed)
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
     size = output.stat().st_size

@@ -6,7 +6,7 @@ from kfp import compiler, dsl
 
 from components.common import recipe as recipes
 from components.common.recipe import Recipe
-from components.data_validation.component import data_validation, shard_scan
+from components.data_validation.component import data_validation, look, reason_to_train, shard_scan
 from components.evaluation.component import evaluation
 from components.fine_tuning.component import fine_tuning
 from components.preprocessing.component import fitting, preprocessing, shard_encoding
@@ -15,11 +15,12 @@ from components.registration.component import registration
 from components.reporting.component import reporting
 
 
-def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER) -> Any:
+def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER, if_changed: bool = False) -> Any:
     """The pipeline of a recipe; its parameters default to the recipe and the store given here.
 
     Args:
         run_id: under which records are kept; on a cluster KFP's own, so that a recurring run gets a new one each time.
+        if_changed: look for new data first, and train only if there is some (`data.retrain`).
     """
     resources, groups = recipe.resources, recipe.data.groups
 
@@ -28,7 +29,15 @@ def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOL
         shared = {"recipe": recipe, "store": store, "run_id": run_id}
         outcome = reporting(**shared)
         with dsl.ExitHandler(_settle(outcome, None), name="report"):
-            train(validate(shared, groups, resources), shared, groups, resources)
+            if not if_changed:
+                train(validate(shared, groups, resources), shared, groups, resources)
+                return
+            changed = _settle(look(**shared), resources.data_validation).output
+            with dsl.If(changed == True, name="new-data"):  # noqa: E712 - KFP compiles this
+                validated = validate(shared, groups, resources)
+                reason = _settle(reason_to_train(**shared, drifted=validated.outputs["drifted"]), None).output
+                with dsl.If(reason == True, name="reason-to-train"):  # noqa: E712
+                    train(validated, shared, groups, resources)
 
     return modelmill
 
@@ -65,9 +74,9 @@ def train(validated: Any, shared: dict[str, Any], groups: int, resources: Any) -
         _settle(registered, resources.registration)
 
 
-def compile_to(recipe: Recipe, store: str, path: str) -> None:
+def compile_to(recipe: Recipe, store: str, path: str, if_changed: bool = False) -> None:
     """Write the recipe's pipeline as KFP IR YAML."""
-    compiler.Compiler().compile(build(recipe, store), path)
+    compiler.Compiler().compile(build(recipe, store, if_changed=if_changed), path)
 
 
 def _prepare(dataset: Any, shared: dict[str, Any], groups: int, resources: Any) -> Any:

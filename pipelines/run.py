@@ -45,15 +45,21 @@ def new_run_id() -> str:
 
 
 def execute(
-    recipe: Recipe, store: Store, runner: str, command: list[str], watch: Callable[[list[StepRecord]], None]
+    recipe: Recipe,
+    store: Store,
+    runner: str,
+    command: list[str],
+    watch: Callable[[list[StepRecord]], None],
+    if_changed: bool = False,
 ) -> str:
     """Run the recipe's DAG and wait for it; returns the run's id.
 
     Args:
         command: what the user typed, kept as the way to resume. watch: is shown the steps' records as they change.
+        if_changed: train only for a reason, see `dag.build`.
     """
     run_id = start(recipe, store, command)
-    wait_for(RUNNERS[runner], recipe, store, run_id, watch)
+    wait_for(RUNNERS[runner], recipe, store, run_id, watch, if_changed=if_changed)
     if runs.read_outcome(store, run_id) is None:
         report(recipe, store, run_id)
     watch(records(store, run_id))
@@ -121,16 +127,16 @@ def records(store: Store, run_id: str) -> list[StepRecord]:
 def _records(store: Store, run_id: str, ended: dict[str, StepRecord]) -> list[StepRecord]:
     """As `records`, without asking the store again for those that `ended` has; it is filled here.
 
-    The steps are a chain, so behind one that has not begun nothing has: a poll costs one or two reads.
+    The steps are a chain, so behind one that has not begun nothing has: a poll costs two or three reads. The last one
+    may begin again: a look for new data has a record before the validation of it.
     """
-    found = []
+    found: list[StepRecord] = []
     for step in STEPS:
         record = ended.get(step) or runs.read_step(store, run_id, step)
         if record is None:
             break
-        if record.status != "running":
-            ended[step] = record
         found.append(record)
+    ended |= {record.name: record for record in found[:-1] if record.status != "running"}
     return found
 
 

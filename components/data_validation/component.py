@@ -1,4 +1,4 @@
-"""The KFP faces of data validation: scanning groups of shards side by side, and the step itself."""
+"""The KFP faces of data validation: looking for new data, scanning groups of shards, and the step itself."""
 
 from typing import NamedTuple
 
@@ -13,6 +13,14 @@ def shard_scan(recipe: str, store: str, group: int, groups: int) -> int:
     from components.data_validation.step import scan_group
 
     return scan_group(recipe=recipe, store=store, group=group, groups=groups)
+
+
+@dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
+def look(recipe: str, store: str, run_id: str) -> bool:
+    """Whether the data or the recipe has changed since a run came to an end with it; nothing is read but names."""
+    from components.data_validation.step import has_changed
+
+    return has_changed(recipe=recipe, store=store, run_id=run_id)
 
 
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
@@ -32,3 +40,13 @@ def data_validation(
 
     values = run(recipe=recipe, store=store, run_id=run_id, dataset=dataset.path, validation=validation.path)
     return values["drifted"], values["drift"]
+
+
+@dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
+def reason_to_train(recipe: str, store: str, run_id: str, drifted: bool) -> bool:
+    """Whether validated data is a reason to train (`data.retrain`): a condition on one of several outputs is never true
+    in KFP's local runner.
+    """
+    from components.data_validation.step import is_reason_to_train
+
+    return is_reason_to_train(recipe=recipe, store=store, run_id=run_id)

@@ -1,17 +1,18 @@
 """Data validation: every row of every shard against the suite, before anything is spent on the data."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from components.common import manifest, runs, shards
+from components.common import manifest, retraining, runs, shards
 from components.common import recipe as recipes
 from components.common.digest import canonical_json, of_json
 from components.common.errors import GateFailed, UserError
 from components.common.manifest import Manifest
 from components.common.references import PROFILE
 from components.common.runs import DRIFT, QUARANTINE
-from components.common.step import Made, Step, run_step, work_ahead
-from components.common.store import Store, open_store
+from components.common.step import Made, Step, run_step, try_step, work_ahead
+from components.common.store import KeyNotFound, Store, open_store
 
 
 def run(*, recipe: str, store: str, run_id: str, dataset: str, validation: str) -> dict[str, Any]:
@@ -94,6 +95,28 @@ def _make(step: Step) -> Made:
             "passed": passed,
         },
     )
+
+
+def has_changed(*, recipe: str, store: str, run_id: str) -> bool:
+    """Whether there is something that no run of this recipe has come to an end with."""
+    found = []
+
+    def work(step: Step) -> str:
+        found.append(retraining.look(recipes.from_json(recipe), step.store, run_id, step.digests[retraining.DATA]))
+        return found[0].text
+
+    try_step("data_validation", work, recipe=recipe, store=store, run_id=run_id, inputs={})
+    return found[0].train
+
+
+def is_reason_to_train(*, recipe: str, store: str, run_id: str) -> bool:
+    """Whether the data that the run has validated is one."""
+    opened = open_store(store)
+    try:
+        drifted = json.loads(opened.get(f"runs/{run_id}/validation/{DRIFT}"))["drifted"]
+    except KeyNotFound:
+        drifted = None  # no model is registered that it could have drifted from
+    return retraining.decide(recipes.from_json(recipe), opened, run_id, drifted)
 
 
 def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:

@@ -3,21 +3,22 @@
 import logging
 from typing import Any
 
-from components.common import runs, tracking
+from components.common import retraining, runs, tracking
 from components.common.errors import one_line
 from components.common.steps import STEPS
 from components.reporting.evidence import Run, parse_json
 
 log = logging.getLogger("modelmill")
 
-REGISTERED, GATE_FAILED, FAILED = "registered", "gate failed", "failed"
+REGISTERED, GATE_FAILED, FAILED, IDLE = "registered", "gate failed", "failed", "nothing to do"
 KILLED = "its process was killed without a word, which is what running out of memory or losing the machine looks like"
 
 
 def decide(run: Run, finished: float) -> dict[str, Any]:
     """The document that `outcome.json` holds; `finished` is in seconds since 1970.
 
-    `exit_code` is what the command line ends with: 0 registered, 3 a gate failed, 2 a user's mistake, 1 the rest.
+    `exit_code` is what the command line ends with: 0 registered, or nothing to do; 3 a gate failed, 2 a user's mistake,
+    1 the rest.
     """
     outcome, exit_code, failed_step, reason = _verdict(run)
     return {
@@ -38,7 +39,8 @@ def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
     for name in STEPS:
         record = run.steps.get(name)
         if record is None:
-            return FAILED, 1, name, "it did not start"
+            idle = retraining.nothing_to_do(run.store, run.run_id)
+            return (IDLE, 0, None, idle) if idle else (FAILED, 1, name, "it did not start")
         if record.status == "running":
             return FAILED, 1, name, KILLED
         if record.status == "failed":

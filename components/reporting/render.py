@@ -18,7 +18,7 @@ from components.reporting import comparison, words
 from components.reporting.charts import Series, line_chart, points_of
 from components.reporting.costs import cost_of
 from components.reporting.evidence import Run, parse_json, parse_lines
-from components.reporting.outcome import REGISTERED
+from components.reporting.outcome import IDLE, REGISTERED
 
 MOST_SHARDS, MOST_SAMPLES = 50, 20
 SPLITS = ("train", "validation", "test")
@@ -72,7 +72,7 @@ def _header(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
         "task": run.recipe.get("task", ""),
         "started": datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "seconds": max(outcome["finished"] - started, 0.0),
-        "tone": {REGISTERED: "good", "gate failed": "warn"}.get(outcome["outcome"], "bad"),
+        "tone": {REGISTERED: "good", IDLE: "good", "gate failed": "warn"}.get(outcome["outcome"], "bad"),
         "store": run.store.uri,
     }
 

@@ -6,10 +6,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from components.common import runs
+from components.common import recipe as recipes
+from components.common import retraining, runs
 from components.common.store import open_store
 from components.reporting.evidence import Run
-from components.reporting.outcome import decide
+from components.reporting.outcome import GATE_FAILED, REGISTERED, decide
 
 log = logging.getLogger("modelmill")
 
@@ -27,6 +28,8 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
     found = Run.read(opened, run_id, recipe)
     outcome = decide(found, finished=time.time())
     runs.write_outcome(opened, run_id, outcome)
+    if outcome["outcome"] in (REGISTERED, GATE_FAILED):
+        retraining.settle(opened, recipes.from_json(recipe), run_id)
     page = _page(found, outcome).encode("utf-8", "replace")
     opened.put(runs.report_key(run_id), page)
     Path(report).parent.mkdir(parents=True, exist_ok=True)

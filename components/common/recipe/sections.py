@@ -43,7 +43,8 @@ class Data(Section):
 
     `path` is a folder, a file or a glob pattern, relative to the recipe, or an `s3://` URI. `suite` is a Great
     Expectations suite: in the file a path relative to the recipe, after loading the suite itself. Shards are scanned
-    in `groups` tasks side by side. Without `quarantine` a bad shard stops the run.
+    in `groups` tasks side by side. Without `quarantine` a bad shard stops the run. A run that trains only for a reason
+    takes any new data for one (`retrain: new_data`), or data that has drifted from the registered model's (`drift`).
     """
 
     path: str = Field(min_length=1)
@@ -52,6 +53,7 @@ class Data(Section):
     groups: int = Field(default=1, ge=1, le=1000)
     quarantine: Quarantine | None = None
     drift: DriftLimits = DriftLimits()
+    retrain: Literal["new_data", "drift"] = "new_data"
 
 
 class Preparation(Section):
