@@ -5,7 +5,7 @@ from typing import Any
 from components.common.errors import UserError
 from components.common.machine import IMAGE_VARIABLE
 from components.common.recipe import Recipe
-from components.common.recipe.sections import Resources
+from components.common.recipe.sections import Resources, Training
 from components.common.steps import STEPS
 from pipelines.cluster import profiles as profile_files
 from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleration
@@ -39,6 +39,7 @@ def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:
     """
     for step in STEPS:
         _check_profile(step, getattr(recipe.resources, step), cluster, profiles)
+        _check_sizes(step, recipe, profile_of(step, recipe, profiles))
     for step in (*STEPS, "reporting"):
         name = image_name(step, profile_of(step, recipe, profiles))
         if cluster.images.pinned and name not in cluster.images.digests:
@@ -104,6 +105,16 @@ def _check_profile(step: str, asked: Resources, cluster: Cluster, profiles: Prof
         raise UserError(
             f"{what}, and the cluster file has images.gpu: false; make images GPU=1 builds the images that use it"
         )
+
+
+def _check_sizes(step: str, recipe: Recipe, profile: Profile) -> None:
+    """The recipe's own figures against the profile's."""
+    training = getattr(recipe, step, None)
+    devices = training.devices if isinstance(training, Training) else 0
+    if profile.accelerator and devices > profile.accelerator.count:
+        raise UserError(f"{step}.devices: {devices}, and resources.{step} gives the step {profile.accelerator.count}")
+    if profile.shm and profile.memory and profile_files.size(profile.shm) >= profile_files.size(profile.memory):
+        raise UserError(f"resources.{step}.memory: {profile.memory} has to hold the profile's shm, {profile.shm}, too")
 
 
 def _check_paths(recipe: Recipe) -> None:

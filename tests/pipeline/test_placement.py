@@ -7,74 +7,14 @@ import pytest
 import yaml
 
 from components.common import recipe as recipes
-from components.common.errors import UserError
 from components.common.image import VERSION
 from components.common.steps import STEPS
 from pipelines.cluster import placement, profiles, settings
 from tests import cli
-from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
+from tests.clusters import DIGEST, cluster_file, gpu_recipe
+from tests.recipes import table_recipe, write_table
 
 OVERLAYS = sorted((cli.ROOT / "k8s" / "overlays").glob("*/cluster.yaml"))
-DIGEST = "sha256:" + "ab" * 32
-PROFILES: dict[str, Any] = {
-    "default": "cpu-small",
-    "profiles": {
-        "cpu-small": {"cpu": "1", "memory": "2Gi", "timeout": "6h"},
-        "cpu-large": {
-            "cpu": "8",
-            "memory": "32Gi",
-            "affinity": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}],
-        },
-        "gpu-a100": {
-            "accelerator": {"type": "nvidia.com/gpu", "count": 2},
-            "cpu": "12",
-            "memory": "96Gi",
-            "shm": "16Gi",
-            "affinity": [
-                {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["A100"]},
-                {"key": "example.com/fabric", "operator": "Exists", "weight": 50},
-            ],
-            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-            "priority": "modelmill-scheduled",
-            "timeout": "3d",
-        },
-        "gpu-spot": {
-            "accelerator": {"count": 1},
-            "node_selector": {"modelmill.dev/capacity": "spot"},
-            "tolerations": [{"key": "modelmill.dev/capacity", "operator": "Equal", "value": "spot"}],
-            "retries": 20,
-            "backoff": "1m",
-        },
-    },
-}
-
-
-def cluster_file(folder: Path, profiles_document: Any = None, **changes: Any) -> Path:
-    """A cluster with GPU images, and its profiles beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {
-        "kfp": {"host": "https://kfp.example.com"},
-        "store": "s3://models/store",
-        "endpoint": "http://seaweedfs:9000",
-        "mlflow": "http://mlflow:5000",
-        "images": {"registry": "registry.example.com/ml", "gpu": True},
-    }
-    (folder / "profiles.yaml").write_text(yaml.safe_dump(profiles_document or PROFILES))
-    path = folder / "cluster.yaml"
-    path.write_text(yaml.safe_dump(document | changes))
-    return path
-
-
-def gpu_recipe(folder: Path, **changes: Any) -> Path:
-    """Texts in several groups of shards; training on two kinds of GPU nodes."""
-    resources = {
-        "preprocessing": {"profile": "cpu-large", "memory": "48Gi"},
-        "pretraining": {"profile": "gpu-a100"},
-        "fine_tuning": {"profile": "gpu-spot"},
-    }
-    write_corpus(folder / "data")
-    changes = {"data__path": "s3://raw/texts", "data__groups": 2, "resources": resources} | changes
-    return language_recipe(folder, folder / "data", **changes)
 
 
 class Compiled:
@@ -105,6 +45,12 @@ class Compiled:
 def compiled(recipe: Path, cluster: Path, file: Path, *arguments: str, **env: str) -> Compiled:
     done = cli.modelmill("compile", recipe, "--cluster", cluster, "-o", file, *arguments, **env)
     assert done.returncode == 0, done.stderr
+    return Compiled(file)
+
+
+def compiled_here(recipe: Path, cluster: Path, file: Path) -> Compiled:
+    """The same without the command line around it."""
+    placement.compile_for(recipes.load(recipe), settings.load(cluster), str(file))
     return Compiled(file)
 
 
@@ -239,13 +185,13 @@ def test_the_same_recipe_compiles_to_the_same_bytes(placed: Compiled, tmp_path: 
 def test_pinned_images_have_their_digests(tmp_path: Path) -> None:
     names = [*(step.replace("_", "-") for step in STEPS), "pretraining-gpu", "fine-tuning-gpu"]
     images = {"registry": "r", "gpu": True, "pinned": True, "digests": dict.fromkeys(names, DIGEST)}
-    made = compiled(gpu_recipe(tmp_path), cluster_file(tmp_path, images=images), tmp_path / "pipeline.yaml")
+    made = compiled_here(gpu_recipe(tmp_path), cluster_file(tmp_path, images=images), tmp_path / "pipeline.yaml")
     assert {container["image"].partition("@")[2] for container in made.containers.values()} == {DIGEST}
 
 
 def test_gpus_of_a_recipe_without_profiles_get_a_gpu_image_and_past_the_taint(tmp_path: Path) -> None:
     recipe = gpu_recipe(tmp_path, resources={"evaluation": {"gpu": 4, "memory": "8Gi"}})
-    made = compiled(recipe, cluster_file(tmp_path), tmp_path / "pipeline.yaml")
+    made = compiled_here(recipe, cluster_file(tmp_path), tmp_path / "pipeline.yaml")
     assert "/evaluation-gpu:" in made.containers["evaluation"]["image"]
     assert made.containers["evaluation"]["resources"]["accelerator"]["resourceCount"] == "4"
     assert [one["key"] for one in made.pods["evaluation"]["tolerations"]] == ["nvidia.com/gpu"]
@@ -263,120 +209,3 @@ def test_every_cluster_file_and_its_profiles_place_both_kinds_of_recipe(file: Pa
     placement.compile_for(recipe, cluster, str(tmp_path / "pipeline.yaml"))
     for name, pod in Compiled(tmp_path / "pipeline.yaml").pods.items():
         assert pod["nodeAffinity"], name
-
-
-# What is wrong, the changes to the recipe, to the cluster file and to the profiles, and what the one line says.
-Mistake = tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[str]]
-GPU_IMAGES = {"registry": "r", "gpu": True}
-MISTAKES: dict[str, Mistake] = {
-    "an unknown profile": (
-        {"resources": {"pretraining": {"profile": "gpu-a10"}}},
-        {},
-        {},
-        ["resources.pretraining.profile", "'gpu-a10'", "profiles.yaml", "did you mean 'gpu-a100'?"],
-    ),
-    "GPUs without GPU images": (
-        {},
-        {"images": {"registry": "r"}},
-        {},
-        ["resources.pretraining", "gpu-a100", "images.gpu", "make images GPU=1"],
-    ),
-    "a GPU profile for a CPU image": (
-        {"resources": {"preprocessing": {"profile": "gpu-spot"}}},
-        {},
-        {},
-        ["resources.preprocessing", "gpu-spot", "pretraining, fine_tuning, evaluation"],
-    ),
-    "a count of GPUs for a CPU image": (
-        {"resources": {"registration": {"gpu": 1}}},
-        {},
-        {},
-        ["resources.registration", "gpu asks for an accelerator"],
-    ),
-    "an image without a digest": (
-        {},
-        {"images": GPU_IMAGES | {"pinned": True, "digests": {"data-validation": DIGEST}}},
-        {},
-        ["images.digests", "preprocessing", "images.pinned"],
-    ),
-    "a digest of no image": (
-        {},
-        {"images": GPU_IMAGES | {"digests": {"data_validation": DIGEST}}},
-        {},
-        ["cluster.yaml", "images.digests", "did you mean 'data-validation'?"],
-    ),
-    "data on this machine": ({"data__path": "data"}, {}, {}, ["data.path", "on this machine", "s3://"]),
-    "weights on this machine": (
-        {"pretraining__init": "weights"},
-        {},
-        {},
-        ["pretraining.init", "on this machine", "models:/NAME/VERSION"],
-    ),
-    "a profile beside a count of GPUs": (
-        {"resources": {"pretraining": {"profile": "gpu-a100", "gpu": 8}}},
-        {},
-        {},
-        ["resources.pretraining", "gpu-a100", "leave out gpu"],
-    ),
-    "an unknown key of a profile": (
-        {},
-        {},
-        {"profiles": {"cpu-small": {"memroy": "2Gi"}}},
-        ["profiles.yaml", "profiles.cpu-small: memroy", "did you mean 'memory'?"],
-    ),
-    "an unknown key of a toleration": (
-        {},
-        {},
-        {"profiles": {"cpu-small": {"tolerations": [{"key": "a", "effct": "NoSchedule"}]}}},
-        ["profiles.yaml", "profiles.cpu-small: tolerations.0.effct", "did you mean 'effect'?"],
-    ),
-    "a default that is no profile": ({}, {}, {"default": "cpu-smal"}, ["default", "did you mean 'cpu-small'?"]),
-    "more shm than memory": (
-        {},
-        {},
-        {"profiles": {"cpu-small": {"shm": "4Gi", "memory": "4G"}}},
-        ["profiles.cpu-small", "shm", "memory"],
-    ),
-    "a password in an address": (
-        {},
-        {"endpoint": "http://me:hush-hush@store:9000"},
-        {},
-        ["cluster.yaml", "endpoint", "password", "Secret"],
-    ),
-    "no profiles file": ({}, {"profiles": "elsewhere.yaml"}, {}, ["elsewhere.yaml", "k8s/profiles.yaml"]),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_said_before_anything_is_compiled(mistake: Mistake, tmp_path: Path) -> None:
-    in_recipe, in_cluster, in_profiles, said = mistake
-    cluster = cluster_file(tmp_path, PROFILES | in_profiles, **in_cluster)
-    recipe, file = gpu_recipe(tmp_path, **in_recipe), tmp_path / "pipeline.yaml"
-    with pytest.raises(UserError) as caught:
-        placement.compile_for(recipes.load(recipe), settings.load(cluster), str(file))
-    for words in said:
-        assert words in str(caught.value)
-    assert "\n" not in str(caught.value) and "hush-hush" not in str(caught.value)
-    assert not file.exists()
-
-
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    recipe = gpu_recipe(tmp_path, resources={"pretraining": {"profile": "gpu-a10"}})
-    done = cli.modelmill("compile", recipe, "--cluster", cluster_file(tmp_path), "-o", tmp_path / "made" / "p.yaml")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and "gpu-a100" in done.stderr
-    assert not (tmp_path / "made").exists()
-
-
-def test_a_store_beside_a_cluster_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "pipeline.yaml"
-    cluster = cluster_file(tmp_path)
-    done = cli.modelmill("compile", gpu_recipe(tmp_path), "--cluster", cluster, "--store", "s3://other", "-o", file)
-    assert done.returncode == 2 and "the store is the cluster's" in done.stderr
-
-
-def test_without_a_cluster_a_profile_is_left_out_and_said_to_be(tmp_path: Path) -> None:
-    file = tmp_path / "pipeline.yaml"
-    done = cli.modelmill("compile", gpu_recipe(tmp_path), "-o", file)
-    assert done.returncode == 0 and "--cluster FILE" in done.stderr
-    assert "platforms" not in file.read_text()
