@@ -141,7 +141,7 @@ def _on_disk(path: str) -> list[Found]:
         root = Path(_fixed_part(start.as_posix()) or "/")
         files = [f for f in map(Path, glob.glob(str(start), recursive=True)) if not f.is_dir()]  # noqa: PTH207
     else:
-        raise UserError(f"data.path: {path}: no such file or folder")
+        raise UserError(f"data.path: {path}: no such file or folder (a demo's data: modelmill demo-data NAME)")
     named = [(f.relative_to(root).as_posix(), f) for f in files]
     return [Found(name, str(_inside(root, f))) for name, f in named if not _is_hidden(name)]
 

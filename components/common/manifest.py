@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.common import digest
 from components.common.errors import Corrupt
@@ -39,6 +39,14 @@ class Manifest(BaseModel):
     entries: list[Entry] = []
     made_from: dict[str, str] = {}
     info: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _files_stay_in_their_folder(self) -> "Manifest":
+        """Files of the store are written below a folder by their paths; those at the source are only read."""
+        for entry in self.entries if self.location == "store" else []:
+            if any(part in {"", ".", ".."} for part in entry.path.split("/")) or "\0" in entry.path:
+                raise ValueError(f"{entry.path!r} is not a path below the artifact's folder")
+        return self
 
     def to_json(self) -> bytes:
         return digest.canonical_json(self.model_dump())

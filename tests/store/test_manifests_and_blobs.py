@@ -96,3 +96,15 @@ def _corpus(store: Store, folder: Path) -> Manifest:
         manifest.add_bytes(store, b"two", "test/0.bin"),
     ]
     return Manifest(kind="corpus", entries=entries, made_from={"dataset": _ABSENT}, info={"task": "tabular"})
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/outside", "a/../../outside", "a//b", "", "a/.", "a\0b"])
+def test_a_manifest_that_names_a_file_outside_its_folder_is_refused(store: Store, tmp_path: Path, path: str) -> None:
+    made = _corpus(store, tmp_path)
+    hostile = made.model_dump()
+    hostile["entries"][0]["path"] = path
+    saved = blobs.put_bytes(store, digest.canonical_json(hostile))
+    with pytest.raises(Corrupt, match="not a path below"):
+        manifest.load(store, saved)
+    hostile["location"] = "source"  # those are read where they are, by whatever name they have there
+    assert Manifest.parse(digest.canonical_json(hostile)).entries[0].path == path

@@ -44,6 +44,12 @@ def test_our_bootstrap_is_that_of_scipy_and_challengers_are_counted() -> None:
     assert printed.count("| superior |") == printed.count("| non_inferior |") == 6
 
 
+def test_a_model_is_registered_by_either_way_and_timed() -> None:
+    """Ours alone: s5cmd is installed by `make bench-gate` only."""
+    printed = _printed("bench_registration", "--mib", "16", "--rounds", "1")
+    assert len(re.findall(r"\| registered, files .* \| [0-9.]+ \| ", printed)) == 2
+
+
 def _bench_train(*arguments: str) -> str:
     return _printed("bench_train", "--shapes", "tiny", "--rounds", "1", "--warm-up", "1", "--steps", "2", *arguments)
 
