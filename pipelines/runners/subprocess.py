@@ -26,7 +26,7 @@ def main(request: Path) -> int:
             workspace_root=f"{root}/workspace",
             raise_on_error=False,
         )
-        build(recipe, asked["store"], asked["run_id"], asked["if_changed"])()
+        build(recipe, asked["store"], asked["run_id"], if_changed=asked["if_changed"])()
     return 0
 
 
