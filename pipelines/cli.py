@@ -10,6 +10,7 @@ from rich.console import Console
 
 from components.common.errors import ModelmillError, UserError, one_line
 from pipelines import registry, use
+from pipelines.cluster import commands as cluster_commands
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
 
@@ -247,12 +248,19 @@ def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe to check as well.")] = None,
     overrides: Overrides = None,
     store: StoreUri = DEFAULT_STORE,
+    cluster: Annotated[
+        Path | None, typer.Option("--cluster", help="Check this cluster file's cluster instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check, one by one, what a run needs: Python, libraries, store, registry, disk, device, and a recipe."""
-    from pipelines.doctor import examine
+    """Check, one by one, what a run needs: Python, libraries, store, registry, disk, device, and a recipe.
 
-    findings = examine(store, recipe, overrides)
+    With --cluster, what a submission needs: the file, profiles, images, KFP and its version, token, namespace, store,
+    MLflow, and a recipe.
+    """
+    from pipelines.doctor import examine, examine_cluster
+
+    findings = examine_cluster(cluster, recipe, overrides) if cluster else examine(store, recipe, overrides)
     if as_json:
         print_json({"findings": [finding._asdict() for finding in findings]})
     else:
@@ -266,6 +274,7 @@ def doctor(
 
 registry.register(app)
 use.register(app)
+cluster_commands.register(app)
 
 
 def main() -> None:

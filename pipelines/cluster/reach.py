@@ -1,0 +1,48 @@
+"""The cluster's object store, seen from here, where that is possible."""
+
+import os
+import socket
+from urllib.parse import urlsplit
+
+from components.common.errors import ModelmillError, one_line
+from components.common.store import Store
+from pipelines.cluster.settings import Cluster
+
+_SECONDS = 3.0
+
+
+def store_of(cluster: Cluster) -> tuple[Store | None, str]:
+    """The store and how it is reached, or None and why it is not.
+
+    An endpoint in AWS_ENDPOINT_URL (a forwarded port, say) goes before the cluster file's, which is as steps see it.
+    """
+    from components.common.store.s3 import S3Store
+
+    if why := refused(cluster):
+        return None, why
+    endpoint = endpoint_of(cluster)
+    try:
+        store = S3Store(cluster.store, endpoint)
+        next(iter(store.list("runs/")), None)
+    except ModelmillError as error:
+        return None, one_line(error)
+    return store, f"{store.uri} at {endpoint}" if endpoint else store.uri
+
+
+def endpoint_of(cluster: Cluster) -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL") or cluster.endpoint
+
+
+def refused(cluster: Cluster) -> str:
+    """Why nothing can be asked at the store's endpoint, if so; at once, where boto3 would try for long."""
+    endpoint = endpoint_of(cluster)
+    if endpoint is None:
+        return ""
+    parts = urlsplit(endpoint)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), _SECONDS).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        return f"{endpoint} is not reachable from here ({reason}); AWS_ENDPOINT_URL may name a forwarded port"
+    return ""
