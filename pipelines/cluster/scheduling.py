@@ -10,14 +10,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from pipelines.cluster import client as clients
+from pipelines.cluster.submitting import Uploaded
 from pipelines.cluster.zones import Part
 
 PREFIX = "modelmill-"
 _MARK = re.compile(r"^modelmill schedule ([a-z0-9-]+) ([0-9a-f]{64})$")
-_PAGE = 100
 
 
 class Wanted(NamedTuple):
@@ -106,43 +107,44 @@ def _why_delete(one: Found, named: set[str], target: dict[str, Wanted]) -> str:
 
 
 def existing(client: Any, experiment_id: str) -> list[Found]:
-    """Every recurring run of ours in an experiment, over all pages."""
-    found, token = [], ""
-    while True:
-        page = client.list_recurring_runs(page_token=token, page_size=_PAGE, experiment_id=experiment_id)
-        found += [one for one in map(recognise, page.recurring_runs or []) if one is not None]
-        token = page.next_page_token or ""
-        if not token:
-            return found
+    """Every recurring run of ours in an experiment."""
+    runs = clients.pages(client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
+    return [one for one in map(recognise, runs) if one is not None]
 
 
-def carry_out(client: Any, experiment_id: str, change: Change, version: tuple[str, str] | None) -> None:
-    """Ask KFP for one change; `version` holds the ids of pipeline and version for what is to be created."""
-    if change.wanted is not None and version is not None:
-        _create(client, experiment_id, change.wanted, version)
-    elif change.action == "delete":
-        client.delete_recurring_run(change.id)
-    elif change.action == "enable":
-        client.enable_recurring_run(change.id)
-    elif change.action == "disable":
-        client.disable_recurring_run(change.id)
-
-
-def _create(client: Any, experiment_id: str, wanted: Wanted, version: tuple[str, str]) -> None:
-    client.create_recurring_run(
-        experiment_id=experiment_id,
-        job_name=PREFIX + wanted.schedule,
-        description=wanted.description,
-        cron_expression=wanted.part.line,
-        start_time=_start(wanted.part.start),
-        end_time=_before(wanted.part.end),
-        max_concurrency=wanted.max_concurrency,
-        no_catchup=not wanted.catch_up,
-        pipeline_id=version[0],
-        version_id=version[1],
-        enabled=wanted.enabled,
-        service_account=wanted.service_account,
+def create(client: Any, experiment_id: str, wanted: Wanted, version: Uploaded) -> None:
+    """Make a recurring run; one whose answer was lost is found and not made twice."""
+    clients.found_or_made(
+        lambda: next((one for one in existing(client, experiment_id) if one.digest == wanted.digest), None),
+        lambda: client.create_recurring_run(
+            experiment_id=experiment_id,
+            job_name=PREFIX + wanted.schedule,
+            description=wanted.description,
+            cron_expression=wanted.part.line,
+            start_time=_start(wanted.part.start),
+            end_time=_before(wanted.part.end),
+            max_concurrency=wanted.max_concurrency,
+            no_catchup=not wanted.catch_up,
+            pipeline_id=version.pipeline_id,
+            version_id=version.version_id,
+            enabled=wanted.enabled,
+            service_account=wanted.service_account,
+        ),
     )
+
+
+def switch(client: Any, change: Change) -> None:
+    """Enable, disable or delete a recurring run; one that somebody else has deleted is no failure."""
+    call = {
+        "enable": client.enable_recurring_run,
+        "disable": client.disable_recurring_run,
+        "delete": client.delete_recurring_run,
+    }[change.action]
+    try:
+        clients.retried(lambda: call(change.id))
+    except Exception as error:
+        if change.action != "delete" or getattr(error, "status", None) != 404:
+            raise
 
 
 def _start(at: datetime | None) -> str | None:
@@ -152,4 +154,4 @@ def _start(at: datetime | None) -> str | None:
 
 def _before(at: datetime | None) -> str | None:
     """The last second before: KFP runs what falls after a start, and up to an end."""
-    return datetime.fromtimestamp(at.timestamp() - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
+    return (at - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None

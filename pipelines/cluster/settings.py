@@ -14,6 +14,7 @@ from components.common.recipe.load import explain
 from components.common.recipe.sections import Section
 
 DEFAULT_CLUSTER = "cluster.yaml"
+GPU_STEPS = ("pretraining", "fine_tuning", "evaluation")
 ClusterFile = Annotated[
     Path,
     typer.Option(
