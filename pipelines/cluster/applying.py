@@ -15,12 +15,20 @@ from pipelines.cluster.scheduling import Change, Wanted
 from pipelines.cluster.settings import Cluster
 
 
+class Compiled(NamedTuple):
+    """A recipe's pipeline, as a name, a digest and a file's content."""
+
+    name: str
+    version: str
+    content: bytes
+
+
 class Goal(NamedTuple):
-    """The recurring runs that a cluster is to have, and the compiled files that they run, by digest."""
+    """The recurring runs that a cluster is to have, and the compiled files that they run, by recipe."""
 
     cluster: Cluster
     wanted: list[Wanted]
-    files: dict[str, bytes]
+    compiled: dict[str, Compiled]
 
 
 def compare(file: Path, cluster: Path) -> list[Change]:
@@ -58,9 +66,10 @@ def apply(file: Path, cluster: Path) -> list[Change]:
 
 def upload(client: Any, goal: Goal, wanted: Wanted) -> submitting.Uploaded:
     """The version of what a schedule runs, as `submit` makes it."""
+    content = next(one.content for one in goal.compiled.values() if one.version == wanted.version)
     with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
         path = Path(folder) / "pipeline.yaml"
-        path.write_bytes(goal.files[wanted.version])
+        path.write_bytes(content)
         return submitting.upload(client, goal.cluster, wanted.pipeline, path)
 
 
@@ -87,16 +96,16 @@ def read(file: Path, cluster: Path) -> Goal:
             compiled = _compiled(one, goal)
         except UserError as error:
             raise UserError(f"{file}: {one.name}: {error}") from error
-        goal.wanted.extend(_wanted(one, part, goal.cluster, *compiled) for part in parts)
+        goal.wanted.extend(_wanted(one, part, goal.cluster, compiled) for part in parts)
     return goal
 
 
-def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, pipeline: str, version: str) -> Wanted:
+def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, compiled: Compiled) -> Wanted:
     return Wanted(
         schedule=one.name,
         part=part,
-        pipeline=pipeline,
-        version=version,
+        pipeline=compiled.name,
+        version=compiled.version,
         service_account=cluster.kfp.service_account,
         max_concurrency=one.max_concurrency,
         catch_up=one.catch_up,
@@ -105,12 +114,13 @@ def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, pipeline: str, ve
     )
 
 
-def _compiled(one: Schedule, goal: Goal) -> tuple[str, str]:
-    """The name and the digest of a schedule's pipeline, whose file is kept in the goal."""
+def _compiled(one: Schedule, goal: Goal) -> Compiled:
+    """A schedule's pipeline; schedules of the same recipe have it compiled once."""
     recipe = recipes.load(Path(one.recipe), one.overrides)
-    with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
-        path = Path(folder) / "pipeline.yaml"
-        placement.compile_for(recipe, goal.cluster, str(path))
-        version = digest.of_file(path)
-        goal.files[version] = path.read_bytes()
-    return recipe.name, version
+    key = recipes.to_json(recipe)
+    if key not in goal.compiled:
+        with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
+            path = Path(folder) / "pipeline.yaml"
+            placement.compile_for(recipe, goal.cluster, str(path))
+            goal.compiled[key] = Compiled(recipe.name, digest.of_file(path), path.read_bytes())
+    return goal.compiled[key]
