@@ -242,12 +242,19 @@ def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe to check as well.")] = None,
     overrides: Overrides = None,
     store: StoreUri = DEFAULT_STORE,
+    cluster: Annotated[
+        Path | None, typer.Option("--cluster", help="Check this cluster file's cluster instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check, one by one, what a run needs: Python, libraries, store, registry, disk, device, and a recipe."""
-    from pipelines.doctor import examine
+    """Check, one by one, what a run needs: Python, libraries, store, registry, disk, device, and a recipe.
 
-    findings = examine(store, recipe, overrides)
+    With --cluster, what a submission needs: the file, profiles, images, KFP and its version, token, namespace, store,
+    MLflow, and a recipe.
+    """
+    from pipelines.doctor import examine, examine_cluster
+
+    findings = examine_cluster(cluster, recipe, overrides) if cluster else examine(store, recipe, overrides)
     if as_json:
         print_json({"findings": [finding._asdict() for finding in findings]})
     else:

@@ -34,9 +34,10 @@ def for_cluster(recipe: Path, overrides: list[str] | None, cluster: Path, output
     Raises:
         UserError: a file cannot be read, the recipe does not go with the cluster, or the output cannot be written.
     """
-    from pipelines.cluster import placement, settings
+    from pipelines.cluster import placement, profiles, settings
 
     loaded, described = recipes.load(recipe, overrides), settings.load(cluster)
+    placement.check(loaded, described, profiles.load(described.profiles))
     with _writing(output):
         placement.compile_for(loaded, described, str(output))
 

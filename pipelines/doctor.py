@@ -39,6 +39,13 @@ def examine(store: str, recipe: Path | None, overrides: list[str] | None) -> lis
     return [_run(name, check) for name, check in checks.items()]
 
 
+def examine_cluster(file: Path, recipe: Path | None, overrides: list[str] | None) -> list[Finding]:
+    """Every check of a cluster in order; nothing is submitted."""
+    from pipelines.cluster.examining import checks_of
+
+    return [_run(name, check) for name, check in checks_of(file, recipe, overrides).items()]
+
+
 def _run(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, check())

@@ -30,7 +30,7 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     """
     token = token_of(cluster)
     with explained(cluster, token):
-        _check_version(cluster, ask_version(cluster, token))
+        check_version(cluster, ask_version(cluster, token))
         yield _client(cluster, token)
 
 
@@ -186,7 +186,7 @@ def _message(error: Any) -> str:
     return one_line(Exception(body or str(error.reason)))[:_MOST_CHARACTERS]
 
 
-def _check_version(cluster: Cluster, version: str) -> None:
+def check_version(cluster: Cluster, version: str) -> None:
     """
     Raises:
         UserError: it is known not to be supported.

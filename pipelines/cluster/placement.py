@@ -12,6 +12,7 @@ from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleratio
 from pipelines.cluster.settings import GPU_STEPS, Cluster
 
 USER = 10001
+A_YEAR = f"{365 * 24 * 3600}s"
 OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
@@ -117,7 +118,11 @@ def _check_paths(recipe: Recipe) -> None:
 
 
 def _give(task: Any, profile: Profile) -> None:
-    """CPU, memory and accelerators; and another attempt after a failure or a lost node, from the last checkpoint."""
+    """CPU, memory and accelerators; and another attempt after a failure or a lost node, from the last checkpoint.
+
+    Argo counts KFP's `backoff_max_duration` (an hour if not given) from the start of the first attempt: a node lost in
+    the second hour would end the run. And it never caps the wait, which doubled twenty times is years; so it is even.
+    """
     if profile.cpu:
         task.set_cpu_limit(profile.cpu)
     if profile.memory:
@@ -125,7 +130,7 @@ def _give(task: Any, profile: Profile) -> None:
     if profile.accelerator:
         task.set_accelerator_type(profile.accelerator.type).set_accelerator_limit(profile.accelerator.count)
     if profile.retries:
-        task.set_retry(profile.retries, f"{profile_files.seconds(profile.backoff)}s", 2.0, "3600s")
+        task.set_retry(profile.retries, f"{profile_files.seconds(profile.backoff)}s", 1.0, A_YEAR)
 
 
 def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:

@@ -61,8 +61,8 @@ class Profile(Section):
 
     `cpu` and `memory` are what the step gets and may not exceed. All of `node_selector` and `affinity` must hold.
     `shm` is the size of /dev/shm, memory that counts towards `memory`; without it the container runtime gives 64 MiB.
-    `priority` is the name of a PriorityClass. `timeout` ends one attempt; a step is tried again `retries` times, first
-    after `backoff`, then after twice as long, and so on up to an hour.
+    `priority` is the name of a PriorityClass. `timeout` ends one attempt; a step that failed or lost its
+    node is tried again `retries` times, each after `backoff`.
     """
 
     accelerator: Accelerator | None = None

@@ -18,9 +18,9 @@ def store_of(cluster: Cluster) -> tuple[Store | None, str]:
     """
     from components.common.store.s3 import S3Store
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL") or cluster.endpoint
-    if endpoint and (refused := _refused(endpoint)):
-        return None, refused
+    if why := refused(cluster):
+        return None, why
+    endpoint = endpoint_of(cluster)
     try:
         store = S3Store(cluster.store, endpoint)
         next(iter(store.list("runs/")), None)
@@ -29,8 +29,15 @@ def store_of(cluster: Cluster) -> tuple[Store | None, str]:
     return store, f"{store.uri} at {endpoint}" if endpoint else store.uri
 
 
-def _refused(endpoint: str) -> str:
-    """Why nothing can be asked at an endpoint; at once, where boto3 would try for long."""
+def endpoint_of(cluster: Cluster) -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL") or cluster.endpoint
+
+
+def refused(cluster: Cluster) -> str:
+    """Why nothing can be asked at the store's endpoint, if so; at once, where boto3 would try for long."""
+    endpoint = endpoint_of(cluster)
+    if endpoint is None:
+        return ""
     parts = urlsplit(endpoint)
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import tempfile
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -20,6 +21,8 @@ from pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
 
 VERSION_CHARACTERS = 12
 RUNNING = {"PENDING", "RUNNING", "CANCELING", "PAUSED"}
+# KFP compiles one pipeline at a time in a process, and takes a second for one nested in the first.
+_COMPILING = threading.Lock()
 
 
 class Submitted(NamedTuple):
@@ -52,7 +55,8 @@ def submit(
     """
     with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
         path = Path(folder) / "pipeline.yaml"
-        compile_for(recipe, cluster, str(path))
+        with _COMPILING:
+            compile_for(recipe, cluster, str(path))
         with clients.connected(cluster) as client:
             uploaded = upload(client, cluster, recipe.name, path)
             run = start(client, cluster, recipe.name, uploaded, requested_by, reason)

@@ -1,0 +1,128 @@
+"""What a submission needs of a cluster, checked one by one, so that a person learns all of it at once."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from components.common import recipe as recipes
+from components.common.errors import UserError
+from components.common.steps import STEPS
+from pipelines.cluster import client as clients
+from pipelines.cluster import placement, reach
+from pipelines.cluster import profiles as profile_files
+from pipelines.cluster.settings import Cluster, load
+
+_SECONDS = 5.0
+Check = Callable[[], str]
+
+
+def checks_of(file: Path, recipe: Path | None, overrides: list[str] | None) -> dict[str, Check]:
+    """The checks in order, by name; each returns what is well or raises a ModelmillError.
+
+    Where the file cannot be read that is the only one, and what needs KFP is asked only where KFP answers.
+    """
+    try:
+        cluster = load(file)
+    except UserError:
+        return {"file": lambda: str(load(file))}
+    checks: dict[str, Check] = {
+        "file": lambda: f"{file}: KFP at {cluster.kfp.host}, store {cluster.store}, MLflow at {cluster.mlflow}",
+        "profiles": lambda: ", ".join(sorted(profile_files.load(cluster.profiles).profiles)) or "none",
+        "images": lambda: _images(cluster),
+        **_kfp_checks(cluster),
+        "store": lambda: _store(cluster),
+        "mlflow": lambda: _mlflow(cluster),
+    }
+    if recipe is not None:
+        checks["recipe"] = lambda: _recipe(cluster, recipe, overrides)
+    return checks
+
+
+def _kfp_checks(cluster: Cluster) -> dict[str, Check]:
+    answered: list[str] = []
+
+    def answers() -> str:
+        token = clients.token_of(cluster)
+        with clients.explained(cluster, token):
+            answered.append(clients.ask_version(cluster, token))
+        return f"{cluster.kfp.host} answers"
+
+    def behind(check: Check) -> Check:
+        def checked() -> str:
+            if not answered:
+                raise UserError("not asked, for KFP does not answer; see kfp")
+            return check()
+
+        return checked
+
+    def version() -> str:
+        clients.check_version(cluster, answered[0])
+        return answered[0] if answered[0] != "unknown" else "the server does not say; its API is the one needed"
+
+    return {
+        "token": lambda: _token(cluster),
+        "kfp": answers,
+        "version": behind(version),
+        "namespace": behind(lambda: _namespace(cluster)),
+    }
+
+
+def _images(cluster: Cluster) -> str:
+    images = cluster.images
+    names = [step.replace("_", "-") for step in STEPS]
+    bare = [name for name in names if name not in images.digests]
+    if images.pinned and bare:
+        raise UserError(
+            f"images.digests: none for {', '.join(bare)}, and images.pinned asks for one each; `docker push` prints it"
+        )
+    pinned = "all by digest" if not bare else f"tag {images.tag}, not all by digest (images.pinned is false)"
+    return f"{images.registry}: {pinned}"
+
+
+def _token(cluster: Cluster) -> str:
+    """Where it is from, never what it is."""
+    if clients.token_of(cluster) is None:
+        return f"none; {clients.TOKEN_VARIABLE} or kfp.token_file gives one, where the server wants it"
+    in_environment = os.environ.get(clients.TOKEN_VARIABLE, "").strip()
+    return f"from {clients.TOKEN_VARIABLE if in_environment else cluster.kfp.token_file}"
+
+
+def _namespace(cluster: Cluster) -> str:
+    """Whether the token, if any, may list experiments there."""
+    name, namespace = cluster.kfp.experiment, cluster.kfp.namespace
+    with clients.connected(cluster) as client:
+        found = clients.named(client.list_experiments, "experiments", name, namespace=namespace)
+    return f"{namespace}: experiment {name} {'is there' if found else 'will be made by the first submit'}"
+
+
+def _store(cluster: Cluster) -> str:
+    if endpoint := reach.refused(cluster):
+        return f"{cluster.store}: not checked: {endpoint}"
+    store, said = reach.store_of(cluster)
+    if store is None:
+        raise UserError(said)
+    store.check()
+    return f"{said}: written, read back, conditional writes hold"
+
+
+def _mlflow(cluster: Cluster) -> str:
+    """Whether it answers, where it can be asked from here; /health asks for no password."""
+    import urllib3
+
+    try:
+        answer = urllib3.PoolManager().request(
+            "GET", f"{cluster.mlflow.rstrip('/')}/health", timeout=_SECONDS, retries=False, redirect=False
+        )
+    except urllib3.exceptions.HTTPError:
+        return f"{cluster.mlflow}: not checked: not reachable from here"
+    if answer.status == 403:
+        raise UserError(f"{cluster.mlflow}: answers 403; MLFLOW_SERVER_ALLOWED_HOSTS must list this name with its port")
+    if answer.status >= 400:
+        raise UserError(f"{cluster.mlflow}: answers {answer.status} to /health; is it MLflow's address?")
+    return f"{cluster.mlflow} answers"
+
+
+def _recipe(cluster: Cluster, path: Path, overrides: list[str] | None) -> str:
+    recipe = recipes.load(path, overrides)
+    placement.check(recipe, cluster, profile_files.load(cluster.profiles))
+    return f"{recipe.name}: every step has a place"

@@ -1,0 +1,254 @@
+"""`modelmill status | logs | resume | cancel | submit --wait | doctor --cluster`: runs that a cluster has."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.common import runs
+from components.common.runs import StepRecord
+from components.common.store import Store, open_store
+from pipelines.cluster import client as clients
+from pipelines.cluster import following
+from tests import clusters
+from tests.clusters import Done, cluster_recipe, write_cluster
+from tests.kfp_server import KfpServer, Request, serving_kfp
+from tests.seaweedfs import SeaweedFS
+
+STEPS = ("data_validation", "preprocessing", "pretraining", "fine_tuning", "evaluation", "registration")
+REGISTERED = dict.fromkeys(STEPS, "SUCCEEDED")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "MODELMILL_", "MLFLOW_", "KF_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(clients, "SECONDS", 0.01)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def kfp() -> Iterator[KfpServer]:
+    with serving_kfp() as server:
+        yield server
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    return clusters.caller(monkeypatch, capsys)
+
+
+@pytest.fixture
+def store(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that can be reached from here."""
+    for name, value in seaweedfs.env.items():
+        monkeypatch.setenv(name, value)
+    return open_store(seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}") + "/mill")
+
+
+def submitted(kfp: KfpServer, call: Callable[..., Done], folder: Path, store: str = "s3://nowhere/mill") -> Any:
+    """A run, and the options that name its cluster."""
+    cluster = ("--cluster", write_cluster(folder, kfp.url, store))
+    done = call("submit", cluster_recipe(folder), *cluster, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)["run_id"], cluster
+
+
+def when_asked_again(kfp: KfpServer, end: Callable[[str], None]) -> None:
+    """Let a run end once it has been looked at twice."""
+    looks: list[str] = []
+
+    def before(request: Request) -> None:
+        run_id = request.path.rpartition("/")[2]
+        if request.method == "GET" and run_id in kfp.runs:
+            looks.append(run_id)
+            if len(looks) == 2:
+                end(run_id)
+
+    kfp.before = before
+
+
+@pytest.mark.parametrize(
+    ("state", "tasks", "code", "said"),
+    [
+        ("SUCCEEDED", REGISTERED, 0, ""),
+        ("SUCCEEDED", {**REGISTERED, "registration": "SKIPPED"}, 3, "evaluation: the model was not registered"),
+        (
+            "FAILED",
+            {"data_validation": "SUCCEEDED", "preprocessing": "FAILED: out of disk"},
+            1,
+            "preprocessing: out of",
+        ),
+        ("CANCELED", {"data_validation": "SUCCEEDED"}, 1, "run: KFP says CANCELED"),
+    ],
+)
+def test_wait_ends_as_the_run_does_where_only_kfp_can_be_asked(
+    kfp: KfpServer,
+    call: Callable[..., Done],
+    tmp_path: Path,
+    state: str,
+    tasks: dict[str, str],
+    code: int,
+    said: str,
+) -> None:
+    def end(run_id: str) -> None:
+        kfp.set_tasks(run_id, **tasks)
+        kfp.end_run(run_id, state)
+
+    when_asked_again(kfp, end)
+    cluster = write_cluster(tmp_path, kfp.url)
+    done = call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--wait")
+    assert done.code == code, done.err
+    assert said in done.err
+    assert "data_validation: ran in" in done.err, "progress is in lines where there is no terminal"
+    assert ("again: modelmill resume" in done.err) == (code != 0)
+    assert "Traceback" not in done.err
+
+
+def test_wait_shows_what_the_store_has_and_ends_as_the_outcome_says(
+    kfp: KfpServer, call: Callable[..., Done], store: Store, tmp_path: Path
+) -> None:
+    def end(run_id: str) -> None:
+        runs.write_step(
+            store, run_id, StepRecord(name="data_validation", status="ran", started=time.time(), headline="9 shards")
+        )
+        outcome = {"outcome": "gate failed", "exit_code": 3, "failed_step": "evaluation", "reason": "accuracy is low"}
+        runs.write_outcome(store, run_id, outcome)
+        kfp.end_run(run_id, "SUCCEEDED")
+
+    when_asked_again(kfp, end)
+    cluster = write_cluster(tmp_path, kfp.url, store.uri)
+    done = call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--wait", "--json")
+    shown = json.loads(done.out)
+    assert done.code == shown["exit_code"] == 3
+    assert "data_validation: ran in 0.0 s: 9 shards" in done.err
+    assert "evaluation: accuracy is low" in done.err
+    assert [step["headline"] for step in shown["steps"]] == ["9 shards"]
+
+
+def test_status_lists_the_newest_over_pages_and_shows_one(
+    kfp: KfpServer, call: Callable[..., Done], tmp_path: Path
+) -> None:
+    run_id, cluster = submitted(kfp, call, tmp_path)
+    kfp.set_tasks(run_id, data_validation="SUCCEEDED", preprocessing="RUNNING")
+    kfp.end_run(run_id, "FAILED", "lost its node")
+    again = [json.loads(call("resume", run_id, *cluster, "--json").out)["run_id"] for _ in range(3)]
+    kfp.page_size = 2
+    listed = json.loads(call("status", *cluster, "--json").out)["runs"]
+    assert [one["run_id"] for one in listed] == [*reversed(again), run_id]
+    assert listed[-1]["state"] == "FAILED"
+    fewer = json.loads(call("status", *cluster, "--most", "3", "--json").out)["runs"]
+    assert [one["run_id"] for one in fewer] == list(reversed(again))
+    assert all(one in call("status", *cluster).out for one in again)
+    one = call("status", run_id, *cluster)
+    rows = {line.split()[0]: line.split()[1] for line in one.out.splitlines() if len(line.split()) > 1}
+    assert (rows["data_validation"], rows["preprocessing"], rows["evaluation"]) == ("ran", "running", "not")
+    assert f"https://kfp.example.com/#/runs/details/{run_id}" in one.out
+    assert "lost its node" in one.out
+
+
+def test_resume_starts_the_same_version_with_the_same_parameters(
+    kfp: KfpServer, call: Callable[..., Done], store: Store, tmp_path: Path
+) -> None:
+    run_id, cluster = submitted(kfp, call, tmp_path, store.uri)
+    going_on = call("resume", run_id, *cluster)
+    assert going_on.code == 2
+    assert "is pending" in going_on.err
+    kfp.runs[run_id].runtime_config.parameters = {"store": "s3://other/mill"}
+    kfp.end_run(run_id, "FAILED")
+    done = call("resume", run_id, *cluster)
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"resumes {run_id}\n")
+    [new] = [one for one in kfp.runs.values() if one.run_id != run_id]
+    assert new.pipeline_version_reference == kfp.runs[run_id].pipeline_version_reference
+    assert new.runtime_config.parameters == {"store": "s3://other/mill"}
+    assert new.description.endswith(f": resumes {run_id}")
+    record = runs.read_run(store, new.run_id)
+    assert record is not None and record.recipe["name"] == "tiny-table"
+    assert len(kfp.versions) == 1
+
+
+def test_cancel_stops_a_run_once(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> None:
+    run_id, cluster = submitted(kfp, call, tmp_path)
+    done = call("cancel", run_id, *cluster)
+    assert done.code == 0
+    assert f"again: modelmill resume {run_id} --cluster" in done.out
+    assert kfp.runs[run_id].state == "CANCELING"
+    kfp.end_run(run_id, "CANCELED")
+    assert "has ended already (canceled)" in call("cancel", run_id, *cluster).err
+
+
+def test_logs_are_those_in_the_store_else_kfps_errors(
+    kfp: KfpServer, call: Callable[..., Done], store: Store, tmp_path: Path
+) -> None:
+    run_id, cluster = submitted(kfp, call, tmp_path, store.uri)
+    nothing = call("logs", run_id, *cluster)
+    assert nothing.code == 2
+    assert "the store has none and KFP has no error" in nothing.err
+    kfp.set_tasks(run_id, data_validation="SUCCEEDED", pretraining="FAILED: exit code 137")
+    assert call("logs", run_id, *cluster).out == "== pretraining\nexit code 137\n"
+    store.put(f"runs/{run_id}/logs/pretraining.txt", b"step 1\n\x1b[31mstep 2\n")
+    store.put(f"runs/{run_id}/logs/data_validation.txt", b"scanned\n")
+    assert (
+        call("logs", run_id, *cluster).out == "== data_validation\nscanned\n== pretraining\nstep 1\n\\x1b[31mstep 2\n"
+    )
+    assert call("logs", run_id, "--step", "data-validation", *cluster).out == "scanned\n"
+    missing = call("logs", run_id, "--step", "evaluation", *cluster)
+    assert missing.code == 2
+    assert "no log of evaluation yet: there are those of data_validation, pretraining" in missing.err
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "resume", "cancel"])
+def test_a_run_that_is_not_there_is_one_line(
+    kfp: KfpServer, call: Callable[..., Done], tmp_path: Path, command: str
+) -> None:
+    done = call(command, "yesterday", "--cluster", write_cluster(tmp_path, kfp.url))
+    assert (done.code, done.err) == (
+        2,
+        "modelmill: yesterday: no such run on this cluster; modelmill status lists them\n",
+    )
+
+
+def doctor(call: Callable[..., Done], *arguments: str | Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = call("doctor", *arguments, "--json")
+    return done.code, {finding["name"]: finding for finding in json.loads(done.out)["findings"]}
+
+
+def test_doctor_checks_a_cluster_one_by_one(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> None:
+    recipe, cluster = cluster_recipe(tmp_path), write_cluster(tmp_path, kfp.url)
+    code, healthy = doctor(call, recipe, "--cluster", cluster)
+    assert code == 0, healthy
+    names = ["file", "profiles", "images", "token", "kfp", "version", "namespace", "store", "mlflow", "recipe"]
+    assert list(healthy) == names
+    assert healthy["version"]["message"] == "2.17.0"
+    assert "not reachable from here" in healthy["store"]["message"]
+    assert not kfp.runs and not kfp.pipelines and not kfp.experiments, "a doctor changes nothing"
+
+
+def test_doctor_names_each_thing_that_is_wrong(
+    kfp: KfpServer, call: Callable[..., Done], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, cluster = cluster_recipe(tmp_path), write_cluster(tmp_path, kfp.url, "s3://no-such-bucket/mill")
+    settings = cluster.read_text().replace("http://mlflow.mill:5000", kfp.url)
+    cluster.write_text(settings.replace("images:\n", "images:\n  pinned: true\n"))
+    kfp.tag_name = "2.3.0"
+    code, findings = doctor(call, recipe, "--cluster", cluster)
+    bad = [name for name, finding in findings.items() if not finding["ok"]]
+    assert code == 2
+    assert bad == ["images", "version", "namespace", "store", "mlflow", "recipe"], findings
+    kfp.tag_name, kfp.token = "2.17.0", "fresh"
+    monkeypatch.setenv("MODELMILL_KFP_TOKEN", "stale-token")
+    _, findings = doctor(call, "--cluster", cluster)
+    assert "expired" in findings["kfp"]["message"]
+    assert not findings["namespace"]["ok"]
+    assert "stale-token" not in str(findings)
+    code, findings = doctor(call, "--cluster", tmp_path / "gone.yaml")
+    assert (code, list(findings)) == (2, ["file"])
