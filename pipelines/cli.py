@@ -11,6 +11,7 @@ from rich.console import Console
 from components.common.errors import ModelmillError, UserError, one_line
 from pipelines import registry, use
 from pipelines.cluster import commands as cluster_commands
+from pipelines.cluster import schedule_commands
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
 
@@ -275,6 +276,7 @@ def doctor(
 registry.register(app)
 use.register(app)
 cluster_commands.register(app)
+schedule_commands.register(app)
 
 
 def main() -> None:

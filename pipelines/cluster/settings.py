@@ -40,6 +40,7 @@ class Kfp(Section):
     """Where the KFP API is. `ui` is what a person's browser opens, the API's own address if not given.
 
     A bearer token, if the server wants one, is in the environment as MODELMILL_KFP_TOKEN or in `token_file`.
+    `time_zone` is the one in which KFP reads cron lines, its CRON_SCHEDULE_TIMEZONE.
     """
 
     host: Url
@@ -48,6 +49,7 @@ class Kfp(Section):
     experiment: str = "modelmill"
     service_account: str = "modelmill-pipeline"
     token_file: str | None = None
+    time_zone: str = "UTC"
 
 
 class Images(Section):

@@ -1,0 +1,126 @@
+"""From the files to a cluster whose recurring runs agree with them."""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.common import digest
+from components.common import recipe as recipes
+from components.common.errors import UserError
+from pipelines.cluster import client as clients
+from pipelines.cluster import cron, placement, schedules, scheduling, settings, submitting, zones
+from pipelines.cluster.schedules import Schedule
+from pipelines.cluster.scheduling import Change, Wanted
+from pipelines.cluster.settings import Cluster
+
+
+class Compiled(NamedTuple):
+    """A recipe's pipeline, as a name, a digest and a file's content."""
+
+    name: str
+    version: str
+    content: bytes
+
+
+class Goal(NamedTuple):
+    """The recurring runs that a cluster is to have, and the compiled files that they run, by recipe."""
+
+    cluster: Cluster
+    wanted: list[Wanted]
+    compiled: dict[str, Compiled]
+
+
+def compare(file: Path, cluster: Path) -> list[Change]:
+    """What `apply` would do; nothing is made, uploaded or changed.
+
+    Raises:
+        UserError: a file is wrong, found before the cluster is asked, or what `clients.connected` finds wrong.
+    """
+    goal = read(file, cluster)
+    kfp = goal.cluster.kfp
+    with clients.connected(goal.cluster) as client:
+        experiment = clients.named(client.list_experiments, "experiments", kfp.experiment, namespace=kfp.namespace)
+        found = scheduling.existing(client, experiment.experiment_id) if experiment is not None else []
+    return scheduling.difference(goal.wanted, found)
+
+
+def apply(file: Path, cluster: Path) -> list[Change]:
+    """Do what `compare` says, and return it; if it is interrupted, the next call does the rest.
+
+    Raises:
+        UserError, ModelmillError: as `compare`.
+    """
+    goal = read(file, cluster)
+    with clients.connected(goal.cluster) as client:
+        experiment_id = submitting.experiment(client, goal.cluster)
+        changes = scheduling.difference(goal.wanted, scheduling.existing(client, experiment_id))
+        versions = {one.wanted.version: upload(client, goal, one.wanted) for one in changes if one.wanted is not None}
+        for change in changes:
+            if change.wanted is not None:
+                scheduling.create(client, experiment_id, change.wanted, versions[change.wanted.version])
+            else:
+                scheduling.switch(client, change)
+    return changes
+
+
+def upload(client: Any, goal: Goal, wanted: Wanted) -> submitting.Uploaded:
+    """The version of what a schedule runs, as `submit` makes it."""
+    content = next(one.content for one in goal.compiled.values() if one.version == wanted.version)
+    with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_bytes(content)
+        return submitting.upload(client, goal.cluster, wanted.pipeline, path)
+
+
+def read(file: Path, cluster: Path) -> Goal:
+    """
+    Raises:
+        UserError: something in the files, or in a recipe that they name, is wrong.
+    """
+    goal = Goal(settings.load(cluster), [], {})
+    try:
+        scheduler = zones.zone(goal.cluster.kfp.time_zone)
+    except ValueError as error:
+        raise UserError(f"{cluster}: kfp.time_zone: {error}") from None
+    now = datetime.now(UTC)
+    for one in schedules.load(file):
+        try:
+            parts = zones.parts(cron.parse(one.cron), zones.zone(one.time_zone), scheduler, now)
+        except ValueError as error:
+            raise UserError(
+                f"{file}: {one.name}: {one.cron!r} of {one.time_zone} {error}; choose another hour, or give KFP's "
+                f"scheduler that zone and write it as kfp.time_zone in {cluster}"
+            ) from None
+        try:
+            compiled = _compiled(one, goal)
+        except UserError as error:
+            raise UserError(f"{file}: {one.name}: {error}") from error
+        goal.wanted.extend(_wanted(one, part, goal.cluster, compiled) for part in parts)
+    return goal
+
+
+def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, compiled: Compiled) -> Wanted:
+    return Wanted(
+        schedule=one.name,
+        part=part,
+        pipeline=compiled.name,
+        version=compiled.version,
+        service_account=cluster.kfp.service_account,
+        max_concurrency=one.max_concurrency,
+        catch_up=one.catch_up,
+        enabled=one.enabled,
+        text=f"{Path(one.recipe).name} at {one.cron} {one.time_zone}",
+    )
+
+
+def _compiled(one: Schedule, goal: Goal) -> Compiled:
+    """A schedule's pipeline; schedules of the same recipe have it compiled once."""
+    recipe = recipes.load(Path(one.recipe), one.overrides)
+    key = recipes.to_json(recipe)
+    if key not in goal.compiled:
+        with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
+            path = Path(folder) / "pipeline.yaml"
+            placement.compile_for(recipe, goal.cluster, str(path))
+            goal.compiled[key] = Compiled(recipe.name, digest.of_file(path), path.read_bytes())
+    return goal.compiled[key]

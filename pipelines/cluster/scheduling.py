@@ -1,0 +1,157 @@
+"""From schedules that are wanted and recurring runs that are there to the changes that make them agree.
+
+A recurring run of KFP cannot be changed, only switched on and off; so a definition that differs is another recurring
+run. Ours are told by their name and by the last line of their description, which holds the definition's digest. New
+ones are made before old ones are deleted: whoever is interrupted leaves a schedule twice, never not at all, and the
+next apply deletes what is left over.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from pipelines.cluster import client as clients
+from pipelines.cluster.submitting import Uploaded
+from pipelines.cluster.zones import Part
+
+PREFIX = "modelmill-"
+_MARK = re.compile(r"^modelmill schedule ([a-z0-9-]+) ([0-9a-f]{64})$")
+
+
+class Wanted(NamedTuple):
+    """A recurring run as it should be; `pipeline` is the name and `version` the digest of the compiled file."""
+
+    schedule: str
+    part: Part
+    pipeline: str
+    version: str
+    service_account: str
+    max_concurrency: int = 1
+    catch_up: bool = False
+    enabled: bool = True
+    text: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Of all that cannot be changed once it is there."""
+        part = [str(at) if at else None for at in self.part]
+        kept = [self.schedule, part, self.pipeline, self.version, self.service_account]
+        return hashlib.sha256(json.dumps([*kept, self.max_concurrency, self.catch_up]).encode()).hexdigest()
+
+    @property
+    def description(self) -> str:
+        return f"{self.text}\nmodelmill schedule {self.schedule} {self.digest}"
+
+
+class Found(NamedTuple):
+    """A recurring run of ours that is there."""
+
+    id: str
+    schedule: str
+    digest: str
+    enabled: bool
+
+
+class Change(NamedTuple):
+    """One request; `id` is the recurring run's that is there, `wanted` what is to be there."""
+
+    action: Literal["create", "enable", "disable", "delete"]
+    schedule: str
+    reason: str
+    id: str | None = None
+    wanted: Wanted | None = None
+
+
+def recognise(run: Any) -> Found | None:
+    """A recurring run, if it is ours: both its name and its description say so."""
+    mark = _MARK.match((run.description or "").rpartition("\n")[2])
+    if mark is None or run.display_name != PREFIX + mark[1]:
+        return None
+    return Found(run.recurring_run_id, mark[1], mark[2], str(run.status or run.mode).upper().startswith("ENABLE"))
+
+
+def difference(wanted: Iterable[Wanted], found: Iterable[Found]) -> list[Change]:
+    """What to do, in this order: create, then switch, then delete."""
+    there = sorted(found)
+    known = {one.schedule for one in there}
+    target = {one.digest: one for one in wanted}
+    first: dict[str, Found] = {}
+    for one in there:
+        first.setdefault(one.digest, one)
+    created = [
+        Change("create", one.schedule, "its definition changed" if one.schedule in known else "new", wanted=one)
+        for digest, one in target.items()
+        if digest not in first
+    ]
+    switched = [
+        Change("enable" if target[digest].enabled else "disable", one.schedule, "as the file says", one.id)
+        for digest, one in first.items()
+        if digest in target and target[digest].enabled != one.enabled
+    ]
+    named = {one.schedule for one in target.values()}
+    deleted = [
+        Change("delete", one.schedule, _why_delete(one, named, target), one.id)
+        for one in there
+        if one.digest not in target or first[one.digest] != one
+    ]
+    return created + switched + deleted
+
+
+def _why_delete(one: Found, named: set[str], target: dict[str, Wanted]) -> str:
+    if one.schedule not in named:
+        return "not in the file"
+    return "there twice" if one.digest in target else "replaced"
+
+
+def existing(client: Any, experiment_id: str) -> list[Found]:
+    """Every recurring run of ours in an experiment."""
+    runs = clients.pages(client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
+    return [one for one in map(recognise, runs) if one is not None]
+
+
+def create(client: Any, experiment_id: str, wanted: Wanted, version: Uploaded) -> None:
+    """Make a recurring run; one whose answer was lost is found and not made twice."""
+    clients.found_or_made(
+        lambda: next((one for one in existing(client, experiment_id) if one.digest == wanted.digest), None),
+        lambda: client.create_recurring_run(
+            experiment_id=experiment_id,
+            job_name=PREFIX + wanted.schedule,
+            description=wanted.description,
+            cron_expression=wanted.part.line,
+            start_time=_start(wanted.part.start),
+            end_time=_before(wanted.part.end),
+            max_concurrency=wanted.max_concurrency,
+            no_catchup=not wanted.catch_up,
+            pipeline_id=version.pipeline_id,
+            version_id=version.version_id,
+            enabled=wanted.enabled,
+            service_account=wanted.service_account,
+        ),
+    )
+
+
+def switch(client: Any, change: Change) -> None:
+    """Enable, disable or delete a recurring run; one that somebody else has deleted is no failure."""
+    call = {
+        "enable": client.enable_recurring_run,
+        "disable": client.disable_recurring_run,
+        "delete": client.delete_recurring_run,
+    }[change.action]
+    try:
+        clients.retried(lambda: call(change.id))
+    except Exception as error:
+        if change.action != "delete" or getattr(error, "status", None) != 404:
+            raise
+
+
+def _start(at: datetime | None) -> str | None:
+    """A start that is past is left away: KFP would catch up on all since."""
+    return _before(at) if at is not None and at > datetime.now(UTC) else None
+
+
+def _before(at: datetime | None) -> str | None:
+    """The last second before: KFP runs what falls after a start, and up to an end."""
+    return (at - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
