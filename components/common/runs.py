@@ -90,6 +90,11 @@ def read_step(store: Store, run_id: str, step: str) -> StepRecord | None:
     return StepRecord.model_validate(data) if data is not None else None
 
 
+def step_log_key(run_id: str, step: str) -> str:
+    """What a step has logged, while it runs and after."""
+    return f"runs/{run_id}/logs/{step}.txt"
+
+
 def write_run(store: Store, record: RunRecord) -> None:
     store.put(f"runs/{record.run_id}/run.json", canonical_json(record.model_dump()))
 

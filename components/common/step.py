@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.common import lifetime, machine, manifest, memo, runs, sources, steps, tracking
+from components.common import lifetime, machine, manifest, memo, runs, sources, step_log, steps, tracking
 from components.common import recipe as recipes
 from components.common.errors import ModelmillError, one_line
 from components.common.manifest import Manifest
@@ -240,14 +240,15 @@ def _recorded(name: str, store: str, run_id: str) -> Iterator[tuple[Store, StepR
     prepare_process()
     opened = open_store(store)
     record = StepRecord(name=name, status="running", started=time.time())
-    try:
-        runs.write_step(opened, run_id, record)
-        # gc keeps what a step could find once it knows of the step.
-        retention.wait(opened)
-        yield opened, record
-    except BaseException as error:
-        _record_failure(opened, run_id, record, error)
-        raise SystemExit(record.problem.exit_code if record.problem else 1) from None
+    with step_log.kept(opened, run_id, name):
+        try:
+            runs.write_step(opened, run_id, record)
+            # gc keeps what a step could find once it knows of the step.
+            retention.wait(opened)
+            yield opened, record
+        except BaseException as error:
+            _record_failure(opened, run_id, record, error)
+            raise SystemExit(record.problem.exit_code if record.problem else 1) from None
 
 
 def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseException) -> None:
@@ -268,7 +269,10 @@ def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseEx
 
 
 def prepare_process() -> None:
-    """Log to standard output, and do not outlive a local runner."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    """Log to standard output and to the log of the step that has started this process, and do not outlive a local
+    runner.
+    """
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=step_log.FORMAT)
+    step_log.join()
     if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():
         lifetime.exit_with_stdin()
