@@ -134,7 +134,7 @@ def try_step(
     Raises:
         SystemExit: with the error's exit code, after the failure was recorded.
     """
-    with _recorded(name, store, run_id) as (opened, record):
+    with _recorded(name, store, run_id, recipe) as (opened, record):
         whole = recipes.from_json(recipe)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
@@ -168,7 +168,7 @@ def run_step(
     Raises:
         SystemExit: with the error's exit code, after the failure was recorded.
     """
-    with _recorded(name, store, run_id) as (opened, record):
+    with _recorded(name, store, run_id, recipe) as (opened, record):
         whole = recipes.from_json(recipe)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         record.key = memo.key_of(document)
@@ -233,7 +233,7 @@ def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
 
 
 @contextlib.contextmanager
-def _recorded(name: str, store: str, run_id: str) -> Iterator[tuple[Store, StepRecord]]:
+def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple[Store, StepRecord]]:
     """The store and the record of a step that begins; if the block fails, the record says why, and the process ends
     with the error's exit code.
     """
@@ -243,6 +243,7 @@ def _recorded(name: str, store: str, run_id: str) -> Iterator[tuple[Store, StepR
     with step_log.kept(opened, run_id, name):
         try:
             runs.write_step(opened, run_id, record)
+            runs.write_run_if_absent(opened, run_id, recipe, record.started)
             # gc keeps what a step could find once it knows of the step.
             retention.wait(opened)
             yield opened, record

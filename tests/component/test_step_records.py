@@ -1,5 +1,6 @@
-"""What a step leaves of itself in the store, beside its record: its log."""
+"""What a step leaves of itself in the store, beside its record: its log, and what run it was part of."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -32,3 +33,15 @@ def test_a_step_that_fails_says_why_in_its_log(steps: Steps) -> None:
     code, message = steps.fails("preprocessing", ["corpus"], dataset=dataset)
     log = log_of(steps, "preprocessing")
     assert code and f"ERROR preprocessing: {message}" in log
+
+
+def test_a_run_that_nobody_of_ours_started_is_recorded_by_its_first_step(steps: Steps) -> None:
+    dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
+    run = runs.read_run(steps.store, "1")
+    assert run is not None and run.recipe == json.loads(steps.recipe)
+    assert (run.run_id, run.store, run.resume) == ("1", steps.store.uri, "modelmill resume 1")
+    assert run.started == steps.record("data_validation").started
+    given = run.model_copy(update={"run_id": "2", "resume": "modelmill run recipe.yaml"})
+    runs.write_run(steps.store, given)
+    steps.call("preprocessing", ["corpus"], dataset=dataset)
+    assert runs.read_run(steps.store, "2") == given, "who started a run has recorded it better"
