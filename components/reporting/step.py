@@ -1,4 +1,4 @@
-"""The report of a run: how it ended, then one page that shows it."""
+"""The report of a run: how it ended, then one page that shows it, then word to those who asked for it."""
 
 import logging
 import time
@@ -8,6 +8,7 @@ from typing import Any
 
 from components.common import runs
 from components.common.store import open_store
+from components.reporting import notify
 from components.reporting.evidence import Run
 from components.reporting.outcome import decide
 
@@ -15,7 +16,7 @@ log = logging.getLogger("modelmill")
 
 
 def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
-    """Write `outcome.json`, then the page to the store and to the file `report`.
+    """Write `outcome.json`, then the page to the store and to the file `report`, and send notifications.
 
     The outcome comes first and a page that cannot be rendered is replaced by a plain one: the report must not hide
     how the run ended.
@@ -32,6 +33,7 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
     Path(report).parent.mkdir(parents=True, exist_ok=True)
     Path(report).write_bytes(page)
     log.info("%s: %s; report at %s", run_id, outcome["outcome"], outcome["report"])
+    notify.send(opened, str(found.recipe.get("name", "")), outcome)
 
 
 def _page(found: Run, outcome: dict[str, Any]) -> str:
