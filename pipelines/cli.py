@@ -12,6 +12,7 @@ from components.common.errors import ModelmillError, UserError, one_line
 from pipelines import registry, use
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
+from pipelines.trigger import commands as trigger
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -254,6 +255,7 @@ def doctor(
 
 registry.register(app)
 use.register(app)
+trigger.register(app)
 
 
 def main() -> None:
