@@ -10,6 +10,7 @@ from rich.console import Console
 
 from components.common.errors import ModelmillError, UserError, one_line
 from pipelines import registry, use
+from pipelines.cluster import commands as cluster_commands
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
 from pipelines.trigger import commands as trigger
@@ -141,26 +142,31 @@ def lr_find(
 
 @app.command("compile", epilog="Example: modelmill compile recipes/python-lm.yaml -o python-lm.yaml")
 def compile_(
+    context: typer.Context,
     recipe: Recipe,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; .yaml.")],
+    cluster: Annotated[
+        Path | None, typer.Option("--cluster", help="The cluster's file: images, nodes, the store and Secrets by name.")
+    ] = None,
     overrides: Overrides = None,
     store: StoreUri = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Write the recipe's KFP pipeline (IR YAML), to upload to a cluster."""
-    from pipelines import dag
+    """Write the recipe's KFP pipeline (IR YAML), to upload to a cluster.
 
-    loaded, opened = _open(recipe, overrides, store)
+    With --cluster each step gets that cluster's image and the nodes of its profile; without, nothing of a cluster.
+    """
+    from pipelines import compiling
+
     if output.suffix not in {".yaml", ".yml"}:
         raise UserError(f"--output {output}: KFP reads .yaml files; give the name that ending")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        dag.compile_to(loaded, opened.uri, str(output))
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+    if cluster is not None:
+        if (source := context.get_parameter_source("store")) is not None and source.name == "COMMANDLINE":
+            raise UserError(f"--store {store}: the store is the cluster's; it is in {cluster}")
+        compiling.for_cluster(recipe, overrides, cluster, output)
+    else:
+        compiling.for_any(*_open(recipe, overrides, store), output)
     size = output.stat().st_size
-    if "://" not in loaded.data.path:
-        complain(f"note: data.path {loaded.data.path} is on this machine; a cluster reads s3://")
     print_json({"file": str(output), "bytes": size}) if as_json else print(f"{output}  {size:,} bytes")
 
 
@@ -255,6 +261,7 @@ def doctor(
 
 registry.register(app)
 use.register(app)
+cluster_commands.register(app)
 trigger.register(app)
 
 

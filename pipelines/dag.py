@@ -1,5 +1,6 @@
 """The DAG: six steps, fan-outs over groups of shards, a gate and an exit handler, for every runner."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kfp import compiler, dsl
@@ -14,12 +15,16 @@ from components.pretraining.component import pretraining
 from components.registration.component import registration
 from components.reporting.component import reporting
 
+# Says where a task runs and in what: it is given the task and the name of its step.
+Place = Callable[[Any, str], None]
 
-def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER) -> Any:
+
+def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER, place: Place | None = None) -> Any:
     """The pipeline of a recipe; its parameters default to the recipe and the store given here.
 
     Args:
         run_id: under which records are kept; on a cluster KFP's own, so that a recurring run gets a new one each time.
+        place: places each task; without it, tasks ask for the recipe's resources in the images of this version.
     """
     resources, groups = recipe.resources, recipe.data.groups
 
@@ -27,31 +32,33 @@ def build(recipe: Recipe, store: str, run_id: str = dsl.PIPELINE_JOB_ID_PLACEHOL
     def modelmill(recipe: str = recipes.to_json(recipe), store: str = store) -> None:
         shared = {"recipe": recipe, "store": store, "run_id": run_id}
         outcome = reporting(**shared)
-        with dsl.ExitHandler(_settle(outcome, None), name="report"):
-            train(validate(shared, groups, resources), shared, groups, resources)
+        with dsl.ExitHandler(_settle(outcome, "reporting", None, place), name="report"):
+            train(validate(shared, groups, resources, place), shared, groups, resources, place)
 
     return modelmill
 
 
-def validate(shared: dict[str, Any], groups: int, resources: Any) -> Any:
+def validate(shared: dict[str, Any], groups: int, resources: Any, place: Place | None = None) -> Any:
     """The task of data validation, behind scans of groups of shards side by side."""
     scanned = []
     if groups > 1:
         with dsl.ParallelFor(list(range(groups)), name="groups-of-shards") as group:
             scan = shard_scan(recipe=shared["recipe"], store=shared["store"], group=group, groups=groups)
-            _settle(scan, resources.data_validation)
+            _settle(scan, "data_validation", resources, place)
         scanned = dsl.Collected(scan.output)
-    return _settle(data_validation(**shared, scanned=scanned), resources.data_validation)
+    return _settle(data_validation(**shared, scanned=scanned), "data_validation", resources, place)
 
 
-def train(validated: Any, shared: dict[str, Any], groups: int, resources: Any) -> None:
+def train(validated: Any, shared: dict[str, Any], groups: int, resources: Any, place: Place | None = None) -> None:
     """The tasks from validated data to a registered model."""
     dataset = validated.outputs["dataset"]
-    corpus = _prepare(dataset, shared, groups, resources).outputs["corpus"]
-    pretrained = _settle(pretraining(**shared, corpus=corpus), resources.pretraining).outputs["model"]
-    tuned = _settle(fine_tuning(**shared, corpus=corpus, pretrained=pretrained), resources.fine_tuning).outputs["model"]
+    corpus = _prepare(dataset, shared, groups, resources, place).outputs["corpus"]
+    pretrained = _settle(pretraining(**shared, corpus=corpus), "pretraining", resources, place).outputs["model"]
+    tuned = _settle(
+        fine_tuning(**shared, corpus=corpus, pretrained=pretrained), "fine_tuning", resources, place
+    ).outputs["model"]
     evaluated = _settle(
-        evaluation(**shared, corpus=corpus, pretrained=pretrained, model=tuned), resources.evaluation
+        evaluation(**shared, corpus=corpus, pretrained=pretrained, model=tuned), "evaluation", resources, place
     ).outputs
     with dsl.If(evaluated["Output"] == True, name="gate-passed"):  # noqa: E712 - KFP compiles this
         registered = registration(
@@ -62,34 +69,41 @@ def train(validated: Any, shared: dict[str, Any], groups: int, resources: Any) -
             model=tuned,
             evaluation=evaluated["evaluation"],
         )
-        _settle(registered, resources.registration)
+        _settle(registered, "registration", resources, place)
 
 
-def compile_to(recipe: Recipe, store: str, path: str) -> None:
+def compile_to(recipe: Recipe, store: str, path: str, place: Place | None = None) -> None:
     """Write the recipe's pipeline as KFP IR YAML."""
-    compiler.Compiler().compile(build(recipe, store), path)
+    compiler.Compiler().compile(build(recipe, store, place=place), path)
 
 
-def _prepare(dataset: Any, shared: dict[str, Any], groups: int, resources: Any) -> Any:
+def _prepare(dataset: Any, shared: dict[str, Any], groups: int, resources: Any, place: Place | None) -> Any:
     """The task of preprocessing, behind a fit and groups of shards that are encoded side by side."""
     encoded = []
     if groups > 1:
         ahead = {"recipe": shared["recipe"], "store": shared["store"], "dataset": dataset}
-        fit = _settle(fitting(**ahead), resources.preprocessing)
+        fit = _settle(fitting(**ahead), "preprocessing", resources, place)
         with dsl.ParallelFor(list(range(groups)), name="groups-to-encode") as group:
             encode = shard_encoding(**ahead, fitted=fit.output, group=group, groups=groups)
-            _settle(encode, resources.preprocessing)
+            _settle(encode, "preprocessing", resources, place)
         encoded = dsl.Collected(encode.output)
-    return _settle(preprocessing(**shared, dataset=dataset, encoded=encoded), resources.preprocessing)
+    return _settle(preprocessing(**shared, dataset=dataset, encoded=encoded), "preprocessing", resources, place)
 
 
-def _settle(task: Any, resources: Any) -> Any:
-    """Switch KFP's cache off (the step memo checks that the bytes are there, KFP's does not) and ask for resources."""
+def _settle(task: Any, step: str, resources: Any, place: Place | None) -> Any:
+    """Switch KFP's cache off (the step memo checks that the bytes are there, KFP's does not) and place the task."""
     task.set_caching_options(False)
-    if resources is not None and resources.cpu:
-        task.set_cpu_limit(resources.cpu)
-    if resources is not None and resources.memory:
-        task.set_memory_limit(resources.memory)
-    if resources is not None and resources.gpu:
-        task.set_accelerator_type(resources.gpu_type).set_accelerator_limit(resources.gpu)
+    if place is not None:
+        place(task, step)
+    elif resources is not None:
+        _ask(task, getattr(resources, step))
     return task
+
+
+def _ask(task: Any, resources: Any) -> None:
+    if resources.cpu:
+        task.set_cpu_limit(resources.cpu)
+    if resources.memory:
+        task.set_memory_limit(resources.memory)
+    if resources.gpu:
+        task.set_accelerator_type(resources.gpu_type).set_accelerator_limit(resources.gpu)

@@ -66,7 +66,8 @@ class Estimate(BaseModel):
 class RunRecord(BaseModel):
     """Who started a run, with what: written once, by whoever starts it. `started` is in seconds since 1970.
 
-    `estimates` are of the training steps that were to run.
+    `estimates` are of the training steps that were to run. `requested_by` and `reason` say who asked for it and why,
+    where that is known.
     """
 
     run_id: str
@@ -75,6 +76,8 @@ class RunRecord(BaseModel):
     started: float
     resume: str
     estimates: dict[str, Estimate] = {}
+    requested_by: str = ""
+    reason: str = ""
 
 
 def step_key(run_id: str, step: str) -> str:

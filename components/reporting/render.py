@@ -74,7 +74,15 @@ def _header(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
         "seconds": max(outcome["finished"] - started, 0.0),
         "tone": {REGISTERED: "good", "gate failed": "warn"}.get(outcome["outcome"], "bad"),
         "store": run.store.uri,
+        "requested": _requested(run),
     }
+
+
+def _requested(run: Run) -> str:
+    """Who asked for the run and why, where its record says so."""
+    if run.record is None:
+        return ""
+    return ": ".join(part for part in (run.record.requested_by, run.record.reason) if part)
 
 
 def _step(name: str, record: StepRecord | None, outcome: dict[str, Any]) -> dict[str, Any]:

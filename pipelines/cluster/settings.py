@@ -1,19 +1,24 @@
 """The cluster file: what the command line has to know of a cluster, one a cluster, in git, without a secret."""
 
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from components.common.errors import UserError
 from components.common.image import VERSION
 from components.common.recipe.load import explain
 from components.common.recipe.sections import Section
+from components.common.steps import STEPS
 
 DEFAULT_CLUSTER = "cluster.yaml"
+GPU_STEPS = ("pretraining", "fine_tuning", "evaluation")
+IMAGES = (*(s.replace("_", "-") for s in STEPS), *(f"{s.replace('_', '-')}-gpu" for s in GPU_STEPS))
 ClusterFile = Annotated[
     Path,
     typer.Option(
@@ -22,14 +27,23 @@ ClusterFile = Annotated[
 ]
 
 
+def _without_password(url: str) -> str:
+    if urlsplit(url).password is not None:
+        raise ValueError("has a password in it, and this file is no place for one; put it in a Secret (secrets.*)")
+    return url
+
+
+Url = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_without_password)]
+
+
 class Kfp(Section):
     """Where the KFP API is. `ui` is what a person's browser opens, the API's own address if not given.
 
     A bearer token, if the server wants one, is in the environment as MODELMILL_KFP_TOKEN or in `token_file`.
     """
 
-    host: str = Field(pattern=r"^https?://")
-    ui: str | None = None
+    host: Url
+    ui: Url | None = None
     namespace: str = "modelmill"
     experiment: str = "modelmill"
     service_account: str = "modelmill-pipeline"
@@ -39,7 +53,8 @@ class Kfp(Section):
 class Images(Section):
     """Images are REGISTRY/STEP:TAG, with the digest that `digests` has for STEP; `pinned` asks that it has one.
 
-    With `gpu`, steps on GPU nodes run in the image STEP-gpu, which `make images GPU=1` builds.
+    With `gpu`, steps on GPU nodes run in the image STEP-gpu, which `make images GPU=1` builds. The report's is
+    registration's.
     """
 
     registry: str = "modelmill"
@@ -47,6 +62,15 @@ class Images(Section):
     digests: dict[str, Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]] = {}
     pinned: bool = False
     gpu: bool = False
+
+    @field_validator("digests")
+    @classmethod
+    def _are_of_images(cls, digests: dict[str, str]) -> dict[str, str]:
+        for name in digests:
+            if name not in IMAGES:
+                near = difflib.get_close_matches(name, IMAGES, n=1)
+                raise ValueError(f"no image {name!r}; " + (f"did you mean {near[0]!r}?" if near else ", ".join(IMAGES)))
+        return digests
 
 
 class Secrets(Section):
@@ -62,9 +86,9 @@ class Cluster(Section):
 
     kfp: Kfp
     store: str = Field(pattern=r"^s3://")
-    endpoint: str | None = None
+    endpoint: Url | None = None
     region: str = "us-east-1"
-    mlflow: str = Field(pattern=r"^https?://")
+    mlflow: Url
     images: Images = Images()
     secrets: Secrets = Secrets()
     profiles: str = "profiles.yaml"

@@ -4,7 +4,7 @@ import getpass
 import os
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,6 @@ from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
 from pipelines.printing import AsJson, print_json
 
 if TYPE_CHECKING:
-    from components.common.recipe import Recipe
-    from pipelines.cluster.settings import Cluster
     from pipelines.trigger.asking import Starter
 
 CoolDown = Annotated[
@@ -66,13 +64,12 @@ def trigger(
     """
     from components.common import recipe as recipes
     from components.common.errors import one_line
-    from pipelines.cluster import settings
     from pipelines.trigger.claims import Asker
 
     if not reason.strip():
         raise UserError("--reason: say why, in a few words")
     loaded = recipes.load(recipe, overrides)
-    starter = _starter(settings.load(cluster), cool_down)
+    starter = _starter(cluster, cool_down)
     asker = Asker(by=one_line(Exception(by or _user())), kind=kind.value, reason=one_line(Exception(reason)))
     answer = starter.ask(loaded, asker, force)
     if as_json:
@@ -99,36 +96,37 @@ def trigger_server(
 
     MODELMILL_TRIGGER_SECRET, or the file that MODELMILL_TRIGGER_SECRET_FILE names, holds the secret that signs.
     """
-    from pipelines.cluster import settings
     from pipelines.trigger import serving, signing
 
     secrets = signing.environment_secrets()
     known = serving.load_recipes(recipes)
-    starter = _starter(settings.load(cluster), cool_down)
+    starter = _starter(cluster, cool_down)
     starter.store.check()
     if as_json:
         print_json({"host": host, "port": port, "recipes": [one.name for one in known]})
     serving.serve(known, starter, secrets, poll, host, port)
 
 
-def _starter(cluster: "Cluster", cool_down: float) -> "Starter":
-    """Runs on a cluster: its store, and KFP to submit to."""
-    import importlib
-    from functools import partial
+def _starter(file: Path, cool_down: float) -> "Starter":
+    """Runs on the cluster of a file: its store, and KFP to submit to.
 
-    from components.common.store import open_store
-    from pipelines.trigger.asking import Starter, state_in
+    Raises:
+        UserError: the file, or the store cannot be reached from here.
+    """
+    from pipelines.cluster import reach, settings
+    from pipelines.trigger.asking import Starter
+    from pipelines.trigger.cluster_runs import ClusterRuns
 
+    cluster = settings.load(file)
+    # The data of recipes are in the same place, and are listed with what the environment says.
     if cluster.endpoint:
         os.environ.setdefault("AWS_ENDPOINT_URL", cluster.endpoint)
     os.environ.setdefault("AWS_DEFAULT_REGION", cluster.region)
-    store = open_store(cluster.store)
-
-    def submit(recipe: "Recipe", requested_by: str, reason: str) -> str:
-        submitting: Any = importlib.import_module("pipelines.cluster.submitting")
-        return str(submitting.submit(recipe, cluster, requested_by, reason))
-
-    return Starter(store, submit, partial(state_in, store), cool_down)
+    store, why = reach.store_of(cluster)
+    if store is None:
+        raise UserError(f"{file}: store {cluster.store}: {why}")
+    known = ClusterRuns(cluster, store, file)
+    return Starter(store, known.submit, known.state_of, cool_down)
 
 
 def _user() -> str:

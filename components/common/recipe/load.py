@@ -188,12 +188,12 @@ def _walk(model: type[BaseModel], keys: tuple[int | str, ...]) -> tuple[type[Bas
     section: type[BaseModel] | None = model
     inner: type[BaseModel] | None = model
     for key in keys:
-        if inner is not None:
+        if isinstance(key, int):
+            shown.append(str(key))
+        elif inner is not None:
             section = inner
             field = {f.alias or name: f for name, f in inner.model_fields.items()}.get(str(key))
             inner = next(_models(field.annotation), None) if field else None
-            shown.append(str(key))
-        elif isinstance(key, int):
             shown.append(str(key))
     return section, shown
 

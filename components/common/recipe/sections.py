@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+GPU = "nvidia.com/gpu"
 
 
 class Section(BaseModel):
@@ -201,12 +202,23 @@ class Registration(Section):
 
 
 class Resources(Section):
-    """What a step asks of a cluster; the local runners ignore it."""
+    """What a step asks of a cluster; the local runners ignore it.
 
-    cpu: str | None = Field(default=None, pattern=r"^[0-9.]+m?$")
-    memory: str | None = Field(default=None, pattern=r"^[0-9.]+[EPTGMK]i?$")
+    `profile` names a kind of node of the cluster's profiles file. `cpu` and `memory` beside it are instead of the
+    profile's; `gpu` is for clusters without such a file, since a profile says its accelerators itself.
+    """
+
+    profile: str | None = Field(default=None, min_length=1)
+    cpu: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)?m?$")
+    memory: str | None = Field(default=None, pattern=r"^[0-9]+[EPTGMK]i?$")
     gpu: int = Field(default=0, ge=0, le=64)
-    gpu_type: str = "nvidia.com/gpu"
+    gpu_type: str = GPU
+
+    @model_validator(mode="after")
+    def _profile_says_the_accelerator(self) -> "Resources":
+        if self.profile is not None and (self.gpu or self.gpu_type != GPU):
+            raise ValueError(f"the profile {self.profile} says which accelerators the step gets; leave out gpu")
+        return self
 
 
 class StepResources(Section):

@@ -1,0 +1,213 @@
+"""A quiet `kfp.Client` for a cluster, whose failures are one line."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from components.common.errors import ModelmillError, UserError, one_line
+from pipelines.cluster.settings import Cluster
+
+LEAST = (2, 5)
+TOKEN_VARIABLE = "MODELMILL_KFP_TOKEN"
+TRIES, SECONDS = 4, 0.5
+_TIMEOUT = (5, 30)
+_MOST_CHARACTERS = 400
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator[Any]:
+    """A `kfp.Client` of the cluster, after its version was looked at; what fails inside the block is one line too.
+
+    Raises:
+        UserError: what the user can mend: address, token, permission, version. ModelmillError: the server failed.
+    """
+    token = token_of(cluster)
+    with explained(cluster, token):
+        _check_version(cluster, ask_version(cluster, token))
+        yield _client(cluster, token)
+
+
+def token_of(cluster: Cluster) -> str | None:
+    """The bearer token: MODELMILL_KFP_TOKEN, else what `kfp.token_file` holds, else none.
+
+    Raises:
+        UserError: the file cannot be read or is empty.
+    """
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return token
+    if cluster.kfp.token_file is None:
+        return None
+    try:
+        token = Path(cluster.kfp.token_file).expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise UserError(f"kfp.token_file {cluster.kfp.token_file}: cannot be read ({reason})") from error
+    if not token:
+        raise UserError(f"kfp.token_file {cluster.kfp.token_file}: empty; it should hold a bearer token")
+    return token
+
+
+def ask_version(cluster: Cluster, token: str | None) -> str:
+    """What the server says it is, such as `2.15.0`; `unknown` where its builder did not say.
+
+    Raises:
+        UserError: what answers is not KFP's v2 API.
+    """
+    import kfp_server_api as api
+
+    configuration = api.Configuration(host=cluster.kfp.host.rstrip("/"))
+    if token:
+        configuration.api_key["authorization"] = token
+        configuration.api_key_prefix["authorization"] = "Bearer"
+    health = api.HealthzServiceApi(api.ApiClient(configuration))
+    try:
+        # Not as a model: the model leaves the version out.
+        answer = retried(lambda: health.healthz_service_get_healthz(_preload_content=False, _request_timeout=_TIMEOUT))
+        document = json.loads(answer.data)
+    except api.ApiException as error:
+        if error.status != 404:
+            raise
+        document = None
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UserError(
+            f"kfp.host {cluster.kfp.host}: something answers, but not as KFP's v2beta1 API; KFP {_least()} or later is "
+            f"needed, its API's own address (not the UI's), and its token in {TOKEN_VARIABLE} if it asks for one"
+        )
+    return str(document.get("tag_name") or "unknown")
+
+
+def retried(call: Callable[[], Any]) -> Any:
+    """What the call returns; tried again where the server is overloaded or away for a moment. For reads."""
+    for wait in range(TRIES - 1):
+        try:
+            return call()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            time.sleep(SECONDS * 2**wait)
+    return call()
+
+
+def found_or_made(find: Callable[[], Any], make: Callable[[], Any]) -> Any:
+    """What `find` finds, else what `make` makes: also when another was faster, or an answer was lost on the way."""
+    for wait in range(TRIES - 1):
+        if (found := retried(find)) is not None:
+            return found
+        try:
+            return make()
+        except Exception as error:
+            if not (is_passing(error) or getattr(error, "status", None) == 409):
+                raise
+            time.sleep(SECONDS * 2**wait)
+    return retried(find) or make()
+
+
+def pages(call: Callable[..., Any], kind: str, **query: Any) -> Iterator[Any]:
+    """Every item of a listing, page by page; `kind` names the items in the answer."""
+    token = ""
+    while True:
+        answer = retried(lambda token=token: call(page_token=token, page_size=100, **query))  # type: ignore[misc]
+        yield from getattr(answer, kind) or []
+        token = answer.next_page_token or ""
+        if not token:
+            return
+
+
+def named(call: Callable[..., Any], kind: str, name: str, **query: Any) -> Any:
+    """The item of a listing that has this display name, None if there is none."""
+    predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    return next(pages(call, kind, filter=json.dumps({"predicates": [predicate]}), **query), None)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same call may succeed in a moment."""
+    import urllib3
+
+    status = getattr(error, "status", None)
+    return isinstance(error, urllib3.exceptions.HTTPError) or status == 429 or (status or 0) >= 500
+
+
+@contextlib.contextmanager
+def explained(cluster: Cluster, token: str | None = None) -> Iterator[None]:
+    """Turn what KFP's client and urllib3 raise into one line that never holds the token; urllib3 logs no retries."""
+    import kfp_server_api as api
+    import urllib3
+
+    logger = logging.getLogger("urllib3.connectionpool")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except api.ApiException as error:
+        raise _answered(cluster, error, token) from None
+    except urllib3.exceptions.HTTPError as error:
+        cause = getattr(error, "reason", None) or error
+        said = re.sub(r"^.*?: ", "", one_line(cause)) if "object at 0x" in str(cause) else one_line(cause)
+        raise UserError(
+            f"kfp.host {cluster.kfp.host}: does not answer ({said}); is it the address of KFP's API, seen from here?"
+        ) from None
+    finally:
+        logger.setLevel(before)
+
+
+def _answered(cluster: Cluster, error: Any, token: str | None) -> ModelmillError:
+    """The error for an answer that is not 2xx."""
+    said = _message(error)
+    if token:
+        said = said.replace(token, "***")
+    host, where = f"kfp.host {cluster.kfp.host}", f"namespace {cluster.kfp.namespace}"
+    if error.status == 401:
+        have = "the token has expired or is not valid" if token else "it wants a token"
+        return UserError(f"{host}: {have} (401); set {TOKEN_VARIABLE} or kfp.token_file to a new one")
+    if error.status == 403:
+        return UserError(f"{host}: this is not allowed in {where} (403: {said}); ask for the role, or a new token")
+    if error.status in {400, 404, 409}:
+        return UserError(f"{host}: refused ({error.status}: {said})")
+    if not error.status:
+        return UserError(f"{host}: no safe connection ({one_line(Exception(error.reason))})")
+    return ModelmillError(f"{host}: answered {error.status}: {said}; the same command again goes on")
+
+
+def _message(error: Any) -> str:
+    """What the server said, out of the document that it said it in."""
+    body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
+    with contextlib.suppress(ValueError, AttributeError):
+        document = json.loads(body)
+        body = next(str(document[key]) for key in ("message", "error_message", "error") if document.get(key))
+    return one_line(Exception(body or str(error.reason)))[:_MOST_CHARACTERS]
+
+
+def _check_version(cluster: Cluster, version: str) -> None:
+    """
+    Raises:
+        UserError: it is known not to be supported.
+    """
+    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    if numbers and not LEAST <= (int(numbers[1]), int(numbers[2])) < (LEAST[0] + 1, 0):
+        raise UserError(
+            f"kfp.host {cluster.kfp.host}: is KFP {version}; Modelmill works with {_least()} or later of "
+            f"{LEAST[0]}.x; upgrade the server"
+        )
+
+
+def _least() -> str:
+    return ".".join(map(str, LEAST))
+
+
+def _client(cluster: Cluster, token: str | None) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import kfp
+
+        return kfp.Client(
+            host=cluster.kfp.host, namespace=cluster.kfp.namespace, existing_token=token, ui_host=cluster.kfp.ui
+        )

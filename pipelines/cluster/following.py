@@ -1,0 +1,176 @@
+"""Runs on a cluster as a person sees them: what state they are in, how far their steps are, what they said."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from components.common import runs
+from components.common.errors import UserError, one_line
+from components.common.runs import Problem, StepRecord
+from components.common.steps import STEPS
+from components.common.store import KeyNotFound, Store
+from pipelines.cluster import client as clients
+from pipelines.cluster import submitting
+from pipelines.cluster.settings import Cluster
+from pipelines.run import records, summary
+
+POLL_SECONDS = 2.0
+ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+_STATUS: dict[str, runs.Status] = {"SUCCEEDED": "ran", "FAILED": "failed", "CANCELED": "failed", "RUNNING": "running"}
+
+
+def follow(client: Any, run_id: str, store: Store | None, watch: Callable[[list[StepRecord]], None]) -> Any:
+    """Wait for a run's end, and show `watch` its steps until then; returns KFP's run."""
+    while True:
+        run = submitting.get_run(client, run_id)
+        watch(steps(run, store))
+        if run.state in ENDED:
+            return run
+        time.sleep(POLL_SECONDS)
+
+
+def steps(run: Any, store: Store | None) -> list[StepRecord]:
+    """The steps that have begun: as they have recorded it, else as KFP knows it."""
+    if store is not None and (found := records(store, run.run_id)):
+        return found
+    return _as_kfp_knows(run)
+
+
+def shown(run: Any, store: Store | None, cluster: Cluster) -> dict[str, Any]:
+    """A run as one JSON object: the keys of `run --json`, and what only a cluster's run has.
+
+    `exit_code` is None while it goes on, and 0, 3 or another as it has ended.
+    """
+    rows = [_row(record) for record in steps(run, store)]
+    found: dict[str, Any] = {"run_id": run.run_id, "steps": rows}
+    if store is not None and runs.read_outcome(store, run.run_id) is not None:
+        found = summary(store, run.run_id)
+    elif run.state in ENDED:
+        found |= _outcome_by_kfp(run)
+    keys = ("outcome", "exit_code", "failed_step", "reason", "resume", "model", "report")
+    return {**dict.fromkeys(keys), **found, **listed(run, cluster)}
+
+
+def listed(run: Any, cluster: Cluster) -> dict[str, Any]:
+    """A run as a line of a list."""
+    return {
+        "run_id": run.run_id,
+        "name": run.display_name,
+        "state": run.state,
+        "created": run.created_at.isoformat() if run.created_at else None,
+        "ended": _ended(run),
+        "description": run.description or "",
+        "link": submitting.link(cluster, run.run_id),
+    }
+
+
+def recent(client: Any, cluster: Cluster, most: int) -> list[Any]:
+    """The newest runs of the cluster's experiment."""
+    found = clients.named(
+        client.list_experiments, "experiments", cluster.kfp.experiment, namespace=cluster.kfp.namespace
+    )
+    if found is None:
+        return []
+    listing = clients.pages(client.list_runs, "runs", experiment_id=found.experiment_id, sort_by="created_at desc")
+    return [run for run, _ in zip(listing, range(most), strict=False)]
+
+
+def logs(run: Any, store: Store | None, step: str | None) -> dict[str, str]:
+    """What each step has said, by step: its log in the store, else the error that KFP has of it.
+
+    Raises:
+        UserError: there is nothing, or nothing of the step.
+    """
+    found = (_stored_logs(store, run.run_id) if store else {}) or _errors(run)
+    if step is None and found:
+        return found
+    if step in found:
+        return {step: found[step]}
+    of = f" of {step}" if step else ""
+    known = f"there are those of {', '.join(found)}" if found else "the store has none and KFP has no error"
+    raise UserError(f"{run.run_id}: no log{of} yet: {known}; kubectl logs shows a step that is running")
+
+
+def _stored_logs(store: Store, run_id: str) -> dict[str, str]:
+    prefix, found = f"runs/{run_id}/logs/", {}
+    for key in sorted(store.list(prefix)):
+        if key.endswith(".txt"):
+            try:
+                found[key.removeprefix(prefix).removesuffix(".txt")] = store.get(key).decode("utf-8", "replace")
+            except KeyNotFound:
+                continue
+    order = list(STEPS)
+    return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
+
+
+def _errors(run: Any) -> dict[str, str]:
+    found = {
+        _step_of(task): f"{task.error.message}\n"
+        for task in _tasks(run)
+        if task.error is not None and task.error.message
+    }
+    if run.error is not None and run.error.message:
+        found.setdefault("run", f"{run.error.message}\n")
+    return found
+
+
+def _as_kfp_knows(run: Any) -> list[StepRecord]:
+    """A record a step, of its task details; of a step that was retried the last counts."""
+    found = {}
+    for task in _tasks(run):
+        name, status = _step_of(task), _STATUS.get(task.state or "")
+        if name not in STEPS or status is None:
+            continue
+        started = task.start_time or task.create_time
+        took = (task.end_time - started).total_seconds() if task.end_time and started else 0.0
+        problem = Problem(kind="failed", message=_why(task)) if status == "failed" else None
+        found[name] = StepRecord(
+            name=name,
+            status=status,
+            started=started.timestamp() if started else 0.0,
+            seconds=max(took, 0.0),
+            problem=problem,
+        )
+    return [found[name] for name in STEPS if name in found]
+
+
+def _outcome_by_kfp(run: Any) -> dict[str, Any]:
+    """How a run ended, of KFP's states alone. A gate that has failed looks like success without a registration."""
+    states = {_step_of(task): task.state for task in _tasks(run)}
+    failed = next((record for record in _as_kfp_knows(run) if record.status == "failed"), None)
+    ended = {"resume": f"modelmill resume {run.run_id}", "failed_step": failed.name if failed else None}
+    if run.state != "SUCCEEDED":
+        said = run.error.message if run.error is not None and run.error.message else f"KFP says {run.state}"
+        reason = failed.problem.message if failed and failed.problem else said
+        return {"outcome": run.state.lower(), "exit_code": 1, "reason": reason, **ended}
+    if states and states.get("registration") != "SUCCEEDED":
+        reason = "the model was not registered: it missed its gate; the report says where"
+        return {"outcome": "gate failed", "exit_code": 3, "reason": reason, **ended, "failed_step": "evaluation"}
+    return {"outcome": "registered", "exit_code": 0, "reason": None, **ended}
+
+
+def _row(record: StepRecord) -> dict[str, Any]:
+    said = record.problem.message if record.problem else record.headline
+    at = record.progress
+    if record.status == "running" and at is not None:
+        said = f"{at.text} ({at.done:g} of {at.total:g})" if at.total > 1 else at.text
+    return {"name": record.name, "status": record.status, "seconds": round(record.seconds, 3), "headline": said}
+
+
+def _tasks(run: Any) -> list[Any]:
+    """The run's task details, oldest first."""
+    tasks = (run.run_details.task_details if run.run_details else None) or []
+    return sorted(tasks, key=lambda task: task.create_time.timestamp() if task.create_time else 0.0)
+
+
+def _step_of(task: Any) -> str:
+    return str(task.display_name or "").replace("-", "_")
+
+
+def _why(task: Any) -> str:
+    return one_line(Exception(task.error.message if task.error else f"KFP says {task.state}"))
+
+
+def _ended(run: Any) -> str | None:
+    """KFP gives a run that goes on the year 1970."""
+    return run.finished_at.isoformat() if run.finished_at and run.finished_at.timestamp() > 0 else None

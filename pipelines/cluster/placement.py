@@ -1,0 +1,184 @@
+"""Where each step of a pipeline runs on a cluster, in which image, and with what around it."""
+
+from typing import Any
+
+from components.common.errors import UserError
+from components.common.machine import IMAGE_VARIABLE
+from components.common.recipe import Recipe
+from components.common.recipe.sections import Resources
+from components.common.steps import STEPS
+from pipelines.cluster import profiles as profile_files
+from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleration
+from pipelines.cluster.settings import GPU_STEPS, Cluster
+
+USER = 10001
+A_YEAR = f"{365 * 24 * 3600}s"
+OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+def compile_for(recipe: Recipe, cluster: Cluster, path: str) -> None:
+    """Write the recipe's pipeline as KFP IR YAML for a cluster.
+
+    Raises:
+        UserError: as `check` and as reading the profiles.
+    """
+    from pipelines import dag
+
+    profiles = profile_files.load(cluster.profiles)
+    check(recipe, cluster, profiles)
+    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles))
+
+
+def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:
+    """Find what can be found wrong with a recipe on a cluster before anything is compiled.
+
+    Raises:
+        UserError: a profile is unknown, a step has no image for its accelerator, an image has no digest where one is
+            asked for, or the recipe names files of this machine.
+    """
+    for step in STEPS:
+        _check_profile(step, getattr(recipe.resources, step), cluster, profiles)
+    for step in (*STEPS, "reporting"):
+        name = image_name(step, profile_of(step, recipe, profiles))
+        if cluster.images.pinned and name not in cluster.images.digests:
+            raise UserError(
+                f"images.digests: none for {name}, and images.pinned asks for one; `docker push` prints it, or set "
+                "images.pinned: false"
+            )
+    _check_paths(recipe)
+
+
+def profile_of(step: str, recipe: Recipe, profiles: Profiles) -> Profile:
+    """What a step runs with: its profile with the recipe's own figures, or what the recipe asks for without one."""
+    asked: Resources = getattr(recipe.resources, step, Resources())
+    name = asked.profile or (None if asked.gpu else profiles.default)
+    profile = profiles.profiles[name] if name else Profile()
+    own: dict[str, Any] = {key: value for key in ("cpu", "memory") if (value := getattr(asked, key))}
+    if asked.gpu:
+        own["accelerator"] = Accelerator(type=asked.gpu_type, count=asked.gpu)
+        own["tolerations"] = [Toleration(key=asked.gpu_type)]
+    return profile.model_copy(update=own)
+
+
+def image_name(step: str, profile: Profile) -> str:
+    """The report is made in registration's image, and what has an accelerator runs in the step's GPU image."""
+    name = "registration" if step == "reporting" else step.replace("_", "-")
+    return f"{name}-gpu" if profile.accelerator else name
+
+
+def image_of(step: str, profile: Profile, cluster: Cluster) -> str:
+    """For example `registry:5000/modelmill/pretraining-gpu:0.1.0@sha256:...`."""
+    name, images = image_name(step, profile), cluster.images
+    digest = images.digests.get(name)
+    return f"{images.registry}/{name}:{images.tag}" + (f"@{digest}" if digest else "")
+
+
+def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> Any:
+    """What `dag.build` calls for each task."""
+
+    def place(task: Any, step: str) -> None:
+        profile = profile_of(step, recipe, profiles)
+        image = image_of(step, profile, cluster)
+        task.set_container_image(image)
+        _give(task, profile)
+        _choose_nodes(task, profile, profiles)
+        _surround(task, step, profile, cluster)
+        for name, value in _environment(image, cluster).items():
+            task.set_env_variable(name, value)
+
+    return place
+
+
+def _check_profile(step: str, asked: Resources, cluster: Cluster, profiles: Profiles) -> None:
+    if asked.profile is not None and asked.profile not in profiles.profiles:
+        where = f"resources.{step}.profile"
+        raise UserError(f"{where}: {cluster.profiles} has {profile_files.unknown(asked.profile, profiles)}")
+    chosen = asked.profile or (None if asked.gpu else profiles.default)
+    if not (profiles.profiles[chosen].accelerator if chosen else asked.gpu):
+        return
+    what = f"resources.{step}: {f'profile {chosen} has' if chosen else 'gpu asks for'} an accelerator"
+    if step not in GPU_STEPS:
+        raise UserError(f"{what}, and the step's image uses none; {', '.join(GPU_STEPS)} have images that do")
+    if not cluster.images.gpu:
+        raise UserError(
+            f"{what}, and the cluster file has images.gpu: false; make images GPU=1 builds the images that use it"
+        )
+
+
+def _check_paths(recipe: Recipe) -> None:
+    """A cluster sees none of this machine's files."""
+    if not recipe.data.path.startswith("s3://"):
+        raise UserError(f"data.path: {recipe.data.path} is on this machine; a cluster reads s3://BUCKET/PREFIX")
+    init = recipe.pretraining.init if recipe.pretraining else "random"
+    tokenizer = getattr(getattr(recipe.preprocessing, "tokenizer", None), "source", None)
+    for key, value in (("pretraining.init", init), ("preprocessing.tokenizer.from", tokenizer)):
+        if value and value != "random" and not value.startswith("models:/"):
+            raise UserError(f"{key}: {value} is on this machine; register the model and write models:/NAME/VERSION")
+
+
+def _give(task: Any, profile: Profile) -> None:
+    """CPU, memory and accelerators; and another attempt after a failure or a lost node, from the last checkpoint.
+
+    Argo counts KFP's `backoff_max_duration` (an hour if not given) from the start of the first attempt: a node lost in
+    the second hour would end the run. And it never caps the wait, which doubled twenty times is years; so it is even.
+    """
+    if profile.cpu:
+        task.set_cpu_limit(profile.cpu)
+    if profile.memory:
+        task.set_memory_limit(profile.memory)
+    if profile.accelerator:
+        task.set_accelerator_type(profile.accelerator.type).set_accelerator_limit(profile.accelerator.count)
+    if profile.retries:
+        task.set_retry(profile.retries, f"{profile_files.seconds(profile.backoff)}s", 1.0, A_YEAR)
+
+
+def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
+    """The nodes that will do.
+
+    Kubernetes takes a node that meets any one of the required terms, and every call makes a term: so what must hold
+    is one call, and the nodes of accelerators are ruled out in it.
+    """
+    from kfp import kubernetes
+
+    for label, value in profile.node_selector.items():
+        kubernetes.add_node_selector(task, label, value)
+    conditions = [e for e in profile.affinity if e.weight is None] + ([] if profile.accelerator else profiles.cpu_nodes)
+    if conditions:
+        kubernetes.add_node_affinity(task, match_expressions=[_match(e) for e in conditions])
+    for wish in [e for e in profile.affinity if e.weight is not None]:
+        kubernetes.add_node_affinity(task, match_expressions=[_match(wish)], weight=wish.weight)
+    for toleration in profile.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump())
+
+
+def _match(expression: profile_files.Expression) -> dict[str, Any]:
+    return expression.model_dump(exclude={"weight"})
+
+
+def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
+    """Labels, a user, folders to write to (the root file system is read-only), a time limit, what Secrets hold."""
+    from kfp import kubernetes
+
+    kubernetes.add_pod_label(task, "modelmill.dev/step", step.replace("_", "-"))
+    if profile.priority:
+        kubernetes.add_pod_label(task, "modelmill.dev/priority", profile.priority)
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp")
+    if profile.shm:
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=profile.shm)
+    if profile.timeout:
+        kubernetes.set_timeout(task, profile_files.seconds(profile.timeout))
+    for secret, keys in ((cluster.secrets.object_store, OBJECT_STORE_KEYS), (cluster.secrets.mlflow, MLFLOW_KEYS)):
+        if secret:
+            kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
+
+
+def _environment(image: str, cluster: Cluster) -> dict[str, str]:
+    known = {
+        IMAGE_VARIABLE: image,
+        "MLFLOW_TRACKING_URI": cluster.mlflow,
+        "AWS_DEFAULT_REGION": cluster.region,
+        "AWS_ENDPOINT_URL": cluster.endpoint,
+    }
+    return {name: value for name, value in known.items() if value}

@@ -1,0 +1,207 @@
+"""Submit a recipe to a cluster: the pipeline as a version named by its digest, an experiment, a run, its record."""
+
+import json
+import shlex
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.common import digest, runs
+from components.common import recipe as recipes
+from components.common.errors import ModelmillError, UserError
+from components.common.recipe import Recipe
+from components.common.runs import RunRecord
+from pipelines.cluster import client as clients
+from pipelines.cluster import reach
+from pipelines.cluster.placement import compile_for
+from pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
+
+VERSION_CHARACTERS = 12
+RUNNING = {"PENDING", "RUNNING", "CANCELING", "PAUSED"}
+# KFP compiles one pipeline at a time in a process, and takes a second for one nested in the first.
+_COMPILING = threading.Lock()
+
+
+class Submitted(NamedTuple):
+    """A run that has been asked for; `note` says what could not be done for it from here."""
+
+    run_id: str
+    version: str
+    link: str
+    note: str = ""
+
+
+class Uploaded(NamedTuple):
+    """A version of a pipeline on the server."""
+
+    pipeline_id: str
+    version_id: str
+    version: str
+
+
+def submit(
+    recipe: Recipe, cluster: Cluster, requested_by: str, reason: str, file: Path = Path(DEFAULT_CLUSTER)
+) -> Submitted:
+    """Upload the recipe's pipeline if the server does not have it, and start a run of it.
+
+    Args:
+        requested_by, reason: who asked and why; kept in the run's record and in its description. file: the cluster's,
+            for the command that resumes.
+    Raises:
+        UserError: what `compile_for` and `clients.connected` find wrong.
+    """
+    with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
+        path = Path(folder) / "pipeline.yaml"
+        with _COMPILING:
+            compile_for(recipe, cluster, str(path))
+        with clients.connected(cluster) as client:
+            uploaded = upload(client, cluster, recipe.name, path)
+            run = start(client, cluster, recipe.name, uploaded, requested_by, reason)
+    document = json.loads(recipes.to_json(recipe))
+    return Submitted(
+        run.run_id,
+        uploaded.version,
+        link(cluster, run.run_id),
+        record(cluster, run.run_id, document, requested_by, reason, file),
+    )
+
+
+def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = Path(DEFAULT_CLUSTER)) -> Submitted:
+    """Start a new run of a run's version with its parameters; steps that are finished are found and not run again.
+
+    Raises:
+        UserError: there is no such run, or it goes on.
+    """
+    with clients.connected(cluster) as client:
+        before = get_run(client, run_id)
+        if before.state in RUNNING:
+            raise UserError(f"{run_id}: is {before.state.lower()}; modelmill status {run_id} shows it, cancel stops it")
+        reference = before.pipeline_version_reference
+        if reference is None or not reference.pipeline_version_id:
+            raise UserError(
+                f"{run_id}: was not started from a version of a pipeline; modelmill submit starts a new one"
+            )
+        uploaded = Uploaded(reference.pipeline_id, reference.pipeline_version_id, "")
+        version = clients.retried(
+            lambda: client.get_pipeline_version(uploaded.pipeline_id, uploaded.version_id)
+        ).display_name
+        parameters = (before.runtime_config.parameters if before.runtime_config else None) or {}
+        name, reason = before.display_name.split(" ")[0], f"resumes {run_id}"
+        run = start(client, cluster, name, uploaded, requested_by, reason, parameters)
+    store, _ = reach.store_of(cluster)
+    known = runs.read_run(store, run_id) if store else None
+    note = "" if known is None else record(cluster, run.run_id, known.recipe, requested_by, reason, file)
+    return Submitted(run.run_id, version, link(cluster, run.run_id), note)
+
+
+def upload(client: Any, cluster: Cluster, name: str, path: Path) -> Uploaded:
+    """The file as a version of the pipeline of this name: the one that is there, or a new one."""
+    import kfp_server_api as api
+
+    namespace = cluster.kfp.namespace
+    pipeline = clients.found_or_made(
+        lambda: clients.named(client.list_pipelines, "pipelines", name, namespace=namespace),
+        lambda: client.pipelines.pipeline_service_create_pipeline(
+            pipeline=api.V2beta1Pipeline(display_name=name, namespace=namespace)
+        ),
+    ).pipeline_id
+    version = digest.of_file(path)[:VERSION_CHARACTERS]
+    made = clients.found_or_made(
+        lambda: clients.named(client.list_pipeline_versions, "pipeline_versions", version, pipeline_id=pipeline),
+        lambda: client.pipeline_uploads.upload_pipeline_version(str(path), name=version, pipelineid=pipeline),
+    )
+    return Uploaded(pipeline, made.pipeline_version_id, version)
+
+
+def experiment(client: Any, cluster: Cluster) -> str:
+    """The id of the cluster's experiment, made if it is not there."""
+    import kfp_server_api as api
+
+    name, namespace = cluster.kfp.experiment, cluster.kfp.namespace
+    found: str = clients.found_or_made(
+        lambda: clients.named(client.list_experiments, "experiments", name, namespace=namespace),
+        lambda: client.experiments.experiment_service_create_experiment(
+            experiment=api.V2beta1Experiment(display_name=name, namespace=namespace)
+        ),
+    ).experiment_id
+    return found
+
+
+def start(
+    client: Any,
+    cluster: Cluster,
+    name: str,
+    uploaded: Uploaded,
+    requested_by: str,
+    reason: str,
+    parameters: dict[str, Any] | None = None,
+) -> Any:
+    """Create a run, once: its name is its own, so that a run whose answer was lost is found by it."""
+    import kfp_server_api as api
+
+    experiment_id = experiment(client, cluster)
+    own = f"{name} {time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    asked = api.V2beta1Run(
+        experiment_id=experiment_id,
+        display_name=own,
+        description=described(requested_by, reason),
+        pipeline_version_reference=api.V2beta1PipelineVersionReference(
+            pipeline_id=uploaded.pipeline_id, pipeline_version_id=uploaded.version_id
+        ),
+        runtime_config=api.V2beta1RuntimeConfig(parameters=parameters or {}),
+        service_account=cluster.kfp.service_account,
+    )
+    return clients.found_or_made(
+        lambda: clients.named(client.list_runs, "runs", own, experiment_id=experiment_id),
+        lambda: client.runs.run_service_create_run(run=asked),
+    )
+
+
+def described(requested_by: str, reason: str) -> str:
+    """For example `Requested by ann: new data`."""
+    said = f"Requested by {requested_by}" if requested_by else "Requested"
+    return f"{said}: {reason}" if reason else said
+
+
+def get_run(client: Any, run_id: str) -> Any:
+    """
+    Raises:
+        UserError: there is no such run.
+    """
+    import kfp_server_api as api
+
+    try:
+        return clients.retried(lambda: client.get_run(run_id))
+    except api.ApiException as error:
+        if error.status not in {400, 404}:
+            raise
+        raise UserError(f"{run_id}: no such run on this cluster; modelmill status lists them") from None
+
+
+def record(cluster: Cluster, run_id: str, recipe: dict[str, Any], requested_by: str, reason: str, file: Path) -> str:
+    """Write the run's record to the store; returns why that was not possible, if it was not."""
+    store, why = reach.store_of(cluster)
+    if store is None:
+        return f"the run's record was not written: {why}"
+    kept = RunRecord(
+        run_id=run_id,
+        recipe=recipe,
+        store=cluster.store,
+        started=time.time(),
+        resume=shlex.join(["modelmill", "resume", run_id, "--cluster", str(file)]),
+        requested_by=requested_by,
+        reason=reason,
+    )
+    try:
+        runs.write_run(store, kept)
+    except ModelmillError as error:
+        return f"the run's record was not written: {error}"
+    return ""
+
+
+def link(cluster: Cluster, run_id: str) -> str:
+    """What a person opens in a browser."""
+    return f"{(cluster.kfp.ui or cluster.kfp.host).rstrip('/')}/#/runs/details/{run_id}"

@@ -1,0 +1,62 @@
+"""A cluster for tests: its file, a recipe that it can run, and the command line in this process."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from pipelines import cli
+from tests.recipes import table_recipe
+
+PROFILES = {"profiles": {"cpu": {"cpu": "1", "memory": "1Gi"}}}
+
+
+class Done(NamedTuple):
+    """What a command has said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_cluster(folder: Path, host: str, store: str = "s3://nowhere/mill", **changes: Any) -> Path:
+    """A cluster file; `changes` are keys of its section `kfp`."""
+    document = {
+        "kfp": {"host": host, "ui": "https://kfp.example.com", "namespace": "mill", **changes},
+        "store": store,
+        # Nothing listens there: as it is with a store that only the cluster sees.
+        "endpoint": "http://127.0.0.1:1",
+        "mlflow": "http://mlflow.mill:5000",
+        "images": {"registry": "registry.example.com/mill"},
+    }
+    (folder / "profiles.yaml").write_text(yaml.safe_dump(PROFILES))
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def cluster_recipe(folder: Path, **changes: Any) -> Path:
+    """A recipe whose data is where a cluster sees it."""
+    path = table_recipe(folder, folder / "data", **changes)
+    document = yaml.safe_load(path.read_text())
+    document["data"]["path"] = "s3://data/table"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+def caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """What runs a command line, as `modelmill` does, in this process: KFP's client is imported once."""
+
+    def call(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["modelmill", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        return Done(code if isinstance(code, int) else 0, said.out, said.err)
+
+    return call
