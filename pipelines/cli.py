@@ -14,6 +14,7 @@ from pipelines.cluster import commands as cluster_commands
 from pipelines.cluster import schedule_commands
 from pipelines.data import app as data_app
 from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
+from pipelines.trigger import commands as trigger
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -277,6 +278,7 @@ registry.register(app)
 use.register(app)
 cluster_commands.register(app)
 schedule_commands.register(app)
+trigger.register(app)
 
 
 def main() -> None:
