@@ -110,6 +110,9 @@ def test_a_run_may_do_what_training_on_several_nodes_needs(overlay: str) -> None
     [
         (STEP, MLFLOW, 5000),
         (STEP, KFP_API, 8887),
+        (STEP, SEAWEEDFS, 8333),
+        (KFP_API, SEAWEEDFS, 8333),
+        (SEAWEEDFS, TRIGGER, 8080),
         (NODE, NODE, 29500),
         (NODE, MLFLOW, 5000),
         (TRIGGER, KFP_API, 8888),
