@@ -56,6 +56,9 @@ class Commands:
         for name in ("kubectl", "docker", "kind", "minikube", "curl"):
             (commands / name).write_text(RECORDER)
             (commands / name).chmod(0o755)
+        (root / ".venv" / "bin").mkdir(parents=True)
+        for name in ("modelmill", "python"):
+            shutil.copy(commands / "kubectl", root / ".venv" / "bin" / name)
         self.path = f"{commands}:{os.environ['PATH']}"
 
     def run(self, *command: str, found: bool = False) -> tuple[subprocess.CompletedProcess[str], list[str]]:
@@ -132,6 +135,26 @@ def test_down_removes_what_up_made(commands: Commands, script: str, removed: str
     assert calls == [removed, "docker rm --force --volumes modelmill-registry"]
 
 
+def test_e2e_submits_both_recipes_and_asks_for_their_champions(commands: Commands) -> None:
+    done, calls = commands.run("kind-e2e", found=True)
+    assert done.returncode == 0, done.stderr
+    for recipe in ("python-lm", "tabular-mlp"):
+        data = f"s3://modelmill/data/{recipe}"
+        uploaded = calls.index(f"python k8s/upload_folder.py data/{recipe} {data}")
+        submitted = calls.index(
+            f"modelmill submit recipes/{recipe}.yaml --set data.path={data} --wait"
+            " --cluster k8s/overlays/kind/cluster.yaml"
+        )
+        (asked,) = [at for at, call in enumerate(calls) if f"name={recipe}&alias=champion" in call]
+        assert calls.index(f"modelmill demo-data {recipe}") < uploaded < submitted < asked
+
+
+def test_e2e_fails_where_a_run_fails(commands: Commands) -> None:
+    (commands.k8s.parent / ".venv" / "bin" / "modelmill").write_text("#!/bin/sh\nexit 3\n")
+    done, _ = commands.run("minikube-e2e", found=True)
+    assert done.returncode == 3
+
+
 def test_the_trigger_service_reads_its_files_as_they_are_mounted(commands: Commands, tmp_path: Path) -> None:
     done, _ = commands.run("configure", "kind")
     assert done.returncode == 0, done.stderr
@@ -145,7 +168,9 @@ def test_the_trigger_service_reads_its_files_as_they_are_mounted(commands: Comma
     command = container["command"]
     recipes = tmp_path / "pod" / command[command.index("--recipes") + 1].lstrip("/")
     for recipe in recipes.glob("*.yaml"):
-        assert (recipes / yaml.safe_load(recipe.read_text())["data"]["suite"]).is_file()
+        data = yaml.safe_load(recipe.read_text())["data"]
+        assert (recipes / data["suite"]).is_file()
+        assert data["path"] == f"s3://modelmill/data/{recipe.stem}"
     assert {path.stem for path in recipes.glob("*.yaml")} == {path.stem for path in (ROOT / "recipes").glob("*.yaml")}
     cluster = load(tmp_path / "pod" / command[command.index("--cluster") + 1].lstrip("/"))
     assert Path(cluster.profiles).read_text() == "profiles: {}\n"
