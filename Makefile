@@ -7,9 +7,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test bench-data bench-train bench-gate lint format lock clean
+.PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -60,6 +61,26 @@ lint: $(VENV)/installed-test ## check style, types and who imports whom
 format: $(VENV)/installed-test ## rewrite to the house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+kind-up: install ## start a kind cluster with KFP, MLflow and our images (docs/kubernetes.md)
+	@$(MAKE) images
+	@k8s/kind-up
+
+kind-e2e: install ## run both recipes on the kind cluster and check what came out
+	@k8s/kind-e2e
+
+kind-down: ## remove the kind cluster
+	@k8s/kind-down
+
+minikube-up: install ## start a minikube cluster with KFP, MLflow and our images (docs/kubernetes.md)
+	@$(MAKE) images
+	@k8s/minikube-up
+
+minikube-e2e: install ## run both recipes on the minikube cluster and check what came out
+	@k8s/minikube-e2e
+
+minikube-down: ## remove the minikube cluster
+	@k8s/minikube-down
 
 lock: ## pin what .venv holds in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel|modelmill)\b' > constraints.txt
