@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data bench-train bench-gate lint format lock clean
+.PHONY: help install run test bench-data bench-train bench-gate lint format lock images lock-images sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,15 @@ format: $(VENV)/installed-test ## rewrite to the house style
 
 lock: ## pin what .venv holds in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel|modelmill)\b' > constraints.txt
+
+images: ## build the images of the steps (GPU=1: those for CUDA, REGISTRY, TAG, BASE_IMAGE: see docker/build)
+	@docker/build
+
+lock-images: ## pin with hashes what the images hold, after make lock (needs uv)
+	@docker/lock
+
+sbom: ## write a CycloneDX bill of materials for each image to dist/sbom
+	@docker/sbom
 
 clean: ## remove .venv and the local store
 	rm -rf $(VENV) .modelmill data

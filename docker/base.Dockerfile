@@ -1,4 +1,4 @@
-# What all images share: Python, a virtual environment, a user who is not root, and a scratch folder.
+# What all images share: Python, the packages that every step needs, a user who is not root, and a scratch folder.
 ARG BASE_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 FROM ${BASE_IMAGE}
 
@@ -14,6 +14,8 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     TMPDIR=/tmp
 WORKDIR /app
+COPY docker/requirements/base.txt /opt/requirements/
+RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/base.txt
 
 LABEL org.opencontainers.image.licenses="Apache-2.0"
 USER 10001:10001

@@ -3,6 +3,7 @@ ARG BASE=modelmill/base:0.1.0
 FROM ${BASE}
 
 USER root
+# What the base already holds is not installed again.
 COPY docker/requirements/preprocessing.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/preprocessing.txt
 COPY components/__init__.py components/

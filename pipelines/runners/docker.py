@@ -21,18 +21,10 @@ from components.common.standing import who
 # Of the images; who runs as root gives the steps this user, who is not.
 IMAGE_USER = 10001
 RUN_LABEL = "modelmill.run"
-_PREFIXES = ("AWS_", "MLFLOW_", "MODELMILL_")
-# Files of this machine, which no container sees, and what is about the processes here.
-_OF_THIS_MACHINE = frozenset(
-    {
-        "AWS_CA_BUNDLE",
-        "AWS_CONFIG_FILE",
-        "AWS_PROFILE",
-        "AWS_SHARED_CREDENTIALS_FILE",
-        "MODELMILL_EXIT_WITH_STDIN",
-        "MODELMILL_IMAGE",
-    }
-)
+_PREFIXES = ("AWS_", "MLFLOW_")
+_NAMES = frozenset({"MODELMILL_REGISTRY_SECONDS", "MODELMILL_WHO"})
+# Files of this machine, which no container sees.
+_FILES = frozenset({"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"})
 
 
 def main(request: Path) -> int:
@@ -76,8 +68,8 @@ def container_options(run_id: str) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """What steps are told of this process's environment: how to reach the store and the registry, and who asks."""
-    passed = {k: v for k, v in os.environ.items() if k.startswith(_PREFIXES) and k not in _OF_THIS_MACHINE}
-    return {"MODELMILL_WHO": who(), **passed}
+    wanted = {k for k in os.environ if k.startswith(_PREFIXES) or k in _NAMES} - _FILES
+    return {"MODELMILL_WHO": who(), **{name: os.environ[name] for name in wanted}}
 
 
 def remove_containers(run_id: str) -> None:
