@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.server_process import serving
 
-_READY_SECONDS = 90
+_READY_SECONDS = 180
 
 
 @dataclass(frozen=True)

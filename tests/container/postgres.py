@@ -30,14 +30,14 @@ def running() -> Iterator[str]:
         options = ["-D", data, "-p", port, "-k", folder, "-h", "127.0.0.1", "-c", "fsync=off"]
         command = ["setpriv", f"--reuid={_USER}", f"--regid={owner.pw_gid}", "--clear-groups", _tool("postgres")]
         with serving([*command, *map(str, options)], folder, {}, lambda: _listens(port), _READY_SECONDS):
-            yield f"postgresql://{_USER}@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://{_USER}@127.0.0.1:{port}/postgres"
 
 
 def driver(folder: Path) -> dict[str, str]:
     """What a Python process needs in its environment to talk to PostgreSQL."""
     if importlib.util.find_spec("psycopg2") is None:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-        subprocess.run([*install, "psycopg2-binary"], check=True)
+        subprocess.run([*install, "psycopg2-binary==2.9.13"], check=True)
     return {"PYTHONPATH": str(folder)}
 
 
