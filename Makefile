@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data bench-train bench-gate lint format lock clean
+.PHONY: help install run test bench-data bench-train bench-gate lint format lock images lock-images sbom clean
 .PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
@@ -84,6 +84,15 @@ minikube-down: ## remove the minikube cluster
 
 lock: ## pin what .venv holds in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel|modelmill)\b' > constraints.txt
+
+images: ## build the images of the steps (GPU=1: those for CUDA, REGISTRY, TAG, BASE_IMAGE: see docker/build)
+	@docker/build
+
+lock-images: ## pin with hashes what the images hold, after make lock (needs uv)
+	@docker/lock
+
+sbom: ## write a CycloneDX bill of materials for each image to dist/sbom
+	@docker/sbom
 
 clean: ## remove .venv and the local store
 	rm -rf $(VENV) .modelmill data

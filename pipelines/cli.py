@@ -37,6 +37,7 @@ class Runner(str, Enum):
     """Where the steps run."""
 
     subprocess = "subprocess"
+    docker = "docker"
 
 
 class Stage(str, Enum):
@@ -71,6 +72,10 @@ def run(
     from pipelines import show
 
     loaded, opened = _open(recipe, overrides, store)
+    if runner is Runner.docker:
+        from pipelines.runners import containers
+
+        containers.check(loaded, opened)
     running.check(loaded, opened)
     try:
         with show.watcher(Console(stderr=True)) as watcher:
