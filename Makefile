@@ -7,7 +7,6 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test bench-data bench-train bench-gate lint format lock clean
-.PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +61,7 @@ format: $(VENV)/installed-test ## rewrite to the house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 kind-up: install ## start a kind cluster with KFP, MLflow and our images (docs/kubernetes.md)
 	@$(MAKE) images
 	@k8s/kind-up
