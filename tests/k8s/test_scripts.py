@@ -165,7 +165,7 @@ def test_the_trigger_service_reads_its_files_as_they_are_mounted(commands: Comma
         if "emptyDir" not in volume:
             (mount,) = [one["mountPath"] for one in container["volumeMounts"] if one["name"] == volume["name"]]
             mounted(tmp_path / "pod" / mount.lstrip("/"), volume, maps)
-    command = container["command"]
+    command = container["args"]
     recipes = tmp_path / "pod" / command[command.index("--recipes") + 1].lstrip("/")
     for recipe in recipes.glob("*.yaml"):
         data = yaml.safe_load(recipe.read_text())["data"]
