@@ -119,7 +119,7 @@ def cancel(run_id: RunId, cluster: ClusterFile = _DEFAULT, as_json: AsJson = Fal
         run = submitting.get_run(client, run_id)
         if run.state in following.ENDED:
             raise UserError(f"{run_id}: has ended already ({run.state.lower()})")
-        client.terminate_run(run_id)
+        clients.retried(lambda: client.terminate_run(run_id))
     again = _command("resume", run_id, cluster)
     if as_json:
         print_json({"run_id": run_id, "state": "CANCELING", "resume": again})
