@@ -117,10 +117,10 @@ def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, compiled: Compile
 def _compiled(one: Schedule, goal: Goal) -> Compiled:
     """A schedule's pipeline; schedules of the same recipe have it compiled once."""
     recipe = recipes.load(Path(one.recipe), one.overrides)
-    key = recipes.to_json(recipe)
+    key = recipes.to_json(recipe) + str(one.if_changed)
     if key not in goal.compiled:
         with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
             path = Path(folder) / "pipeline.yaml"
-            placement.compile_for(recipe, goal.cluster, str(path))
+            placement.compile_for(recipe, goal.cluster, str(path), if_changed=one.if_changed)
             goal.compiled[key] = Compiled(recipe.name, digest.of_file(path), path.read_bytes())
     return goal.compiled[key]

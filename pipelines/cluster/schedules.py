@@ -28,7 +28,8 @@ class Schedule(Section):
     """A recipe that runs again and again.
 
     `cron` has five fields and is read in `time_zone`. At most `max_concurrency` of its runs are under way at a time.
-    With `catch_up`, times that were missed are made up for one by one, else only the last of them. `overrides` are
+    With `if_changed`, a run looks for new data first and trains only for a reason (the recipe's data.retrain). With
+    `catch_up`, times that were missed are made up for one by one, else only the last of them. `overrides` are
     the recipe's, each as --set takes it.
     """
 
@@ -37,6 +38,7 @@ class Schedule(Section):
     cron: Annotated[str, AfterValidator(_cron)]
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     max_concurrency: int = Field(default=1, ge=1, le=10)
+    if_changed: bool = True
     catch_up: bool = False
     enabled: bool = True
     overrides: list[str] = []
