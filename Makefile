@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data bench-train bench-gate lint format lock clean
+.PHONY: help install run test bench-data bench-train bench-gate lint format lock images lock-images sbom clean
+.PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -61,8 +62,38 @@ format: $(VENV)/installed-test ## rewrite to the house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
+kind-up: install ## start a kind cluster with KFP, MLflow and our images (docs/kubernetes.md)
+	@$(MAKE) images
+	@k8s/kind-up
+
+kind-e2e: install ## run both recipes on the kind cluster and check what came out
+	@k8s/kind-e2e
+
+kind-down: ## remove the kind cluster
+	@k8s/kind-down
+
+minikube-up: install ## start a minikube cluster with KFP, MLflow and our images (docs/kubernetes.md)
+	@$(MAKE) images
+	@k8s/minikube-up
+
+minikube-e2e: install ## run both recipes on the minikube cluster and check what came out
+	@k8s/minikube-e2e
+
+minikube-down: ## remove the minikube cluster
+	@k8s/minikube-down
+
 lock: ## pin what .venv holds in constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel|modelmill)\b' > constraints.txt
+
+images: ## build the images of the steps (GPU=1: those for CUDA, REGISTRY, TAG, BASE_IMAGE: see docker/build)
+	@docker/build
+
+lock-images: ## pin with hashes what the images hold, after make lock (needs uv)
+	@docker/lock
+
+sbom: ## write a CycloneDX bill of materials for each image to dist/sbom
+	@docker/sbom
 
 clean: ## remove .venv and the local store
 	rm -rf $(VENV) .modelmill data

@@ -13,7 +13,8 @@ from pipelines import registry, use
 from pipelines.cluster import commands as cluster_commands
 from pipelines.cluster import schedule_commands
 from pipelines.data import app as data_app
-from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, complain, print_json
+from pipelines.printing import DEFAULT_STORE, AsJson, IfChanged, StoreUri, complain, print_json
+from pipelines.trigger import commands as trigger
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,16 +31,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
 ]
-IfChanged = Annotated[
-    bool,
-    typer.Option("--if-changed", help="Look for new data or drift first (data.retrain); train only for that reason."),
-]
 
 
 class Runner(str, Enum):
     """Where the steps run."""
 
     subprocess = "subprocess"
+    docker = "docker"
 
 
 class Stage(str, Enum):
@@ -74,6 +72,10 @@ def run(
     from pipelines import show
 
     loaded, opened = _open(recipe, overrides, store)
+    if runner is Runner.docker:
+        from pipelines.runners import containers
+
+        containers.check(loaded, opened)
     running.check(loaded, opened)
     try:
         with show.watcher(Console(stderr=True)) as watcher:
@@ -277,6 +279,7 @@ registry.register(app)
 use.register(app)
 cluster_commands.register(app)
 schedule_commands.register(app)
+trigger.register(app)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from pipelines.estimates import estimate
 from pipelines.plan import plan
 
 POLL_SECONDS = 0.2
-RUNNERS = {"subprocess": "pipelines.runners.subprocess"}
+RUNNERS = {"subprocess": "pipelines.runners.subprocess", "docker": "pipelines.runners.docker"}
 
 
 def check(recipe: Recipe, store: Store) -> None:

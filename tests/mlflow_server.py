@@ -1,4 +1,4 @@
-"""A real MLflow server for tests: SQLite, artifacts through the server or in a bucket, a free loopback port."""
+"""A real MLflow server for tests: SQLite or a given database, artifacts through it or in a bucket, a free port."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.server_process import serving
 
-_READY_SECONDS = 90
+_READY_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,21 @@ class MlflowServer:
 
 
 @contextlib.contextmanager
-def running(port: int | None = None, bucket: str = "") -> Iterator[MlflowServer]:
+def running(
+    port: int | None = None, bucket: str = "", database: str = "", environment: dict[str, str] | None = None
+) -> Iterator[MlflowServer]:
     """Start a server, wait until it answers, and end it with everything it wrote.
 
     Args:
         bucket: a URI to which clients send artifacts themselves.
+        database: URI of one, in place of SQLite. environment: of the server, on top of its own.
     """
     with tempfile.TemporaryDirectory(prefix="mlflow-", ignore_cleanup_errors=True) as name:
         server = MlflowServer(port or free_port())
         command = [sys.executable, "-m", "mlflow", "server", *_options(Path(name), server.port, bucket)]
-        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+        if database:
+            command += [f"--backend-store-uri={database}"]
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", **(environment or {})}
         with serving(command, Path(name), quiet, lambda: _answers(server), _READY_SECONDS):
             yield server
 

@@ -100,6 +100,7 @@ def _command(folder: Path) -> tuple[SeaweedFS, list[str]]:
         "filer.localSocket": folder / "filer.sock",
         "s3.port": s3,
         "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
         "s3.config": config,
         "webdav": "false",
         "admin.ui": "false",

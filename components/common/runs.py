@@ -64,10 +64,10 @@ class Estimate(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """Who started a run, with what: written once, by whoever starts it. `started` is in seconds since 1970.
+    """Who started a run, with what: written once, by whoever starts it, or by its first step where nobody of ours did.
 
-    `estimates` are of the training steps that were to run. `requested_by` and `reason` say who asked for it and why,
-    where that is known.
+    `started` is in seconds since 1970. `estimates` are of the training steps that were to run. `requested_by` and
+    `reason` say who asked for it and why, where that is known.
     """
 
     run_id: str
@@ -93,12 +93,28 @@ def read_step(store: Store, run_id: str, step: str) -> StepRecord | None:
     return StepRecord.model_validate(data) if data is not None else None
 
 
+def step_log_key(run_id: str, step: str) -> str:
+    """What a step has logged, while it runs and after."""
+    return f"runs/{run_id}/logs/{step}.txt"
+
+
 def write_run(store: Store, record: RunRecord) -> None:
-    store.put(f"runs/{record.run_id}/run.json", canonical_json(record.model_dump()))
+    store.put(_run_key(record.run_id), canonical_json(record.model_dump()))
+
+
+def write_run_if_absent(store: Store, run_id: str, recipe: str, started: float) -> None:
+    """Record a run that nobody has recorded, which is how a recurring one on a cluster begins.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+    """
+    resume = f"modelmill resume {run_id}"
+    record = RunRecord(run_id=run_id, recipe=json.loads(recipe), store=store.uri, started=started, resume=resume)
+    store.put_if_absent(_run_key(run_id), canonical_json(record.model_dump()))
 
 
 def read_run(store: Store, run_id: str) -> RunRecord | None:
-    data = _get(store, f"runs/{run_id}/run.json")
+    data = _get(store, _run_key(run_id))
     return RunRecord.model_validate(data) if data is not None else None
 
 
@@ -128,6 +144,10 @@ def forget(store: Store, run_id: str) -> None:
 def run_ids(store: Store) -> list[str]:
     """Every run in the store, oldest first (their names begin with the time)."""
     return sorted({key.split("/")[1] for key in store.list("runs/")})
+
+
+def _run_key(run_id: str) -> str:
+    return f"runs/{run_id}/run.json"
 
 
 def _get(store: Store, key: str) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.common import lifetime, machine, manifest, memo, runs, sources, steps, tracking
+from components.common import lifetime, machine, manifest, memo, runs, sources, step_log, steps, tracking
 from components.common import recipe as recipes
 from components.common.errors import ModelmillError, one_line
 from components.common.manifest import Manifest
@@ -134,7 +134,7 @@ def try_step(
     Raises:
         SystemExit: with the error's exit code, after the failure was recorded.
     """
-    with _recorded(name, store, run_id) as (opened, record):
+    with _recorded(name, store, run_id, recipe) as (opened, record):
         whole = recipes.from_json(recipe)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
@@ -168,7 +168,7 @@ def run_step(
     Raises:
         SystemExit: with the error's exit code, after the failure was recorded.
     """
-    with _recorded(name, store, run_id) as (opened, record):
+    with _recorded(name, store, run_id, recipe) as (opened, record):
         whole = recipes.from_json(recipe)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         record.key = memo.key_of(document)
@@ -233,21 +233,23 @@ def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
 
 
 @contextlib.contextmanager
-def _recorded(name: str, store: str, run_id: str) -> Iterator[tuple[Store, StepRecord]]:
+def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple[Store, StepRecord]]:
     """The store and the record of a step that begins; if the block fails, the record says why, and the process ends
     with the error's exit code.
     """
     prepare_process()
     opened = open_store(store)
     record = StepRecord(name=name, status="running", started=time.time())
-    try:
-        runs.write_step(opened, run_id, record)
-        # gc keeps what a step could find once it knows of the step.
-        retention.wait(opened)
-        yield opened, record
-    except BaseException as error:
-        _record_failure(opened, run_id, record, error)
-        raise SystemExit(record.problem.exit_code if record.problem else 1) from None
+    with step_log.kept(opened, run_id, name):
+        try:
+            runs.write_step(opened, run_id, record)
+            runs.write_run_if_absent(opened, run_id, recipe, record.started)
+            # gc keeps what a step could find once it knows of the step.
+            retention.wait(opened)
+            yield opened, record
+        except BaseException as error:
+            _record_failure(opened, run_id, record, error)
+            raise SystemExit(record.problem.exit_code if record.problem else 1) from None
 
 
 def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseException) -> None:
@@ -268,7 +270,10 @@ def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseEx
 
 
 def prepare_process() -> None:
-    """Log to standard output, and do not outlive a local runner."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    """Log to standard output and to the log of the step that has started this process, and do not outlive a local
+    runner.
+    """
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=step_log.FORMAT)
+    step_log.join()
     if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():
         lifetime.exit_with_stdin()

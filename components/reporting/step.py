@@ -1,4 +1,4 @@
-"""The report of a run: how it ended, then one page that shows it."""
+"""The report of a run: how it ended, then one page that shows it, then word to those who asked for it."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ from typing import Any
 from components.common import recipe as recipes
 from components.common import retraining, runs
 from components.common.store import open_store
+from components.reporting import notify
 from components.reporting.evidence import Run
 from components.reporting.outcome import GATE_FAILED, REGISTERED, decide
 
@@ -16,7 +17,7 @@ log = logging.getLogger("modelmill")
 
 
 def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
-    """Write `outcome.json`, then the page to the store and to the file `report`.
+    """Write `outcome.json`, then the page to the store and to the file `report`, and send notifications.
 
     The outcome comes first and a page that cannot be rendered is replaced by a plain one: the report must not hide
     how the run ended.
@@ -35,6 +36,7 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
     Path(report).parent.mkdir(parents=True, exist_ok=True)
     Path(report).write_bytes(page)
     log.info("%s: %s; report at %s", run_id, outcome["outcome"], outcome["report"])
+    notify.send(opened, str(found.recipe.get("name", "")), outcome)
 
 
 def _page(found: Run, outcome: dict[str, Any]) -> str:

@@ -24,11 +24,11 @@ class Compiled(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """The recurring runs that a cluster is to have, and the compiled files that they run, by recipe."""
+    """The recurring runs that a cluster is to have, and the compiled files that they run, by recipe and if_changed."""
 
     cluster: Cluster
     wanted: list[Wanted]
-    compiled: dict[str, Compiled]
+    compiled: dict[tuple[str, bool], Compiled]
 
 
 def compare(file: Path, cluster: Path) -> list[Change]:
@@ -117,10 +117,10 @@ def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, compiled: Compile
 def _compiled(one: Schedule, goal: Goal) -> Compiled:
     """A schedule's pipeline; schedules of the same recipe have it compiled once."""
     recipe = recipes.load(Path(one.recipe), one.overrides)
-    key = recipes.to_json(recipe) + str(one.if_changed)
+    key = (recipes.to_json(recipe), one.if_changed)
     if key not in goal.compiled:
         with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
             path = Path(folder) / "pipeline.yaml"
-            placement.compile_for(recipe, goal.cluster, str(path), if_changed=one.if_changed)
+            placement.compile_for(recipe, goal.cluster, str(path), one.if_changed)
             goal.compiled[key] = Compiled(recipe.name, digest.of_file(path), path.read_bytes())
     return goal.compiled[key]

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from components.common.errors import UserError
 from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile, load
-from pipelines.printing import AsJson, complain, print_json, printable
+from pipelines.printing import AsJson, IfChanged, complain, print_json, printable
 
 _DEFAULT = Path(DEFAULT_CLUSTER)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as submit and status print it.")]
@@ -36,6 +36,7 @@ def submit(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     wait: Wait = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with the run.")] = "",
+    if_changed: IfChanged = False,
     overrides: Overrides = None,
     cluster: ClusterFile = _DEFAULT,
     as_json: AsJson = False,
@@ -49,7 +50,7 @@ def submit(
     from pipelines.cluster import submitting
 
     described = load(cluster)
-    submitted = submitting.submit(recipes.load(recipe, overrides), described, _user(), reason, cluster)
+    submitted = submitting.submit(recipes.load(recipe, overrides), described, _user(), reason, cluster, if_changed)
     _started(submitted, described, cluster, wait, as_json)
 
 
@@ -118,7 +119,7 @@ def cancel(run_id: RunId, cluster: ClusterFile = _DEFAULT, as_json: AsJson = Fal
         run = submitting.get_run(client, run_id)
         if run.state in following.ENDED:
             raise UserError(f"{run_id}: has ended already ({run.state.lower()})")
-        client.terminate_run(run_id)
+        clients.retried(lambda: client.terminate_run(run_id))
     again = _command("resume", run_id, cluster)
     if as_json:
         print_json({"run_id": run_id, "state": "CANCELING", "resume": again})

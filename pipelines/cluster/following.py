@@ -15,17 +15,25 @@ from pipelines.cluster.settings import Cluster
 from pipelines.run import records, summary
 
 POLL_SECONDS = 2.0
+# A server that is being replaced is away for a minute or two; the run goes on without it.
+PATIENCE = 100
 ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _STATUS: dict[str, runs.Status] = {"SUCCEEDED": "ran", "FAILED": "failed", "CANCELED": "failed", "RUNNING": "running"}
 
 
 def follow(client: Any, run_id: str, store: Store | None, watch: Callable[[list[StepRecord]], None]) -> Any:
     """Wait for a run's end, and show `watch` its steps until then; returns KFP's run."""
+    failures = 0
     while True:
-        run = submitting.get_run(client, run_id)
-        watch(steps(run, store))
-        if run.state in ENDED:
-            return run
+        try:
+            run, failures = submitting.get_run(client, run_id), 0
+            watch(steps(run, store))
+            if run.state in ENDED:
+                return run
+        except Exception as error:
+            failures += 1
+            if not clients.is_passing(error) or failures > PATIENCE:
+                raise
         time.sleep(POLL_SECONDS)
 
 

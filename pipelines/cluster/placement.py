@@ -15,6 +15,10 @@ USER = 10001
 A_YEAR = f"{365 * 24 * 3600}s"
 OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+NOTIFICATION_KEYS = (
+    *(f"MODELMILL_NOTIFY_{name}" for name in ("ON", "WEBHOOK", "SECRET", "SLACK", "EMAIL_TO")),
+    *(f"MODELMILL_SMTP_{name}" for name in ("HOST", "PORT", "USER", "PASSWORD", "FROM")),
+)
 
 
 def compile_for(recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = False) -> None:
@@ -180,9 +184,19 @@ def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=profile.shm)
     if profile.timeout:
         kubernetes.set_timeout(task, profile_files.seconds(profile.timeout))
-    for secret, keys in ((cluster.secrets.object_store, OBJECT_STORE_KEYS), (cluster.secrets.mlflow, MLFLOW_KEYS)):
-        if secret:
-            kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
+    for secret, keys in _secrets(step, cluster):
+        kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
+
+
+def _secrets(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
+    """The Secrets that a step takes keys from: only the report, which ends the run, tells anyone."""
+    named = cluster.secrets
+    known: list[tuple[str | None, tuple[str, ...]]] = [
+        (named.object_store, OBJECT_STORE_KEYS),
+        (named.mlflow, MLFLOW_KEYS),
+    ]
+    known += [(named.notifications, NOTIFICATION_KEYS)] if step == "reporting" else []
+    return [(secret, keys) for secret, keys in known if secret]
 
 
 def _environment(image: str, cluster: Cluster) -> dict[str, str]:

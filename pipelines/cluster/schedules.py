@@ -28,9 +28,9 @@ class Schedule(Section):
     """A recipe that runs again and again.
 
     `cron` has five fields and is read in `time_zone`. At most `max_concurrency` of its runs are under way at a time.
-    With `if_changed`, a run looks for new data first and trains only for a reason (the recipe's data.retrain). With
-    `catch_up`, times that were missed are made up for one by one, else only the last of them. `overrides` are
-    the recipe's, each as --set takes it.
+    With `catch_up`, times that were missed are made up for one by one, else only the last of them. `overrides` are
+    the recipe's, each as --set takes it. With `if_changed` a run looks for new data first, and ends within
+    seconds where there is none.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -38,9 +38,9 @@ class Schedule(Section):
     cron: Annotated[str, AfterValidator(_cron)]
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     max_concurrency: int = Field(default=1, ge=1, le=10)
-    if_changed: bool = True
     catch_up: bool = False
     enabled: bool = True
+    if_changed: bool = True
     overrides: list[str] = []
 
 

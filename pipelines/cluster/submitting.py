@@ -43,20 +43,25 @@ class Uploaded(NamedTuple):
 
 
 def submit(
-    recipe: Recipe, cluster: Cluster, requested_by: str, reason: str, file: Path = Path(DEFAULT_CLUSTER)
+    recipe: Recipe,
+    cluster: Cluster,
+    requested_by: str,
+    reason: str,
+    file: Path = Path(DEFAULT_CLUSTER),
+    if_changed: bool = False,
 ) -> Submitted:
     """Upload the recipe's pipeline if the server does not have it, and start a run of it.
 
     Args:
         requested_by, reason: who asked and why; kept in the run's record and in its description. file: the cluster's,
-            for the command that resumes.
+            for the command that resumes. if_changed: as in `dag.build`.
     Raises:
         UserError: what `compile_for` and `clients.connected` find wrong.
     """
     with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
         path = Path(folder) / "pipeline.yaml"
         with _COMPILING:
-            compile_for(recipe, cluster, str(path))
+            compile_for(recipe, cluster, str(path), if_changed)
         with clients.connected(cluster) as client:
             uploaded = upload(client, cluster, recipe.name, path)
             run = start(client, cluster, recipe.name, uploaded, requested_by, reason)

@@ -30,7 +30,7 @@ def test_a_server_that_is_not_there_is_one_line_without_credentials(
     assert problem.kind == "failed"
     assert problem.message == (
         f"MLflow at http://127.0.0.1:{port}: does not answer ([Errno 111] Connection refused), tried for 0 s; "
-        "put that right and run the same command again: nothing is trained again"
+        f"put that right, then this only registers, nothing is trained again: modelmill resume {language.run_id(1)}"
     )
     captured = capfd.readouterr()
     everything = captured.out + captured.err + caplog.text

@@ -19,7 +19,7 @@ from tests.recipes import table_recipe, write_table
 
 COMMANDS = (
     *("run", "plan", "lr-find", "compile", "demo-data", "report", "doctor", "predict", "lineage", "gc"),
-    *("promote", "rollback"),
+    *("promote", "rollback", "submit", "status", "logs", "resume", "cancel", "trigger", "trigger-server"),
 )
 ESCAPE = "\x1b["
 
@@ -32,7 +32,7 @@ def test_help_has_an_example_and_every_command_json(command: str) -> None:
     assert "--json" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["data validate", "registry log"])
+@pytest.mark.parametrize("command", ["data validate", "registry log", "schedule diff", "schedule apply"])
 def test_help_of_a_group_of_commands_has_an_example(command: str) -> None:
     assert f"Example: modelmill {command}" in cli.modelmill(*command.split(), "--help").stdout
 

@@ -173,6 +173,15 @@ def test_steps_find_the_cluster_s_store_and_mlflow_and_take_credentials_from_sec
         assert taken == {(secret, key, key, True) for secret, of in keys.items() for key in of}, name
 
 
+def test_only_the_report_takes_what_notifications_need(tmp_path: Path) -> None:
+    cluster = cluster_file(tmp_path, secrets={"notifications": "modelmill-notifications"})
+    made = compiled_here(gpu_recipe(tmp_path), cluster, tmp_path / "pipeline.yaml")
+    secrets = {name: {one["secretName"]: one for one in pod["secretAsEnv"]} for name, pod in made.pods.items()}
+    assert [name for name, known in secrets.items() if "modelmill-notifications" in known] == ["reporting"]
+    taken = secrets["reporting"]["modelmill-notifications"]["keyToEnv"]
+    assert {"MODELMILL_NOTIFY_SLACK", "MODELMILL_SMTP_PASSWORD"} <= {key["envVar"] for key in taken}
+
+
 def test_no_secret_value_is_in_the_file(placed: Compiled) -> None:
     assert "hush-hush" not in placed.text
 

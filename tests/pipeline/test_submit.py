@@ -10,6 +10,7 @@ import pytest
 
 from components.common import runs
 from components.common.store import open_store
+from components.reporting import step as reporting
 from pipelines.cluster import client as clients
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
@@ -243,3 +244,17 @@ def test_the_runs_record_is_in_the_store_where_it_can_be_reached(
     assert record.requested_by
     assert record.resume == f"modelmill resume {submitted['run_id']} --cluster {cluster}"
     assert seaweedfs.secret_key not in str(done) + record.model_dump_json()
+
+
+def test_the_report_says_who_asked_and_why(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/store")
+    record = runs.RunRecord(
+        run_id="r1", recipe={}, store=store.uri, started=0.0, resume="", requested_by="ann", reason="<new> data"
+    )
+    runs.write_run(store, record)
+    reporting.run(recipe="{}", store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert "ann: &lt;new&gt; data" in page
+    runs.write_run(store, record.model_copy(update={"requested_by": "", "reason": ""}))
+    reporting.run(recipe="{}", store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
+    assert "Requested by" not in (tmp_path / "page.html").read_text()

@@ -104,6 +104,7 @@ def test_wait_ends_as_the_run_does_where_only_kfp_can_be_asked(
         kfp.end_run(run_id, state)
 
     when_asked_again(kfp, end)
+    kfp.fail("GET", "/runs/", 503, times=clients.TRIES + 2)
     cluster = write_cluster(tmp_path, kfp.url)
     done = call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--wait")
     assert done.code == code, done.err
@@ -111,6 +112,7 @@ def test_wait_ends_as_the_run_does_where_only_kfp_can_be_asked(
     assert "data_validation: ran in" in done.err, "progress is in lines where there is no terminal"
     assert ("again: modelmill resume" in done.err) == (code != 0)
     assert "Traceback" not in done.err
+    assert kfp.failures == [], "a server that was away for a while has not ended it"
 
 
 def test_wait_shows_what_the_store_has_and_ends_as_the_outcome_says(

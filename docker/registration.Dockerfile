@@ -1,0 +1,21 @@
+# Registers a model, and reports on every run, however it ended. No torch.
+ARG BASE=modelmill/base:0.1.0
+FROM ${BASE}
+
+USER root
+# What the base already holds is not installed again.
+COPY docker/requirements/registration.txt /opt/requirements/
+RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/registration.txt
+COPY components/__init__.py components/
+COPY components/common components/common/
+COPY components/registration components/registration/
+COPY components/reporting components/reporting/
+
+ARG IMAGE=modelmill/registration:0.1.0
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ENV MODELMILL_IMAGE=${IMAGE}
+LABEL org.opencontainers.image.title="Modelmill registration and report" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+USER 10001:10001

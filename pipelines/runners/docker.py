@@ -1,0 +1,110 @@
+"""Runs the DAG in containers on this machine, through KFP's DockerRunner: `python -m pipelines.runners.docker REQUEST`.
+
+A step's container has a read-only root, no capabilities, a user who is not root, the network of this machine, and a
+volume of its own at /tmp that goes with it.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.common import recipe as recipes
+from components.common.lifetime import exit_with_stdin
+from components.common.standing import who
+
+# Of the images; who runs as root gives the steps this user, who is not.
+IMAGE_USER = 10001
+RUN_LABEL = "modelmill.run"
+_PREFIXES = ("AWS_", "MLFLOW_")
+_NAMES = frozenset({"MODELMILL_REGISTRY_SECONDS", "MODELMILL_WHO"})
+# Files of this machine, which no container sees.
+_FILES = frozenset({"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"})
+
+
+def main(request: Path) -> int:
+    """Run the pipeline that a request file describes (see `run.wait_for`); what came of it is in the run's records."""
+    asked = json.loads(request.read_text("utf-8"))
+    run_id = asked["run_id"]
+    exit_with_stdin(lambda: remove_containers(run_id))
+    from kfp import local
+
+    from pipelines.dag import build
+
+    with tempfile.TemporaryDirectory(prefix="modelmill-kfp-", ignore_cleanup_errors=True) as root, _removing(run_id):
+        local.init(
+            runner=local.DockerRunner(**container_options(run_id)),
+            pipeline_root=_writable(f"{root}/outputs"),
+            # KFP deletes its workspace after a run, so it gets one of its own.
+            workspace_root=_writable(f"{root}/workspace"),
+            raise_on_error=False,
+        )
+        build(recipes.from_json(asked["recipe"]), asked["store"], run_id, if_changed=asked["if_changed"])()
+    return 0
+
+
+def container_options(run_id: str) -> dict[str, Any]:
+    """How every step's container is started, as docker's `containers.run` takes it."""
+    from docker.types import Mount
+
+    user, group = _user()
+    return {
+        "user": f"{user}:{group}",
+        "read_only": True,
+        "mounts": [Mount("/tmp", None)],  # on disk: what steps put down for a while may be larger than the memory
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "network_mode": "host",
+        "shm_size": "1g",
+        "environment": environment(),
+        "labels": {RUN_LABEL: run_id},
+    }
+
+
+def environment() -> dict[str, str]:
+    """What steps are told of this process's environment: how to reach the store and the registry, and who asks."""
+    wanted = {k for k in os.environ if k.startswith(_PREFIXES) or k in _NAMES} - _FILES
+    return {"MODELMILL_WHO": who(), **{name: os.environ[name] for name in wanted}}
+
+
+def remove_containers(run_id: str) -> None:
+    """End the containers of a run, one that is just being started too."""
+    import docker
+
+    client = docker.from_env()
+    for pause in (0.5, 0):
+        for container in client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run_id}"}):
+            with contextlib.suppress(docker.errors.APIError):  # it ended on its own
+                container.remove(force=True, v=True)
+        time.sleep(pause)
+
+
+@contextlib.contextmanager
+def _removing(run_id: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        remove_containers(run_id)
+        raise
+
+
+def _writable(folder: str) -> str:
+    """A new folder that the containers' user can write to."""
+    Path(folder).mkdir(parents=True)
+    if os.getuid() == 0:
+        os.chown(folder, IMAGE_USER, IMAGE_USER)
+    return folder
+
+
+def _user() -> tuple[int, int]:
+    """Whoever runs the command, so that the outputs are theirs; never root."""
+    return (os.getuid(), os.getgid()) if os.getuid() else (IMAGE_USER, IMAGE_USER)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,55 @@
+"""Runs on a cluster as triggers need them: submitted, and asked how they go."""
+
+import threading
+import time
+from pathlib import Path
+
+from components.common.recipe import Recipe
+from components.common.store import Store
+from pipelines.cluster import client as clients
+from pipelines.cluster import submitting
+from pipelines.cluster.settings import Cluster
+from pipelines.trigger.asking import State, state_in
+
+# For so long what KFP has said of a run is believed, so that many duplicate triggers ask it once.
+_BELIEVED_SECONDS = 5.0
+_STATES: dict[str, State] = {"SUCCEEDED": "succeeded", "FAILED": "failed", "CANCELED": "failed", "SKIPPED": "failed"}
+
+
+class ClusterRuns:
+    """`file` is the cluster's, for the command that resumes a run."""
+
+    def __init__(self, cluster: Cluster, store: Store, file: Path) -> None:
+        self._cluster, self._store, self._file = cluster, store, file
+        # KFP's compiler keeps what it is compiling in a global variable.
+        self._compiling, self._asking = threading.Lock(), threading.Lock()
+        self._known: dict[str, tuple[float, State]] = {}
+
+    def submit(self, recipe: Recipe, requested_by: str, reason: str) -> str:
+        """Start a run; returns its id. Who asked and why is in its record and in KFP's description."""
+        with self._compiling:
+            return submitting.submit(recipe, self._cluster, requested_by, reason, self._file).run_id
+
+    def state_of(self, run_id: str) -> State:
+        """By the run's outcome in the store, else by KFP, which also knows of runs that were cancelled."""
+        left = state_in(self._store, run_id)
+        if left != "running":
+            return left
+        with self._asking:
+            at, state = self._known.get(run_id, (0.0, left))
+            if time.monotonic() - at > _BELIEVED_SECONDS or not at:
+                state = self._ask(run_id)
+                self._known = {run_id: (time.monotonic(), state)}
+            return state
+
+    def _ask(self, run_id: str) -> State:
+        """A run that KFP does not know any more was deleted there, and goes on no longer."""
+        import kfp_server_api as api
+
+        with clients.connected(self._cluster) as client:
+            try:
+                return _STATES.get(clients.retried(lambda: client.get_run(run_id)).state, "running")
+            except api.ApiException as error:
+                if error.status == 404:
+                    return "failed"
+                raise

@@ -1,0 +1,57 @@
+"""What object stores say of changed objects, and which recipes' data that is."""
+
+import glob
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote_plus
+
+from components.common.errors import UserError
+from components.common.recipe import Recipe
+
+_FILER = "/buckets/"
+# Recipes that one webhook call names as the reason; the call may hold a thousand objects.
+_SHOWN = 3
+
+
+def uris(document: Any) -> list[str]:
+    """The changed objects as `s3://` URIs: of an S3 event notification (`Records`) or a SeaweedFS filer webhook.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(document, dict) and isinstance(document.get("Records"), list):
+        return [_of_record(record) for record in document["Records"]]
+    if isinstance(document, dict) and document.get("Event") == "s3:TestEvent":
+        return []
+    if isinstance(document, dict) and isinstance(document.get("key"), str):
+        path = document["key"]
+        return [f"s3://{path.removeprefix(_FILER)}"] if path.startswith(_FILER) else []
+    raise UserError("events: the body is neither an S3 event notification nor a SeaweedFS filer webhook")
+
+
+def affected(recipes: Iterable[Recipe], changed: list[str]) -> dict[str, list[str]]:
+    """By recipe's name, the changed objects that are its data or could become it."""
+    found = {recipe.name: [uri for uri in changed if _is_data(recipe.data.path, uri)] for recipe in recipes}
+    return {name: of_it for name, of_it in found.items() if of_it}
+
+
+def reason(changed: list[str]) -> str:
+    """The objects in words."""
+    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    return f"changed: {', '.join(changed[:_SHOWN])}{more}"
+
+
+def _of_record(record: Any) -> str:
+    try:
+        bucket, key = record["s3"]["bucket"]["name"], record["s3"]["object"]["key"]
+        return f"s3://{bucket}/{unquote_plus(key)}"
+    except (KeyError, TypeError):
+        raise UserError("events: a record has no s3.bucket.name and s3.object.key") from None
+
+
+def _is_data(path: str, uri: str) -> bool:
+    """Whether an object is below the folder that the recipe reads; for a pattern, below its part without wildcards."""
+    parts = path.rstrip("/").split("/")
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    folder = "/".join(parts[:fixed])
+    return uri == folder or uri.startswith(f"{folder}/")

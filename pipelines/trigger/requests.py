@@ -1,0 +1,107 @@
+"""A request's body, read only as far as it may be long, and what is wrong with it, as an HTTP status."""
+
+import json
+from typing import Any, Literal, NamedTuple
+
+import anyio
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from components.common.errors import ModelmillError, one_line
+from components.common.store import StoreError
+from pipelines.trigger.cool_down import CoolingDown
+from pipelines.trigger.signing import WINDOW_SECONDS, Unauthorized
+
+BODY_BYTES = 64 << 10
+_READ_SECONDS = 10
+
+
+class Refused(ModelmillError):
+    """A request that gets no further; `result` is the metric's label."""
+
+    def __init__(self, status: int, result: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.result = status, result
+
+
+class Trigger(BaseModel):
+    """The body of POST /trigger/RECIPE. It names the recipe again because the signature covers the body, not the path.
+
+    `id` is free: two requests that are otherwise the same in the same second need two.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    recipe: str
+    reason: str = Field(min_length=1, max_length=1000)
+    by: str = Field(min_length=1, max_length=200)
+    kind: Literal["manual", "schedule", "drift"] = "manual"
+    force: bool = False
+    id: str | None = Field(default=None, max_length=200)
+
+
+class Answered(NamedTuple):
+    """A response: its status, the metric's label, the JSON body, and more headers."""
+
+    status: int
+    result: str
+    body: dict[str, Any]
+    headers: dict[str, str] = {}
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refused: it is too long (413), which is found before all of it is read, or comes too slowly (408).
+    """
+    too_large = Refused(413, "too_large", f"the body is larger than {BODY_BYTES} bytes")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        with anyio.fail_after(_READ_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise Refused(408, "too_slow", f"the body did not come within {_READ_SECONDS} s") from None
+    return bytes(body)
+
+
+def parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "bad_request", "the body is not JSON") from None
+
+
+def parse_trigger(body: bytes, recipe: str) -> Trigger:
+    """The body of a trigger for the recipe that the path names."""
+    try:
+        asked = Trigger.model_validate(parse(body))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise Refused(400, "bad_request", f"{where}: {first['msg']}") from None
+    if asked.recipe != recipe:
+        raise Refused(400, "bad_request", f"the path says recipe {recipe}, the signed body {asked.recipe}")
+    return asked
+
+
+def answer_to(error: ModelmillError) -> Answered:
+    """What a client is told of an error: its own are 4xx, the store's and the cluster's are 503, to try again."""
+    body = {"error": one_line(error)}
+    if isinstance(error, Refused):
+        close = {"Connection": "close"} if error.status in (408, 413) else {}
+        return Answered(error.status, error.result, body, close)
+    if isinstance(error, Unauthorized):
+        return Answered(401, "unauthorized", body, {"WWW-Authenticate": f"HMAC-SHA256 window={WINDOW_SECONDS}"})
+    if isinstance(error, CoolingDown):
+        seconds = str(error.seconds)
+        return Answered(429, "cool_down", {**body, "seconds_left": error.seconds}, {"Retry-After": seconds})
+    if isinstance(error, StoreError):
+        # The store's address is nobody's business who can reach only this server; the log has it.
+        return Answered(503, "failed", {"error": "the object store does not answer or refuses; see the server's log"})
+    return Answered(503, "failed", body)

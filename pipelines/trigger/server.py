@@ -1,0 +1,170 @@
+"""The trigger service: signed requests, events of the object store, and a reconciler for the events that are lost."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from components.common.errors import ModelmillError, UserError, one_line
+from components.common.recipe import Recipe
+from pipelines.trigger import events, metrics, signing
+from pipelines.trigger.asking import Answer, Starter
+from pipelines.trigger.claims import Asker
+from pipelines.trigger.cool_down import CoolingDown
+from pipelines.trigger.reconciler import Reconciler, look_at_all
+from pipelines.trigger.requests import Answered, Refused, answer_to, parse, parse_trigger, read_body
+from pipelines.trigger.signing import Secrets
+
+# Requests that are worked on at once, each in a thread; others wait.
+_AT_ONCE = 8
+_log = logging.getLogger("modelmill.trigger")
+
+
+@dataclass
+class Service:
+    """What the handlers share. `recipes` by name; `poll_seconds` between two looks of the reconciler, 0 for none."""
+
+    recipes: dict[str, Recipe]
+    starter: Starter
+    secrets: Secrets
+    poll_seconds: float
+    metrics: metrics.Metrics
+
+    def trigger(self, name: str, body: bytes, request_name: str) -> Answered:
+        """The work of POST /trigger/RECIPE, after the signature is checked."""
+        asked = parse_trigger(body, name)
+        if name not in self.recipes:
+            raise Refused(404, "unknown_recipe", f"{name}: no such recipe here")
+        signing.require_first(self.starter.store, request_name)
+        asker = Asker(by=one_line(Exception(asked.by)), kind=asked.kind, reason=one_line(Exception(asked.reason)))
+        answer = self._ask(name, asker, asked.force)
+        return Answered(202 if answer.result == "started" else 200, answer.result, _shown(answer))
+
+    def events(self, body: bytes, request_name: str | None) -> Answered:
+        """The work of POST /events. A recipe that cools down is no error: the reconciler asks again after it."""
+        try:
+            changed = events.uris(parse(body))
+        except UserError as error:
+            raise Refused(400, "bad_request", str(error)) from None
+        if request_name is not None:
+            signing.require_first(self.starter.store, request_name)
+        found: dict[str, Any] = {}
+        for name, of_it in events.affected(self.recipes.values(), changed).items():
+            try:
+                found[name] = _shown(self._ask(name, Asker(by="events", kind="event", reason=events.reason(of_it))))
+            except CoolingDown as error:
+                found[name] = {"result": "cool_down", "seconds_left": error.seconds}
+        return Answered(200, "taken", {"recipes": found})
+
+    def reconcile(self, reconciler: Reconciler) -> None:
+        """One look at every recipe."""
+        answers, problems = look_at_all(reconciler, list(self.recipes.values()))
+        for answer in answers:
+            self.metrics.asked("poll", answer.result)
+            _log.info("poll: %s run %s", answer.result, answer.run_id)
+        for problem in problems:
+            _log.warning("reconciler: %s", one_line(problem))
+        self.metrics.reconciled(len(problems))
+
+    def _ask(self, name: str, asker: Asker, force: bool = False) -> Answer:
+        result = "failed"
+        try:
+            answer = self.starter.ask(self.recipes[name], asker, force)
+            result = answer.result
+        except CoolingDown:
+            result = "cool_down"
+            raise
+        finally:
+            self.metrics.asked(asker.kind, result)
+        _log.info("%s: %s run %s for %s (%s: %s)", name, result, answer.run_id, asker.by, asker.kind, asker.reason)
+        return answer
+
+
+def application(recipes: list[Recipe], starter: Starter, secrets: Secrets, poll_seconds: float) -> Starlette:
+    """The service as an ASGI application."""
+    by_name = {recipe.name: recipe for recipe in recipes}
+    service = Service(by_name, starter, secrets, poll_seconds, metrics.Metrics())
+    limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def trigger(request: Request, body: bytes) -> Answered:
+        name = signing.verify(secrets.requests, request.headers, body)
+        return await anyio.to_thread.run_sync(
+            service.trigger, request.path_params["recipe"], body, name, limiter=limiter
+        )
+
+    async def event(request: Request, body: bytes) -> Answered:
+        is_bearer = signing.has_bearer(secrets.events, request.headers)
+        name = None if is_bearer else signing.verify(secrets.requests, request.headers, body)
+        return await anyio.to_thread.run_sync(service.events, body, name, limiter=limiter)
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def metrics_page(request: Request) -> Response:
+        return Response(service.metrics.page(), media_type=metrics.CONTENT_TYPE)
+
+    routes = [
+        Route("/trigger/{recipe}", _answering("trigger", service, trigger), methods=["POST"]),
+        Route("/events", _answering("events", service, event), methods=["POST"]),
+        Route("/healthz", healthz),
+        Route("/metrics", metrics_page),
+    ]
+    return Starlette(routes=routes, lifespan=_reconciling(service))
+
+
+Handler = Callable[[Request, bytes], Awaitable[Answered]]
+
+
+def _answering(endpoint: str, service: Service, handle: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """A route that reads the body, counts the result and turns errors into answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            answered = await handle(request, await read_body(request))
+        except ModelmillError as error:
+            answered = answer_to(error)
+            if answered.status >= 500:
+                _log.error("%s: %s", endpoint, one_line(error))
+        except Exception:
+            service.metrics.request(endpoint, "failed")
+            raise
+        service.metrics.request(endpoint, answered.result)
+        return JSONResponse(answered.body, answered.status, answered.headers)
+
+    return answer
+
+
+def _reconciling(service: Service) -> Callable[[Starlette], Any]:
+    """Looks at the data in the background for as long as the application lives."""
+
+    async def forever() -> None:
+        reconciler = Reconciler(service.starter)
+        while True:
+            try:
+                await anyio.to_thread.run_sync(service.reconcile, reconciler)
+                await anyio.to_thread.run_sync(signing.forget_old, service.starter.store)
+            except Exception:
+                _log.exception("reconciler")
+            await anyio.sleep(service.poll_seconds)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            if service.poll_seconds:
+                group.start_soon(forever)
+            yield
+            group.cancel_scope.cancel()
+
+    return lifespan
+
+
+def _shown(answer: Answer) -> dict[str, Any]:
+    return {"result": answer.result, "run_id": answer.run_id, "key": answer.key}

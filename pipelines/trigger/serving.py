@@ -1,0 +1,43 @@
+"""The trigger service as a process: its recipes, its log and uvicorn."""
+
+import logging
+from pathlib import Path
+
+import uvicorn
+
+from components.common import recipe as recipes
+from components.common.errors import UserError
+from components.common.recipe import Recipe
+from pipelines.trigger.asking import Starter
+from pipelines.trigger.server import application
+from pipelines.trigger.signing import Secrets
+
+
+def load_recipes(folder: Path) -> list[Recipe]:
+    """Every recipe (`*.yaml`, `*.yml`) of a folder.
+
+    Raises:
+        UserError: there is none, one cannot be read, or two have one name.
+    """
+    files = sorted(file for file in folder.glob("*") if file.suffix in {".yaml", ".yml"}) if folder.is_dir() else []
+    if not files:
+        raise UserError(f"--recipes {folder}: no recipes (*.yaml) in it")
+    found: dict[str, Path] = {}
+    loaded = []
+    for file in files:
+        recipe = recipes.load(file)
+        if recipe.name in found:
+            raise UserError(f"--recipes {folder}: {found[recipe.name].name} and {file.name} are both {recipe.name}")
+        found[recipe.name] = file
+        loaded.append(recipe)
+    return loaded
+
+
+def serve(known: list[Recipe], starter: Starter, secrets: Secrets, poll: float, host: str, port: int) -> None:
+    """Serve until the process is asked to end."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # botocore's and kfp's own lines say nothing that a person acts on.
+    for noisy in ("botocore", "boto3", "urllib3", "kfp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    app = application(known, starter, secrets, poll)
+    uvicorn.run(app, host=host, port=port, log_config=None, server_header=False, access_log=False)

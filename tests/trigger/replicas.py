@@ -1,0 +1,107 @@
+"""Trigger servers for tests: the real application behind uvicorn in a thread, a client, and runs that are counted."""
+
+import contextlib
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from components.common.recipe import Recipe
+from components.common.store import open_store
+from pipelines.trigger import signing
+from pipelines.trigger.asking import Starter, State
+from pipelines.trigger.server import application
+from pipelines.trigger.signing import Secrets
+
+SECRET, BEARER = b"a secret that only tests know", b"another one, of the webhooks"
+
+
+@dataclass
+class Runs:
+    """Stands where KFP is: counts what is submitted. `states` by run id; a run is running unless it says otherwise."""
+
+    submitted: list[tuple[str, str, str]] = field(default_factory=list)
+    states: dict[str, State] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def submit(self, recipe: Recipe, requested_by: str, reason: str) -> str:
+        time.sleep(self.seconds)
+        self.submitted.append((recipe.name, requested_by, reason))
+        return f"run-{len(self.submitted)}"
+
+    def state_of(self, run_id: str) -> State:
+        return self.states.get(run_id, "running")
+
+    def starter(self, store: str, cool_down: float = 0.0) -> Starter:
+        return Starter(open_store(store), self.submit, self.state_of, cool_down)
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    headers: Any
+
+
+@dataclass
+class Client:
+    """Asks a trigger server that listens at `url`."""
+
+    url: str
+
+    def trigger(self, recipe: str, timestamp: str | None = None, secret: bytes = SECRET, **body: Any) -> Answer:
+        document = {"recipe": recipe, "reason": "new rows", "by": "ann", "id": uuid.uuid4().hex, **body}
+        return self.signed(f"/trigger/{recipe}", json.dumps(document).encode(), timestamp, secret)
+
+    def signed(self, path: str, body: bytes, timestamp: str | None = None, secret: bytes = SECRET) -> Answer:
+        when = timestamp or str(int(time.time()))
+        signature = signing.sign(secret, when, body)
+        return self.post(path, body, {signing.TIMESTAMP_HEADER: when, signing.SIGNATURE_HEADER: signature})
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return self._ask(urllib.request.Request(self.url + path, body, headers, method="POST"))
+
+    def get(self, path: str) -> Answer:
+        return self._ask(urllib.request.Request(self.url + path))
+
+    def metric(self, name: str) -> float:
+        lines = self.get("/metrics").body.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), 0.0)
+
+    def _ask(self, request: urllib.request.Request) -> Answer:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=60) as response:
+                return _answer(response.status, response.read(), response.headers)
+        except urllib.error.HTTPError as error:
+            return _answer(error.code, error.read(), error.headers)
+
+
+def _answer(status: int, body: bytes, headers: Any) -> Answer:
+    is_json = headers["Content-Type"] == "application/json"
+    return Answer(status, json.loads(body) if is_json else body.decode(), headers)
+
+
+@contextlib.contextmanager
+def serving(
+    recipes: list[Recipe], starter: Starter, poll: float = 0.0, events: bytes | None = BEARER
+) -> Iterator[Client]:
+    """A replica on a free port until the block ends."""
+    app = application(recipes, starter, Secrets(SECRET, events), poll)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield Client(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        thread.join(30)
