@@ -105,6 +105,10 @@ def test_a_changed_recipe_replaces_with_a_new_version_and_pausing_does_not(place
     assert place.apply() == ["create a", "delete a"]
     assert first not in place.runs
     assert len(place.server.versions) == 2
+    place.write(a={"if_changed": False})
+    assert place.apply() == ["create a", "delete a"]
+    looks = [b"reason-to-train" in content for content in place.server.files.values()]
+    assert looks == [True, True, False]
 
 
 def test_what_is_not_ours_is_left_alone(place: Place) -> None:
