@@ -41,9 +41,11 @@ def watched(found: list[dict[str, Any]]) -> Iterator[None]:
 
         thread = threading.Thread(target=inspect)
         thread.start()
-        yield
-        events.terminate()
-        thread.join()
+        try:
+            yield
+        finally:
+            events.terminate()
+            thread.join()
 
 
 def run_in_images(recipe: Path, store: str, servers: dict[str, str]) -> dict[str, Any]:
