@@ -81,9 +81,9 @@ def made_of(folder: Store) -> Made | None:
 
 
 def problem_of(folder: Store) -> ModelmillError | None:
-    """What ended a process, as the error that it raised."""
-    for key in folder.list("problem-"):
-        problem = json.loads(folder.get(key))
+    """What ended a process, as the error that it raised; that others were then asked to end is said last."""
+    problems = [json.loads(folder.get(key)) for key in folder.list("problem-")]
+    for problem in sorted(problems, key=lambda problem: problem["kind"] == Preempted.kind):
         return _ERRORS.get(problem["kind"], ModelmillError)(problem["message"])
     return None
 

@@ -4,6 +4,7 @@ What the nodes are told and what they leave is in the store, under `runs/<run>/j
 """
 
 import itertools
+import json
 import logging
 import os
 import sys
@@ -26,9 +27,10 @@ RUNTIME = "modelmill-torch"
 RUNTIME_VARIABLE = "MODELMILL_TRAINING_RUNTIME"
 POLL_SECONDS = 2.0
 # TrainJobs of one step, one after the other, where nodes are taken away; each goes on from the last checkpoint.
-ATTEMPTS = 5
+ATTEMPTS = 3
 # How often in a row the Kubernetes API may fail to answer while a TrainJob runs.
 _PATIENCE = 60
+_REMOVAL_POLLS = 300
 # Where the store is, which is no secret; its credentials come from the Secret that the runtime names.
 _PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
 _GONE, _COMPLETE, _FAILED = "Gone", "Complete", "Failed"
@@ -51,13 +53,12 @@ def run(step: Step, settings: Training) -> Made:
     with lifetime.termination() as asked, cluster.deleted_at_the_end(name):
         for _ in range(ATTEMPTS):
             _create_or_join(cluster, name, step, settings, folder)
-            status = cluster.follow(name, asked)
+            status = cluster.follow(name, folder, asked)
             if asked.is_set():
                 raise Preempted(f"stopped by SIGTERM; TrainJob {name} is deleted; run it again to go on")
-            problem, made = job.problem_of(folder), job.made_of(folder)
-            if status == _COMPLETE and made:
+            if status == _COMPLETE and (made := job.made_of(folder)):
                 return made
-            if problem and not isinstance(problem, Preempted):
+            if problem := _final_problem(folder):
                 raise problem
             log.warning("TrainJob %s is %s; another goes on from the last checkpoint", name, status.lower())
             cluster.remove(name, asked)
@@ -76,13 +77,20 @@ def _require_store(step: Step) -> None:
 
 
 def _create_or_join(cluster: "_Cluster", name: str, step: Step, settings: Training, folder: Store) -> None:
-    if cluster.find(name) is None:
-        job.clear(folder)
-        job.describe(step, folder)
-        if cluster.create(name, step, settings, folder.uri):
-            log.info("TrainJob %s: created, %d nodes", name, settings.nodes)
-            return step.progress(0, 1, f"waiting for {settings.nodes} nodes, TrainJob {name}")
+    with _explained(f"{step.name}.nodes: TrainJob {name}"):
+        if cluster.find(name) is None:
+            job.clear(folder)
+            job.describe(step, folder)
+            if cluster.create(name, step, settings, folder.uri):
+                log.info("TrainJob %s: created, %d nodes", name, settings.nodes)
+                return step.progress(0, 1, f"waiting for {settings.nodes} nodes, TrainJob {name}")
     log.info("TrainJob %s: joined, an earlier attempt has made it", name)
+
+
+def _final_problem(folder: Store) -> ModelmillError | None:
+    """What no other attempt would change."""
+    problem = job.problem_of(folder)
+    return None if isinstance(problem, Preempted) else problem
 
 
 def _resources(step: Step, settings: Training) -> dict[str, str | int]:
@@ -128,17 +136,19 @@ class _Cluster:
             resources_per_node=_resources(step, settings) or None,
             env={variable: os.environ[variable] for variable in _PASSED_ON if os.environ.get(variable)},
         )
-        with _explained(f"{step.name}.nodes: TrainJob {name}"):
-            try:
-                self._client.train(self._runtime, trainer=trainer, options=[Name(name), TrainerCommand(torchrun)])
-            except RuntimeError as error:
-                if _status(error) == 409:
-                    return False
-                raise
+        try:
+            self._client.train(self._runtime, trainer=trainer, options=[Name(name), TrainerCommand(torchrun)])
+        except RuntimeError as error:
+            if _status(error) == 409:
+                return False
+            raise
         return True
 
-    def follow(self, name: str, asked: threading.Event) -> str:
-        """Show the first node's log until the TrainJob has ended, or this process is asked to; returns how it ended."""
+    def follow(self, name: str, folder: Store, asked: threading.Event) -> str:
+        """Show the first node's log until the TrainJob has ended, or this process is asked to; returns how it ended.
+
+        It has also ended where a node says what is wrong: the cluster would only start the node again.
+        """
         seen, failures = "", 0
         with self._shown(name):
             while not asked.wait(POLL_SECONDS):
@@ -158,16 +168,19 @@ class _Cluster:
                     seen = now
                 if found.status in (_COMPLETE, _FAILED):
                     return str(found.status)
+                if _final_problem(folder):
+                    return _FAILED
         return _GONE
 
     def remove(self, name: str, asked: threading.Event) -> None:
         """Delete a TrainJob and wait until its name is free."""
         self._delete(name)
-        while not asked.is_set():
+        for _ in range(_REMOVAL_POLLS):
             with suppress(RuntimeError, TimeoutError):
                 if self.find(name) is None:
                     return
-            asked.wait(POLL_SECONDS)
+            if asked.wait(POLL_SECONDS):
+                return
 
     @contextmanager
     def deleted_at_the_end(self, name: str) -> Iterator[None]:
@@ -258,8 +271,6 @@ def _reason(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    import json
-
     body = getattr(error.__cause__, "body", "") or ""
     try:
         return one_line(Exception(json.loads(body)["message"]))
