@@ -88,5 +88,11 @@ def problem_of(folder: Store) -> ModelmillError | None:
     return None
 
 
+def final_problem(folder: Store) -> ModelmillError | None:
+    """What no other attempt would change."""
+    problem = problem_of(folder)
+    return None if isinstance(problem, Preempted) else problem
+
+
 def _write(folder: Store, key: str, document: dict[str, Any]) -> None:
     folder.put(key, json.dumps(document).encode())

@@ -14,7 +14,7 @@ import pytest
 from components.common.manifest import Manifest
 from components.common.recipe import Training
 from components.common.store import open_store
-from components.training import nodes
+from components.training import nodes, trainjobs
 from tests import kubernetes_api
 from tests.component.steps import Steps
 from tests.kubernetes_api import KubernetesApi
@@ -29,7 +29,7 @@ def api(tmp_path: Path, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -
     """A cluster whose runtime has the store's Secret, and a step that has it as well."""
     for name, value in seaweedfs.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(trainjobs, "POLL_SECONDS", 0.2)
     (tmp_path / "cluster").mkdir()
     with kubernetes_api.running(tmp_path / "cluster", seaweedfs.env) as served:
         monkeypatch.setenv("KUBECONFIG", str(served.kubeconfig))
