@@ -14,7 +14,7 @@ from components.common import digest
 from components.common.recipe import Recipe
 
 # Settings that change how a step works but not what it makes, but for rounding, as other hardware does.
-RESULT_NEUTRAL = frozenset({"checkpoint_seconds", "devices", "strategy", "activation_checkpointing"})
+RESULT_NEUTRAL = frozenset({"checkpoint_seconds", "devices", "nodes", "strategy", "activation_checkpointing"})
 
 
 class StepSpec(NamedTuple):

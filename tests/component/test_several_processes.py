@@ -137,7 +137,8 @@ def process_of(folder: Path, rank: int) -> int:
 
 def job_of(process: Path) -> str:
     """The job file that a process was started with, as text."""
-    return Path((process / "cmdline").read_bytes().split(b"\0")[-2].decode()).read_text()
+    folder = (process / "cmdline").read_bytes().split(b"\0")[-2].decode().removeprefix("file://")
+    return (Path(folder) / "objects" / "job.json").read_text()
 
 
 def test_what_a_user_got_wrong_is_one_line_of_the_step(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ class Training(Section):
     `learning_rate`. `muon` trains the hidden matrices with Muon and the rest with AdamW.
     `batch_size` counts examples or sequences; `all` takes the whole training split each step. A batch that does not
     fit into memory is worked off in parts of `micro_batch_size`, with the same result; `auto` takes what fits.
-    `devices` processes, each with its part of every batch, train together: on GPUs, or else on the machine's cores.
+    `devices` processes, each with its part of every batch, train together: on GPUs, or else on the machine's cores;
+    on each of `nodes` machines of a cluster, if that is more than one.
     Each holds the whole model (`ddp`) or a part of it (`fsdp`). `activation_checkpointing` computes what a block holds
     again in the backward pass, for a third more work and much less memory.
     `ema` is the decay of an exponential moving average of the weights, which is then what is measured and kept.
@@ -110,6 +111,7 @@ class Training(Section):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["all"] = 16
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     devices: int = Field(default=1, ge=1, le=1024)
+    nodes: int = Field(default=1, ge=1, le=1024)
     strategy: Literal["ddp", "fsdp"] = "ddp"
     activation_checkpointing: bool = False
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
@@ -132,10 +134,12 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _devices_share_the_batch(self) -> "Training":
-        if isinstance(self.batch_size, int) and self.batch_size % self.devices:
-            larger = self.batch_size + self.devices - self.batch_size % self.devices
+        together = self.devices * self.nodes
+        if isinstance(self.batch_size, int) and self.batch_size % together:
+            larger = self.batch_size + together - self.batch_size % together
+            on = f" on {self.nodes} nodes" if self.nodes > 1 else ""
             raise ValueError(
-                f"{self.devices} devices cannot share a batch_size of {self.batch_size} evenly; try {larger}"
+                f"{self.devices} devices{on} cannot share a batch_size of {self.batch_size} evenly; try {larger}"
             )
         return self
 

@@ -1,0 +1,86 @@
+"""A model step on several nodes: a TrainJob of Kubeflow Trainer whose nodes torchrun the step's own processes.
+
+What the nodes are told and what they leave is in the store, under `runs/<run>/jobs/<TrainJob>/`.
+"""
+
+import logging
+import os
+
+from components.common import digest, lifetime
+from components.common import recipe as recipes
+from components.common.errors import ModelmillError, Preempted, UserError
+from components.common.recipe import Training
+from components.common.step import Made, Step
+from components.common.store import Store, open_store
+from components.training import job
+from components.training.trainjobs import COMPLETE, Cluster, explained
+
+log = logging.getLogger("modelmill")
+RUNTIME = "modelmill-torch"
+RUNTIME_VARIABLE = "MODELMILL_TRAINING_RUNTIME"
+# TrainJobs of one step, one after the other, where nodes are taken away; each goes on from the last checkpoint.
+ATTEMPTS = 3
+
+
+def run(step: Step, settings: Training) -> Made:
+    """Have a TrainJob do the step's work, and return what its first process made.
+
+    A TrainJob that an earlier attempt of the step has left running is joined. None outlives this call.
+
+    Raises:
+        UserError: the nodes cannot reach the store, or there is no cluster that runs TrainJobs.
+        Preempted: this process was asked to end. ModelmillError: what ended a process.
+    """
+    _require_store(step)
+    runtime = os.environ.get(RUNTIME_VARIABLE) or RUNTIME
+    cluster = Cluster(step.name, runtime)
+    name = name_of(step)
+    folder = open_store(f"{step.store.uri}/runs/{step.run_id}/jobs/{name}")
+    with lifetime.termination() as asked, cluster.deleted_at_the_end(name):
+        for _ in range(ATTEMPTS):
+            _create_or_join(cluster, name, step, settings, folder)
+            status = cluster.follow(name, folder, asked)
+            if asked.is_set():
+                raise Preempted(f"stopped by SIGTERM; TrainJob {name} is deleted; run it again to go on")
+            if status == COMPLETE and (made := job.made_of(folder)):
+                return made
+            if problem := job.final_problem(folder):
+                raise problem
+            log.warning("TrainJob %s is %s; another goes on from the last checkpoint", name, status.lower())
+            cluster.remove(name, asked)
+    raise ModelmillError(f"TrainJob {name} ended {ATTEMPTS} times before its work was done; see the log of its nodes")
+
+
+def name_of(step: Step) -> str:
+    """The TrainJob's name: the same for each attempt of a run's step, so that the next one finds it."""
+    return f"{step.name.replace('_', '-')}-{digest.of_bytes(f'{step.run_id} {step.key}'.encode())[:12]}"
+
+
+def _require_store(step: Step) -> None:
+    if not step.store.uri.startswith("s3://"):
+        where = f"{step.name}.nodes: other nodes cannot reach {step.store.uri}"
+        raise UserError(f"{where}; use a store s3://BUCKET/PREFIX, or set nodes to 1")
+
+
+def _create_or_join(cluster: Cluster, name: str, step: Step, settings: Training, folder: Store) -> None:
+    with explained(f"{step.name}.nodes: TrainJob {name}"):
+        if cluster.find(name) is None:
+            job.clear(folder)
+            job.describe(step, folder)
+            # PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT, by Trainer, say the rest to torchrun.
+            torchrun = ["torchrun", "--nproc-per-node", str(settings.devices), "-m", f"components.{step.name}"]
+            if cluster.create(name, [*torchrun, folder.uri], settings.nodes, _resources(step, settings)):
+                log.info("TrainJob %s: created, %d nodes", name, settings.nodes)
+                return step.progress(0, 1, f"waiting for {settings.nodes} nodes, TrainJob {name}")
+    log.info("TrainJob %s: joined, an earlier attempt has made it", name)
+
+
+def _resources(step: Step, settings: Training) -> dict[str, str | int]:
+    """What each node asks for: the step's own resources, with a GPU a device where the step has GPUs."""
+    import torch
+
+    asked = getattr(recipes.from_json(step.resolved).resources, step.name)
+    wanted = {"cpu": asked.cpu, "memory": asked.memory}
+    if asked.gpu or torch.cuda.is_available():
+        wanted[asked.gpu_type] = settings.devices
+    return {resource: amount for resource, amount in wanted.items() if amount}

@@ -1,0 +1,259 @@
+"""The part of the Kubernetes API that a TrainJob needs, over HTTP on a loopback port; it may really start the nodes.
+
+It answers as the real one does to create (409 for a name that is taken), get, list, delete, pods and their logs. A
+node is torchrun in a process of this machine, with the variables that Kubeflow Trainer gives it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+NAMESPACE = "training"
+GROUP = "trainer.kubeflow.org/v1alpha1"
+CREATED = "2026-01-01T00:00:00Z"
+ROOT = Path(__file__).parents[1]
+
+
+class Node:
+    """A pod of a TrainJob: its torchrun, if it was started, and what it writes."""
+
+    def __init__(self, job: str, index: int, log: Path, command: list[str], env: dict[str, str]) -> None:
+        self.name, self.index, self.log = f"{job}-node-0-{index}-abcde", index, log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                start_new_session=True,
+            )
+
+    @property
+    def phase(self) -> str:
+        code = self.process.poll()
+        return "Running" if code is None else "Failed" if code else "Succeeded"
+
+    def end(self) -> None:
+        """As a kubelet does it, in less time."""
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            self.process.terminate()
+            self.process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class KubernetesApi:
+    """`jobs` are the TrainJobs there are, as they were created; `created` and `deleted` name those there ever were.
+
+    environment: of the nodes, as the runtime's Secrets give it. replace: what the nodes run in place of torchrun.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
+        self.replace: list[list[str]] = []
+        self.runtimes = {"modelmill-torch"}
+        self.refuse: dict[tuple[str, str], int] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.nodes: dict[str, list[Node]] = {}
+        self.created: list[dict[str, Any]] = []
+        self.deleted: list[str] = []
+        self.lock = threading.RLock()
+        self.port = 0
+
+    @property
+    def kubeconfig(self) -> Path:
+        file = self.folder / "kubeconfig"
+        cluster = {"name": "stub", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
+        context = {"name": "stub", "context": {"cluster": "stub", "user": "stub", "namespace": NAMESPACE}}
+        user = {"name": "stub", "user": {"token": "a-token"}}
+        document = {"apiVersion": "v1", "kind": "Config", "current-context": "stub"}
+        file.write_text(yaml.safe_dump(document | {"clusters": [cluster], "contexts": [context], "users": [user]}))
+        return file
+
+    def create(self, job: dict[str, Any]) -> None:
+        """Accept a TrainJob and start its nodes."""
+        name = job["metadata"]["name"]
+        job["metadata"] |= {"namespace": NAMESPACE, "creationTimestamp": CREATED, "uid": name}
+        self.jobs[name] = job
+        self.created.append(job)
+        trainer = job["spec"]["trainer"]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = self.replace.pop(0) if self.replace else trainer["command"]
+        given = {variable["name"]: variable["value"] for variable in trainer.get("env", [])}
+        self.nodes[name] = []
+        for index in range(trainer["numNodes"]):
+            pet = {
+                "PET_NNODES": str(trainer["numNodes"]),
+                "PET_NPROC_PER_NODE": "auto",
+                "PET_NODE_RANK": str(index),
+                "PET_MASTER_ADDR": "127.0.0.1",
+                "PET_MASTER_PORT": str(port),
+            }
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            base = {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(self.folder), "OMP_NUM_THREADS": "1"}
+            log = self.folder / f"{name}.{len(self.created)}.{index}.log"
+            self.nodes[name].append(Node(name, index, log, command, base | self.environment | given | pet))
+
+    def delete(self, name: str) -> None:
+        for node in self.nodes.pop(name):
+            node.end()
+        del self.jobs[name]
+        self.deleted.append(name)
+
+    def seen(self, name: str) -> dict[str, Any]:
+        """The TrainJob with its status, as the controller would set it."""
+        phases = {node.phase for node in self.nodes[name]}
+        kind = "Failed" if "Failed" in phases else "Complete" if phases == {"Succeeded"} else ""
+        condition = {"type": kind, "status": "True", "reason": kind, "message": kind, "lastTransitionTime": CREATED}
+        return self.jobs[name] | {"status": {"conditions": [condition]} if kind else {}}
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        return [self._pod(name, node) for node in self.nodes.get(name, [])]
+
+    @staticmethod
+    def _pod(name: str, node: Node) -> dict[str, Any]:
+        labels = {
+            "jobset.sigs.k8s.io/jobset-name": name,
+            "jobset.sigs.k8s.io/replicatedjob-name": "node",
+            "batch.kubernetes.io/job-completion-index": str(node.index),
+        }
+        metadata = {"name": node.name, "namespace": NAMESPACE, "labels": labels, "creationTimestamp": CREATED}
+        spec = {"containers": [{"name": "node", "image": "i"}]}
+        return {"metadata": metadata, "spec": spec, "status": {"phase": node.phase}}
+
+    def runtime(self, name: str) -> dict[str, Any]:
+        container = {"name": "node", "image": "modelmill/pretraining:0.1.0"}
+        template = {
+            "metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}},
+            "spec": {"template": {"spec": {"containers": [container]}}},
+        }
+        return {
+            "apiVersion": GROUP,
+            "kind": "TrainingRuntime",
+            "metadata": {"name": name, "labels": {"trainer.kubeflow.org/framework": "torch"}},
+            "spec": {
+                "mlPolicy": {"numNodes": 1, "torch": {}},
+                "template": {"spec": {"replicatedJobs": [{"name": "node", "template": template}]}},
+            },
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: KubernetesApi
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
+
+    def _answer(self, verb: str) -> None:
+        parts = urlsplit(self.path).path.strip("/").split("/")
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+        for (refused, where), code in self.api.refuse.items():
+            if refused == verb and where in parts:
+                return self._send(code)
+        match parts:
+            case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", _, "trainingruntimes", name] if (
+                name in self.api.runtimes
+            ):
+                self._send(200, self.api.runtime(name))
+            case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", _, "trainjobs"] if verb == "POST":
+                self._create(body)
+            case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", _, "trainjobs", name]:
+                self._one(verb, name)
+            case ["api", "v1", "namespaces", _, "pods"]:
+                job = re.search(r"jobset-name(?:=|%3D)([a-z0-9-]+)", self.path)
+                with self.api.lock:
+                    items = self.api.pods(job[1]) if job else []
+                self._send(200, {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items})
+            case ["api", "v1", "namespaces", _, "pods", pod, "log"]:
+                self._log(pod)
+            case _:
+                self._send(404)
+
+    def _create(self, job: dict[str, Any]) -> None:
+        with self.api.lock:
+            if job["metadata"]["name"] in self.api.jobs:
+                return self._send(409)
+            self.api.create(job)
+        self._send(201, job)
+
+    def _one(self, verb: str, name: str) -> None:
+        with self.api.lock:
+            if name not in self.api.jobs:
+                return self._send(404)
+            if verb == "GET":
+                return self._send(200, self.api.seen(name))
+            self.api.delete(name)
+        self._send(200, {"kind": "Status", "apiVersion": "v1", "status": "Success"})
+
+    def _log(self, pod: str) -> None:
+        """What the pod has written, and with `follow` all that it writes until it ends."""
+        node = next((n for nodes in list(self.api.nodes.values()) for n in nodes if n.name == pod), None)
+        if node is None:
+            return self._send(404)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        with contextlib.suppress(OSError), node.log.open("rb") as log:
+            while True:
+                ended = node.phase != "Running" or "follow=" not in self.path
+                self.wfile.write(log.read())
+                self.wfile.flush()
+                if ended:
+                    return
+                time.sleep(0.1)
+
+    def _send(self, code: int, document: dict[str, Any] | None = None) -> None:
+        reason = {404: "NotFound", 409: "AlreadyExists", 403: "Forbidden"}.get(code, "Failure")
+        failure = {"kind": "Status", "status": "Failure", "reason": reason, "message": f"it is {reason}", "code": code}
+        data = json.dumps(document or failure).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@contextlib.contextmanager
+def running(folder: Path, environment: dict[str, str]) -> Iterator[KubernetesApi]:
+    """Serve until the block ends, and end the nodes that are left."""
+    api = KubernetesApi(folder, environment)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
+    server.daemon_threads = True
+    api.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        server.server_close()
+        for nodes in api.nodes.values():
+            for node in nodes:
+                node.end()
