@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.common.image import image_of
+from components.common.image import VERSION, image_of
 from components.common.steps import STEPS
 from pipelines.runners.docker import IMAGE_USER
 from tests.cli import ROOT
@@ -59,6 +59,15 @@ def test_an_image_holds_its_own_step_and_no_other(images: list[str], step: str) 
     code = f"import os, components.{step}.step; print(*os.listdir('/app/components'))"
     done = subprocess.run([*command, "python", "-c", code], capture_output=True, text=True, check=True)
     assert set(STEPS) & set(done.stdout.split()) == {step}
+
+
+def test_the_trigger_service_starts_in_its_image_and_asks_for_its_secret(images: list[str]) -> None:
+    command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", f"modelmill/trigger:{VERSION}"]
+    done = subprocess.run(
+        [*command, "trigger-server", "--recipes", "/none"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "MODELMILL_TRIGGER_SECRET" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_bill_of_materials_lists_what_the_lock_pins(tmp_path: Path) -> None:
