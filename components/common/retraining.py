@@ -8,7 +8,7 @@ import json
 from typing import Any, NamedTuple
 
 from components.common import digest, memo, runs
-from components.common.recipe import Recipe, to_json
+from components.common.recipe import Recipe
 from components.common.store import KeyNotFound, Store
 
 DATA = "source.data"
@@ -21,14 +21,15 @@ class Reason(NamedTuple):
     text: str
 
 
-def look(recipe: Recipe, store: Store, run_id: str, data: str) -> Reason:
+def look(recipe: str, store: Store, run_id: str, data: str) -> Reason:
     """Whether there is something that no run of this recipe has come to an end with.
 
     Args:
-        data: digest of the data that is there now.
+        recipe: resolved, as JSON. data: digest of the data that is there now.
     """
-    now = _made_from(recipe, data)
-    known = _read(store, _settled_key(recipe.name))
+    document = json.loads(recipe)
+    now = _made_from(document, data)
+    known = _read(store, _settled_key(document["name"]))
     changed = [name for name in now if known.get(name) != now[name]]
     text = "nothing has changed" if not changed else f"changed: {', '.join(changed)}"
     found = Reason(bool(changed), f"{text} since run {known['run_id']}" if known else "the first run of this recipe")
@@ -55,17 +56,17 @@ def nothing_to_do(store: Store, run_id: str) -> str | None:
     return str(found["text"]) if found.get("train") is False else None
 
 
-def settle(store: Store, recipe: Recipe, run_id: str) -> None:
+def settle(store: Store, recipe: dict[str, Any], run_id: str) -> None:
     """Note what a run that has come to an end was made from: the data that it has validated, not what is there now."""
     record = runs.read_step(store, run_id, "data_validation")
     finished = memo.with_key(store, "data_validation", record.key) if record else None
     if finished is not None:
         made_from = _made_from(recipe, finished.document["inputs"][DATA])
-        store.put(_settled_key(recipe.name), digest.canonical_json({**made_from, "run_id": run_id}))
+        store.put(_settled_key(recipe["name"]), digest.canonical_json({**made_from, "run_id": run_id}))
 
 
-def _made_from(recipe: Recipe, data: str) -> dict[str, str]:
-    return {"data": data, "recipe": digest.of_bytes(to_json(recipe).encode())}
+def _made_from(recipe: dict[str, Any], data: str) -> dict[str, str]:
+    return {"data": data, "recipe": digest.of_json(recipe)}
 
 
 def _write(store: Store, run_id: str, reason: Reason) -> None:

@@ -102,7 +102,7 @@ def has_changed(*, recipe: str, store: str, run_id: str) -> bool:
     found = []
 
     def work(step: Step) -> str:
-        found.append(retraining.look(recipes.from_json(recipe), step.store, run_id, step.digests[retraining.DATA]))
+        found.append(retraining.look(recipe, step.store, run_id, step.digests[retraining.DATA]))
         return found[0].text
 
     try_step("data_validation", work, recipe=recipe, store=store, run_id=run_id, inputs={})

@@ -6,7 +6,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from components.common import recipe as recipes
 from components.common import retraining, runs
 from components.common.store import open_store
 from components.reporting import notify
@@ -30,7 +29,7 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
     outcome = decide(found, finished=time.time())
     runs.write_outcome(opened, run_id, outcome)
     if outcome["outcome"] in (REGISTERED, GATE_FAILED):
-        retraining.settle(opened, recipes.from_json(recipe), run_id)
+        retraining.settle(opened, found.recipe, run_id)
     page = _page(found, outcome).encode("utf-8", "replace")
     opened.put(runs.report_key(run_id), page)
     Path(report).parent.mkdir(parents=True, exist_ok=True)
