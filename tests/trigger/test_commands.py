@@ -13,8 +13,8 @@ import yaml
 
 from components.common import runs as records
 from components.common.store import open_store
-from tests import cli, clusters
-from tests.clusters import Done, cluster_recipe, write_cluster
+from tests import cli, kfp_cluster
+from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, serving_kfp
 from tests.recipes import write_table
 from tests.seaweedfs import SeaweedFS
@@ -37,7 +37,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")
-    return clusters.caller(monkeypatch, capsys)
+    return kfp_cluster.caller(monkeypatch, capsys)
 
 
 def place(folder: Path, kfp: KfpServer, s3_uri: str) -> tuple[Path, Path]:
