@@ -59,7 +59,7 @@ def test_only_drift_is_a_reason_where_the_recipe_says_so(tmp_path: Path) -> None
     lines = (recipe.parent / "data" / "table.csv").read_text().splitlines()
     moved = [f"{n},{9 + n % 7},{8 + n % 5},{'big' if n % 2 else 'small'}" for n in range(2000)]
     (recipe.parent / "data" / "moved.csv").write_text("\n".join([lines[0], *moved]) + "\n")
-    assert len(run(recipe)["steps"]) == 6
+    assert "fine_tuning" in cli.statuses(run(recipe))
 
 
 def test_data_that_is_gone_is_said_on_one_line(recipe: Path) -> None:
