@@ -77,7 +77,7 @@ def remove_containers(run_id: str) -> None:
     import docker
 
     client = docker.from_env()
-    for pause in (0.5, 0):
+    for pause in (0.5, 1, 2, 0):  # Docker may still be making one that was asked for
         for container in client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run_id}"}):
             with contextlib.suppress(docker.errors.APIError):  # it ended on its own
                 container.remove(force=True, v=True)
