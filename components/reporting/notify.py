@@ -14,7 +14,7 @@ from components.common.errors import one_line
 from components.common.store import KeyNotFound, Store
 from components.reporting import notify_channels as channels
 from components.reporting.notify_words import Message
-from components.reporting.outcome import REGISTERED
+from components.reporting.outcome import IDLE, REGISTERED
 
 log = logging.getLogger("modelmill")
 
@@ -48,6 +48,8 @@ def _is_wanted(store: Store, recipe: str, ended: str) -> bool:
     wanted = os.environ.get(_VARIABLE, ALWAYS)
     if wanted not in (ALWAYS, FAILURE, CHANGE):
         log.warning("%s: not one of always, failure, change; it is taken as always", _VARIABLE)
+    if ended == IDLE:  # neither a failure nor a change: the last outcome stands
+        return wanted not in (FAILURE, CHANGE)
     if wanted == FAILURE:
         return ended != REGISTERED
     return wanted != CHANGE or _last(store, recipe) != ended

@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from components.common.runs import Problem
+from components.common.store import open_store
 from components.reporting import notify
+from components.reporting.outcome import IDLE
 from tests import receivers
 from tests.component.past import RESUME, RUN, Finished, Past
 from tests.mlflow_server import free_port
@@ -131,6 +133,18 @@ def test_who_wants_to_hear_of_failures_or_changes_only_does(
         for outcome in ("registered", "failed", "failed", "registered"):
             ended(tmp_path, outcome)
         assert "".join(one["outcome"][0] for one in webhook.documents) == told
+
+
+@pytest.mark.parametrize(("when", "times"), [("always", 1), ("failure", 0), ("change", 0)])
+def test_a_run_with_nothing_to_do_is_neither_a_failure_nor_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, times: int
+) -> None:
+    monkeypatch.setenv("MODELMILL_NOTIFY_ON", when)
+    run = ended(tmp_path, "registered")
+    with receivers.posts() as webhook:
+        monkeypatch.setenv("MODELMILL_NOTIFY_WEBHOOK", webhook.uri)
+        notify.send(open_store(f"file://{tmp_path}/other"), "tiny", run.outcome | {"outcome": IDLE, "reason": "same"})
+        assert len(webhook.documents) == times
 
 
 def test_what_was_never_delivered_is_still_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
