@@ -1,5 +1,6 @@
 """A cluster for tests: its file, a recipe that it can run, and the command line in this process."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from pipelines import cli
+from pipelines.cluster import client as clients
 from tests.recipes import table_recipe
 
 PROFILES = {"profiles": {"cpu": {"cpu": "1", "memory": "1Gi"}}}
@@ -45,6 +47,16 @@ def cluster_recipe(folder: Path, **changes: Any) -> Path:
     document["data"]["path"] = "s3://data/table"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return path
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Nothing of the person who runs the tests, a folder to work in, and no waiting between tries."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "MODELMILL_", "MLFLOW_", "KF_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(clients, "SECONDS", 0.01)
+    monkeypatch.chdir(folder)
 
 
 def caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:

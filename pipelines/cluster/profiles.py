@@ -4,12 +4,12 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from components.common.errors import UserError
 from components.common.recipe.load import explain
 from components.common.recipe.sections import GPU, Section
+from pipelines.cluster import files
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+[EPTGMK]i?$")]
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -103,12 +103,7 @@ def load(path: str) -> Profiles:
     Raises:
         UserError: it cannot be read, a key is unknown, or a value is not what it should be.
     """
-    try:
-        document = yaml.safe_load(Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such profiles file; k8s/profiles.yaml is one to copy") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    document = files.read(Path(path), path, "no such profiles file; k8s/profiles.yaml is one to copy")
     if not isinstance(document, dict):
         raise UserError(f"{path}: a profiles file is a mapping with the key profiles")
     if isinstance(named := document.get("profiles"), dict):

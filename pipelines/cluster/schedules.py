@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from components.common.errors import UserError
 from components.common.recipe.load import explain
 from components.common.recipe.sections import Section
-from pipelines.cluster import cron, zones
+from pipelines.cluster import cron, files, zones
 
 DEFAULT_SCHEDULES = "schedules.yaml"
 
@@ -50,12 +49,7 @@ def load(path: Path) -> list[Schedule]:
     Raises:
         UserError: it cannot be read, or a key, a cron line or a time zone in it is wrong.
     """
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the schedules.yaml beside recipes/ is one to copy") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    document = files.read(path, str(path), "no such file; the schedules.yaml beside recipes/ is one to copy")
     if not isinstance(document, dict) or set(document) != {"schedules"} or not isinstance(document["schedules"], list):
         raise UserError(f"{path}: write a list under the key schedules, and nothing beside it")
     found = [_schedule(entry, f"{path}: schedules.{number}") for number, entry in enumerate(document["schedules"])]

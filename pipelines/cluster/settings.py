@@ -7,7 +7,6 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from components.common.errors import UserError
@@ -15,6 +14,7 @@ from components.common.image import VERSION
 from components.common.recipe.load import explain
 from components.common.recipe.sections import Section
 from components.common.steps import STEPS
+from pipelines.cluster import files
 
 DEFAULT_CLUSTER = "cluster.yaml"
 GPU_STEPS = ("pretraining", "fine_tuning", "evaluation")
@@ -102,12 +102,7 @@ def load(path: Path) -> Cluster:
     Raises:
         UserError: it cannot be read, a key is unknown, or a value is not what it should be.
     """
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"--cluster {path}: no such file; k8s/overlays/kind/cluster.yaml is one to copy") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--cluster {path}: cannot be read: {error}") from error
+    document = files.read(path, f"--cluster {path}", "no such file; k8s/overlays/kind/cluster.yaml is one to copy")
     if not isinstance(document, dict):
         raise UserError(f"--cluster {path}: a cluster file is a mapping of sections")
     try:

@@ -1,7 +1,6 @@
 """`modelmill submit`: what it asks KFP for, what it leaves there, and what it says when that fails."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from components.common import runs
 from components.common.store import open_store
 from components.reporting import step as reporting
-from pipelines.cluster import client as clients
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request, serving_kfp
@@ -20,13 +18,7 @@ from tests.seaweedfs import SeaweedFS
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the person who runs the tests, and no waiting between tries."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "MODELMILL_", "MLFLOW_", "KF_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(clients, "SECONDS", 0.01)
-    monkeypatch.chdir(tmp_path)
+    kfp_cluster.isolate(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`modelmill status | logs | resume | cancel | submit --wait | doctor --cluster`: runs that a cluster has."""
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,13 +25,8 @@ REGISTERED = dict.fromkeys(STEPS, "SUCCEEDED")
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "MODELMILL_", "MLFLOW_", "KF_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(clients, "SECONDS", 0.01)
+    kfp_cluster.isolate(monkeypatch, tmp_path)
     monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

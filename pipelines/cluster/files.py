@@ -1,0 +1,24 @@
+"""Reading a YAML file that a person wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.common.errors import UserError
+
+
+def read(path: Path, where: str, missing: str) -> Any:
+    """The document in a file.
+
+    Args:
+        where: begins what is said of a mistake. missing: what is said of a file that is not there.
+    Raises:
+        UserError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{where}: {missing}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{where}: cannot be read: {error}") from error
