@@ -60,7 +60,7 @@ def settle(store: Store, recipe: dict[str, Any], run_id: str) -> None:
     """Note what a run that has come to an end was made from: the data that it has validated, not what is there now."""
     record = runs.read_step(store, run_id, "data_validation")
     finished = memo.with_key(store, "data_validation", record.key) if record else None
-    if finished is not None:
+    if finished is not None and "name" in recipe:
         made_from = _made_from(recipe, finished.document["inputs"][DATA])
         store.put(_settled_key(recipe["name"]), digest.canonical_json({**made_from, "run_id": run_id}))
 

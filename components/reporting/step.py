@@ -28,13 +28,13 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
     found = Run.read(opened, run_id, recipe)
     outcome = decide(found, finished=time.time())
     runs.write_outcome(opened, run_id, outcome)
-    if outcome["outcome"] in (REGISTERED, GATE_FAILED):
-        retraining.settle(opened, found.recipe, run_id)
     page = _page(found, outcome).encode("utf-8", "replace")
     opened.put(runs.report_key(run_id), page)
     Path(report).parent.mkdir(parents=True, exist_ok=True)
     Path(report).write_bytes(page)
     log.info("%s: %s; report at %s", run_id, outcome["outcome"], outcome["report"])
+    if outcome["outcome"] in (REGISTERED, GATE_FAILED):
+        retraining.settle(opened, found.recipe, run_id)
     notify.send(opened, str(found.recipe.get("name", "")), outcome)
 
 
