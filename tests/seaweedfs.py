@@ -96,6 +96,8 @@ def _command(folder: Path) -> tuple[SeaweedFS, list[str]]:
         "master.port": master,
         "master.telemetry": "false",
         "volume.port": volume,
+        # Every bucket takes a volume. Left to itself, the server makes as many as the free disk has room for.
+        "volume.max": 5000,
         "filer.port": filer,
         "filer.localSocket": folder / "filer.sock",
         "s3.port": s3,
