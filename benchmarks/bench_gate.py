@@ -16,6 +16,7 @@ from benchmarks.bench_data import machine
 from components.common.comparison.bootstrap import paired
 from components.common.comparison.decision import decide
 from components.common.comparison.rows import Measured
+from components.common.measure import LOSS
 from components.common.recipe.sections import Comparison
 
 RESAMPLES = 10_000
@@ -104,7 +105,11 @@ def errors(trials: int) -> None:
 def _promoted(trials: int, case: tuple[Literal["superior", "non_inferior"], int, float]) -> float:
     """The share of the trials. Losses are gamma distributed with mean 1, and differ by a fifth of themselves."""
     rule, examples, better_by = case
-    settings = Comparison(rule=rule, resamples=SIMULATED).model_dump() | {"metric": "loss", "seed": 0}
+    settings = Comparison(rule=rule, resamples=SIMULATED).model_dump() | {
+        "metric": "loss",
+        "measure": LOSS._asdict(),
+        "seed": 0,
+    }
     random = np.random.default_rng(1)
     ids = np.array([f"{n:06d}" for n in range(examples)], dtype=object)
     nowhere: list[list[str]] = [[]] * examples

@@ -12,6 +12,7 @@ RUN pip install --no-cache-dir --require-hashes --no-deps --extra-index-url "${T
     --requirement /opt/requirements/model${FLAVOR}.txt
 COPY components/__init__.py components/
 COPY components/common components/common/
+COPY components/tasks components/tasks/
 COPY components/training components/training/
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001

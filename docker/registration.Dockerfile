@@ -8,6 +8,7 @@ COPY docker/requirements/registration.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/registration.txt
 COPY components/__init__.py components/
 COPY components/common components/common/
+COPY components/tasks components/tasks/
 COPY components/registration components/registration/
 COPY components/reporting components/reporting/
 

@@ -47,13 +47,6 @@ class Stage(str, Enum):
     fine_tuning = "fine_tuning"
 
 
-class Demo(str, Enum):
-    """The data sets that every machine can make."""
-
-    python_lm = "python-lm"
-    tabular_mlp = "tabular-mlp"
-
-
 @app.command(epilog="Example: modelmill run recipes/python-lm.yaml --set fine_tuning.steps=50")
 def run(
     recipe: Recipe,
@@ -181,14 +174,14 @@ def compile_(
 
 @app.command("demo-data", epilog="Example: modelmill demo-data python-lm")
 def demo_data(
-    name: Annotated[Demo, typer.Argument(help="Which data set.")],
+    name: Annotated[str, typer.Argument(help="The name of a recipe that ships, such as tabular-mlp.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder; data/NAME if not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the data that a demo recipe trains on, from what is on this machine; nothing is downloaded."""
     from pipelines import demo_data as demos
 
-    files = demos.write(name.value, output or Path("data") / name.value)
+    files = demos.write(name, output or Path("data") / name)
     size = sum(f.stat().st_size for f in files)
     if as_json:
         print_json({"files": [str(f) for f in files], "bytes": size})

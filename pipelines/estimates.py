@@ -5,10 +5,12 @@ import json
 from components.common import manifest, memo, weights
 from components.common.errors import Corrupt
 from components.common.manifest import Manifest
-from components.common.recipe import LanguageModelingRecipe, Recipe, Training
-from components.common.recipe.language_modeling import LanguageFineTuning
+from components.common.recipe import Recipe, Training
+from components.common.recipe.adapters import AdaptedFineTuning
 from components.common.runs import Estimate
 from components.common.store import Store
+from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
 from pipelines import speeds
 from pipelines.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
 from pipelines.plan import Planned
@@ -67,7 +69,7 @@ def _of_step(
 
 
 def _adapters(settings: Training) -> Adapters | None:
-    if not isinstance(settings, LanguageFineTuning) or not settings.adapted:
+    if not isinstance(settings, AdaptedFineTuning) or not settings.adapted:
         return None
     return Adapters(settings.lora.rank, settings.lora.target_modules)
 
@@ -112,9 +114,13 @@ def _shape(recipe: Recipe, store: Store, corpus: Manifest | None) -> Decoder | P
             config = weights.read_config(weights.locate("pretraining.init", recipe.pretraining.init, store))
             if isinstance(recipe, LanguageModelingRecipe):
                 return Decoder.of(config, config["vocab_size"]) if config["model_type"] in LLAMA_SHAPED else None
+            if not isinstance(recipe, TabularClassificationRecipe):
+                return None
             return Perceptron((len(config["features"]), *config["hidden"], config["outputs"]))
         if isinstance(recipe, LanguageModelingRecipe):
             return Decoder.of(recipe.model.model_dump(), _vocabulary(recipe, store))
+        if not isinstance(recipe, TabularClassificationRecipe):
+            return None
         classes = len(corpus.info["classes"]) if corpus else 0
         outputs = 1 if classes == 2 else classes
         return Perceptron((len(recipe.preprocessing.features), *recipe.model.hidden, outputs)) if classes else None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components.common import digest, manifest, steps
+from components.common import digest, manifest, steps, tasks
 from components.common.errors import Corrupt, UserError
 from components.common.manifest import Manifest
 from components.common.store import Store
@@ -14,8 +14,8 @@ from components.common.tracking import Version
 from components.common.weights import PICKLES
 
 MODEL = "artifacts/model"
+SCRIPT = "serve.py"
 _LOADER = "mlflow.pyfunc.loaders.code_model"
-_SCRIPTS = Path(__file__).parents[1] / "components" / "registration" / "serving"
 # The first bytes of a pickle: its protocol.
 _PICKLED = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
@@ -52,9 +52,9 @@ def check(store: Store, version: Version, folder: Path) -> None:
     _refuse_pickles(uri, files, flavor)
     registered = _registered(store, version)
     expected = {f"artifacts/{entry.path}": entry.sha256 for entry in registered.under("model")}
-    script = f"{registered.info['task']}.py"
-    if version.tags.get("modelmill.code") == steps.code_of("registration")["source"]:
-        expected[script] = digest.of_file(_SCRIPTS / script)
+    task = registered.info["task"]
+    if task in tasks.packages() and version.tags.get("modelmill.code") == steps.source_of("registration", task):
+        expected[SCRIPT] = digest.of_file(tasks.folder(task) / SCRIPT)
     for name, sha256 in expected.items():
         if name not in files:
             raise Corrupt(f"{uri}: {name} is missing; {_advice(version)}")
@@ -64,7 +64,7 @@ def check(store: Store, version: Version, folder: Path) -> None:
         raise Corrupt(f"{uri}: {extra[0]} was not registered; {_advice(version)}")
     known = (flavor.get("loader_module"), Path(str(flavor.get("model_code_path"))).name, flavor.get("code"))
     places = {name: one.get("path") for name, one in (flavor.get("artifacts") or {}).items()}
-    if known != (_LOADER, script, None) or places.get("model") != MODEL:
+    if known != (_LOADER, SCRIPT, None) or places.get("model") != MODEL:
         raise Corrupt(f"{uri}: MLmodel loads something else than was registered; {_advice(version)}")
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from components.common import memo, sources
-from components.common.recipe import Recipe
+from components.common.recipe import Recipe, given_tokenizer
 from components.common.steps import STEPS
 from components.common.store import Store
 
@@ -42,7 +42,7 @@ def plan(recipe: Recipe, store: Store) -> list[Planned]:
 
 def _refit(step: str, recipe: Recipe) -> str:
     """Preprocessing that runs costs all shards where it fits anew, and else only those that are new."""
-    if step != "preprocessing" or sources.given_tokenizer(recipe):
+    if step != "preprocessing" or given_tokenizer(recipe):
         return ""
     if recipe.preprocessing.fit == "always":
         return "; fits anew and encodes every shard (preprocessing.fit: always)"

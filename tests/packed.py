@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from components.common.manifest import Manifest
-from components.common.recipe.language_modeling import DecoderModel
 from components.preprocessing.packing import pack_documents
-from components.training.tasks.language_modeling import LanguageModeling
+from components.tasks.language_modeling.recipe import DecoderModel
+from components.tasks.language_modeling.task import LanguageModeling
 
 
 def language_task(folder: Path, documents: list[list[int]], length: int) -> LanguageModeling:

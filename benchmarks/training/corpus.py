@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.tokens import data as text
 from components.common import shards
-from components.common.recipe.language_modeling import LanguagePreprocessing
+from components.common.recipe.text import LanguagePreprocessing
 from components.preprocessing.encoding import encode
 
 

@@ -9,13 +9,14 @@ from torch import nn
 
 from components.common.manifest import Manifest
 from components.common.recipe import Training
-from components.common.recipe.language_modeling import DecoderModel, LanguageFineTuning, Lora
+from components.common.recipe.adapters import AdaptedFineTuning, Lora
+from components.tasks.language_modeling.recipe import DecoderModel
+from components.tasks.language_modeling.task import LanguageModeling, PackedTokens
 from components.training.order import BatchOrder
 from components.training.task import Batch
-from components.training.tasks.language_modeling import LanguageModeling, PackedTokens
 
 SEED = 0
-LORA = LanguageFineTuning(steps=1, learning_rate=1e-3, method="lora", lora=Lora(rank=8, alpha=16.0))
+LORA = AdaptedFineTuning(steps=1, learning_rate=1e-3, method="lora", lora=Lora(rank=8, alpha=16.0))
 
 
 class Shape(NamedTuple):

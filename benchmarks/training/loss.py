@@ -17,11 +17,11 @@ from torch import nn
 from benchmarks.training import data
 from benchmarks.training.peers import trainer_arguments
 from components.common.recipe import Training
+from components.tasks.language_modeling.task import LanguageModeling
 from components.training import device as devices
 from components.training.feeding import to_device
 from components.training.optimization import learning_rate
 from components.training.order import evenly_spaced
-from components.training.tasks.language_modeling import LanguageModeling
 
 MEASURED = 10  # times
 WINDOWS = 32  # at once

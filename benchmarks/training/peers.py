@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 
 from benchmarks.training import data
 from benchmarks.training.data import LORA, SHAPES, Shape
+from components.tasks.language_modeling.task import LanguageModeling
 from components.training import device as devices
 from components.training.order import evenly_spaced
 from components.training.task import Batch
-from components.training.tasks.language_modeling import LanguageModeling
 
 AS_WRITTEN, SAVING = "modelmill, not compiled", "modelmill, a checkpoint every step"
 # `cpu` counts the seconds of this process's processors, for a machine that others use, too.

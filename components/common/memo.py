@@ -34,7 +34,7 @@ class Finished(BaseModel):
 
 def key_document(step: str, recipe: Recipe, inputs: Mapping[str, str | None]) -> KeyDocument:
     """Everything that decides what a step makes; `inputs` are digests by the names in its StepSpec."""
-    return {"step": step, "code": code_of(step), "settings": settings_of(step, recipe), "inputs": dict(inputs)}
+    return {"step": step, "code": code_of(step, recipe), "settings": settings_of(step, recipe), "inputs": dict(inputs)}
 
 
 def key_of(document: KeyDocument) -> str:

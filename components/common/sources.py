@@ -6,7 +6,8 @@ from collections.abc import Callable
 from components.common import compatibility, fitted, manifest, shards, standing, tracking, weights
 from components.common.comparison.decision import what_differs
 from components.common.errors import Corrupt, UserError
-from components.common.recipe import LanguageModelingRecipe, Recipe
+from components.common.recipe import Recipe, given_tokenizer
+from components.common.recipe.adapters import AdaptedFineTuning
 from components.common.steps import STEPS
 from components.common.store import Store
 
@@ -29,18 +30,13 @@ def _data(recipe: Recipe, store: Store) -> str:
     return shards.fingerprint(shards.find(recipe.data.path, recipe.data.format))
 
 
-def given_tokenizer(recipe: Recipe) -> str | None:
-    """The model folder or version that the recipe takes its tokenizer from, so that nothing is fitted."""
-    return recipe.preprocessing.tokenizer.source if isinstance(recipe, LanguageModelingRecipe) else None
-
-
 def _fitted(recipe: Recipe, store: Store) -> str:
     """A tokenizer from elsewhere, or what an earlier run has fitted once."""
     source = given_tokenizer(recipe)
     if source is None:
         return fitted.find(store, recipe) or NOTHING
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
-    pairs = recipe.preprocessing.pairs if isinstance(recipe, LanguageModelingRecipe) else None
+    pairs = getattr(recipe.preprocessing, "pairs", None)
     if pairs is not None and pairs.framing == "chat":
         compatibility.require_chat_template(folder)
     return weights.tokenizer_digest(folder)
@@ -50,12 +46,13 @@ def _init(recipe: Recipe, store: Store) -> str:
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return NOTHING
     folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
-    if isinstance(recipe, LanguageModelingRecipe):
-        compatibility.require_length(folder, recipe.preprocessing.sequence_length)
-        compatibility.require_modules(folder, recipe.fine_tuning.adapted if recipe.fine_tuning else [])
-        if source := given_tokenizer(recipe):
-            tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
-            compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
+    if length := getattr(recipe.preprocessing, "sequence_length", None):
+        compatibility.require_length(folder, length)
+    if isinstance(recipe.fine_tuning, AdaptedFineTuning):
+        compatibility.require_modules(folder, recipe.fine_tuning.adapted)
+    if source := given_tokenizer(recipe):
+        tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
+        compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
     return weights.digest(folder)
 
 

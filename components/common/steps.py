@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.common import digest
+from components.common import digest, tasks
 from components.common.recipe import Recipe
 
 # Settings that change how a step works but not what it makes, but for rounding, as other hardware does.
@@ -25,6 +25,7 @@ class StepSpec(NamedTuple):
     settings: dotted recipe keys that its result depends on.
     locations: dotted recipe keys that say where bytes are; the bytes' digests count, not these.
     packages: folders of `components` whose source is the step's code.
+    parts: modules of the task's package that are the step's code, too (see `tasks`).
     libraries: distributions whose version may change the result.
     """
 
@@ -34,6 +35,7 @@ class StepSpec(NamedTuple):
     settings: tuple[str, ...]
     locations: tuple[str, ...]
     packages: tuple[str, ...]
+    parts: tuple[str, ...]
     libraries: tuple[str, ...]
 
 
@@ -49,6 +51,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("data.format", "data.suite", "data.quarantine"),
             locations=("data.path",),
             packages=("common", "data_validation"),
+            parts=(),
             libraries=("great-expectations", "pandas", "pyarrow", "duckdb"),
         ),
         StepSpec(
@@ -58,6 +61,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("task", "data.format", "preprocessing"),
             locations=("data.path", "name"),
             packages=("common", "preprocessing"),
+            parts=("recipe", "preprocess"),
             libraries=("tokenizers", "transformers", "datasketch", "numpy", "pyarrow"),
         ),
         StepSpec(
@@ -67,6 +71,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("task", "seed", "model", "pretraining"),
             locations=(),
             packages=("common", "training", "pretraining"),
+            parts=("recipe", "task"),
             libraries=_MODEL_LIBRARIES,
         ),
         StepSpec(
@@ -76,6 +81,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("task", "seed", "model", "fine_tuning"),
             locations=(),
             packages=("common", "training", "fine_tuning"),
+            parts=("recipe", "task"),
             libraries=(*_MODEL_LIBRARIES, "onnx", "onnxscript"),
         ),
         StepSpec(
@@ -85,6 +91,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("task", "seed", "evaluation"),
             locations=("registration.model",),
             packages=("common", "training", "evaluation"),
+            parts=("recipe", "task", "evaluate"),
             libraries=(*_MODEL_LIBRARIES, "scikit-learn", "pyarrow"),
         ),
         StepSpec(
@@ -100,6 +107,7 @@ STEPS: dict[str, StepSpec] = {
             settings=("name", "task", "registration"),
             locations=(),
             packages=("common", "registration"),
+            parts=("recipe", "register", "serve"),
             libraries=("mlflow",),
         ),
     )
@@ -126,14 +134,21 @@ def visible_to(step: str, recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-@cache
-def code_of(step: str) -> dict[str, str]:
+def code_of(step: str, recipe: Recipe) -> dict[str, str]:
     """What runs the step: the digest of its source, the image or Python that holds it, and library versions."""
+    libraries = (*STEPS[step].libraries, *recipe.libraries.get(step, ()))
+    versions = {library: _version(library) for library in libraries}
+    return {"source": source_of(step, recipe.task), "python": platform.python_version(), **versions}
+
+
+@cache
+def source_of(step: str, task: str) -> str:
+    """The digest of the step's source for a task."""
     root = Path(__file__).parents[1]
     files = sorted(f for package in STEPS[step].packages for f in (root / package).rglob("*") if _is_source(f))
-    source = digest.of_json([[f.relative_to(root).as_posix(), digest.of_file(f)] for f in files])
-    versions = {library: _version(library) for library in STEPS[step].libraries}
-    return {"source": source, "python": platform.python_version(), **versions}
+    named = [(f.relative_to(root).as_posix(), f) for f in files]
+    named += [(f"tasks/{task}/{f.name}", f) for f in tasks.sources(task, STEPS[step].parts)]
+    return digest.of_json([[name, digest.of_file(f)] for name, f in named])
 
 
 def _version(library: str) -> str:

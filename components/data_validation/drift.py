@@ -103,7 +103,7 @@ def of_recipe(recipe: Recipe, found: list[Shard], store: Store) -> tuple[str, Dr
         return None
     suite: dict[str, Any] = recipe.data.suite  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="modelmill-drift-") as scratch:
-        states = ShardStates(store, steps.code_of("data_validation"), Path(scratch))
+        states = ShardStates(store, steps.code_of("data_validation", recipe), Path(scratch))
         judged = contract.judge(
             recipe.data.path, found, suite, lambda done, total, text: None, states, recipe.data.quarantine, profile=True
         )

@@ -7,23 +7,19 @@ from components.common.comparison import decide_between
 from components.common.comparison.decision import Decision
 from components.common.errors import Corrupt
 from components.common.manifest import Manifest
-from components.common.recipe.language_modeling import LanguageModelingRecipe
 from components.common.step import Step
 from components.evaluation.step import FINE_TUNED
 
 
 def settings(step: Step) -> dict[str, Any] | None:
-    """Those of the comparison, with the metric and the seed; None where the recipe wants none."""
+    """Those of the comparison, with the metric, its measure and the seed; None where the recipe wants none."""
     recipe = step.recipe
     if recipe.evaluation.comparison is None:
         return None
-    chosen = recipe.evaluation.comparison.model_dump() | {"seed": recipe.seed}
-    if chosen["metric"] == "auto":
-        assert isinstance(recipe, LanguageModelingRecipe)
-        tuned = step.inputs[FINE_TUNED].info
-        learned_pairs = tuned["trained"] and tuned["stage"] == "fine_tuning"
-        chosen["metric"] = "response_bits_per_byte" if learned_pairs else "bits_per_byte"
-    return chosen
+    tuned = step.inputs[FINE_TUNED].info
+    metric = recipe.metric(is_fine_tuned=tuned["trained"] and tuned["stage"] == "fine_tuning")
+    chosen = recipe.evaluation.comparison.model_dump() | {"metric": metric, "seed": recipe.seed}
+    return chosen | {"measure": recipe.measures[metric]._asdict()}
 
 
 def compare(step: Step, evaluation: Manifest) -> Decision:

@@ -1,51 +1,44 @@
-"""What a language model answers to held-out prompts."""
+"""Held-out examples as a person sees them in the report, beside what the model makes of them.
 
+An evaluation hands on a list of them as its file `samples.json`.
+"""
+
+import base64
 from typing import Any
 
-import numpy as np
-import torch
-
-from components.common.manifest import Manifest
-from components.common.recipe.language_modeling import LanguageEvaluation
+Sample = dict[str, Any]
+FILE = "samples.json"
 
 
-def generate(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: LanguageEvaluation) -> list[dict[str, str]]:
-    """The model's greedy response to the first prompts of the held-out pairs, beside the true one."""
-    from transformers import PreTrainedTokenizerFast
-
-    end, stop = corpus.info["end_of_text"], corpus.info["frame"]["stop"]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(task.files["tokenizer/tokenizer.json"]))
-    samples = []
-    for prompt, expected in _first_pairs(pairs, settings.samples):
-        inputs = torch.tensor([prompt], device=next(model.parameters()).device)
-        room = max(1, task.length - len(prompt))
-        output = model.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            max_new_tokens=min(settings.sample_tokens, room),
-            do_sample=False,
-            eos_token_id=sorted({end, stop}),
-            pad_token_id=end,
-        )
-        samples.append(
-            {
-                "prompt": tokenizer.decode(prompt, skip_special_tokens=True),
-                "expected": tokenizer.decode(expected, skip_special_tokens=True),
-                "generated": tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True),
-            }
-        )
-    return samples
+def text(**parts: str) -> Sample:
+    """Texts beside each other, each under its name."""
+    return {"kind": "text", "parts": parts}
 
 
-def _first_pairs(pairs: Any, count: int) -> list[tuple[list[int], list[int]]]:
-    """Ids of the first held-out pairs: the prompt with what stands around it, and what is learned."""
-    found: list[tuple[list[int], list[int]]] = []
-    for shard in pairs.shards:
-        for begin, end in zip(shard.offsets[:-1].tolist(), shard.offsets[1:].tolist(), strict=True):
-            if len(found) == count:
-                return found
-            learned = np.flatnonzero(shard.learned[begin + 1 : end])
-            if len(learned):
-                first = begin + 1 + int(learned[0])
-                found.append((shard.tokens[begin:first].tolist(), shard.tokens[first:end].tolist()))
-    return found
+def image(png: bytes, caption: str) -> Sample:
+    """A small picture; those that follow each other are shown as a grid."""
+    return {"kind": "image", "png": _encoded(png), "caption": caption}
+
+
+def boxes(png: bytes, size: tuple[int, int], truth: list[Sample], found: list[Sample]) -> Sample:
+    """Boxes on a picture.
+
+    Args:
+        size: width and height in pixels. truth, found: `box` ([left, top, right, bottom] in pixels), `label` and, of
+            what was found, `score`.
+    """
+    return {"kind": "boxes", "png": _encoded(png), "size": list(size), "truth": truth, "found": found}
+
+
+def audio(wav: bytes, caption: str) -> Sample:
+    """A sound with a player."""
+    return {"kind": "audio", "wav": _encoded(wav), "caption": caption}
+
+
+def ranking(given: list[str], ranked: list[str], expected: str) -> Sample:
+    """What was known, and what comes next, best first; `expected` is marked in the list or said to be missing."""
+    return {"kind": "ranking", "given": given, "ranked": ranked, "expected": expected}
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

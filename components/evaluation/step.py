@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from components.common import manifest
+from components.common import manifest, tasks
 from components.common.comparison import rows
 from components.common.manifest import Manifest
 from components.common.step import Made, Step, run_step
@@ -29,17 +29,11 @@ def run(
 def make(step: Step) -> Made:
     from components.evaluation import champion
     from components.evaluation.gate import judge
+    from components.evaluation.measured import Measured
     from components.training import stage
 
     task = stage.open_task(step)
-    if step.recipe.task == "language_modeling":
-        from components.evaluation import language_modeling
-
-        measured = language_modeling.evaluate(step, task)
-    else:
-        from components.evaluation import tabular
-
-        measured = tabular.evaluate(step, task)
+    measured: Measured = tasks.part(step.recipe.task, "evaluate").evaluate(step, task)
     settings = step.recipe.evaluation
     gate = judge(measured.metrics, settings.gate.model_dump(exclude_none=True), measured.baseline)
     files = {"metrics.json": measured.metrics, "gate.json": gate, **measured.files}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from components.common.recipe.language_modeling import LanguageFineTuning
+from components.common.recipe.adapters import AdaptedFineTuning
 from components.common.recipe.sections import FineTuning
 from components.fine_tuning import export, lora
 from components.training.task import Task
@@ -26,16 +26,18 @@ class Finishing:
         """
         self.task = task
         self.settings = settings
-        held_out = task.examples("fine_tuning", "validation")
-        values = held_out.batch(np.arange(EXAMPLES) % len(held_out))[task.input]
-        self.values = values[:, :LENGTH] if "length" in task.axes else values
+        adapted = settings if isinstance(settings, AdaptedFineTuning) and settings.adapted else None
+        if adapted or settings.onnx:
+            held_out = task.examples("fine_tuning", "validation")
+            values = held_out.batch(np.arange(EXAMPLES) % len(held_out))[task.input]
+            self.values = values[:, :LENGTH] if "length" in task.axes else values
         if settings.onnx:
             export.require_libraries()
             export.export(task, model, self.values, scratch / "tried")
             shutil.rmtree(scratch / "tried")
         self.adapters = None
-        if isinstance(settings, LanguageFineTuning) and settings.adapted:
-            self.adapters = lora.add_adapters(model, settings)
+        if adapted:
+            self.adapters = lora.add_adapters(model, adapted)
 
     def finish(self, model: nn.Module, output: Path) -> nn.Module:
         """The model to keep; adapters and the export are written below `output`.

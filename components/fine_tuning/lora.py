@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from components.common.errors import UserError
-from components.common.recipe.language_modeling import LanguageFineTuning
+from components.common.recipe.adapters import AdaptedFineTuning
 from components.fine_tuning.agreement import require_agreement
 
 ADAPTER_FOLDER = "adapter"
@@ -48,7 +48,7 @@ class Adapters:
         return model
 
 
-def add_adapters(model: Any, settings: LanguageFineTuning) -> Adapters:
+def add_adapters(model: Any, settings: AdaptedFineTuning) -> Adapters:
     """Freeze the model and add trainable adapters to the named modules, in place.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from components.common import shards
 from components.common.errors import UserError
-from components.common.recipe.language_modeling import LanguagePreprocessing
+from components.common.recipe.text import LanguagePreprocessing
 from components.common.shards import Shard
 from components.preprocessing.hygiene.cleaning import clean
 from components.preprocessing.pairs import Pair, python_docstrings

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from components.common import weights
-from components.common.recipe.language_modeling import LanguagePreprocessing
+from components.common.recipe.text import LanguagePreprocessing
 from components.common.shards import Shard
 from components.preprocessing import documents, packing
 from components.preprocessing.array_file import PackedFiles

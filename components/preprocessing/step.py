@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components.common import shards
+from components.common import shards, tasks
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.shards import Shard
@@ -32,7 +32,8 @@ def fit_ahead(*, recipe: str, store: str, dataset: str) -> None:
     """Fit the tokenizer or scaler and decide what is left out, for the step and `encode_group` to find."""
 
     def work(step: Step) -> int:
-        _task(step).fit(step, _found(step))
+        if hasattr(task := _task(step), "fit"):
+            task.fit(step, _found(step))
         return 0
 
     work_ahead("preprocessing", work, recipe=recipe, store=store, inputs={DATASET: dataset})
@@ -47,20 +48,16 @@ def encode_group(*, recipe: str, store: str, dataset: str, group: int, groups: i
 
     def work(step: Step) -> int:
         task, found = _task(step), _found(step)
+        if not hasattr(task, "encode"):
+            return 0
         return int(task.encode(step, found, task.fit(step, found), range(group, len(found), groups))[1])
 
     return work_ahead("preprocessing", work, recipe=recipe, store=store, inputs={DATASET: dataset})
 
 
 def _task(step: Step) -> Any:
-    """The module that has `preprocess`, and its two halves `fit` and `encode`."""
-    if step.recipe.task == "language_modeling":
-        from components.preprocessing import language_modeling
-
-        return language_modeling
-    from components.preprocessing import tabular
-
-    return tabular
+    """The task's module that has `preprocess` and, where work can be done ahead, its two halves `fit` and `encode`."""
+    return tasks.part(step.recipe.task, "preprocess")
 
 
 def _found(step: Step) -> list[tuple[Shard, str]]:

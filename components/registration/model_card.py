@@ -7,22 +7,9 @@ from typing import Any
 
 import yaml
 
-from components.common import manifest
+from components.common import manifest, tasks
 from components.common.step import Step
 from components.registration.step import DATASET, EVALUATION, MODEL, VALIDATION
-
-PIPELINE_TAGS = {"language_modeling": "text-generation", "tabular_classification": "tabular-classification"}
-LIBRARIES = {"language_modeling": "transformers", "tabular_classification": "mlflow"}
-USES = {
-    "language_modeling": "Completes a `prompt` greedily, framed as in training; predict takes `max_new_tokens`.",
-    "tabular_classification": "Gives the most probable `label` of a row and its `probability`.",
-}
-LIMITS = {
-    "language_modeling": "It repeats what its training data says, true or not. It was measured on held-out files of "
-    "the same source alone, and nobody has checked it for bias or harm.",
-    "tabular_classification": "It gives an answer for rows that are unlike all it has seen, too. It was measured on "
-    "held-out rows of the same source alone, and nobody has checked it for bias or harm.",
-}
 
 
 def write(step: Step) -> str:
@@ -30,8 +17,8 @@ def write(step: Step) -> str:
     name = step.recipe.registration.model
     sections = {
         "Model details": _details(step),
-        "Uses": USES[step.recipe.task],
-        "Bias, risks and limitations": LIMITS[step.recipe.task],
+        "Uses": _task(step).USES,
+        "Bias, risks and limitations": _task(step).LIMITS,
         "How to get started": f'```python\nmlflow.pyfunc.load_model("models:/{name}@champion")\n```',
         "Training data": _data(step),
         "Evaluation": _evaluation(step),
@@ -45,7 +32,7 @@ def _metadata(step: Step) -> dict[str, Any]:
     task, dataset = step.recipe.task, step.inputs[DATASET]
     metrics = [{"type": name, "value": value} for name, value in step.inputs[EVALUATION].info["metrics"].items()]
     result = {
-        "task": {"type": PIPELINE_TAGS[task]},
+        "task": {"type": _task(step).PIPELINE_TAG},
         "dataset": {
             "name": step.recipe.name,
             "type": step.recipe.name,
@@ -55,11 +42,15 @@ def _metadata(step: Step) -> dict[str, Any]:
         "metrics": metrics,
     }
     return {
-        "library_name": LIBRARIES[task],
-        "pipeline_tag": PIPELINE_TAGS[task],
+        "library_name": _task(step).LIBRARY,
+        "pipeline_tag": _task(step).PIPELINE_TAG,
         "tags": ["modelmill", task],
         "model-index": [{"name": step.recipe.registration.model, "results": [result]}],
     }
+
+
+def _task(step: Step) -> Any:
+    return tasks.part(step.recipe.task, "register")
 
 
 def _details(step: Step) -> str:

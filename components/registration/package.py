@@ -1,24 +1,15 @@
 """A model in the form that MLflow serves: a script, the model's files, a signature, an example, exact requirements."""
 
-import json
 from pathlib import Path
 
 import mlflow
-import pandas as pd
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from components.common import digest
+from components.common import digest, tasks
 from components.common.manifest import Manifest
 
-SCRIPTS = Path(__file__).parent / "serving"
-# What each serving script imports; mlflow adds itself.
-REQUIREMENTS = {
-    "language_modeling": ("torch", "transformers", "tokenizers", "safetensors", "numpy"),
-    "tabular_classification": ("safetensors", "numpy"),
-}
-NEW_TOKENS = 64
+SCRIPT = "serve.py"
 
 
 def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target: Path, metadata: Model) -> Path:
@@ -29,10 +20,10 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
         artifacts: what the script is given, by name; `model` is a folder with those that describe it.
     """
     task = model.info["task"]
-    signature, example = _interface(task, artifacts["model"], dataset.info["columns"])
+    signature, example = tasks.part(task, "register").interface(artifacts["model"], dataset.info["columns"])
     mlflow.pyfunc.save_model(
         path=str(target),
-        python_model=str(SCRIPTS / f"{task}.py"),
+        python_model=str(tasks.folder(task) / SCRIPT),
         artifacts={name: str(path) for name, path in artifacts.items()},
         signature=signature,
         input_example=example,
@@ -48,7 +39,7 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
 
 def contents(model: Manifest, artifacts: dict[str, Path]) -> dict[str, str]:
     """The sha256 of every file that `build` was given, by its path in the package."""
-    script = SCRIPTS / f"{model.info['task']}.py"
+    script = tasks.folder(model.info["task"]) / SCRIPT
     own = {f"artifacts/{file.name}": file for file in artifacts.values() if file.is_file()} | {script.name: script}
     return {
         **{f"artifacts/{entry.path}": entry.sha256 for entry in model.under("model")},
@@ -61,27 +52,5 @@ def requirements(task: str, libraries: dict[str, str]) -> list[str]:
 
     A build's local label (`2.13.0+cpu`) is left out: package indexes do not have it.
     """
-    return [f"{name}=={libraries[name].partition('+')[0]}" for name in REQUIREMENTS[task] if name in libraries]
-
-
-def _interface(task: str, folder: Path, columns: dict[str, str]) -> tuple[ModelSignature, pd.DataFrame]:
-    """What goes in, what comes out, and an example of the former.
-
-    A column of whole numbers in the data is one here too: MLflow turns down int64 where a signature says double.
-    """
-    if task == "language_modeling":
-        signature = ModelSignature(
-            inputs=Schema([ColSpec(DataType.string, "prompt")]),
-            outputs=Schema([ColSpec(DataType.string, "completion")]),
-            params=ParamSchema([ParamSpec("max_new_tokens", DataType.long, NEW_TOKENS)]),
-        )
-        return signature, pd.DataFrame({"prompt": ["def area(width, height):"]})
-    features = json.loads((folder / "config.json").read_text("utf-8"))["features"]
-    mean = json.loads((folder / "scaler.json").read_text("utf-8"))["mean"]
-    whole = {name for name in features if "int" in columns.get(name, "")}
-    example = {name: round(value) if name in whole else value for name, value in zip(features, mean, strict=True)}
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.long if name in whole else DataType.double, name) for name in features]),
-        outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]),
-    )
-    return signature, pd.DataFrame([example])
+    wanted = tasks.part(task, "register").REQUIREMENTS
+    return [f"{name}=={libraries[name].partition('+')[0]}" for name in wanted if name in libraries]

@@ -83,7 +83,7 @@ def _decision(first: Run, second: Run) -> dict[str, Any] | None:
     if champion is None or challenger is None:
         return None
     settings = challenger.info.get("comparison") or champion.info.get("comparison")
-    if settings is None:
+    if settings is None or "measure" not in settings:  # an older version's
         return None
     try:
         decision = decide_between(first.store, challenger, champion, settings)

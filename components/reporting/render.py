@@ -3,6 +3,7 @@
 import os
 import platform
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from components.reporting.costs import cost_of
 from components.reporting.evidence import Run, parse_json, parse_lines
 from components.reporting.outcome import IDLE, REGISTERED
 
-MOST_SHARDS, MOST_SAMPLES = 50, 20
+MOST_SHARDS, MOST_SAMPLES = 50, 64
 SPLITS = ("train", "validation", "test")
 STAGES = ("pretraining", "fine_tuning")
 # What may happen to a training, of its metrics.
@@ -195,14 +196,14 @@ def _evaluation(run: Run) -> dict[str, Any] | None:
     metrics = parse_json(run.entry(made, "metrics.json")) or made.info.get("metrics", {})
     checks = [(check["metric"], check["value"], check) for check in gate.get("checks", [])]
     bounded = {name for name, _, _ in checks}
-    samples = parse_json(run.entry(made, "samples.json")) or []
+    samples = (parse_json(run.entry(made, "samples.json")) or [])[:MOST_SAMPLES]
     return {
         "passed": made.info.get("passed"),
         "rows": checks + [(name, value, None) for name, value in metrics.items() if name not in bounded],
         "decision": comparison.of_decision(made.info.get("decision")),
         "reliability": comparison.reliability(parse_json(run.entry(made, "calibration.json"))),
         "confusion": _confusion(parse_json(run.entry(made, "confusion.json"))),
-        "samples": samples[:MOST_SAMPLES],
+        "samples": [(kind, list(some)) for kind, some in groupby(samples, key=lambda sample: sample.get("kind"))],
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.common import manifest
+from components.common import manifest, tasks
 from components.common.manifest import Entry, Manifest
 from components.common.recipe import Training
 from components.common.step import Made, Step
@@ -19,7 +19,6 @@ from components.training.checkpoint import Checkpoints
 from components.training.engine import Result, train
 from components.training.system_metrics import Monitor
 from components.training.task import Task
-from components.training.tasks import make_task
 
 log = logging.getLogger("modelmill")
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
@@ -35,7 +34,8 @@ def open_task(step: Step) -> Task:
     device.seed_everything(step.recipe.seed)
     corpus = step.inputs["preprocessing.corpus"]
     files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
-    return make_task(step.recipe.task, corpus, files, step.recipe.model)
+    task: Task = tasks.part(step.recipe.task, "task").make_task(corpus, files, step.recipe.model)
+    return task
 
 
 def fetch_model(step: Step, model: Manifest) -> Path:

@@ -4,8 +4,7 @@ import os
 
 from components.common.errors import UserError, one_line
 from components.common.image import image_of
-from components.common.recipe import Recipe
-from components.common.sources import given_tokenizer
+from components.common.recipe import Recipe, given_tokenizer
 from components.common.steps import STEPS
 from components.common.store import Store
 from components.common.tracking.connection import redact

@@ -145,8 +145,8 @@ class Past:
         if self.recipe["task"] == "tabular_classification":
             entries.append(self.file("confusion.json", {"classes": ["no", HOSTILE], "matrix": [[40, 2], [1, 37]]}))
         else:
-            sample = {"prompt": "def f(x):", "expected": HOSTILE, "generated": "half a surrogate \ud800"}
-            entries.append(self.file("samples.json", [sample]))
+            parts = {"prompt": "def f(x):", "expected": HOSTILE, "generated": "half a surrogate \ud800"}
+            entries.append(self.file("samples.json", [{"kind": "text", "parts": parts}]))
         info = {"passed": passed, "metrics": {"accuracy": value, "loss": 0.4}}
         self.step("evaluation", {"evaluation": Manifest(kind="evaluation", entries=entries, info=info)})
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from components.common import manifest
 from components.preprocessing.framing import DATE
 from components.registration.artifacts import collect
-from components.registration.serving.language_modeling import LanguageModel
+from components.tasks.language_modeling.serve import LanguageModel
 from tests.chat_models import TRIMMED, write_chat_model
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, write_corpus
@@ -60,6 +60,7 @@ def test_the_exported_tokenizer_has_the_template(chatted: Chatted) -> None:
 def test_samples_are_generated_from_chats(chatted: Chatted) -> None:
     made = chatted.steps.evaluated(chatted.corpus, chatted.pretrained, chatted.tuned)
     (sample,) = json.loads(manifest.read_entry(chatted.steps.store, made.entry("samples.json")))
+    sample = sample["parts"]
     assert sample["prompt"].startswith("system\nToday: 26 Jul 2024user\n\ndef scale_")
     assert sample["prompt"].endswith("assistant\n\n")
     assert sample["expected"].startswith("Multiply the value by")

@@ -7,10 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.common import manifest
+from components.common import manifest, tasks
 from components.common import recipe as recipes
 from components.common.manifest import Manifest
-from components.training.tasks import make_task
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 
@@ -49,7 +48,7 @@ def measured(steps: Steps, made: Manifest, stage: str) -> float:
     recipe = recipes.from_json(steps.recipe)
     corpus = manifest.load(steps.store, made.made_from["preprocessing.corpus"])
     files = manifest.fetch(steps.store, corpus.entries, steps.folder / "files")
-    task = make_task(recipe.task, corpus, files, recipe.model)
+    task = tasks.part(recipe.task, "task").make_task(corpus, files, recipe.model)
     examples = task.examples(stage, "validation")
     batch = examples.batch(np.arange(len(examples)))
     with torch.no_grad():

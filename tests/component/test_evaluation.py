@@ -80,8 +80,9 @@ def test_language_metrics_are_those_of_the_documents_one_by_one(tmp_path: Path) 
     assert made.info["metrics"]["loss_after"] < made.info["metrics"]["loss_before"]
     samples = json.loads(manifest.read_entry(steps.store, made.entry("samples.json")))
     assert len(samples) == 1
-    assert samples[0]["expected"].startswith("Multiply the value")
-    assert "def scale_" in samples[0]["prompt"] and '"""' not in samples[0]["prompt"]
+    parts = samples[0]["parts"]
+    assert parts["expected"].startswith("Multiply the value")
+    assert "def scale_" in parts["prompt"] and '"""' not in parts["prompt"]
 
 
 @torch.no_grad()

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM
 from components.common.errors import ModelmillError
 from components.common.manifest import Manifest
 from components.fine_tuning import export
-from components.training.tasks.language_modeling import LanguageModeling
-from components.training.tasks.tabular_classification import MLP
+from components.tasks.language_modeling.task import LanguageModeling
+from components.tasks.tabular_classification.task import MLP
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 

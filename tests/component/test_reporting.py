@@ -54,7 +54,7 @@ def test_registered_classifier_is_shown_with_its_confusion_matrix_and_no_samples
     past = Past(tmp_path)
     past.registered()
     run = past.report()
-    assert "Confusion matrix" in run.page.text and "Generated samples" not in run.page.text
+    assert "Confusion matrix" in run.page.text and "Held-out examples" not in run.page.text
     assert run.stored == run.source
     assert_self_contained(run.page, run.source)
 

@@ -6,12 +6,12 @@ import numpy as np
 
 from components.common.manifest import Manifest
 from components.common.recipe import Training
-from components.common.recipe.tabular import MLPModel
 from components.common.store import open_store
+from components.tasks.tabular_classification.recipe import MLPModel
+from components.tasks.tabular_classification.task import TabularClassification
 from components.training.checkpoint import Checkpoints
 from components.training.device import seed_everything
 from components.training.engine import train
-from components.training.tasks.tabular_classification import TabularClassification
 
 STEPS = 1200
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from components.common import digest
-from components.common.steps import code_of
+from components.common import recipe as recipes
+from components.common.steps import code_of, source_of
 from tests import cli
 from tests.pipeline.conftest import Finished
 
@@ -36,14 +37,14 @@ def test_from_a_version_back_to_its_data(table_run: Finished) -> None:
     assert made["verified"] is True
     assert made["run"]["run_id"] == table_run.summary["run_id"]
     assert made["settings"]["fine_tuning"]["learning_rate"] == 1.0
-    assert made["code"] == code_of("registration")["source"]
+    assert made["code"] == source_of("registration", "tabular_classification")
     assert platform.node() in made["where"]["machine"] and made["where"]["image"].startswith("none, Python 3")
     outputs = everything(made["made_from"])
     digests = {step["name"]: step["output_digest"] for step in table_run.summary["steps"]}
     assert outputs["fine_tuning.model"]["digest"] == digests["fine_tuning"]
     assert outputs["preprocessing.corpus"]["digest"] == digests["preprocessing"]
     assert outputs["data_validation.dataset"]["digest"] == digests["data_validation"]
-    assert outputs["fine_tuning.model"]["code"] == code_of("fine_tuning")
+    assert outputs["fine_tuning.model"]["code"] == code_of("fine_tuning", recipes.load(table_run.recipe))
     assert outputs["fine_tuning.model"]["where"]["run_id"] == table_run.summary["run_id"]
     assert outputs["fine_tuning.model"]["device"]
     assert outputs["evaluation.evaluation"]["manifest"]["info"]["passed"] is True

@@ -11,9 +11,10 @@ from scipy.stats import bootstrap
 from components.common.comparison.bootstrap import paired
 from components.common.comparison.decision import decide, what_differs
 from components.common.comparison.rows import Measured, unique_ids
+from components.common.measure import ACCURACY, LOSS
 from components.common.recipe.sections import Comparison
 
-SETTINGS = Comparison().model_dump() | {"metric": "loss", "seed": 0}
+SETTINGS = Comparison().model_dump() | {"metric": "loss", "measure": LOSS._asdict(), "seed": 0}
 
 
 def measured(values: np.ndarray, slices: list[list[str]] | None = None, weights: np.ndarray | None = None) -> Measured:
@@ -97,8 +98,8 @@ def test_better_not_worse_and_worse() -> None:
 def test_higher_is_better_where_the_metric_says_so() -> None:
     champion = np.repeat([1.0, 0.0], [700, 300])
     challenger = np.repeat([1.0, 0.0], [800, 200])
-    assert decided(measured(challenger), measured(champion), metric="accuracy")["verdict"] == "better"
-    assert decided(measured(champion), measured(challenger), metric="accuracy")["verdict"] == "worse"
+    assert decided(measured(challenger), measured(champion), measure=ACCURACY._asdict())["verdict"] == "better"
+    assert decided(measured(champion), measured(challenger), measure=ACCURACY._asdict())["verdict"] == "worse"
     assert decided(measured(champion), measured(challenger))["verdict"] == "better"
 
 

@@ -8,9 +8,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from components.common.recipe import LanguageModelingRecipe, TabularClassificationRecipe
 from components.common.recipe.sections import Resources
 from components.common.steps import STEPS
+from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
 
 ROOT = Path(__file__).parents[2]
 

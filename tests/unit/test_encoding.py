@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
 from components.common import shards
-from components.common.recipe.language_modeling import LanguagePreprocessing
+from components.common.recipe.text import LanguagePreprocessing
 from components.preprocessing import documents, encoding, packing, tokenizer, words
 from components.preprocessing.array_file import ArrayFile
 from components.preprocessing.framing import Separated

@@ -8,12 +8,13 @@ from torch import nn
 
 from components.common import recipe as recipes
 from components.common.manifest import Manifest
-from components.common.recipe import LanguageModelingRecipe, TabularClassificationRecipe
-from components.common.recipe.language_modeling import DecoderModel
 from components.fine_tuning import lora
+from components.tasks.language_modeling.recipe import DecoderModel
+from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from components.tasks.language_modeling.task import LanguageModeling
+from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
+from components.tasks.tabular_classification.task import MLP
 from components.training import attention, probe
-from components.training.tasks.language_modeling import LanguageModeling
-from components.training.tasks.tabular_classification import MLP
 from pipelines.flops import Adapters, Decoder, Perceptron
 
 RECIPES = Path(__file__).parents[2] / "recipes"

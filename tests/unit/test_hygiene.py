@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.common.recipe.language_modeling import Hygiene, LanguagePreprocessing
+from components.common.recipe.text import Hygiene, LanguagePreprocessing
 from components.common.shards import find
 from components.preprocessing.hygiene import deciding, overlaps
 from components.preprocessing.hygiene.cleaning import EMAIL, SECRET, clean
@@ -297,8 +297,8 @@ def test_how_documents_are_spread_over_shards_makes_no_difference(
 def test_what_is_off_is_not_even_imported() -> None:
     code = (
         "import sys; from components.preprocessing.hygiene.examining import examine; "
-        "from components.preprocessing import language_modeling; "
-        "from components.common.recipe.language_modeling import LanguagePreprocessing; "
+        "from components.tasks.language_modeling import preprocess as language_modeling; "
+        "from components.tasks.language_modeling.recipe import LanguagePreprocessing; "
         "assert examine(None, [], LanguagePreprocessing()).info == {}; assert 'datasketch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

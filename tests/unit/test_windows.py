@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from components.tasks.language_modeling import task as language_modeling
 from components.training import cross_entropy
 from components.training.device import seed_everything
-from components.training.tasks import language_modeling
 from tests.packed import language_task
 
 

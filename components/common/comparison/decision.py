@@ -6,8 +6,9 @@ import numpy as np
 
 from components.common.comparison import rows
 from components.common.comparison.bootstrap import paired
-from components.common.comparison.rows import MEASURES, Measured
+from components.common.comparison.rows import Measured
 from components.common.manifest import Manifest
+from components.common.measure import Measure
 from components.common.store import Store
 
 Decision = dict[str, Any]
@@ -18,7 +19,7 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
     """Compare two evaluations on the examples that both have measured.
 
     Args:
-        settings: those of `evaluation.comparison`, with the metric.
+        settings: those of `evaluation.comparison`, with the metric, its measure and the seed.
     Returns:
         `passed`; `verdict`, a word or two; `reason`, a paragraph for a person; `numbers`; and `slices`, one entry each.
     Raises:
@@ -26,8 +27,8 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
     """
     if differs := what_differs(challenger.info.get("held_out", {}), champion.info.get("held_out", {})):
         return _refused("cannot be compared", f"The champion was measured differently: {differs}.")
-    metric = settings["metric"]
-    mine, its = (rows.read(store, evaluation, metric) for evaluation in (challenger, champion))
+    measure = Measure(**settings["measure"])
+    mine, its = (rows.read(store, evaluation, measure) for evaluation in (challenger, champion))
     return decide(mine, its, settings)
 
 
@@ -79,7 +80,7 @@ def _refused(verdict: str, reason: str, examples: int = 0) -> Decision:
 
 def _compare(mine: Measured, its: Measured, settings: Settings, confidence: float) -> dict[str, float]:
     """Both values, and the interval of how much better the challenger is, in the metric's own unit."""
-    sign = 1.0 if MEASURES[settings["metric"]].higher_is_better else -1.0
+    sign = 1.0 if settings["measure"]["higher_is_better"] else -1.0
     better = sign * (mine.values - its.values)
     found = paired(better, its.weights, confidence, settings["resamples"], settings["seed"])
     champion = float(its.values.sum() / its.weights.sum())

@@ -1,7 +1,6 @@
 """One row for each held-out example and model: what every later question is answered from."""
 
 import io
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -12,11 +11,13 @@ import pyarrow.parquet as pq
 
 from components.common import digest, manifest
 from components.common.manifest import Manifest
+from components.common.measure import Measure
 from components.common.store import Store
 
 FILE = "examples.parquet"
 # example: an id that is the same for every model. set: which examples. model: before or after fine-tuning. loss: in
 # nats, summed over the example. weight: what a mean loss is per (tokens, or 1). bytes: of the text that was predicted.
+# score: what else a task measures of an example.
 SCHEMA = pa.schema(
     {
         "example": pa.string(),
@@ -26,6 +27,7 @@ SCHEMA = pa.schema(
         "loss": pa.float64(),
         "weight": pa.float64(),
         "bytes": pa.float64(),
+        "score": pa.float64(),
         "label": pa.string(),
         "prediction": pa.string(),
         "confidence": pa.float64(),
@@ -33,25 +35,6 @@ SCHEMA = pa.schema(
         "contaminated": pa.bool_(),
     }
 )
-
-
-class Measure(NamedTuple):
-    """A metric that is a ratio of two sums over examples: of `value` times `scale`, and of `per`."""
-
-    set: str
-    model: str
-    value: str
-    per: str
-    higher_is_better: bool = False
-    scale: float = 1.0
-
-
-MEASURES = {
-    "bits_per_byte": Measure("documents", "before", "loss", "bytes", scale=1 / math.log(2)),
-    "response_bits_per_byte": Measure("pairs", "after", "loss", "bytes", scale=1 / math.log(2)),
-    "loss": Measure("rows", "after", "loss", "weight"),
-    "accuracy": Measure("rows", "after", "correct", "weight", higher_is_better=True),
-}
 
 
 class Measured(NamedTuple):
@@ -74,14 +57,13 @@ def write(rows: Iterable[dict[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def read(store: Store, evaluation: Manifest, metric: str) -> Measured:
+def read(store: Store, evaluation: Manifest, measure: Measure) -> Measured:
     """What an evaluation has measured of a metric, without the examples that the model has seen in training.
 
     Raises:
         Corrupt: the file is not in the store.
     """
     table = pq.read_table(io.BytesIO(manifest.read_entry(store, evaluation.entry(FILE))))
-    measure = MEASURES[metric]
     wanted = (
         (pc.field("set") == measure.set)
         & (pc.field("model") == measure.model)

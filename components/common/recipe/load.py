@@ -11,16 +11,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from components.common import tasks
 from components.common.errors import UserError
-from components.common.recipe.language_modeling import LanguageModelingRecipe
-from components.common.recipe.tabular import TabularClassificationRecipe
-
-Recipe = LanguageModelingRecipe | TabularClassificationRecipe
-BY_TASK: dict[str, type[LanguageModelingRecipe] | type[TabularClassificationRecipe]] = {
-    "language_modeling": LanguageModelingRecipe,
-    "tabular_classification": TabularClassificationRecipe,
-}
-STAGES = ("pretraining", "fine_tuning")
+from components.common.recipe.sections import STAGES, Recipe
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -44,16 +37,14 @@ def parse(document: Any, where: str) -> Recipe:
     """
     if not isinstance(document, dict):
         raise UserError(f"{where}: a recipe is a mapping of sections, this is {type(document).__name__}")
-    task = document.get("task")
-    if task not in BY_TASK:
-        raise UserError(
-            f"{where}: task: {task!r} is not one of {', '.join(BY_TASK)}{_did_you_mean(str(task), BY_TASK)}"
-        )
-    stages = {k: None for k in STAGES if document.get(k) == "none"}
+    task, known = document.get("task"), tasks.packages()
+    if task not in known:
+        raise UserError(f"{where}: task: {task!r} is not one of {', '.join(known)}{_did_you_mean(str(task), known)}")
+    kind: type[Recipe] = tasks.part(task, "recipe").Recipe
     try:
-        return BY_TASK[task].model_validate({**document, **stages})
+        return kind.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{where}: {explain(error, BY_TASK[task])}") from error
+        raise UserError(f"{where}: {explain(error, kind)}") from error
 
 
 def from_json(text: str) -> Recipe:
@@ -129,11 +120,17 @@ def _resolve(recipe: Recipe, path: Path) -> Recipe:
     if recipe.pretraining is not None and recipe.pretraining.init != "random":
         init = _absolute(base, recipe.pretraining.init)
         changes["pretraining"] = recipe.pretraining.model_copy(update={"init": init})
-    if isinstance(recipe, LanguageModelingRecipe) and recipe.preprocessing.tokenizer.source:
-        source = _absolute(base, recipe.preprocessing.tokenizer.source)
-        tokenizer = recipe.preprocessing.tokenizer.model_copy(update={"source": source})
+    if source := given_tokenizer(recipe):
+        given = recipe.preprocessing.tokenizer  # type: ignore[attr-defined]
+        tokenizer = given.model_copy(update={"source": _absolute(base, source)})
         changes["preprocessing"] = recipe.preprocessing.model_copy(update={"tokenizer": tokenizer})
     return recipe.model_copy(update=changes)
+
+
+def given_tokenizer(recipe: Recipe) -> str | None:
+    """The model folder or version that the recipe takes its tokenizer from, so that nothing is fitted."""
+    tokenizer = getattr(recipe.preprocessing, "tokenizer", None)
+    return tokenizer.source if tokenizer is not None else None
 
 
 def _absolute(base: Path, path: str) -> str:

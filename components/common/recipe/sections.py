@@ -1,11 +1,14 @@
 """Sections that every recipe has, whatever its task."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from components.common.measure import Measure
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 GPU = "nvidia.com/gpu"
+STAGES = ("pretraining", "fine_tuning")
 
 
 class Section(BaseModel):
@@ -173,16 +176,17 @@ class Bound(Section):
 class Comparison(Section):
     """How a model is compared with the champion: on the examples that both were measured on, pair by pair.
 
-    The `confidence` interval of how much better it is, from `resamples` bootstrap samples, must lie above zero
-    (`superior`) or not reach below minus `margin`, a fraction of the champion's value (`non_inferior`). In no slice may
-    it be worse by more than `slice_margin`. With fewer than `minimum` examples there is not enough evidence: the model
-    is refused, or the `thresholds` of the gate alone decide.
+    `metric` is what the models are compared by. The `confidence` interval of how much better it is, from `resamples`
+    bootstrap samples, must lie above zero (`superior`) or not reach below minus `margin`, a fraction of the champion's
+    value (`non_inferior`). In no slice may it be worse by more than `slice_margin`. With fewer than `minimum` examples
+    there is not enough evidence: the model is refused, or the `thresholds` of the gate alone decide.
     """
 
     rule: Literal["non_inferior", "superior"] = "non_inferior"
     margin: float = Field(default=0.01, ge=0, le=1)
     slice_margin: float = Field(default=0.05, ge=0, le=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    metric: str = "loss"
     minimum: int = Field(default=50, ge=2)
     too_few: Literal["refuse", "thresholds"] = "refuse"
     resamples: int = Field(default=10_000, ge=100, le=1_000_000)
@@ -194,8 +198,10 @@ class Evaluation(Section):
     """
 
     baseline: bool = True
+    gate: Section = Section()
+    comparison: Comparison | None = Comparison()
 
-    @field_validator("comparison", mode="before", check_fields=False)
+    @field_validator("comparison", mode="before")
     @classmethod
     def _none_is_a_word(cls, value: Any) -> Any:
         return None if value == "none" else value
@@ -236,3 +242,43 @@ class StepResources(Section):
     fine_tuning: Resources = Resources()
     evaluation: Resources = Resources()
     registration: Resources = Resources()
+
+
+class Recipe(Section):
+    """What every task's recipe has. A task refines the sections that are its own, and says as class attributes:
+
+    measures: what its models can be compared by, by the names that `evaluation.comparison.metric` may have.
+    libraries: distributions, beyond those that its step always has, whose version may change a step's result.
+    """
+
+    name: Name
+    task: str
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: Data
+    preprocessing: Preparation
+    model: Section | None = None
+    pretraining: Pretraining | None = None
+    fine_tuning: FineTuning | None = None
+    evaluation: Evaluation = Evaluation()
+    registration: Registration
+    resources: StepResources = StepResources()
+
+    measures: ClassVar[dict[str, Measure]] = {}
+    libraries: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: Any) -> Any:
+        none = {stage: None for stage in STAGES if isinstance(value, dict) and value.get(stage) == "none"}
+        return {**value, **none} if none else value
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> "Recipe":
+        if self.pretraining is None and self.fine_tuning is None:
+            raise ValueError("pretraining and fine_tuning cannot both be none")
+        return self
+
+    def metric(self, is_fine_tuned: bool) -> str:
+        """What a model is compared by; there is a comparison."""
+        assert self.evaluation.comparison is not None
+        return self.evaluation.comparison.metric

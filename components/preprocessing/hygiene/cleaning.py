@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from components.common.recipe.language_modeling import Hygiene
+from components.common.recipe.text import Hygiene
 
 EMAIL, SECRET = "<email>", "<secret>"
 # Every pattern but the last begins with fixed characters, which are found fast, and repeats a bounded number of times,

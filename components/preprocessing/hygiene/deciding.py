@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from components.common.recipe.language_modeling import Hygiene, NearDuplicates
+from components.common.recipe.text import Hygiene, NearDuplicates
 from components.preprocessing.hygiene.fingerprints import permutations_of
 from components.preprocessing.hygiene.rules import REASONS
 from components.preprocessing.hygiene.scan import KEPT, Scanned

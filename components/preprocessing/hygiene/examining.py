@@ -8,7 +8,7 @@ import numpy as np
 
 from components.common import digest, manifest
 from components.common.errors import UserError
-from components.common.recipe.language_modeling import Hygiene, LanguagePreprocessing
+from components.common.recipe.text import Hygiene, LanguagePreprocessing
 from components.common.shards import Shard
 from components.common.step import Step
 from components.preprocessing import processes

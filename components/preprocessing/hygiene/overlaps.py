@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.common.recipe.language_modeling import LanguagePreprocessing
+from components.common.recipe.text import LanguagePreprocessing
 from components.common.shards import Shard
 from components.preprocessing import documents
 from components.preprocessing.hygiene.fingerprints import Fingerprints

@@ -2,7 +2,7 @@
 
 import re
 
-from components.common.recipe.language_modeling import Hygiene
+from components.common.recipe.text import Hygiene
 
 # In the order in which they are tried; a document is left out for the first that applies.
 REASONS = ("broken", "too_short", "too_long", "repetitive", "exact_duplicate", "near_duplicate", "contaminated")

@@ -1,22 +1,12 @@
 """The recipe of a classifier on the columns of a table."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from components.common.recipe.sections import (
-    Bound,
-    Comparison,
-    Data,
-    Evaluation,
-    FineTuning,
-    Name,
-    Preparation,
-    Pretraining,
-    Registration,
-    Section,
-    StepResources,
-)
+from components.common.measure import ACCURACY, LOSS
+from components.common.recipe import sections
+from components.common.recipe.sections import Bound, Comparison, Evaluation, Preparation, Section
 
 
 class TabularPreprocessing(Preparation):
@@ -58,23 +48,12 @@ class TabularEvaluation(Evaluation):
     comparison: TabularComparison | None = TabularComparison()
 
 
-class TabularClassificationRecipe(Section):
+class Recipe(sections.Recipe):
     """A table in; standardisation and an MLP out."""
 
-    name: Name
     task: Literal["tabular_classification"]
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    data: Data
     preprocessing: TabularPreprocessing
     model: MLPModel = MLPModel()
-    pretraining: Pretraining | None = None
-    fine_tuning: FineTuning | None
     evaluation: TabularEvaluation = TabularEvaluation()
-    registration: Registration
-    resources: StepResources = StepResources()
 
-    @model_validator(mode="after")
-    def _is_trained(self) -> "TabularClassificationRecipe":
-        if self.pretraining is None and self.fine_tuning is None:
-            raise ValueError("pretraining and fine_tuning cannot both be none")
-        return self
+    measures: ClassVar = {"loss": LOSS, "accuracy": ACCURACY}

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from components.common import digest, fitted, manifest, sources
 from components.common.errors import UserError
 from components.common.manifest import Manifest
-from components.common.recipe.tabular import TabularClassificationRecipe, TabularPreprocessing
 from components.common.shards import Shard
 from components.common.step import Made, Step
-from components.preprocessing import processes, table
+from components.preprocessing import processes
 from components.preprocessing.shard_cache import Encoded, ShardCache
 from components.preprocessing.split import SPLITS
+from components.tasks.tabular_classification import table
+from components.tasks.tabular_classification.recipe import Recipe, TabularPreprocessing
 
 SCALER = "scaler.json"
 Found = list[tuple[Shard, str]]
@@ -36,7 +37,7 @@ def preprocess(step: Step, found: Found) -> Made:
         UserError: a column is missing, null or not a number, a shard has changed, or a split lacks a class.
     """
     recipe = step.recipe
-    assert isinstance(recipe, TabularClassificationRecipe)
+    assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
     fitted_now = fit(step, found)
     counts, classes = fitted_now.counts, fitted_now.classes
@@ -70,7 +71,7 @@ def fit(step: Step, found: Found) -> Fitted:
     Raises:
         UserError: as `preprocess`.
     """
-    assert isinstance(step.recipe, TabularClassificationRecipe)
+    assert isinstance(step.recipe, Recipe)
     summaries, new = _summaries(step, found, step.recipe.preprocessing)
     counts = _count([summary["classes"] for summary in summaries])
     classes = sorted({label for split in counts.values() for label in split})
@@ -107,7 +108,7 @@ def _scaler(step: Step, moments: list[dict[str, Any]]) -> tuple[Path, dict[str, 
 
 def encode(step: Step, found: Found, fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
     """The arrays of the shards with these numbers, in order, and how many of them were not encoded before."""
-    assert isinstance(step.recipe, TabularClassificationRecipe)
+    assert isinstance(step.recipe, Recipe)
     settings, scaler, classes = step.recipe.preprocessing, fitted_now.scaler, fitted_now.classes
     cache = ShardCache(step, digest.of_json([digest.of_file(scaler), classes]))
     chosen = [found[number] for number in which]

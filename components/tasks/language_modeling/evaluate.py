@@ -11,11 +11,12 @@ from tokenizers import Tokenizer
 
 from components.common.comparison import rows
 from components.common.manifest import Manifest
-from components.common.recipe.language_modeling import LanguageModelingRecipe
 from components.common.step import Step
 from components.evaluation import contamination, samples
 from components.evaluation.measured import Baseline, Measured
 from components.evaluation.step import FINE_TUNED, PRETRAINED
+from components.tasks.language_modeling.generation import generate
+from components.tasks.language_modeling.recipe import Recipe
 from components.training import device as devices
 from components.training import stage
 from components.training.feeding import to_device
@@ -37,7 +38,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     `response_bits_per_byte` is of the same responses after fine-tuning.
     """
     recipe = step.recipe
-    assert isinstance(recipe, LanguageModelingRecipe)
+    assert isinstance(recipe, Recipe)
     settings = recipe.evaluation
     corpus, pretrained, tuned = (step.inputs[name] for name in ("preprocessing.corpus", PRETRAINED, FINE_TUNED))
     documents = task.examples("pretraining", "test")
@@ -51,7 +52,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
     baseline = _unigram(task, size, metrics["bits_per_byte"]) if settings.baseline else None
     if not was_tuned or not len(pairs):
-        return Measured(metrics, found, {"samples.json": []}, baseline)
+        return Measured(metrics, found, {samples.FILE: []}, baseline)
     described = _described(task, "pairs")
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
@@ -64,8 +65,8 @@ def evaluate(step: Step, task: Any) -> Measured:
     metrics["loss_after"] = _total(after, "loss") / max(1, _total(after, "weight"))
     metrics["response_bits_per_byte"] = _total(after, "loss") / math.log(2) / max(1, _total(after, "bytes"))
     step.progress(3, 4, "samples")
-    generated = samples.generate(task, model, pairs, corpus, settings)
-    return Measured(metrics, found + after, {"samples.json": generated}, baseline)
+    generated = generate(task, model, pairs, corpus, settings)
+    return Measured(metrics, found + after, {samples.FILE: generated}, baseline)
 
 
 def _total(found: list[Row], column: str) -> float:

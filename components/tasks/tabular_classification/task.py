@@ -14,8 +14,8 @@ from torch import nn
 
 from components.common.errors import UserError
 from components.common.manifest import Manifest
-from components.common.recipe.tabular import MLPModel
 from components.common.weights import CONFIG, WEIGHTS, read_config
+from components.tasks.tabular_classification.recipe import MLPModel
 from components.training.task import Batch
 
 SCALER = "scaler.json"
@@ -64,7 +64,7 @@ class Rows:
 
 
 class TabularClassification:
-    """Cross-entropy on classes: one logit for two of them, else one logit each; see `Task`."""
+    """Cross-entropy on classes: one logit for two of them, else one logit each; see `components.training.task.Task`."""
 
     mixed_precision = False
     unit: Literal["tokens", "samples"] = "samples"
@@ -144,3 +144,6 @@ class TabularClassification:
             "activation": names[type(model.activation)],
             "dropout": model.dropout.p,
         }
+
+
+make_task = TabularClassification

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from components.common import digest, shards
 from components.common.errors import UserError
-from components.common.recipe.tabular import TabularPreprocessing
 from components.common.shards import Shard
 from components.preprocessing.split import SPLITS, split_of
+from components.tasks.tabular_classification.recipe import TabularPreprocessing
 
 
 class Rows(NamedTuple):

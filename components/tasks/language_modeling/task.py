@@ -12,7 +12,7 @@ from torch import nn
 from components.common.compatibility import require_length, require_vocabulary
 from components.common.errors import UserError
 from components.common.manifest import Manifest
-from components.common.recipe.language_modeling import DecoderModel
+from components.tasks.language_modeling.recipe import DecoderModel
 from components.training import attention
 from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
 from components.training.device import pick_device
@@ -136,7 +136,7 @@ class _Shard:
 
 
 class LanguageModeling:
-    """Next-token prediction; see `Task`."""
+    """Next-token prediction; see `components.training.task.Task`."""
 
     mixed_precision = True
     unit: Literal["tokens", "samples"] = "tokens"
@@ -261,3 +261,6 @@ def _has_plain_head(model: Any) -> bool:
     head = model.get_output_embeddings()
     changes = ("final_logit_softcapping", "logits_scaling", "logit_scale")
     return type(head) is nn.Linear and head.bias is None and not any(getattr(model.config, k, None) for k in changes)
+
+
+make_task = LanguageModeling

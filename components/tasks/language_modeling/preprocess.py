@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from components.common import digest, fitted, manifest, sources, weights
 from components.common.errors import UserError
 from components.common.manifest import Manifest
-from components.common.recipe.language_modeling import LanguageModelingRecipe, LanguagePreprocessing
+from components.common.recipe.text import LanguagePreprocessing
 from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import documents, encoding, processes, tokenizer
@@ -15,6 +15,7 @@ from components.preprocessing.hygiene.examining import Examined, but_for, examin
 from components.preprocessing.packing import Frame
 from components.preprocessing.shard_cache import Encoded, ShardCache
 from components.preprocessing.split import SPLITS
+from components.tasks.language_modeling.recipe import Recipe
 
 
 class Fitted(NamedTuple):
@@ -34,7 +35,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         UserError: a column is missing or null, a shard has changed, or a split would be empty.
     """
     recipe = step.recipe
-    assert isinstance(recipe, LanguageModelingRecipe)
+    assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
     fitted_now = fit(step, found)
     folder, examined, frame = fitted_now.folder, fitted_now.examined, fitted_now.frame
@@ -77,7 +78,7 @@ def fit(step: Step, found: list[tuple[Shard, str]]) -> Fitted:
     Raises:
         UserError: as `preprocess`.
     """
-    assert isinstance(step.recipe, LanguageModelingRecipe)
+    assert isinstance(step.recipe, Recipe)
     settings = step.recipe.preprocessing
     examined = examine(step, found, settings)
     step.progress(0, len(found) + 1, "tokenizer")
@@ -137,7 +138,7 @@ def _train(
 
 def encode(step: Step, found: list[tuple[Shard, str]], fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
     """The shards with these numbers encoded, in order, and how many of them were not before."""
-    assert isinstance(step.recipe, LanguageModelingRecipe)
+    assert isinstance(step.recipe, Recipe)
     settings, folder, left_out = step.recipe.preprocessing, fitted_now.folder, fitted_now.examined.left_out
     cache = ShardCache(step, weights.tokenizer_digest(folder))
     keys = {number: but_for(found[number][1], left_out[number]) for number in which}

@@ -1,0 +1,1 @@
+"""A classifier on the columns of a table."""

@@ -1,0 +1,44 @@
+"""What registration says of a classifier on columns, and how it is asked."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+PIPELINE_TAG = "tabular-classification"
+LIBRARY = "mlflow"
+USES = "Gives the most probable `label` of a row and its `probability`."
+LIMITS = (
+    "It gives an answer for rows that are unlike all it has seen, too. It was measured on held-out rows of the same "
+    "source alone, and nobody has checked it for bias or harm."
+)
+# What the serving script imports; mlflow adds itself.
+REQUIREMENTS = ("safetensors", "numpy")
+# Of the model's files, those that the package is described with.
+DESCRIBING = ("config.json", "scaler.json")
+
+
+def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
+    """What goes in, what comes out, and an example of the former.
+
+    A column of whole numbers in the data is one here too: MLflow turns down int64 where a signature says double.
+
+    Args:
+        folder: the model's files that describe it. columns: types of the data's columns, by name.
+    """
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    features = json.loads((folder / "config.json").read_text("utf-8"))["features"]
+    mean = json.loads((folder / "scaler.json").read_text("utf-8"))["mean"]
+    whole = {name for name in features if "int" in columns.get(name, "")}
+    example = {name: round(value) if name in whole else value for name, value in zip(features, mean, strict=True)}
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.long if name in whole else DataType.double, name) for name in features]),
+        outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]),
+    )
+    return signature, pd.DataFrame([example])
