@@ -1,19 +1,20 @@
-"""The threshold gate: every metric that the recipe bounds must lie within its bounds, and beat the baseline."""
+"""The threshold gate: every metric that the recipe bounds must lie within its bounds, and beat the baselines."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from components.evaluation.measured import Baseline
 
 
 def judge(
-    metrics: dict[str, float], bounds: dict[str, dict[str, float]], baseline: Baseline | None = None
+    metrics: dict[str, float], bounds: dict[str, dict[str, float]], baselines: Sequence[Baseline] = ()
 ) -> dict[str, Any]:
     """`{"passed": bool, "checks": [...]}` with one check a bounded metric; without bounds anything passes.
 
     A bounded metric that was not measured fails: no evidence is not a pass.
     """
     checks = [_check(metric, metrics.get(metric), bound) for metric, bound in sorted(bounds.items())]
-    checks += [baseline.check] if baseline else []
+    checks += [baseline.check for baseline in baselines]
     return {"passed": all(check["passed"] for check in checks), "checks": checks}
 
 

@@ -26,4 +26,4 @@ class Measured(NamedTuple):
     metrics: dict[str, float]
     rows: list[dict[str, Any]]
     files: dict[str, Any]
-    baseline: Baseline | None = None
+    baselines: tuple[Baseline, ...] = ()

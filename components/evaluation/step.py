@@ -35,7 +35,7 @@ def make(step: Step) -> Made:
     task = stage.open_task(step)
     measured: Measured = tasks.part(step.recipe.task, "evaluate").evaluate(step, task)
     settings = step.recipe.evaluation
-    gate = judge(measured.metrics, settings.gate.model_dump(exclude_none=True), measured.baseline)
+    gate = judge(measured.metrics, settings.gate.model_dump(exclude_none=True), measured.baselines)
     files = {"metrics.json": measured.metrics, "gate.json": gate, **measured.files}
     entries = [manifest.add_bytes(step.store, _json(content), name) for name, content in files.items()]
     table = rows.write(measured.rows)

@@ -8,10 +8,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from components.common import tasks
 from components.common.recipe.sections import Resources
 from components.common.steps import STEPS
-from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
-from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,10 +30,15 @@ def sections(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from sections(part)
 
 
-@pytest.mark.parametrize("recipe", [LanguageModelingRecipe, TabularClassificationRecipe])
-def test_every_key_of_a_recipe_is_documented(recipe: type[BaseModel]) -> None:
-    text = (ROOT / "docs" / "recipes.md").read_text()
-    missing = [key for key in keys(recipe) if f"{key}`" not in text and f"{key}." not in text and key not in STEPS]
+@pytest.mark.parametrize("task", tasks.packages())
+def test_every_key_of_a_recipe_is_documented(task: str) -> None:
+    own = tasks.folder(task) / "README.md"
+    text = (ROOT / "docs" / "recipes.md").read_text() + (own.read_text() if own.is_file() else "")
+    missing = [
+        key
+        for key in keys(tasks.part(task, "recipe").Recipe)
+        if f"{key}`" not in text and f"{key}." not in text and key not in STEPS
+    ]
     assert not missing
 
 

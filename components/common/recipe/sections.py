@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from components.common.measure import Measure
+from components.common.measure import LOSS, Measure
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 GPU = "nvidia.com/gpu"
@@ -263,7 +263,7 @@ class Recipe(Section):
     registration: Registration
     resources: StepResources = StepResources()
 
-    measures: ClassVar[dict[str, Measure]] = {}
+    measures: ClassVar[dict[str, Measure]] = {"loss": LOSS}
     libraries: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     @model_validator(mode="before")

@@ -50,9 +50,9 @@ def evaluate(step: Step, task: Any) -> Measured:
     size = corpus.info["splits"]["test"]["bytes"]
     found = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
     metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
-    baseline = _unigram(task, size, metrics["bits_per_byte"]) if settings.baseline else None
+    baselines = (_unigram(task, size, metrics["bits_per_byte"]),) if settings.baseline else ()
     if not was_tuned or not len(pairs):
-        return Measured(metrics, found, {samples.FILE: []}, baseline)
+        return Measured(metrics, found, {samples.FILE: []}, baselines)
     described = _described(task, "pairs")
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
@@ -66,7 +66,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     metrics["response_bits_per_byte"] = _total(after, "loss") / math.log(2) / max(1, _total(after, "bytes"))
     step.progress(3, 4, "samples")
     generated = generate(task, model, pairs, corpus, settings)
-    return Measured(metrics, found + after, {samples.FILE: generated}, baseline)
+    return Measured(metrics, found + after, {samples.FILE: generated}, baselines)
 
 
 def _total(found: list[Row], column: str) -> float:

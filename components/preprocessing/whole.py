@@ -1,0 +1,107 @@
+"""Data that fits into memory: read whole, split by hash, kept as arrays. What most tasks need of preprocessing."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.common import digest, manifest, shards
+from components.common.errors import UserError
+from components.common.manifest import Manifest
+from components.common.shards import Shard
+from components.common.step import Made, Step
+from components.preprocessing.split import SPLITS, split_of
+
+
+class Whole(NamedTuple):
+    """columns: by name, with a value a row and without nulls. splits: the name of each row's split. ids: uint64, equal
+    for equal rows.
+    """
+
+    columns: dict[str, list[Any]]
+    splits: np.ndarray
+    ids: np.ndarray
+
+
+def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Whole:
+    """All rows of a data set, and the split of each, by the hash of `preprocessing.split_by` or of the whole row.
+
+    Args:
+        found: the dataset's shards, each with the sha256 that was validated.
+        columns: which are needed: the recipe's key that names a column, and the column.
+    Raises:
+        UserError: a column is missing or has a null, or a shard has changed since it was validated.
+    """
+    settings = step.recipe.preprocessing
+    wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
+    names = list(dict.fromkeys(wanted.values()))
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    for number, (shard, sha256) in enumerate(found):
+        step.progress(number, len(found), "reading")
+        table, _ = shards.read(shard, sha256)
+        for key, name in wanted.items():
+            _require(table, shard, key, name)
+        for name in names:
+            values[name] += table.column(name).to_pylist()
+    wholes = [json.dumps(row, default=str) for row in zip(*values.values(), strict=True)]
+    identities = [str(value) for value in values[settings.split_by]] if settings.split_by else wholes
+    splits = np.array([split_of(identity, settings) for identity in identities])
+    ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
+    return Whole(values, splits, ids)
+
+
+def corpus(
+    step: Step,
+    arrays: Mapping[str, Mapping[str, np.ndarray]],
+    info: dict[str, Any],
+    files: Mapping[str, bytes] | None = None,
+) -> Made:
+    """What `preprocess` makes.
+
+    Args:
+        arrays: by split and name; the first axis of all of a split's is that of its examples.
+        info: what training has to know beside them. files: what prepares an input in serving, too, by name.
+    Raises:
+        UserError: a split has no examples.
+    """
+    counts = {split: len(next(iter(arrays[split].values()))) for split in SPLITS}
+    for split, count in counts.items():
+        if not count:
+            fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
+            raise UserError(f"{fraction}: no example is in the {split} split; change it, or add data")
+    entries = [manifest.add_bytes(step.store, data, name) for name, data in (files or {}).items()]
+    for split in SPLITS:
+        for name, array in arrays[split].items():
+            file = step.scratch / split / f"{name}.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, array, allow_pickle=False)
+            entries.append(manifest.add_file(step.store, file, f"{split}/{name}.npy", rows=len(array)))
+    described = {
+        "task": step.recipe.task,
+        "splits": {split: {"examples": count} for split, count in counts.items()},
+        "held_out": step.recipe.preprocessing.held_out,
+    }
+    return Made(
+        outputs={
+            "corpus": Manifest(kind="corpus", entries=entries, made_from=step.digests, info={**described, **info})
+        },
+        headline=", ".join(f"{count:,} {split}" for split, count in counts.items()),
+        metrics={f"{split}_examples": count for split, count in counts.items()},
+    )
+
+
+def by_split(whole: Whole, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The rows of arrays over all rows that are in each split, with their ids as the array `ids`."""
+    both = {**arrays, "ids": whole.ids}
+    return {split: {name: array[whole.splits == split] for name, array in both.items()} for split in SPLITS}
+
+
+def _require(table: pa.Table, shard: Shard, key: str, name: str) -> None:
+    if name not in table.column_names:
+        raise UserError(f"{key}: {shard.path} has no column {name!r}; its columns are {', '.join(table.column_names)}")
+    position = int(pc.index(pc.is_null(table.column(name), nan_is_null=True), True).as_py())
+    if position >= 0:
+        raise UserError(f"{key}: {shard.path} row {position + 1}: column {name!r} is null")
