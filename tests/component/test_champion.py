@@ -15,8 +15,12 @@ from components.common.manifest import Manifest
 from components.common.promotion import promote
 from components.common.standing import Candidate
 from components.preprocessing.split import split_of
+from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
+
+TEXT, TABLE = LanguageModelingRecipe.measures, TabularClassificationRecipe.measures
 
 COMPARED = ("evaluation.comparison={minimum: 20}",)
 # As many hidden units and steps as it takes to be worse, and better.
@@ -66,12 +70,12 @@ def test_a_row_for_each_held_out_text_and_pair(tmp_path: Path) -> None:
     for one in rows:
         by[one["set"], one["model"]].append(one)
     assert set(by) == {("documents", "before"), ("pairs", "before"), ("pairs", "after")}
-    ratio = read(steps.store, made, "bits_per_byte")
+    ratio = read(steps.store, made, TEXT["bits_per_byte"])
     assert ratio.values.sum() / ratio.weights.sum() == pytest.approx(metrics["bits_per_byte"])
     after = by["pairs", "after"]
     assert sum(r["loss"] for r in after) / sum(r["weight"] for r in after) == pytest.approx(metrics["loss_after"])
     assert [r["example"] for r in after] == [r["example"] for r in by["pairs", "before"]]
-    ratio = read(steps.store, made, "response_bits_per_byte")
+    ratio = read(steps.store, made, TEXT["response_bits_per_byte"])
     assert ratio.values.sum() / ratio.weights.sum() == pytest.approx(metrics["response_bits_per_byte"])
 
 
@@ -82,7 +86,7 @@ def test_texts_have_the_same_ids_with_another_tokenizer(tmp_path: Path) -> None:
         evaluate(recipe, tmp_path / "steps", f"preprocessing.tokenizer.vocab_size={size}") for size in (300, 400)
     )
     for metric in ("bits_per_byte", "response_bits_per_byte"):
-        mine, its = (read(steps.store, made, metric) for steps, _, made in (one, other))
+        mine, its = (read(steps.store, made, TEXT[metric]) for steps, _, made in (one, other))
         assert mine.examples.tolist() == its.examples.tolist()
         assert mine.weights.tolist() == its.weights.tolist()
         assert mine.values.tolist() != its.values.tolist()
@@ -95,7 +99,7 @@ def test_rows_that_training_has_seen_are_marked_and_count_for_nothing(tmp_path: 
     rows = table_rows(steps, made)
     seen = [row for row in rows if row["contaminated"]]
     assert 0 < len(seen) < len(rows)
-    assert len(read(steps.store, made, "loss").examples) == len(rows) - len(seen)
+    assert len(read(steps.store, made, TABLE["loss"]).examples) == len(rows) - len(seen)
 
 
 def test_texts_that_training_has_seen_are_marked(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ def test_texts_that_training_has_seen_are_marked(tmp_path: Path) -> None:
     found = [row for row in table_rows(steps, made) if row["set"] == "documents"]
     assert len({row["example"] for row in found if row["contaminated"]}) == len(splits["test"] & splits["train"]) > 0
     assert {row["contaminated"] for row in found} == {True, False}
-    assert len(read(steps.store, made, "bits_per_byte").examples) == sum(not row["contaminated"] for row in found)
+    assert len(read(steps.store, made, TEXT["bits_per_byte"]).examples) == sum(not row["contaminated"] for row in found)
 
 
 def test_a_model_must_beat_what_has_learned_nothing(tmp_path: Path) -> None:
