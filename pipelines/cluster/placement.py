@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from components.common import node as nodes
 from components.common.errors import UserError
 from components.common.machine import IMAGE_VARIABLE
 from components.common.recipe import Recipe
 from components.common.recipe.sections import Resources, Training
 from components.common.steps import STEPS
 from pipelines.cluster import profiles as profile_files
+from pipelines.cluster import training_nodes
 from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleration
 from pipelines.cluster.settings import GPU_STEPS, Cluster
 
@@ -84,12 +86,18 @@ def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> Any:
 
     def place(task: Any, step: str) -> None:
         profile = profile_of(step, recipe, profiles)
+        # Also a step that only waits runs in its nodes' image: one code makes the key and the result.
         image = image_of(step, profile, cluster)
+        environment = _environment(image, cluster)
+        if nodes.are_wanted(step, recipe):
+            node = training_nodes.node(profile, profiles, _labels(step, profile))
+            environment[nodes.VARIABLE] = node.model_dump_json(exclude_defaults=True)
+            profile = training_nodes.waiting(profile, profiles)
         task.set_container_image(image)
         _give(task, profile)
         _choose_nodes(task, profile, profiles)
         _surround(task, step, profile, cluster)
-        for name, value in _environment(image, cluster).items():
+        for name, value in environment.items():
             task.set_env_variable(name, value)
 
     return place
@@ -158,26 +166,25 @@ def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
 
     for label, value in profile.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
-    conditions = [e for e in profile.affinity if e.weight is None] + ([] if profile.accelerator else profiles.cpu_nodes)
-    if conditions:
-        kubernetes.add_node_affinity(task, match_expressions=[_match(e) for e in conditions])
+    if conditions := training_nodes.required(profile, profiles):
+        kubernetes.add_node_affinity(task, match_expressions=[training_nodes.match(e) for e in conditions])
     for wish in [e for e in profile.affinity if e.weight is not None]:
-        kubernetes.add_node_affinity(task, match_expressions=[_match(wish)], weight=wish.weight)
+        kubernetes.add_node_affinity(task, match_expressions=[training_nodes.match(wish)], weight=wish.weight)
     for toleration in profile.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump())
 
 
-def _match(expression: profile_files.Expression) -> dict[str, Any]:
-    return expression.model_dump(exclude={"weight"})
+def _labels(step: str, profile: Profile) -> dict[str, str]:
+    priority = {"modelmill.dev/priority": profile.priority} if profile.priority else {}
+    return {"modelmill.dev/step": step.replace("_", "-"), **priority}
 
 
 def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
     """Labels, a user, folders to write to (the root file system is read-only), a time limit, what Secrets hold."""
     from kfp import kubernetes
 
-    kubernetes.add_pod_label(task, "modelmill.dev/step", step.replace("_", "-"))
-    if profile.priority:
-        kubernetes.add_pod_label(task, "modelmill.dev/priority", profile.priority)
+    for label, value in _labels(step, profile).items():
+        kubernetes.add_pod_label(task, label, value)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
     kubernetes.empty_dir_mount(task, "tmp", "/tmp")
     if profile.shm:
