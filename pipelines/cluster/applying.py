@@ -121,6 +121,6 @@ def _compiled(one: Schedule, goal: Goal) -> Compiled:
     if key not in goal.compiled:
         with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
             path = Path(folder) / "pipeline.yaml"
-            placement.compile_for(recipe, goal.cluster, str(path), one.if_changed)
+            placement.compile_for(recipe, goal.cluster, str(path), one.if_changed, placement.SCHEDULED)
             goal.compiled[key] = Compiled(recipe.name, digest.of_file(path), path.read_bytes())
     return goal.compiled[key]

@@ -14,6 +14,8 @@ from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleratio
 from pipelines.cluster.settings import GPU_STEPS, Cluster
 
 USER = 10001
+# The PriorityClasses of k8s/base: of a run that a person waits for, and of one that begins by itself.
+INTERACTIVE, SCHEDULED = "modelmill-interactive", "modelmill-scheduled"
 A_YEAR = f"{365 * 24 * 3600}s"
 OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -23,9 +25,13 @@ NOTIFICATION_KEYS = (
 )
 
 
-def compile_for(recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = False) -> None:
+def compile_for(
+    recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = False, priority: str = INTERACTIVE
+) -> None:
     """Write the recipe's pipeline as KFP IR YAML for a cluster; `if_changed` as in `dag.build`.
 
+    Args:
+        priority: the PriorityClass of steps whose profile names none.
     Raises:
         UserError: as `check` and as reading the profiles.
     """
@@ -33,7 +39,7 @@ def compile_for(recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = 
 
     profiles = profile_files.load(cluster.profiles)
     check(recipe, cluster, profiles)
-    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles), if_changed)
+    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles, priority), if_changed)
 
 
 def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:
@@ -81,11 +87,12 @@ def image_of(step: str, profile: Profile, cluster: Cluster) -> str:
     return f"{images.registry}/{name}:{images.tag}" + (f"@{digest}" if digest else "")
 
 
-def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> Any:
+def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles, priority: str) -> Any:
     """What `dag.build` calls for each task."""
 
     def place(task: Any, step: str) -> None:
         profile = profile_of(step, recipe, profiles)
+        profile = profile.model_copy(update={"priority": profile.priority or priority})
         # Also a step that only waits runs in its nodes' image: one code makes the key and the result.
         image = image_of(step, profile, cluster)
         environment = _environment(image, cluster)
@@ -175,8 +182,7 @@ def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
 
 
 def _labels(step: str, profile: Profile) -> dict[str, str]:
-    priority = {"modelmill.dev/priority": profile.priority} if profile.priority else {}
-    return {"modelmill.dev/step": step.replace("_", "-"), **priority}
+    return {"modelmill.dev/step": step.replace("_", "-"), "modelmill.dev/priority": str(profile.priority)}
 
 
 def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:

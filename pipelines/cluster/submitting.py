@@ -16,7 +16,7 @@ from components.common.recipe import Recipe
 from components.common.runs import RunRecord
 from pipelines.cluster import client as clients
 from pipelines.cluster import reach
-from pipelines.cluster.placement import compile_for
+from pipelines.cluster.placement import INTERACTIVE, compile_for
 from pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
 
 VERSION_CHARACTERS = 12
@@ -49,19 +49,20 @@ def submit(
     reason: str,
     file: Path = Path(DEFAULT_CLUSTER),
     if_changed: bool = False,
+    priority: str = INTERACTIVE,
 ) -> Submitted:
     """Upload the recipe's pipeline if the server does not have it, and start a run of it.
 
     Args:
         requested_by, reason: who asked and why; kept in the run's record and in its description. file: the cluster's,
-            for the command that resumes. if_changed: as in `dag.build`.
+            for the command that resumes. if_changed: as in `dag.build`. priority: as in `compile_for`.
     Raises:
         UserError: what `compile_for` and `clients.connected` find wrong.
     """
     with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
         path = Path(folder) / "pipeline.yaml"
         with _COMPILING:
-            compile_for(recipe, cluster, str(path), if_changed)
+            compile_for(recipe, cluster, str(path), if_changed, priority)
         with clients.connected(cluster) as client:
             uploaded = upload(client, cluster, recipe.name, path)
             run = start(client, cluster, recipe.name, uploaded, requested_by, reason)
