@@ -37,7 +37,15 @@ def compare(file: Path, cluster: Path) -> list[Change]:
     Raises:
         UserError: a file is wrong, found before the cluster is asked, or what `clients.connected` finds wrong.
     """
-    goal = read(file, cluster)
+    return differences(read(file, cluster))
+
+
+def differences(goal: Goal) -> list[Change]:
+    """What the cluster has otherwise; it is only asked.
+
+    Raises:
+        UserError: what `clients.connected` finds wrong.
+    """
     kfp = goal.cluster.kfp
     with clients.connected(goal.cluster) as client:
         experiment = clients.named(client.list_experiments, "experiments", kfp.experiment, namespace=kfp.namespace)
