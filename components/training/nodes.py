@@ -16,7 +16,8 @@ from components.common.recipe import Training
 from components.common.step import Made, Step
 from components.common.store import Store, open_store
 from components.training import job
-from components.training.trainjobs import COMPLETE, Cluster, Definition, explained
+from components.training.definition import Definition
+from components.training.trainjobs import COMPLETE, Cluster, explained
 
 log = logging.getLogger("modelmill")
 RUNTIME = "modelmill-torch"

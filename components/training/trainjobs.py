@@ -8,38 +8,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
-from components.common import digest
 from components.common.errors import ModelmillError, UserError, one_line
-from components.common.node import Node
 from components.common.store import Store
 from components.training import job
+from components.training.definition import ANNOTATION, Definition
 
 log = logging.getLogger("modelmill")
 POLL_SECONDS = 2.0
-DEFINITION = "modelmill.dev/definition"
 COMPLETE, FAILED, GONE = "Complete", "Failed", "Gone"
 # How often in a row the Kubernetes API may fail to answer while a TrainJob runs.
 _PATIENCE = 60
 _REMOVAL_POLLS = 300
 _SECONDS = 30.0
-# Where the store is, which is no secret; its credentials come from the Secret that the runtime names.
-_PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
-
-
-class Definition(NamedTuple):
-    """What a TrainJob is made of, apart from its name."""
-
-    runtime: str
-    image: str
-    torchrun: list[str]
-    nodes: int
-    node: Node
-
-    @property
-    def digest(self) -> str:
-        return digest.of_json(self._asdict() | {"node": self.node.model_dump()})
 
 
 class Cluster:
@@ -73,25 +55,14 @@ class Cluster:
             if getattr(error, "status", None) == 404:
                 return None
             raise RuntimeError(f"Failed to get TrainJob {name}") from error
-        return str((found["metadata"].get("annotations") or {}).get(DEFINITION, ""))
+        return str((found["metadata"].get("annotations") or {}).get(ANNOTATION, ""))
 
     def create(self, name: str, wanted: Definition) -> bool:
         """False if there is one of that name."""
-        from kubeflow.trainer import CustomTrainerContainer
-        from kubeflow.trainer.options.common import Name
-        from kubeflow.trainer.options.kubernetes import Annotations, TrainerCommand
-
-        trainer = CustomTrainerContainer(
-            image=wanted.image,
-            num_nodes=wanted.nodes,
-            resources_per_node=wanted.node.resources or None,
-            env={variable: os.environ[variable] for variable in _PASSED_ON if os.environ.get(variable)},
-        )
-        options = [Name(name), TrainerCommand(wanted.torchrun), Annotations({DEFINITION: wanted.digest})]
         # An answer that is lost on the way may be of one that was made.
         self._ours.add(name)
         try:
-            self._client.train(self._runtime, trainer=trainer, options=[*options, *_placed(wanted.node)])
+            self._client.train(self._runtime, trainer=wanted.trainer(), options=wanted.options(name))
         except RuntimeError as error:
             if _status(error) == 409:
                 self._ours.discard(name)
@@ -186,28 +157,6 @@ class Cluster:
                         self._log_lines[pod.pod_name] = shown = shown + 1
                     sys.stdout.flush()
             ended.wait(POLL_SECONDS)
-
-
-def _placed(node: Node) -> list[Any]:
-    """What makes the runtime's pods those of the node's profile; the volume is the runtime's, of another size."""
-    if not node.model_dump(exclude={"resources"}, exclude_defaults=True):
-        return []
-    from kubeflow.trainer.options import kubernetes as options
-
-    shm = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": node.shm}}
-    pod = options.PodTemplatePatch(
-        metadata={"labels": node.labels} if node.labels else None,
-        spec=options.PodSpecPatch(
-            node_selector=node.node_selector or None,
-            affinity=node.affinity or None,
-            tolerations=node.tolerations or None,
-            volumes=[shm] if node.shm else None,
-        ),
-    )
-    job = options.JobTemplatePatch(spec=options.JobSpecPatch(template=pod))
-    replicated = options.ReplicatedJobPatch(name="node", template=job)
-    jobs = options.JobSetTemplatePatch(spec=options.JobSetSpecPatch(replicated_jobs=[replicated]))
-    return [options.RuntimePatch(options.TrainingRuntimeSpecPatch(template=jobs))]
 
 
 def _connect(step: str) -> Any:

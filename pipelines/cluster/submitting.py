@@ -6,6 +6,8 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,9 @@ from components.common import digest, runs
 from components.common import recipe as recipes
 from components.common.errors import ModelmillError, UserError
 from components.common.recipe import Recipe
-from components.common.runs import RunRecord
+from components.common.runs import Estimate, RunRecord
+from components.common.store import Store
+from pipelines import estimates
 from pipelines.cluster import client as clients
 from pipelines.cluster import reach
 from pipelines.cluster.placement import INTERACTIVE, compile_for
@@ -66,13 +70,9 @@ def submit(
         with clients.connected(cluster) as client:
             uploaded = upload(client, cluster, recipe.name, path)
             run = start(client, cluster, recipe.name, uploaded, requested_by, reason)
-    document = json.loads(recipes.to_json(recipe))
-    return Submitted(
-        run.run_id,
-        uploaded.version,
-        link(cluster, run.run_id),
-        record(cluster, run.run_id, document, requested_by, reason, file),
-    )
+    document, costs = json.loads(recipes.to_json(recipe)), partial(estimates.if_all_run, recipe)
+    note = record(cluster, run.run_id, document, costs, requested_by, reason, file)
+    return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), note)
 
 
 def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = Path(DEFAULT_CLUSTER)) -> Submitted:
@@ -99,7 +99,10 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = Path(D
         run = start(client, cluster, name, uploaded, requested_by, reason, parameters)
     store, _ = reach.store_of(cluster)
     known = runs.read_run(store, run_id) if store else None
-    note = "" if known is None else record(cluster, run.run_id, known.recipe, requested_by, reason, file)
+    note = ""
+    if known is not None:
+        costs = known.estimates
+        note = record(cluster, run.run_id, known.recipe, lambda store: costs, requested_by, reason, file)
     return Submitted(run.run_id, version, link(cluster, run.run_id), note)
 
 
@@ -187,7 +190,15 @@ def get_run(client: Any, run_id: str) -> Any:
         raise UserError(f"{run_id}: no such run on this cluster; modelmill status lists them") from None
 
 
-def record(cluster: Cluster, run_id: str, recipe: dict[str, Any], requested_by: str, reason: str, file: Path) -> str:
+def record(
+    cluster: Cluster,
+    run_id: str,
+    recipe: dict[str, Any],
+    costs: Callable[[Store], dict[str, Estimate]],
+    requested_by: str,
+    reason: str,
+    file: Path,
+) -> str:
     """Write the run's record to the store; returns why that was not possible, if it was not."""
     store, why = reach.store_of(cluster)
     if store is None:
@@ -198,6 +209,7 @@ def record(cluster: Cluster, run_id: str, recipe: dict[str, Any], requested_by: 
         store=cluster.store,
         started=time.time(),
         resume=shlex.join(["modelmill", "resume", run_id, "--cluster", str(file)]),
+        estimates=costs(store),
         requested_by=requested_by,
         reason=reason,
     )

@@ -17,7 +17,7 @@ from components.common.manifest import Manifest
 from components.common.node import Node
 from components.common.recipe import Training
 from components.common.store import open_store
-from components.training import nodes, trainjobs
+from components.training import definition, nodes, trainjobs
 from tests import kubernetes_api
 from tests.component.steps import Steps
 from tests.kubernetes_api import KubernetesApi
@@ -145,7 +145,7 @@ def mine(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_another_definition(job: dict[str, Any]) -> dict[str, Any]:
-    job["metadata"]["annotations"][trainjobs.DEFINITION] = "0" * 64
+    job["metadata"]["annotations"][definition.ANNOTATION] = "0" * 64
     job["spec"]["trainer"]["command"] = idle()
     return job
 
