@@ -5,8 +5,11 @@ from typing import Any
 
 from kfp import compiler, dsl
 
+from components.common import node
 from components.common import recipe as recipes
 from components.common.recipe import Recipe
+from components.common.recipe.sections import Resources, StepResources
+from components.common.steps import STEPS
 from components.data_validation.component import data_validation, look, reason_to_train, shard_scan
 from components.evaluation.component import evaluation
 from components.fine_tuning.component import fine_tuning
@@ -33,7 +36,7 @@ def build(
         place: places each task; without it, tasks ask for the recipe's resources in the images of this version.
         if_changed: look for new data first, and train only if there is some (`data.retrain`).
     """
-    resources, groups = recipe.resources, recipe.data.groups
+    resources, groups = _of_pods(recipe), recipe.data.groups
 
     @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task} to {recipe.registration.model}")
     def modelmill(recipe: str = recipes.to_json(recipe), store: str = store) -> None:
@@ -114,6 +117,11 @@ def _settle(task: Any, step: str, resources: Any, place: Place | None) -> Any:
     elif resources is not None:
         _ask(task, getattr(resources, step))
     return task
+
+
+def _of_pods(recipe: Recipe) -> StepResources:
+    """What the steps' own pods ask for: one whose work is on other nodes (`nodes`) only waits for them."""
+    return recipe.resources.model_copy(update={step: Resources() for step in STEPS if node.are_wanted(step, recipe)})
 
 
 def _ask(task: Any, resources: Any) -> None:

@@ -2,8 +2,8 @@
 
 import json
 
-from components.common import manifest, memo, weights
-from components.common.errors import Corrupt
+from components.common import manifest, memo, sources, weights
+from components.common.errors import Corrupt, ModelmillError
 from components.common.manifest import Manifest
 from components.common.recipe import Recipe, Training
 from components.common.recipe.adapters import AdaptedFineTuning
@@ -30,6 +30,20 @@ def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, 
     corpus = _last_corpus(recipe, store)
     shape = _shape(recipe, store, corpus)
     return {name: _of_step(name, its, recipe, store, corpus, shape) for name, its in trained.items()}
+
+
+def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
+    """As `estimate`, of a run whose steps may all run: what a cluster's image makes of a key is not known here.
+
+    Nothing where weights or a tokenizer are to be fetched first, or where the store has not what it takes.
+    """
+    init = recipe.pretraining.init if recipe.pretraining is not None else "random"
+    if init != "random" or sources.given_tokenizer(recipe):
+        return {}
+    try:
+        return estimate(recipe, store, [Planned(name, "will run", "", None) for name in speeds.STAGES])
+    except ModelmillError:
+        return {}
 
 
 def total(estimates: dict[str, Estimate]) -> dict[str, float | None]:

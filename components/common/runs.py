@@ -1,6 +1,7 @@
 """What a run leaves in the store while it goes on and after: `runs/<run id>/`. The same on every runner."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -9,6 +10,8 @@ from components.common.digest import canonical_json
 from components.common.store import KeyNotFound, Store
 
 Status = Literal["running", "ran", "reused", "failed"]
+# How many records are asked for at a time, where all are wanted.
+READERS = 16
 
 # A run's list of quarantined shards, beside its validation result.
 QUARANTINE = "quarantine.json"
@@ -142,8 +145,19 @@ def forget(store: Store, run_id: str) -> None:
 
 
 def run_ids(store: Store) -> list[str]:
-    """Every run in the store, oldest first (their names begin with the time)."""
-    return sorted({key.split("/")[1] for key in store.list("runs/")})
+    """Every run in the store, the first to begin first: by its record, since a cluster's ids say no time.
+
+    One without a record, which has not begun or was not recorded, is before those that have one.
+    """
+    found = sorted({key.split("/")[1] for key in store.list("runs/")})
+    with ThreadPoolExecutor(READERS) as pool:
+        started = dict(zip(found, pool.map(lambda run_id: _started(store, run_id), found), strict=True))
+    return sorted(found, key=lambda run_id: (started[run_id], run_id))
+
+
+def _started(store: Store, run_id: str) -> float:
+    record = read_run(store, run_id)
+    return record.started if record is not None else 0.0
 
 
 def _run_key(run_id: str) -> str:

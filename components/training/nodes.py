@@ -5,14 +5,18 @@ What the nodes are told and what they leave is in the store, under `runs/<run>/j
 
 import logging
 import os
+from threading import Event
 
-from components.common import digest, lifetime
+from components.common import digest, lifetime, node
 from components.common import recipe as recipes
 from components.common.errors import ModelmillError, Preempted, UserError
+from components.common.machine import IMAGE_VARIABLE
+from components.common.node import Node
 from components.common.recipe import Training
 from components.common.step import Made, Step
 from components.common.store import Store, open_store
 from components.training import job
+from components.training.definition import Definition
 from components.training.trainjobs import COMPLETE, Cluster, explained
 
 log = logging.getLogger("modelmill")
@@ -36,9 +40,10 @@ def run(step: Step, settings: Training) -> Made:
     cluster = Cluster(step.name, runtime)
     name = name_of(step)
     folder = open_store(f"{step.store.uri}/runs/{step.run_id}/jobs/{name}")
+    wanted = _definition(step, settings, runtime, folder)
     with lifetime.termination() as asked, cluster.deleted_at_the_end(name):
         for _ in range(ATTEMPTS):
-            _create_or_join(cluster, name, step, settings, folder)
+            _create_or_join(cluster, name, wanted, folder, step, asked)
             status = cluster.follow(name, folder, asked)
             if asked.is_set():
                 raise Preempted(f"stopped by SIGTERM; TrainJob {name} is deleted; run it again to go on")
@@ -62,25 +67,41 @@ def _require_store(step: Step) -> None:
         raise UserError(f"{where}; use a store s3://BUCKET/PREFIX, or set nodes to 1")
 
 
-def _create_or_join(cluster: Cluster, name: str, step: Step, settings: Training, folder: Store) -> None:
+def _create_or_join(cluster: Cluster, name: str, wanted: Definition, folder: Store, step: Step, asked: Event) -> None:
+    """Have a TrainJob of this definition there, whoever made it: this call, or another attempt of the step."""
     with explained(f"{step.name}.nodes: TrainJob {name}"):
-        if cluster.find(name) is None:
+        for _ in range(ATTEMPTS):
+            found = cluster.definition_of(name)
+            if found == wanted.digest:
+                cluster.join(name)
+                return log.info("TrainJob %s: joined, an earlier attempt has made it", name)
+            if found == "":
+                raise UserError(
+                    f"{step.name}.nodes: TrainJob {name} is there, and no step has made it; kubectl delete trainjob "
+                    f"{name}, then run it again"
+                )
+            if found is not None:
+                log.warning("TrainJob %s: an earlier attempt has made it, otherwise; it is replaced", name)
+                cluster.remove(name, asked)
             job.clear(folder)
             job.describe(step, folder)
-            # PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT, by Trainer, say the rest to torchrun.
-            torchrun = ["torchrun", "--nproc-per-node", str(settings.devices), "-m", f"components.{step.name}"]
-            if cluster.create(name, [*torchrun, folder.uri], settings.nodes, _resources(step, settings)):
-                log.info("TrainJob %s: created, %d nodes", name, settings.nodes)
-                return step.progress(0, 1, f"waiting for {settings.nodes} nodes, TrainJob {name}")
-    log.info("TrainJob %s: joined, an earlier attempt has made it", name)
+            if cluster.create(name, wanted):
+                log.info("TrainJob %s: created, %d nodes", name, wanted.nodes)
+                return step.progress(0, 1, f"waiting for {wanted.nodes} nodes, TrainJob {name}")
+    raise ModelmillError(f"TrainJob {name}: others make it and delete it; only one attempt of the step may go on")
 
 
-def _resources(step: Step, settings: Training) -> dict[str, str | int]:
-    """What each node asks for: the step's own resources, with a GPU a device where the step has GPUs."""
-    import torch
+def _definition(step: Step, settings: Training, runtime: str, folder: Store) -> Definition:
+    # PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT, by Trainer, say the rest to torchrun.
+    torchrun = ["torchrun", "--nproc-per-node", str(settings.devices), "-m", f"components.{step.name}", folder.uri]
+    image = os.environ.get(IMAGE_VARIABLE, "")
+    return Definition(runtime, image, torchrun, settings.nodes, _node(step, settings))
 
+
+def _node(step: Step, settings: Training) -> Node:
+    """What each node gets: as the cluster's profiles say it, else what the recipe asks for and a GPU a device."""
+    if (said := node.given()) is not None:
+        return said
     asked = getattr(recipes.from_json(step.resolved).resources, step.name)
-    wanted = {"cpu": asked.cpu, "memory": asked.memory}
-    if asked.gpu or torch.cuda.is_available():
-        wanted[asked.gpu_type] = settings.devices
-    return {resource: amount for resource, amount in wanted.items() if amount}
+    wanted = {"cpu": asked.cpu, "memory": asked.memory, asked.gpu_type: settings.devices if asked.gpu else 0}
+    return Node(resources={resource: amount for resource, amount in wanted.items() if amount})

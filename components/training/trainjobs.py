@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from components.common.errors import ModelmillError, UserError, one_line
-from components.common.machine import IMAGE_VARIABLE
 from components.common.store import Store
 from components.training import job
+from components.training.definition import ANNOTATION, Definition
 
 log = logging.getLogger("modelmill")
 POLL_SECONDS = 2.0
@@ -21,8 +21,7 @@ COMPLETE, FAILED, GONE = "Complete", "Failed", "Gone"
 # How often in a row the Kubernetes API may fail to answer while a TrainJob runs.
 _PATIENCE = 60
 _REMOVAL_POLLS = 300
-# Where the store is, which is no secret; its credentials come from the Secret that the runtime names.
-_PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
+_SECONDS = 30.0
 
 
 class Cluster:
@@ -31,6 +30,7 @@ class Cluster:
     def __init__(self, step: str, runtime: str) -> None:
         self._client = _connect(step)
         self._log_lines: dict[str, int] = {}
+        self._ours: set[str] = set()
         with explained(f"{step}.nodes: TrainingRuntime {runtime}"):
             self._runtime = self._client.get_runtime(runtime)
 
@@ -43,25 +43,36 @@ class Cluster:
                 return None
             raise
 
-    def create(self, name: str, torchrun: list[str], nodes: int, resources: dict[str, str | int]) -> bool:
-        """False if there is one of that name."""
-        from kubeflow.trainer import CustomTrainerContainer
-        from kubeflow.trainer.options.common import Name
-        from kubeflow.trainer.options.kubernetes import TrainerCommand
+    def definition_of(self, name: str) -> str | None:
+        """The digest that our TrainJob of that name was made with, empty if it is not ours, None if there is none."""
+        from kubeflow.trainer.constants import constants
 
-        trainer = CustomTrainerContainer(
-            image=os.environ.get(IMAGE_VARIABLE, ""),
-            num_nodes=nodes,
-            resources_per_node=resources or None,
-            env={variable: os.environ[variable] for variable in _PASSED_ON if os.environ.get(variable)},
-        )
+        backend = self._client.backend
+        kind = (constants.GROUP, constants.VERSION, backend.namespace, constants.TRAINJOB_PLURAL)
         try:
-            self._client.train(self._runtime, trainer=trainer, options=[Name(name), TrainerCommand(torchrun)])
+            found = backend.custom_api.get_namespaced_custom_object(*kind, name, _request_timeout=_SECONDS)
+        except Exception as error:
+            if getattr(error, "status", None) == 404:
+                return None
+            raise RuntimeError(f"Failed to get TrainJob {name}") from error
+        return str((found["metadata"].get("annotations") or {}).get(ANNOTATION, ""))
+
+    def create(self, name: str, wanted: Definition) -> bool:
+        """False if there is one of that name."""
+        # An answer that is lost on the way may be of one that was made.
+        self._ours.add(name)
+        try:
+            self._client.train(self._runtime, trainer=wanted.trainer(), options=wanted.options(name))
         except RuntimeError as error:
             if _status(error) == 409:
+                self._ours.discard(name)
                 return False
             raise
         return True
+
+    def join(self, name: str) -> None:
+        """Take the TrainJob of that name, which an earlier attempt has made, for this one's."""
+        self._ours.add(name)
 
     def follow(self, name: str, folder: Store, asked: threading.Event) -> str:
         """Show the first node's log until the TrainJob has ended, or this process is asked to; returns how it ended.
@@ -103,11 +114,12 @@ class Cluster:
 
     @contextmanager
     def deleted_at_the_end(self, name: str) -> Iterator[None]:
-        """Nobody waits for a TrainJob's work once its step has ended, however it did."""
+        """Nobody waits for a TrainJob's work once its step has ended, however it did. Others' are left alone."""
         try:
             yield
         finally:
-            self._delete(name)
+            if name in self._ours:
+                self._delete(name)
 
     def _delete(self, name: str) -> None:
         try:

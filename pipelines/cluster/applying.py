@@ -37,7 +37,15 @@ def compare(file: Path, cluster: Path) -> list[Change]:
     Raises:
         UserError: a file is wrong, found before the cluster is asked, or what `clients.connected` finds wrong.
     """
-    goal = read(file, cluster)
+    return differences(read(file, cluster))
+
+
+def differences(goal: Goal) -> list[Change]:
+    """What the cluster has otherwise; it is only asked.
+
+    Raises:
+        UserError: what `clients.connected` finds wrong.
+    """
     kfp = goal.cluster.kfp
     with clients.connected(goal.cluster) as client:
         experiment = clients.named(client.list_experiments, "experiments", kfp.experiment, namespace=kfp.namespace)
@@ -121,6 +129,6 @@ def _compiled(one: Schedule, goal: Goal) -> Compiled:
     if key not in goal.compiled:
         with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
             path = Path(folder) / "pipeline.yaml"
-            placement.compile_for(recipe, goal.cluster, str(path), one.if_changed)
+            placement.compile_for(recipe, goal.cluster, str(path), one.if_changed, placement.SCHEDULED)
             goal.compiled[key] = Compiled(recipe.name, digest.of_file(path), path.read_bytes())
     return goal.compiled[key]

@@ -7,9 +7,10 @@ from pathlib import Path
 from components.common import recipe as recipes
 from components.common.errors import UserError
 from components.common.steps import STEPS
+from pipelines.cluster import applying, placement, reach
 from pipelines.cluster import client as clients
-from pipelines.cluster import placement, reach
 from pipelines.cluster import profiles as profile_files
+from pipelines.cluster.schedules import DEFAULT_SCHEDULES
 from pipelines.cluster.settings import Cluster, load
 
 _SECONDS = 5.0
@@ -29,7 +30,7 @@ def checks_of(file: Path, recipe: Path | None, overrides: list[str] | None) -> d
         "file": lambda: f"{file}: KFP at {cluster.kfp.host}, store {cluster.store}, MLflow at {cluster.mlflow}",
         "profiles": lambda: ", ".join(sorted(profile_files.load(cluster.profiles).profiles)) or "none",
         "images": lambda: _images(cluster),
-        **_kfp_checks(cluster),
+        **_kfp_checks(cluster, file),
         "store": lambda: _store(cluster),
         "mlflow": lambda: _mlflow(cluster),
     }
@@ -38,7 +39,7 @@ def checks_of(file: Path, recipe: Path | None, overrides: list[str] | None) -> d
     return checks
 
 
-def _kfp_checks(cluster: Cluster) -> dict[str, Check]:
+def _kfp_checks(cluster: Cluster, file: Path) -> dict[str, Check]:
     answered: list[str] = []
 
     def answers() -> str:
@@ -59,12 +60,28 @@ def _kfp_checks(cluster: Cluster) -> dict[str, Check]:
         clients.check_version(cluster, answered[0])
         return answered[0] if answered[0] != "unknown" else "the server does not say; its API is the one needed"
 
-    return {
+    checks = {
         "token": lambda: _token(cluster),
         "kfp": answers,
         "version": behind(version),
         "namespace": behind(lambda: _namespace(cluster)),
     }
+    if Path(DEFAULT_SCHEDULES).exists():
+        checks["schedules"] = lambda: _schedules(file, bool(answered))
+    return checks
+
+
+def _schedules(file: Path, answers: bool) -> str:
+    """Whether the lines, zones and recipes are well; that the cluster has something else is said, and is no mistake."""
+    goal = applying.read(Path(DEFAULT_SCHEDULES), file)
+    count = len({one.schedule for one in goal.wanted})
+    well = f"{DEFAULT_SCHEDULES}: {count} {'schedule is' if count == 1 else 'schedules are'} well"
+    if not answers:
+        return f"{well}; not compared, for KFP does not answer"
+    due = sorted({f"{one.action} {one.schedule}" for one in applying.differences(goal)})
+    if not due:
+        return f"{well}, and the cluster agrees"
+    return f"{well}; the cluster differs: {', '.join(due)}; modelmill schedule apply --cluster {file} makes it agree"
 
 
 def _images(cluster: Cluster) -> str:

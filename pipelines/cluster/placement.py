@@ -2,16 +2,20 @@
 
 from typing import Any
 
+from components.common import node as nodes
 from components.common.errors import UserError
 from components.common.machine import IMAGE_VARIABLE
 from components.common.recipe import Recipe
 from components.common.recipe.sections import Resources, Training
 from components.common.steps import STEPS
 from pipelines.cluster import profiles as profile_files
+from pipelines.cluster import training_nodes
 from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleration
 from pipelines.cluster.settings import GPU_STEPS, Cluster
 
 USER = 10001
+# The PriorityClasses of k8s/base: of a run that a person waits for, and of one that begins by itself.
+INTERACTIVE, SCHEDULED = "modelmill-interactive", "modelmill-scheduled"
 A_YEAR = f"{365 * 24 * 3600}s"
 OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -21,9 +25,13 @@ NOTIFICATION_KEYS = (
 )
 
 
-def compile_for(recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = False) -> None:
+def compile_for(
+    recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = False, priority: str = INTERACTIVE
+) -> None:
     """Write the recipe's pipeline as KFP IR YAML for a cluster; `if_changed` as in `dag.build`.
 
+    Args:
+        priority: the PriorityClass of steps whose profile names none.
     Raises:
         UserError: as `check` and as reading the profiles.
     """
@@ -31,7 +39,7 @@ def compile_for(recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = 
 
     profiles = profile_files.load(cluster.profiles)
     check(recipe, cluster, profiles)
-    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles), if_changed)
+    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles, priority), if_changed)
 
 
 def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:
@@ -79,17 +87,24 @@ def image_of(step: str, profile: Profile, cluster: Cluster) -> str:
     return f"{images.registry}/{name}:{images.tag}" + (f"@{digest}" if digest else "")
 
 
-def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> Any:
+def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles, priority: str) -> Any:
     """What `dag.build` calls for each task."""
 
     def place(task: Any, step: str) -> None:
         profile = profile_of(step, recipe, profiles)
+        profile = profile.model_copy(update={"priority": profile.priority or priority})
+        # Also a step that only waits runs in its nodes' image: one code makes the key and the result.
         image = image_of(step, profile, cluster)
+        environment = _environment(image, cluster)
+        if nodes.are_wanted(step, recipe):
+            node = training_nodes.node(profile, profiles, _labels(step, profile))
+            environment[nodes.VARIABLE] = node.model_dump_json(exclude_defaults=True)
+            profile = training_nodes.waiting(profile, profiles)
         task.set_container_image(image)
         _give(task, profile)
         _choose_nodes(task, profile, profiles)
         _surround(task, step, profile, cluster)
-        for name, value in _environment(image, cluster).items():
+        for name, value in environment.items():
             task.set_env_variable(name, value)
 
     return place
@@ -158,26 +173,24 @@ def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
 
     for label, value in profile.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
-    conditions = [e for e in profile.affinity if e.weight is None] + ([] if profile.accelerator else profiles.cpu_nodes)
-    if conditions:
-        kubernetes.add_node_affinity(task, match_expressions=[_match(e) for e in conditions])
+    if conditions := training_nodes.required(profile, profiles):
+        kubernetes.add_node_affinity(task, match_expressions=[training_nodes.match(e) for e in conditions])
     for wish in [e for e in profile.affinity if e.weight is not None]:
-        kubernetes.add_node_affinity(task, match_expressions=[_match(wish)], weight=wish.weight)
+        kubernetes.add_node_affinity(task, match_expressions=[training_nodes.match(wish)], weight=wish.weight)
     for toleration in profile.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump())
 
 
-def _match(expression: profile_files.Expression) -> dict[str, Any]:
-    return expression.model_dump(exclude={"weight"})
+def _labels(step: str, profile: Profile) -> dict[str, str]:
+    return {"modelmill.dev/step": step.replace("_", "-"), "modelmill.dev/priority": str(profile.priority)}
 
 
 def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
     """Labels, a user, folders to write to (the root file system is read-only), a time limit, what Secrets hold."""
     from kfp import kubernetes
 
-    kubernetes.add_pod_label(task, "modelmill.dev/step", step.replace("_", "-"))
-    if profile.priority:
-        kubernetes.add_pod_label(task, "modelmill.dev/priority", profile.priority)
+    for label, value in _labels(step, profile).items():
+        kubernetes.add_pod_label(task, label, value)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
     kubernetes.empty_dir_mount(task, "tmp", "/tmp")
     if profile.shm:

@@ -6,6 +6,8 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +15,12 @@ from components.common import digest, runs
 from components.common import recipe as recipes
 from components.common.errors import ModelmillError, UserError
 from components.common.recipe import Recipe
-from components.common.runs import RunRecord
+from components.common.runs import Estimate, RunRecord
+from components.common.store import Store
+from pipelines import estimates
 from pipelines.cluster import client as clients
 from pipelines.cluster import reach
-from pipelines.cluster.placement import compile_for
+from pipelines.cluster.placement import INTERACTIVE, compile_for
 from pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
 
 VERSION_CHARACTERS = 12
@@ -49,29 +53,26 @@ def submit(
     reason: str,
     file: Path = Path(DEFAULT_CLUSTER),
     if_changed: bool = False,
+    priority: str = INTERACTIVE,
 ) -> Submitted:
     """Upload the recipe's pipeline if the server does not have it, and start a run of it.
 
     Args:
         requested_by, reason: who asked and why; kept in the run's record and in its description. file: the cluster's,
-            for the command that resumes. if_changed: as in `dag.build`.
+            for the command that resumes. if_changed: as in `dag.build`. priority: as in `compile_for`.
     Raises:
         UserError: what `compile_for` and `clients.connected` find wrong.
     """
     with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
         path = Path(folder) / "pipeline.yaml"
         with _COMPILING:
-            compile_for(recipe, cluster, str(path), if_changed)
+            compile_for(recipe, cluster, str(path), if_changed, priority)
         with clients.connected(cluster) as client:
             uploaded = upload(client, cluster, recipe.name, path)
             run = start(client, cluster, recipe.name, uploaded, requested_by, reason)
-    document = json.loads(recipes.to_json(recipe))
-    return Submitted(
-        run.run_id,
-        uploaded.version,
-        link(cluster, run.run_id),
-        record(cluster, run.run_id, document, requested_by, reason, file),
-    )
+    document, costs = json.loads(recipes.to_json(recipe)), partial(estimates.if_all_run, recipe)
+    note = record(cluster, run.run_id, document, costs, requested_by, reason, file)
+    return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), note)
 
 
 def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = Path(DEFAULT_CLUSTER)) -> Submitted:
@@ -98,7 +99,10 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = Path(D
         run = start(client, cluster, name, uploaded, requested_by, reason, parameters)
     store, _ = reach.store_of(cluster)
     known = runs.read_run(store, run_id) if store else None
-    note = "" if known is None else record(cluster, run.run_id, known.recipe, requested_by, reason, file)
+    note = ""
+    if known is not None:
+        costs = known.estimates
+        note = record(cluster, run.run_id, known.recipe, lambda store: costs, requested_by, reason, file)
     return Submitted(run.run_id, version, link(cluster, run.run_id), note)
 
 
@@ -186,7 +190,15 @@ def get_run(client: Any, run_id: str) -> Any:
         raise UserError(f"{run_id}: no such run on this cluster; modelmill status lists them") from None
 
 
-def record(cluster: Cluster, run_id: str, recipe: dict[str, Any], requested_by: str, reason: str, file: Path) -> str:
+def record(
+    cluster: Cluster,
+    run_id: str,
+    recipe: dict[str, Any],
+    costs: Callable[[Store], dict[str, Estimate]],
+    requested_by: str,
+    reason: str,
+    file: Path,
+) -> str:
     """Write the run's record to the store; returns why that was not possible, if it was not."""
     store, why = reach.store_of(cluster)
     if store is None:
@@ -197,6 +209,7 @@ def record(cluster: Cluster, run_id: str, recipe: dict[str, Any], requested_by: 
         store=cluster.store,
         started=time.time(),
         resume=shlex.join(["modelmill", "resume", run_id, "--cluster", str(file)]),
+        estimates=costs(store),
         requested_by=requested_by,
         reason=reason,
     )

@@ -29,10 +29,10 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Starter:
-    """Starts runs. `submit(recipe, requested_by, reason)` returns the run's id; `state_of(run_id)` says how it goes."""
+    """Starts runs. `submit(recipe, asker)` returns the run's id; `state_of(run_id)` says how it goes."""
 
     store: Store
-    submit: Callable[[Recipe, str, str], str]
+    submit: Callable[[Recipe, Asker], str]
     state_of: Callable[[str], State]
     cool_down: float = cool_down.DEFAULT_SECONDS
     # Threads of one process wait here for each other, not in the store by trying again.
@@ -74,7 +74,7 @@ class Starter:
         try:
             cool_down.reserve(self.store, recipe.name, want.key, seconds)
             reserved = True
-            run_id = self.submit(recipe, asker.by, f"{asker.kind}: {asker.reason}")
+            run_id = self.submit(recipe, asker)
         except BaseException:
             # What went wrong is worth more than what goes wrong here; an abandoned claim is taken over in time.
             with contextlib.suppress(Exception):

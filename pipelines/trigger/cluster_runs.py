@@ -7,9 +7,10 @@ from pathlib import Path
 from components.common.recipe import Recipe
 from components.common.store import Store
 from pipelines.cluster import client as clients
-from pipelines.cluster import submitting
+from pipelines.cluster import placement, submitting
 from pipelines.cluster.settings import Cluster
 from pipelines.trigger.asking import State, state_in
+from pipelines.trigger.claims import Asker
 
 # For so long what KFP has said of a run is believed, so that many duplicate triggers ask it once.
 _BELIEVED_SECONDS = 5.0
@@ -25,10 +26,16 @@ class ClusterRuns:
         self._compiling, self._asking = threading.Lock(), threading.Lock()
         self._known: dict[str, tuple[float, State]] = {}
 
-    def submit(self, recipe: Recipe, requested_by: str, reason: str) -> str:
-        """Start a run; returns its id. Who asked and why is in its record and in KFP's description."""
+    def submit(self, recipe: Recipe, asker: Asker) -> str:
+        """Start a run; returns its id. Who asked and why is in its record and in KFP's description.
+
+        Nobody waits for a run that only an event, a poll, a schedule or an alarm has asked for.
+        """
+        priority = placement.INTERACTIVE if asker.kind == "manual" else placement.SCHEDULED
+        reason = f"{asker.kind}: {asker.reason}"
         with self._compiling:
-            return submitting.submit(recipe, self._cluster, requested_by, reason, self._file).run_id
+            started = submitting.submit(recipe, self._cluster, asker.by, reason, self._file, priority=priority)
+        return started.run_id
 
     def state_of(self, run_id: str) -> State:
         """By the run's outcome in the store, else by KFP, which also knows of runs that were cancelled."""

@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from components.common import node
 from components.common.manifest import Manifest
+from components.common.node import Node
 from components.common.recipe import Training
 from components.common.store import open_store
-from components.training import nodes, trainjobs
+from components.training import definition, nodes, trainjobs
 from tests import kubernetes_api
 from tests.component.steps import Steps
 from tests.kubernetes_api import KubernetesApi
@@ -135,6 +138,74 @@ def test_a_trainjob_that_an_earlier_attempt_left_running_is_joined(steps: Prepar
     assert steps.train().entries
     assert len(api.created) == 1, "no second one was made"
     assert not api.jobs
+
+
+def mine(job: dict[str, Any]) -> dict[str, Any]:
+    return job
+
+
+def of_another_definition(job: dict[str, Any]) -> dict[str, Any]:
+    job["metadata"]["annotations"][definition.ANNOTATION] = "0" * 64
+    job["spec"]["trainer"]["command"] = idle()
+    return job
+
+
+def nobodys(job: dict[str, Any]) -> dict[str, Any]:
+    job["metadata"]["annotations"] = {"who": "somebody else"}
+    job["spec"]["trainer"]["command"] = idle()
+    return job
+
+
+def test_one_that_another_attempt_has_made_a_moment_earlier_is_adopted(steps: Prepared, api: KubernetesApi) -> None:
+    api.rivals = [mine]
+    assert steps.train().entries
+    assert not api.rivals and len(api.created) == 1 and not api.jobs
+
+
+def test_one_of_ours_that_is_made_otherwise_is_replaced(steps: Prepared, api: KubernetesApi) -> None:
+    api.rivals = [of_another_definition]
+    assert steps.train().entries
+    assert len(api.created) == len(api.deleted) == 2
+
+
+def test_one_that_is_not_ours_is_refused_and_left_alone(steps: Prepared, api: KubernetesApi) -> None:
+    api.rivals = [nobodys]
+    code, message = steps.train_fails()
+    assert code == 2 and "no step has made it; kubectl delete trainjob" in message
+    assert len(api.jobs) == 1 and not api.deleted
+
+
+def test_a_log_that_breaks_goes_on_where_it_broke(
+    steps: Prepared, api: KubernetesApi, capfd: pytest.CaptureFixture[str]
+) -> None:
+    count = "import time\nfor n in range(40): print('line', n, flush=True); time.sleep(0.05)\nraise SystemExit(1)"
+    api.replace, api.broken_streams = [[sys.executable, "-c", count]], 3
+    steps.train()
+    said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("node-0: line ")]
+    assert said == [f"node-0: line {n}" for n in range(40)] and not api.broken_streams
+
+
+def test_nodes_get_what_the_cluster_s_profile_says(
+    steps: Prepared, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Node(
+        resources={"cpu": "12", "memory": "96Gi", "nvidia.com/gpu": 2},
+        labels={"modelmill.dev/priority": "modelmill-scheduled"},
+        node_selector={"pool": "a100"},
+        affinity={"nodeAffinity": {}},
+        tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists"}],
+        shm="16Gi",
+    )
+    monkeypatch.setenv(node.VARIABLE, given.model_dump_json(exclude_defaults=True))
+    steps.train()
+    [spec] = (job["spec"] for job in api.created)
+    assert spec["trainer"]["resourcesPerNode"]["limits"] == given.resources
+    [job] = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]
+    assert job["name"] == "node" and pod["metadata"]["labels"] == given.labels
+    assert pod["spec"]["nodeSelector"] == given.node_selector and pod["spec"]["tolerations"] == given.tolerations
+    assert pod["spec"]["volumes"] == [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}}]
+    assert "affinity" in pod["spec"]
 
 
 def test_a_store_that_other_nodes_cannot_reach_is_refused(recipe: Path, tmp_path: Path, api: KubernetesApi) -> None:

@@ -13,6 +13,7 @@ from components.reporting import step as reporting
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request, serving_kfp
+from tests.recipes import language_recipe
 from tests.seaweedfs import SeaweedFS
 
 
@@ -236,6 +237,25 @@ def test_the_runs_record_is_in_the_store_where_it_can_be_reached(
     assert record.requested_by
     assert record.resume == f"modelmill resume {submitted['run_id']} --cluster {cluster}"
     assert seaweedfs.secret_key not in str(done) + record.model_dump_json()
+
+
+def test_the_runs_record_says_what_training_is_expected_to_cost(
+    kfp: KfpServer, call: Callable[..., Done], seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in seaweedfs.env.items():
+        monkeypatch.setenv(name, value)
+    store = seaweedfs.create_bucket("estimated") + "/mill"
+    cluster = ("--cluster", write_cluster(tmp_path, kfp.url, store))
+    recipe = language_recipe(tmp_path, tmp_path / "data", data__path="s3://data/texts")
+    first = json.loads(call("submit", recipe, *cluster, "--json").out)["run_id"]
+    record = runs.read_run(open_store(store), first)
+    assert record is not None and set(record.estimates) == {"pretraining", "fine_tuning"}
+    assert record.estimates["pretraining"].amount == 20 * 4 * 64
+    assert (record.estimates["pretraining"].model_flops or 0) > 0
+    kfp.end_run(first, "FAILED")
+    again = json.loads(call("resume", first, *cluster, "--json").out)["run_id"]
+    resumed = runs.read_run(open_store(store), again)
+    assert resumed is not None and resumed.estimates == record.estimates
 
 
 def test_the_report_says_who_asked_and_why(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from components.common.recipe import Recipe
 from components.common.store import open_store
 from pipelines.trigger import signing
 from pipelines.trigger.asking import Starter, State
+from pipelines.trigger.claims import Asker
 from pipelines.trigger.server import application
 from pipelines.trigger.signing import Secrets
 
@@ -31,9 +32,9 @@ class Runs:
     states: dict[str, State] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def submit(self, recipe: Recipe, requested_by: str, reason: str) -> str:
+    def submit(self, recipe: Recipe, asker: Asker) -> str:
         time.sleep(self.seconds)
-        self.submitted.append((recipe.name, requested_by, reason))
+        self.submitted.append((recipe.name, asker.by, f"{asker.kind}: {asker.reason}"))
         return f"run-{len(self.submitted)}"
 
     def state_of(self, run_id: str) -> State:

@@ -121,7 +121,7 @@ def test_a_submission_that_fails_leaves_claim_and_cool_down_to_the_next(
 ) -> None:
     starter = runs.starter(folder_uri, 3600)
 
-    def refuse(recipe: Recipe, by: str, reason: str) -> str:
+    def refuse(recipe: Recipe, asker: Asker) -> str:
         raise UserError("kfp: the token has expired")
 
     with pytest.raises(UserError, match="expired"):
