@@ -2,10 +2,10 @@
 
 import json
 
-from components.common import manifest, memo, sources, weights
+from components.common import manifest, memo, weights
 from components.common.errors import Corrupt, ModelmillError
 from components.common.manifest import Manifest
-from components.common.recipe import Recipe, Training
+from components.common.recipe import Recipe, Training, given_tokenizer
 from components.common.recipe.adapters import AdaptedFineTuning
 from components.common.runs import Estimate
 from components.common.store import Store
@@ -38,7 +38,7 @@ def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
     Nothing where weights or a tokenizer are to be fetched first, or where the store has not what it takes.
     """
     init = recipe.pretraining.init if recipe.pretraining is not None else "random"
-    if init != "random" or sources.given_tokenizer(recipe):
+    if init != "random" or given_tokenizer(recipe):
         return {}
     try:
         return estimate(recipe, store, [Planned(name, "will run", "", None) for name in speeds.STAGES])
