@@ -189,6 +189,22 @@ def test_a_preempted_pod_is_tried_again() -> None:
     assert defaults["retryStrategy"]["limit"] == "0"
 
 
+def test_the_object_store_tells_the_trigger_service_of_new_data() -> None:
+    store = yaml.safe_load((K8S / "kfp" / "seaweedfs.yaml").read_text())
+    (container,) = store["spec"]["template"]["spec"]["containers"]
+    given = {one["name"].removeprefix("WEED_NOTIFICATION_WEBHOOK_"): one for one in container["env"]}
+    service = named("kind", "Service", "modelmill-trigger")
+    (port,) = service["spec"]["ports"]
+    host = f"{service['metadata']['name']}.{service['metadata']['namespace']}"
+    assert given["ENDPOINT"]["value"] == f"http://{host}:{port['port']}/events"
+    token = given["BEARER_TOKEN"]["valueFrom"]["secretKeyRef"]
+    assert token["key"] in made_secrets()[token["name"]]
+    (server,) = named("kind", "Deployment", "modelmill-trigger")["spec"]["template"]["spec"]["containers"]
+    assert token in [one.get("valueFrom", {}).get("secretKeyRef") for one in server["env"]]
+    # Where k8s/e2e puts the data, and k8s/configure tells the service that they are.
+    assert given["PATH_PREFIXES"]["value"] == "/buckets/modelmill/data"
+
+
 def test_kfp_runs_steps_as_the_user_of_the_images() -> None:
     settings = yaml.safe_load((K8S / "kfp" / "install-config.yaml").read_text())["data"]
     users = {template["spec"]["securityContext"]["runAsUser"] for _, template in pods("kind")}
