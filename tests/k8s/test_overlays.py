@@ -189,7 +189,7 @@ def test_a_preempted_pod_is_tried_again() -> None:
     assert defaults["retryStrategy"]["limit"] == "0"
 
 
-def test_the_object_store_tells_the_trigger_service_of_new_data() -> None:
+def test_the_object_store_can_tell_the_trigger_service_of_new_data() -> None:
     store = yaml.safe_load((K8S / "kfp" / "seaweedfs.yaml").read_text())
     (container,) = store["spec"]["template"]["spec"]["containers"]
     given = {one["name"].removeprefix("WEED_NOTIFICATION_WEBHOOK_"): one for one in container["env"]}

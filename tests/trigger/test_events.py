@@ -78,11 +78,12 @@ def test_events_of_other_objects_and_test_events_start_nothing(folder_uri: str, 
 def test_seaweedfs_itself_tells_of_new_data(
     folder_uri: str, recipe: Recipe, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the settings that a cluster's has; other are only the address and the secret."""
+    """With the settings that a cluster's has, switched on; only the address and the secret are others."""
     data = recipe.data.model_copy(update={"path": "s3://modelmill/data/table"})
     (container,) = yaml.safe_load(SETTINGS.read_text())["spec"]["template"]["spec"]["containers"]
     webhook = {one["name"]: one.get("value", "") for one in container["env"]}
     with serving([recipe.model_copy(update={"data": data})], runs.starter(folder_uri)) as client:
+        webhook["WEED_NOTIFICATION_WEBHOOK_ENABLED"] = "true"
         webhook["WEED_NOTIFICATION_WEBHOOK_ENDPOINT"] = f"{client.url}/events"
         webhook["WEED_NOTIFICATION_WEBHOOK_BEARER_TOKEN"] = BEARER.decode()
         with seaweedfs.running(**webhook) as weed:
