@@ -99,7 +99,8 @@ class Service:
             raise
         finally:
             self.metrics.asked(asker.kind, result)
-        _log.info("%s: %s run %s for %s (%s: %s)", name, result, answer.run_id, asker.by, asker.kind, asker.reason)
+        run = f"run {answer.run_id}" if answer.run_id else "a run that is being submitted"
+        _log.info("%s: %s %s for %s (%s: %s)", name, result, run, asker.by, asker.kind, asker.reason)
         return answer
 
 
@@ -150,6 +151,8 @@ def _answering(endpoint: str, service: Service, handle: Handler) -> Callable[[Re
             answered = answer_to(error)
             if answered.status >= 500:
                 _log.error("%s: %s", endpoint, one_line(error))
+            else:
+                _log.warning("%s: %d to %s: %s", endpoint, answered.status, _client(request), one_line(error))
         except Exception:
             service.metrics.request(endpoint, "failed")
             raise
@@ -181,6 +184,10 @@ def _reconciling(service: Service) -> Callable[[Starlette], Any]:
             group.cancel_scope.cancel()
 
     return lifespan
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
 
 
 def _shown(answer: Answer) -> dict[str, Any]:

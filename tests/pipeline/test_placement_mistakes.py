@@ -101,6 +101,18 @@ MISTAKES: dict[str, Mistake] = {
         {},
         ["cluster.yaml", "endpoint", "password", "Secret"],
     ),
+    "a store that steps do not reach": (
+        {},
+        {"endpoint": "http://localhost:9000"},
+        {},
+        ["endpoint", "localhost", "no step"],
+    ),
+    "an MLflow that steps do not reach": (
+        {},
+        {"mlflow": "http://127.0.0.1:5000"},
+        {},
+        ["mlflow", "127.0.0.1", "no step"],
+    ),
     "no profiles file": ({}, {"profiles": "elsewhere.yaml"}, {}, ["elsewhere.yaml", "k8s/profiles.yaml"]),
 }
 

@@ -76,7 +76,9 @@ def test_only_the_links_are_printed_and_nothing_is_written_at_home(
         f"follow: modelmill status {run_id} --cluster {tmp_path}/cluster.yaml",
     ]
     assert done.err.count("\n") == 1
-    assert done.err.startswith("modelmill: note: the run's record was not written: http://127.0.0.1:1 is not reachable")
+    assert done.err.startswith(
+        "modelmill: note: the run's record was not written: http://seaweedfs.invalid:8333 is not reachable"
+    )
     assert not (tmp_path / "home").exists()
 
 
