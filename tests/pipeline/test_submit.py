@@ -185,7 +185,7 @@ def test_what_is_no_kfp_and_what_does_not_answer(kfp: KfpServer, call: Callable[
     assert "something answers, but not as KFP's v2beta1 API" in elsewhere.err
     away = call("status", "--cluster", write_cluster(tmp_path, "http://127.0.0.1:1"))
     assert (away.code, away.err.count("\n")) == (2, 1)
-    assert "kfp.host http://127.0.0.1:1: does not answer (" in away.err
+    assert "kfp.host http://127.0.0.1:1: does not answer (Failed to establish a new connection: " in away.err
     assert "Connection refused" in away.err
     assert "object at 0x" not in away.err
 
