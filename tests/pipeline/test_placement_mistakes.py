@@ -132,7 +132,7 @@ def test_a_mistake_is_said_before_anything_is_compiled(mistake: Mistake, tmp_pat
 
 def test_doctor_finds_a_store_that_no_step_reaches(tmp_path: Path) -> None:
     checks = examining.checks_of(cluster_file(tmp_path, endpoint="http://localhost:9000"), None, None)
-    with pytest.raises(UserError, match="^endpoint: http://localhost:9000 is this machine, which no step reaches"):
+    with pytest.raises(UserError, match=r"^endpoint: http://localhost:9000 is this machine, which no step reaches"):
         checks["store"]()
 
 
