@@ -4,7 +4,6 @@ import copy
 import functools
 import json
 import re
-import subprocess
 from typing import Any
 
 import kubernetes_validate
@@ -13,18 +12,11 @@ import yaml
 
 from components.common.image import VERSION
 from pipelines.cluster.settings import Kfp, Secrets, load
-from tests.k8s.rendered import K8S, OVERLAYS, containers, named, of_kind, pods, render
+from tests.k8s.rendered import K8S, OVERLAYS, containers, made_secrets, named, of_kind, pods, render
 
 # Kinds that Kubernetes itself does not define.
 CUSTOM = {"TrainingRuntime", "ExternalSecret"}
 KUBERNETES = "1.37"
-
-
-@functools.cache
-def made_secrets() -> dict[str, dict[str, str]]:
-    """The Secrets that a kind or minikube cluster gets, by name."""
-    done = subprocess.run([K8S / "local-secrets"], capture_output=True, text=True, check=True)
-    return {one["metadata"]["name"]: one["stringData"] for one in yaml.safe_load_all(done.stdout) if one}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipelines.cluster.settings import load
-from tests.k8s.rendered import BIN, K8S, OVERLAYS, ROOT, named
+from tests.k8s.rendered import BIN, K8S, OVERLAYS, ROOT, made_secrets, named
 from tests.seaweedfs import SeaweedFS
 
 SCRIPTS = sorted(path for path in K8S.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))
@@ -190,7 +190,7 @@ def mounted(folder: Path, volume: dict, maps: dict[str, dict[str, str]]) -> None
 
 
 def test_local_secrets_are_made_anew_and_agree_with_each_other() -> None:
-    first, second = (secrets() for _ in range(2))
+    first, second = made_secrets(), made_secrets.__wrapped__()
     store, kfp = first["modelmill-object-store"], first["mlpipeline-minio-artifact"]
     assert [store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]] == [kfp["accesskey"], kfp["secretkey"]]
     admin = first["modelmill-mlflow-server"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
@@ -198,11 +198,6 @@ def test_local_secrets_are_made_anew_and_agree_with_each_other() -> None:
     names = {"PGHOST", "PGDATABASE", "PGUSER", "username", "MLFLOW_TRACKING_USERNAME"}
     for name, values in first.items():
         assert not [key for key in values if key not in names and values[key] == second[name][key]], name
-
-
-def secrets() -> dict[str, dict[str, str]]:
-    done = subprocess.run([K8S / "local-secrets"], capture_output=True, text=True, check=True)
-    return {one["metadata"]["name"]: one["stringData"] for one in yaml.safe_load_all(done.stdout) if one}
 
 
 def test_a_folder_is_uploaded_whole(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
