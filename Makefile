@@ -62,7 +62,6 @@ format: $(VENV)/installed-test ## rewrite to the house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-.PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 kind-up: install ## start a kind cluster with KFP, MLflow and our images (docs/kubernetes.md)
 	@$(MAKE) images
 	@k8s/kind-up

@@ -13,7 +13,7 @@ from pipelines import registry, use
 from pipelines.cluster import commands as cluster_commands
 from pipelines.cluster import schedule_commands
 from pipelines.data import app as data_app
-from pipelines.printing import DEFAULT_STORE, AsJson, IfChanged, StoreUri, complain, print_json
+from pipelines.printing import DEFAULT_STORE, AsJson, IfChanged, Overrides, StoreUri, complain, print_json
 from pipelines.trigger import commands as trigger
 
 app = typer.Typer(
@@ -27,10 +27,6 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 Recipe = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
-]
 
 
 class Runner(str, Enum):

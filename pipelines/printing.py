@@ -10,6 +10,10 @@ DEFAULT_STORE = "file://./.modelmill"
 StoreUri = Annotated[
     str, typer.Option("--store", envvar="MODELMILL_STORE", help="file://FOLDER or s3://BUCKET/PREFIX.")
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
+]
 IfChanged = Annotated[
     bool,
     typer.Option("--if-changed", help="Look for new data or drift first (data.retrain); train only for that reason."),

@@ -29,8 +29,8 @@ def write_cluster(folder: Path, host: str, store: str = "s3://nowhere/mill", **c
     document = {
         "kfp": {"host": host, "ui": "https://kfp.example.com", "namespace": "mill", **changes},
         "store": store,
-        # Nothing listens there: as it is with a store that only the cluster sees.
-        "endpoint": "http://127.0.0.1:1",
+        # A name that only the cluster knows.
+        "endpoint": "http://seaweedfs.invalid:8333",
         "mlflow": "http://mlflow.mill:5000",
         "images": {"registry": "registry.example.com/mill"},
     }

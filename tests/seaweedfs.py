@@ -67,14 +67,20 @@ class SeaweedFS:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[SeaweedFS]:
-    """Start SeaweedFS, wait until it takes an object, and end it with everything it wrote."""
+def running(**environment: str) -> Iterator[SeaweedFS]:
+    """Start SeaweedFS, wait until it takes an object, and end it with everything it wrote.
+
+    Args:
+        environment: more of its settings, as WEED_NOTIFICATION_WEBHOOK_ENABLED.
+    """
     # A short folder: the filer opens a Unix socket in it, whose path may not be longer than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="weed-", ignore_cleanup_errors=True) as name:
         (Path(name) / "data").mkdir()
         server, command = _command(Path(name))
         client = server.client()
-        with serving(command, Path(name), {"GOMEMLIMIT": "300MiB"}, lambda: _takes_objects(client), _READY_SECONDS):
+        with serving(
+            command, Path(name), {"GOMEMLIMIT": "300MiB", **environment}, lambda: _takes_objects(client), _READY_SECONDS
+        ):
             yield server
 
 

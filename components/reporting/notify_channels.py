@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from typing import Any, NoReturn
+from typing import Any
 
 from components.reporting.notify_words import Message
 
@@ -88,13 +88,9 @@ def _post(variable: str, body: bytes, headers: dict[str, str]) -> None:
     try:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers}, method="POST")
     except ValueError:
-        _refuse(variable)
+        raise Refused(f"{variable} is no http or https URL") from None
     with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS):
         return
-
-
-def _refuse(variable: str) -> NoReturn:
-    raise Refused(f"{variable} is no http or https URL") from None
 
 
 def _email(message: Message) -> None:

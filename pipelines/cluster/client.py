@@ -150,8 +150,8 @@ def explained(cluster: Cluster, token: str | None = None) -> Iterator[None]:
     except api.ApiException as error:
         raise _answered(cluster, error, token) from None
     except urllib3.exceptions.HTTPError as error:
-        cause = getattr(error, "reason", None) or error
-        said = re.sub(r"^.*?: ", "", one_line(cause)) if "object at 0x" in str(cause) else one_line(cause)
+        # Without the connection, which urllib3 names first.
+        said = re.sub(r"^<?[\w.]*Connection.*?: ", "", one_line(getattr(error, "reason", None) or error))
         raise UserError(
             f"kfp.host {cluster.kfp.host}: does not answer ({said}); is it the address of KFP's API, seen from here?"
         ) from None

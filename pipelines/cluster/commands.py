@@ -1,6 +1,5 @@
 """`modelmill submit | status | logs | resume | cancel`: a cluster's runs from the command line."""
 
-import getpass
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,14 +11,10 @@ from rich.table import Table
 
 from components.common.errors import UserError
 from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile, load
-from pipelines.printing import AsJson, IfChanged, complain, print_json, printable
+from pipelines.printing import AsJson, IfChanged, Overrides, complain, print_json, printable
 
 _DEFAULT = Path(DEFAULT_CLUSTER)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as submit and status print it.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
-]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run to its end, and end as it does.")]
 
 
@@ -47,19 +42,21 @@ def submit(
     anything else failed; 2 is a mistake in what was given.
     """
     from components.common import recipe as recipes
+    from components.common.standing import who
     from pipelines.cluster import submitting
 
     described = load(cluster)
-    submitted = submitting.submit(recipes.load(recipe, overrides), described, _user(), reason, cluster, if_changed)
+    submitted = submitting.submit(recipes.load(recipe, overrides), described, who(), reason, cluster, if_changed)
     _started(submitted, described, cluster, wait, as_json)
 
 
 def resume(run_id: RunId, wait: Wait = False, cluster: ClusterFile = _DEFAULT, as_json: AsJson = False) -> None:
     """Go on with a run that has ended: a new run of the same version, in which finished steps are reused."""
+    from components.common.standing import who
     from pipelines.cluster import submitting
 
     described = load(cluster)
-    submitted = submitting.resume(run_id, described, _user(), cluster)
+    submitted = submitting.resume(run_id, described, who(), cluster)
     if not as_json:
         print(f"resumes {run_id}")
     _started(submitted, described, cluster, wait, as_json)
@@ -193,11 +190,3 @@ def _show(shown: dict[str, Any]) -> None:
 
 def _command(verb: str, run_id: str, cluster: Path) -> str:
     return shlex.join(["modelmill", verb, run_id, "--cluster", str(cluster)])
-
-
-def _user() -> str:
-    """Who asks, as this machine knows them."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -113,6 +113,7 @@ def _namespace(cluster: Cluster) -> str:
 
 
 def _store(cluster: Cluster) -> str:
+    reach.require_seen_by_steps(cluster)
     if endpoint := reach.refused(cluster):
         return f"{cluster.store}: not checked: {endpoint}"
     store, said = reach.store_of(cluster)

@@ -9,7 +9,7 @@ from components.common.recipe import Recipe
 from components.common.recipe.sections import Resources, Training
 from components.common.steps import STEPS
 from pipelines.cluster import profiles as profile_files
-from pipelines.cluster import training_nodes
+from pipelines.cluster import reach, training_nodes
 from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleration
 from pipelines.cluster.settings import GPU_STEPS, Cluster
 
@@ -47,8 +47,9 @@ def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:
 
     Raises:
         UserError: a profile is unknown, a step has no image for its accelerator, an image has no digest where one is
-            asked for, or the recipe names files of this machine.
+            asked for, the recipe names files of this machine, or the cluster's addresses are this machine's.
     """
+    reach.require_seen_by_steps(cluster)
     for step in STEPS:
         _check_profile(step, getattr(recipe.resources, step), cluster, profiles)
         _check_sizes(step, recipe, profile_of(step, recipe, profiles))

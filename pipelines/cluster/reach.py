@@ -4,11 +4,25 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-from components.common.errors import ModelmillError, one_line
+from components.common.errors import ModelmillError, UserError, one_line
 from components.common.store import Store
 from pipelines.cluster.settings import Cluster
 
 _SECONDS = 3.0
+
+
+def require_seen_by_steps(cluster: Cluster) -> None:
+    """
+    Raises:
+        UserError: an address that steps are given is that of the machine that asks; in a step it is the step's own pod.
+    """
+    for key, uri in (("endpoint", cluster.endpoint), ("mlflow", cluster.mlflow)):
+        host = urlsplit(uri or "").hostname or ""
+        if host == "localhost" or host == "::1" or host.startswith("127."):
+            raise UserError(
+                f"{key}: {uri} is this machine, which no step reaches; write the address inside the cluster, such as "
+                "http://SERVICE.NAMESPACE:PORT (for a forwarded port there is AWS_ENDPOINT_URL)"
+            )
 
 
 def store_of(cluster: Cluster) -> tuple[Store | None, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from pipelines.cluster.schedules import DEFAULT_SCHEDULES
 from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
 from pipelines.printing import AsJson, complain, print_json
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run recipes again and again on a cluster.")
 
 File = Annotated[Path, typer.Argument(metavar="[FILE]", help="The schedules, a YAML file.")]
-_FILE, _CLUSTER = Path("schedules.yaml"), Path(DEFAULT_CLUSTER)
+_FILE, _CLUSTER = Path(DEFAULT_SCHEDULES), Path(DEFAULT_CLUSTER)
 
 
 def register(main: typer.Typer) -> None:

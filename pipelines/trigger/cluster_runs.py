@@ -22,8 +22,7 @@ class ClusterRuns:
 
     def __init__(self, cluster: Cluster, store: Store, file: Path) -> None:
         self._cluster, self._store, self._file = cluster, store, file
-        # KFP's compiler keeps what it is compiling in a global variable.
-        self._compiling, self._asking = threading.Lock(), threading.Lock()
+        self._asking = threading.Lock()
         self._known: dict[str, tuple[float, State]] = {}
 
     def submit(self, recipe: Recipe, asker: Asker) -> str:
@@ -33,9 +32,7 @@ class ClusterRuns:
         """
         priority = placement.INTERACTIVE if asker.kind == "manual" else placement.SCHEDULED
         reason = f"{asker.kind}: {asker.reason}"
-        with self._compiling:
-            started = submitting.submit(recipe, self._cluster, asker.by, reason, self._file, priority=priority)
-        return started.run_id
+        return submitting.submit(recipe, self._cluster, asker.by, reason, self._file, priority=priority).run_id
 
     def state_of(self, run_id: str) -> State:
         """By the run's outcome in the store, else by KFP, which also knows of runs that were cancelled."""

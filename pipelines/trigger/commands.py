@@ -1,6 +1,5 @@
 """`modelmill trigger` and `modelmill trigger-server`: a run on demand, once for the same recipe and data."""
 
-import getpass
 import os
 from enum import Enum
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 
 from components.common.errors import UserError
 from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
-from pipelines.printing import AsJson, print_json
+from pipelines.printing import AsJson, Overrides, print_json
 
 if TYPE_CHECKING:
     from pipelines.trigger.asking import Starter
@@ -46,11 +45,8 @@ def trigger(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; recorded on the run.")],
     cluster: ClusterFile = Path(DEFAULT_CLUSTER),
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
-    ] = None,
-    by: Annotated[str | None, typer.Option("--by", help="Who asks; the user's name if not given.")] = None,
+    overrides: Overrides = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who asks; the user and the machine if not given.")] = None,
     kind: Annotated[Why, typer.Option("--kind", help="What kind of reason it is.")] = Why.manual,
     cool_down: CoolDown = 600.0,
     force: Annotated[
@@ -64,13 +60,14 @@ def trigger(
     """
     from components.common import recipe as recipes
     from components.common.errors import one_line
+    from components.common.standing import who
     from pipelines.trigger.claims import Asker
 
     if not reason.strip():
         raise UserError("--reason: say why, in a few words")
     loaded = recipes.load(recipe, overrides)
     starter = _starter(cluster, cool_down)
-    asker = Asker(by=one_line(Exception(by or _user())), kind=kind.value, reason=one_line(Exception(reason)))
+    asker = Asker(by=one_line(Exception(by or who())), kind=kind.value, reason=one_line(Exception(reason)))
     answer = starter.ask(loaded, asker, force)
     if as_json:
         print_json({"recipe": loaded.name, **answer._asdict()})
@@ -98,7 +95,7 @@ def trigger_server(
     """
     from pipelines.trigger import serving, signing
 
-    secrets = signing.environment_secrets()
+    secrets = signing.read_secrets()
     known = serving.load_recipes(recipes)
     starter = _starter(cluster, cool_down)
     starter.store.check()
@@ -127,10 +124,3 @@ def _starter(file: Path, cool_down: float) -> "Starter":
         raise UserError(f"{file}: store {cluster.store}: {why}")
     known = ClusterRuns(cluster, store, file)
     return Starter(store, known.submit, known.state_of, cool_down)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -24,8 +24,7 @@ def uris(document: Any) -> list[str]:
     if isinstance(document, dict) and document.get("Event") == "s3:TestEvent":
         return []
     if isinstance(document, dict) and isinstance(document.get("key"), str):
-        path = document["key"]
-        return [f"s3://{path.removeprefix(_FILER)}"] if path.startswith(_FILER) else []
+        return [f"s3://{path.removeprefix(_FILER)}" for path in _paths(document) if path.startswith(_FILER)]
     raise UserError("events: the body is neither an S3 event notification nor a SeaweedFS filer webhook")
 
 
@@ -39,6 +38,14 @@ def reason(changed: list[str]) -> str:
     """The objects in words."""
     more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     return f"changed: {', '.join(changed[:_SHOWN])}{more}"
+
+
+def _paths(document: dict[str, Any]) -> list[str]:
+    """Of a rename the key is where the object was; where it is now is in the message."""
+    match document:
+        case {"key": old, "message": {"new_parent_path": str(folder), "new_entry": {"name": str(name)}}}:
+            return list(dict.fromkeys([old, f"{folder}/{name}"]))
+    return [document["key"]]
 
 
 def _of_record(record: Any) -> str:

@@ -13,6 +13,8 @@ from pipelines.trigger.cool_down import CoolingDown
 from pipelines.trigger.signing import WINDOW_SECONDS, Unauthorized
 
 BODY_BYTES = 64 << 10
+# SeaweedFS names every chunk of 4 MiB of an object, before and after a change: this is enough for objects of 40 GB.
+EVENT_BYTES = 4 << 20
 _READ_SECONDS = 10
 
 
@@ -48,22 +50,22 @@ class Answered(NamedTuple):
     headers: dict[str, str] = {}
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body.
+async def read_body(request: Request, most: int) -> bytes:
+    """The whole body, of `most` bytes at most.
 
     Raises:
         Refused: it is too long (413), which is found before all of it is read, or comes too slowly (408).
     """
-    too_large = Refused(413, "too_large", f"the body is larger than {BODY_BYTES} bytes")
+    too_large = Refused(413, "too_large", f"the body is larger than {most} bytes")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > BODY_BYTES:
+    if length.isdigit() and int(length) > most:
         raise too_large
     body = bytearray()
     try:
         with anyio.fail_after(_READ_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > BODY_BYTES:
+                if len(body) > most:
                     raise too_large
     except TimeoutError:
         raise Refused(408, "too_slow", f"the body did not come within {_READ_SECONDS} s") from None

@@ -20,7 +20,16 @@ from pipelines.trigger.asking import Answer, Starter
 from pipelines.trigger.claims import Asker
 from pipelines.trigger.cool_down import CoolingDown
 from pipelines.trigger.reconciler import Reconciler, look_at_all
-from pipelines.trigger.requests import Answered, Refused, answer_to, parse, parse_trigger, read_body
+from pipelines.trigger.requests import (
+    BODY_BYTES,
+    EVENT_BYTES,
+    Answered,
+    Refused,
+    answer_to,
+    parse,
+    parse_trigger,
+    read_body,
+)
 from pipelines.trigger.signing import Secrets
 
 # Requests that are worked on at once, each in a thread; others wait.
@@ -57,11 +66,17 @@ class Service:
         if request_name is not None:
             signing.require_first(self.starter.store, request_name)
         found: dict[str, Any] = {}
+        problems: list[ModelmillError] = []
         for name, of_it in events.affected(self.recipes.values(), changed).items():
             try:
                 found[name] = _shown(self._ask(name, Asker(by="events", kind="event", reason=events.reason(of_it))))
             except CoolingDown as error:
                 found[name] = {"result": "cool_down", "seconds_left": error.seconds}
+            except ModelmillError as error:
+                problems.append(error)
+        # Only now: what is wrong with one recipe keeps no other from its event.
+        if problems:
+            raise problems[0]
         return Answered(200, "taken", {"recipes": found})
 
     def reconcile(self, reconciler: Reconciler) -> None:
@@ -84,7 +99,8 @@ class Service:
             raise
         finally:
             self.metrics.asked(asker.kind, result)
-        _log.info("%s: %s run %s for %s (%s: %s)", name, result, answer.run_id, asker.by, asker.kind, asker.reason)
+        run = f"run {answer.run_id}" if answer.run_id else "a run that is being submitted"
+        _log.info("%s: %s %s for %s (%s: %s)", name, result, run, asker.by, asker.kind, asker.reason)
         return answer
 
 
@@ -94,14 +110,16 @@ def application(recipes: list[Recipe], starter: Starter, secrets: Secrets, poll_
     service = Service(by_name, starter, secrets, poll_seconds, metrics.Metrics())
     limiter = anyio.CapacityLimiter(_AT_ONCE)
 
-    async def trigger(request: Request, body: bytes) -> Answered:
+    async def trigger(request: Request) -> Answered:
+        body = await read_body(request, BODY_BYTES)
         name = signing.verify(secrets.requests, request.headers, body)
         return await anyio.to_thread.run_sync(
             service.trigger, request.path_params["recipe"], body, name, limiter=limiter
         )
 
-    async def event(request: Request, body: bytes) -> Answered:
+    async def event(request: Request) -> Answered:
         is_bearer = signing.has_bearer(secrets.events, request.headers)
+        body = await read_body(request, EVENT_BYTES if is_bearer else BODY_BYTES)
         name = None if is_bearer else signing.verify(secrets.requests, request.headers, body)
         return await anyio.to_thread.run_sync(service.events, body, name, limiter=limiter)
 
@@ -120,19 +138,21 @@ def application(recipes: list[Recipe], starter: Starter, secrets: Secrets, poll_
     return Starlette(routes=routes, lifespan=_reconciling(service))
 
 
-Handler = Callable[[Request, bytes], Awaitable[Answered]]
+Handler = Callable[[Request], Awaitable[Answered]]
 
 
 def _answering(endpoint: str, service: Service, handle: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """A route that reads the body, counts the result and turns errors into answers."""
+    """A route that counts the result and turns errors into answers."""
 
     async def answer(request: Request) -> Response:
         try:
-            answered = await handle(request, await read_body(request))
+            answered = await handle(request)
         except ModelmillError as error:
             answered = answer_to(error)
             if answered.status >= 500:
                 _log.error("%s: %s", endpoint, one_line(error))
+            else:
+                _log.warning("%s: %d to %s: %s", endpoint, answered.status, _client(request), one_line(error))
         except Exception:
             service.metrics.request(endpoint, "failed")
             raise
@@ -164,6 +184,10 @@ def _reconciling(service: Service) -> Callable[[Starlette], Any]:
             group.cancel_scope.cancel()
 
     return lifespan
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
 
 
 def _shown(answer: Answer) -> dict[str, Any]:

@@ -34,14 +34,14 @@ class Secrets:
     events: bytes | None = field(repr=False, default=None)
 
 
-def read_secrets(environment: Mapping[str, str]) -> Secrets:
-    """The secrets, from MODELMILL_TRIGGER_SECRET or the file that MODELMILL_TRIGGER_SECRET_FILE names, and the same
-    for MODELMILL_TRIGGER_EVENTS_SECRET.
+def read_secrets() -> Secrets:
+    """The secrets, from MODELMILL_TRIGGER_SECRET or the file that MODELMILL_TRIGGER_SECRET_FILE names, and the same for
+    MODELMILL_TRIGGER_EVENTS_SECRET.
 
     Raises:
         UserError: there is none to check signatures with, one is too short, or a file cannot be read.
     """
-    requests, events = _secret(environment, SECRET), _secret(environment, EVENTS_SECRET)
+    requests, events = _secret(SECRET), _secret(EVENTS_SECRET)
     if requests is None:
         raise UserError(f"trigger-server: no secret to check signatures with: set {SECRET} or {SECRET}_FILE")
     return Secrets(requests, events)
@@ -99,8 +99,8 @@ def forget_old(store: Store) -> None:
             store.delete(key)
 
 
-def _secret(environment: Mapping[str, str], name: str) -> bytes | None:
-    value, file = environment.get(name, ""), environment.get(f"{name}_FILE", "")
+def _secret(name: str) -> bytes | None:
+    value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
     where = name
     if not value and file:
         where = f"{name}_FILE"
@@ -113,8 +113,3 @@ def _secret(environment: Mapping[str, str], name: str) -> bytes | None:
     if len(value.encode()) < _LEAST_BYTES:
         raise UserError(f"{where}: the secret is shorter than {_LEAST_BYTES} bytes; openssl rand -hex 32 makes one")
     return value.encode()
-
-
-def environment_secrets() -> Secrets:
-    """`read_secrets` of this process."""
-    return read_secrets(os.environ)

@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from components.common import digest, manifest, memo, runs, standing, tracking
+from components.common import memo, runs, standing, tracking
 from components.common.manifest import Manifest
-from components.common.store import blobs
-from tests import mlflow_server as mlflow_servers
 from tests.component.registrations import (
     LENGTH,
     PASSWORD,
@@ -217,50 +214,6 @@ def test_a_model_in_a_bucket_is_registered_with_its_dataset_there(
     assert dataset.source_type == "s3"
     key = json.loads(dataset.source)["uri"].removeprefix(f"{bucket}/team/")
     assert Manifest.parse(case.store.get(key)) == case.manifests["dataset"]
-
-
-@pytest.mark.parametrize("alike", [True, False])
-def test_where_the_registry_is_on_the_stores_server_that_copies_the_model(
-    tmp_path: Path, language_folder: Path, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, alike: bool
-) -> None:
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    if not alike:  # as if it were another server, which this process does not see through
-        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", seaweedfs.endpoint.replace("127.0.0.1", "localhost"))
-    bucket = seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}")
-    case = make_case(tmp_path, language_folder, "language_modeling", store_uri=f"{bucket}/team")
-    sent = []
-    monkeypatch.setattr(manifest, "place", lambda *given, place=manifest.place: (sent.extend(given[1]), place(*given)))
-    with mlflow_servers.running(bucket=f"{bucket}/mlflow") as server:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-        case.run()
-        assert_whole(case)
-        names = {entry.path for entry in sent}
-        assert ("model/model.safetensors" in names) != alike
-        downloaded = download(case, tmp_path / "downloaded")
-        for entry in case.manifests["model"].under("model"):
-            assert digest.of_file(downloaded / "artifacts" / entry.path) == entry.sha256
-        described = yaml.safe_load((downloaded / "MLmodel").read_text())
-        files = [file for file in downloaded.rglob("*") if file.name not in {"MLmodel", "README.md"}]
-        assert described["model_size_bytes"] == pytest.approx(sum(f.stat().st_size for f in files), rel=0.1)
-
-
-def test_a_model_that_is_damaged_in_the_store_is_not_verified(
-    tmp_path: Path, table_folder: Path, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    bucket = seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}")
-    case = make_case(tmp_path, table_folder, "tabular_classification", store_uri=f"{bucket}/team")
-    weights = case.manifests["model"].entry("model/model.safetensors")
-    key = blobs.key_of(weights.sha256)
-    case.store.put(key, case.store.get(key)[:-1] + b"?")
-    with mlflow_servers.running(bucket=f"{bucket}/mlflow") as server:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-        with pytest.raises(SystemExit):
-            case.run()
-        assert f"blob {weights.sha256} does not have the bytes" in case.problem().message
-        assert [version.tags["modelmill.verified"] for version in versions(case)] == ["false"]
 
 
 def test_registration_logs_into_the_run_that_kfp_injected(

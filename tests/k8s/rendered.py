@@ -28,6 +28,13 @@ def render(overlay: str) -> list[Resource]:
     return kustomize(K8S / "overlays" / overlay)
 
 
+@functools.cache
+def made_secrets() -> dict[str, dict[str, str]]:
+    """The Secrets that a kind or minikube cluster gets, by name."""
+    done = subprocess.run([K8S / "local-secrets"], capture_output=True, text=True, check=True)
+    return {one["metadata"]["name"]: one["stringData"] for one in yaml.safe_load_all(done.stdout) if one}
+
+
 def of_kind(overlay: str, *kinds: str) -> list[Resource]:
     return [one for one in render(overlay) if one["kind"] in kinds]
 

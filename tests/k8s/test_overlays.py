@@ -4,7 +4,6 @@ import copy
 import functools
 import json
 import re
-import subprocess
 from typing import Any
 
 import kubernetes_validate
@@ -13,18 +12,11 @@ import yaml
 
 from components.common.image import VERSION
 from pipelines.cluster.settings import Kfp, Secrets, load
-from tests.k8s.rendered import K8S, OVERLAYS, containers, named, of_kind, pods, render
+from tests.k8s.rendered import K8S, OVERLAYS, containers, made_secrets, named, of_kind, pods, render
 
 # Kinds that Kubernetes itself does not define.
 CUSTOM = {"TrainingRuntime", "ExternalSecret"}
 KUBERNETES = "1.37"
-
-
-@functools.cache
-def made_secrets() -> dict[str, dict[str, str]]:
-    """The Secrets that a kind or minikube cluster gets, by name."""
-    done = subprocess.run([K8S / "local-secrets"], capture_output=True, text=True, check=True)
-    return {one["metadata"]["name"]: one["stringData"] for one in yaml.safe_load_all(done.stdout) if one}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -146,19 +138,13 @@ def test_the_priority_policy_sets_what_its_classes_say() -> None:
 
 
 def test_every_priority_of_a_profile_is_a_class() -> None:
-    file = K8S / "profiles.yaml"
-    if not file.exists():
-        pytest.skip("no profiles")
-    used = set(re.findall(r"priority: (\S+)", file.read_text()))
-    assert used <= {one["metadata"]["name"] for one in of_kind("kind", "PriorityClass")}
+    used = set(re.findall(r"priority: (\S+)", (K8S / "profiles.yaml").read_text()))
+    assert used and used <= {one["metadata"]["name"] for one in of_kind("kind", "PriorityClass")}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_cluster_file_names_what_is_deployed(overlay: str) -> None:
-    file = K8S / "overlays" / overlay / "cluster.yaml"
-    if not file.exists():
-        pytest.skip("no cluster file")
-    cluster = load(file)
+    cluster = load(K8S / "overlays" / overlay / "cluster.yaml")
     host = re.sub(r"^https?://", "", cluster.mlflow)
     hosts = named(overlay, "ConfigMap", "modelmill-mlflow")["data"]["MLFLOW_SERVER_ALLOWED_HOSTS"]
     assert host in hosts.split(",")
@@ -187,6 +173,22 @@ def test_a_preempted_pod_is_tried_again() -> None:
     assert defaults["retryStrategy"]["retryPolicy"] == "Always"
     # A step brings its own limit. This one counts for the templates of DAGs, too: attempts would multiply.
     assert defaults["retryStrategy"]["limit"] == "0"
+
+
+def test_the_object_store_can_tell_the_trigger_service_of_new_data() -> None:
+    store = yaml.safe_load((K8S / "kfp" / "seaweedfs.yaml").read_text())
+    (container,) = store["spec"]["template"]["spec"]["containers"]
+    given = {one["name"].removeprefix("WEED_NOTIFICATION_WEBHOOK_"): one for one in container["env"]}
+    service = named("kind", "Service", "modelmill-trigger")
+    (port,) = service["spec"]["ports"]
+    host = f"{service['metadata']['name']}.{service['metadata']['namespace']}"
+    assert given["ENDPOINT"]["value"] == f"http://{host}:{port['port']}/events"
+    token = given["BEARER_TOKEN"]["valueFrom"]["secretKeyRef"]
+    assert token["key"] in made_secrets()[token["name"]]
+    (server,) = named("kind", "Deployment", "modelmill-trigger")["spec"]["template"]["spec"]["containers"]
+    assert token in [one.get("valueFrom", {}).get("secretKeyRef") for one in server["env"]]
+    # Where k8s/e2e puts the data, and k8s/configure tells the service that they are.
+    assert given["PATH_PREFIXES"]["value"] == "/buckets/modelmill/data"
 
 
 def test_kfp_runs_steps_as_the_user_of_the_images() -> None:

@@ -11,16 +11,10 @@ import pytest
 import yaml
 
 from pipelines.cluster.settings import load
-from tests.k8s.rendered import BIN, K8S, ROOT, named
+from tests.k8s.rendered import BIN, K8S, OVERLAYS, ROOT, made_secrets, named
 from tests.seaweedfs import SeaweedFS
 
 SCRIPTS = sorted(path for path in K8S.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))
-CLUSTER = """
-kfp: {host: "http://localhost:8888"}
-store: s3://modelmill/store
-mlflow: http://mlflow.modelmill:5000
-profiles: ../../profiles.yaml
-"""
 # Writes its name and arguments to $CALLS; nothing is found unless $FOUND says so; the dry run of `configure` is real.
 RECORDER = """#!/bin/sh
 name=$(basename "$0")
@@ -48,9 +42,6 @@ class Commands:
         shutil.copytree(ROOT / "recipes", root / "recipes")
         (root / "components" / "common").mkdir(parents=True)
         shutil.copy(ROOT / "components" / "common" / "image.py", root / "components" / "common")
-        for overlay in ("kind", "minikube"):
-            (self.k8s / "overlays" / overlay / "cluster.yaml").write_text(CLUSTER)
-        (self.k8s / "profiles.yaml").write_text("profiles: {}\n")
         commands = root / "commands"
         commands.mkdir()
         for name in ("kubectl", "docker", "kind", "minikube", "curl"):
@@ -155,11 +146,15 @@ def test_e2e_fails_where_a_run_fails(commands: Commands) -> None:
     assert done.returncode == 3
 
 
-def test_the_trigger_service_reads_its_files_as_they_are_mounted(commands: Commands, tmp_path: Path) -> None:
-    done, _ = commands.run("configure", "kind")
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_trigger_service_reads_its_files_as_they_are_mounted(
+    commands: Commands, tmp_path: Path, overlay: str
+) -> None:
+    outside = load(K8S / "overlays" / overlay / "cluster.yaml")
+    done, _ = commands.run("configure", overlay)
     assert done.returncode == 0, done.stderr
     maps = {one["metadata"]["name"]: one["data"] for one in yaml.safe_load_all(done.stdout) if one}
-    spec = named("kind", "Deployment", "modelmill-trigger")["spec"]["template"]["spec"]
+    spec = named(overlay, "Deployment", "modelmill-trigger")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     for volume in spec["volumes"]:
         if "emptyDir" not in volume:
@@ -170,11 +165,13 @@ def test_the_trigger_service_reads_its_files_as_they_are_mounted(commands: Comma
     for recipe in recipes.glob("*.yaml"):
         data = yaml.safe_load(recipe.read_text())["data"]
         assert (recipes / data["suite"]).is_file()
-        assert data["path"] == f"s3://modelmill/data/{recipe.stem}"
+        assert data["path"] == f"s3://{outside.store.split('/')[2]}/data/{recipe.stem}"
     assert {path.stem for path in recipes.glob("*.yaml")} == {path.stem for path in (ROOT / "recipes").glob("*.yaml")}
     cluster = load(tmp_path / "pod" / command[command.index("--cluster") + 1].lstrip("/"))
-    assert Path(cluster.profiles).read_text() == "profiles: {}\n"
+    assert Path(cluster.profiles).read_text() == (K8S / "profiles.yaml").read_text()
     assert cluster.kfp.host == "http://ml-pipeline.modelmill:8888"
+    # What a person opens is elsewhere.
+    assert cluster.kfp.ui == outside.kfp.ui is not None
 
 
 def mounted(folder: Path, volume: dict, maps: dict[str, dict[str, str]]) -> None:
@@ -193,7 +190,7 @@ def mounted(folder: Path, volume: dict, maps: dict[str, dict[str, str]]) -> None
 
 
 def test_local_secrets_are_made_anew_and_agree_with_each_other() -> None:
-    first, second = (secrets() for _ in range(2))
+    first, second = made_secrets(), made_secrets.__wrapped__()
     store, kfp = first["modelmill-object-store"], first["mlpipeline-minio-artifact"]
     assert [store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]] == [kfp["accesskey"], kfp["secretkey"]]
     admin = first["modelmill-mlflow-server"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
@@ -201,11 +198,6 @@ def test_local_secrets_are_made_anew_and_agree_with_each_other() -> None:
     names = {"PGHOST", "PGDATABASE", "PGUSER", "username", "MLFLOW_TRACKING_USERNAME"}
     for name, values in first.items():
         assert not [key for key in values if key not in names and values[key] == second[name][key]], name
-
-
-def secrets() -> dict[str, dict[str, str]]:
-    done = subprocess.run([K8S / "local-secrets"], capture_output=True, text=True, check=True)
-    return {one["metadata"]["name"]: one["stringData"] for one in yaml.safe_load_all(done.stdout) if one}
 
 
 def test_a_folder_is_uploaded_whole(seaweedfs: SeaweedFS, tmp_path: Path) -> None:

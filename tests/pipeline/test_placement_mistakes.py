@@ -7,7 +7,7 @@ import pytest
 
 from components.common import recipe as recipes
 from components.common.errors import UserError
-from pipelines.cluster import placement, settings
+from pipelines.cluster import examining, placement, settings
 from tests import cli
 from tests.clusters import DIGEST, PROFILES, cluster_file, gpu_recipe
 
@@ -101,6 +101,18 @@ MISTAKES: dict[str, Mistake] = {
         {},
         ["cluster.yaml", "endpoint", "password", "Secret"],
     ),
+    "a store that steps do not reach": (
+        {},
+        {"endpoint": "http://localhost:9000"},
+        {},
+        ["endpoint", "localhost", "no step"],
+    ),
+    "an MLflow that steps do not reach": (
+        {},
+        {"mlflow": "http://127.0.0.1:5000"},
+        {},
+        ["mlflow", "127.0.0.1", "no step"],
+    ),
     "no profiles file": ({}, {"profiles": "elsewhere.yaml"}, {}, ["elsewhere.yaml", "k8s/profiles.yaml"]),
 }
 
@@ -116,6 +128,12 @@ def test_a_mistake_is_said_before_anything_is_compiled(mistake: Mistake, tmp_pat
         assert words in str(caught.value)
     assert "\n" not in str(caught.value) and "hush-hush" not in str(caught.value)
     assert not file.exists()
+
+
+def test_doctor_finds_a_store_that_no_step_reaches(tmp_path: Path) -> None:
+    checks = examining.checks_of(cluster_file(tmp_path, endpoint="http://localhost:9000"), None, None)
+    with pytest.raises(UserError, match=r"^endpoint: http://localhost:9000 is this machine, which no step reaches"):
+        checks["store"]()
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

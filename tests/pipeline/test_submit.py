@@ -77,7 +77,9 @@ def test_only_the_links_are_printed_and_nothing_is_written_at_home(
         f"follow: modelmill status {run_id} --cluster {tmp_path}/cluster.yaml",
     ]
     assert done.err.count("\n") == 1
-    assert done.err.startswith("modelmill: note: the run's record was not written: http://127.0.0.1:1 is not reachable")
+    assert done.err.startswith(
+        "modelmill: note: the run's record was not written: http://seaweedfs.invalid:8333 is not reachable"
+    )
     assert not (tmp_path / "home").exists()
 
 
@@ -184,7 +186,7 @@ def test_what_is_no_kfp_and_what_does_not_answer(kfp: KfpServer, call: Callable[
     assert "something answers, but not as KFP's v2beta1 API" in elsewhere.err
     away = call("status", "--cluster", write_cluster(tmp_path, "http://127.0.0.1:1"))
     assert (away.code, away.err.count("\n")) == (2, 1)
-    assert "kfp.host http://127.0.0.1:1: does not answer (" in away.err
+    assert "kfp.host http://127.0.0.1:1: does not answer (Failed to establish a new connection: " in away.err
     assert "Connection refused" in away.err
     assert "object at 0x" not in away.err
 

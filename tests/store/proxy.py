@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts connections, to see what a client makes of it."""
+"""A TCP proxy that cuts connections and refuses requests, to see what a client makes of it."""
 
 import contextlib
 import socket
@@ -7,10 +7,13 @@ import threading
 from typing import Literal
 
 Direction = Literal["requests", "answers"]
+# Not SlowDown, after which boto3 waits for the better part of a minute in all.
+_UNAVAILABLE = b"<Error><Code>ServiceUnavailable</Code><Message>Reduce your request rate.</Message></Error>"
+_REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%s" % (len(_UNAVAILABLE), _UNAVAILABLE)
 
 
 class Proxy:
-    """Forwards to a port of this machine. `cut` arms it, and `cuts` counts the connections that it has cut."""
+    """Forwards to a port of this machine. `cut` and `refuse` arm it; `cuts` and `refusals` count what it has done."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -21,7 +24,9 @@ class Proxy:
         self._after = 0
         self._left = 0
         self._hold_after: int | None = None
-        self.cuts = 0
+        self._refused = b""
+        self._refusals_left = 0
+        self.cuts = self.refusals = 0
         self.holding = threading.Event()
 
     def __enter__(self) -> "Proxy":
@@ -35,6 +40,11 @@ class Proxy:
         """Cut the next connections, `times` of them, once more than `after` bytes went that way since now."""
         with self._lock:
             self._direction, self._after, self._left = direction, after, times
+
+    def refuse(self, header: str, times: int) -> None:
+        """Answer the next requests without a body that have this header with 503, as an overloaded S3 server does."""
+        with self._lock:
+            self._refused, self._refusals_left = header.lower().encode(), times
 
     def hold_requests(self, after: int | None) -> None:
         """Stop forwarding a connection's requests after so many bytes; `holding` is set once one is stopped."""
@@ -59,6 +69,9 @@ class Proxy:
                     continue
                 if self._takes_cut(direction, passed):
                     break
+                if direction == "requests" and self._takes_refusal(data):
+                    source.sendall(_REFUSAL)
+                    continue
                 target.sendall(data)
         for end in (source, target):
             with contextlib.suppress(OSError):
@@ -73,4 +86,12 @@ class Proxy:
                 return False
             self._left -= 1
             self.cuts += 1
+            return True
+
+    def _takes_refusal(self, data: bytes) -> bool:
+        with self._lock:
+            if self._refusals_left == 0 or b"\r\n%s:" % self._refused not in data.lower():
+                return False
+            self._refusals_left -= 1
+            self.refusals += 1
             return True

@@ -1,6 +1,7 @@
 """Trigger servers for tests: the real application behind uvicorn in a thread, a client, and runs that are counted."""
 
 import contextlib
+import http.client
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -22,6 +24,7 @@ from pipelines.trigger.server import application
 from pipelines.trigger.signing import Secrets
 
 SECRET, BEARER = b"a secret that only tests know", b"another one, of the webhooks"
+BEARER_HEADER = {"Authorization": f"Bearer {BEARER.decode()}"}
 
 
 @dataclass
@@ -42,6 +45,11 @@ class Runs:
 
     def starter(self, store: str, cool_down: float = 0.0) -> Starter:
         return Starter(open_store(store), self.submit, self.state_of, cool_down)
+
+
+def no_work(runs: Runs, store_uri: str) -> bool:
+    """Nothing was submitted and nothing written down."""
+    return not runs.submitted and not list(open_store(store_uri).list("triggers/"))
 
 
 class Answer(NamedTuple):
@@ -70,6 +78,12 @@ class Client:
 
     def get(self, path: str) -> Answer:
         return self._ask(urllib.request.Request(self.url + path))
+
+    def announced(self, path: str, count: int, headers: dict[str, str]) -> int:
+        """The status that a body of so many bytes gets before one of them is sent."""
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)) as connection:
+            connection.request("POST", path, headers={**headers, "Content-Length": str(count)})
+            return connection.getresponse().status
 
     def metric(self, name: str) -> float:
         lines = self.get("/metrics").body.splitlines()

@@ -106,6 +106,7 @@ def test_200_duplicates_give_one_run_on_the_cluster_and_the_command_line_shares_
     assert len(kfp.runs) == 2
     log = (tmp_path / "server" / "output").read_text()
     assert f"started run {run.run_id}" in log
+    assert "trigger: 401 to 127.0.0.1: X-Modelmill-Signature is missing or wrong" in log
     store = open_store(s3_uri)
     written = [store.get(key) for key in store.list("triggers/") if not key.startswith("triggers/replays/")]
     assert len(written) == 2

@@ -14,17 +14,7 @@ from components.common.store import open_store
 from pipelines.trigger import claims, signing
 from tests.cli import wait_until
 from tests.recipes import write_table
-from tests.trigger.replicas import BEARER, Client, Runs, serving
-
-BEARER_HEADER = {"Authorization": f"Bearer {BEARER.decode()}"}
-
-
-def record(bucket: str, key: str) -> dict[str, object]:
-    return {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}
-
-
-def no_work(client: Client, runs: Runs, store_uri: str) -> bool:
-    return not runs.submitted and not list(open_store(store_uri).list("triggers/"))
+from tests.trigger.replicas import BEARER_HEADER, Runs, no_work, serving
 
 
 def test_200_duplicate_requests_at_once_over_two_replicas_give_one_run(
@@ -64,7 +54,7 @@ def test_a_bad_signature_or_timestamp_is_401_and_no_work(folder_uri: str, recipe
         ]
         assert [answer.status for answer in refused] == [401] * 7
         assert client.metric('modelmill_trigger_requests_total{endpoint="trigger",result="unauthorized"}') == 6
-        assert no_work(client, runs, folder_uri)
+        assert no_work(runs, folder_uri)
 
 
 def test_a_body_that_was_changed_on_the_way_is_401(folder_uri: str, recipe: Recipe, runs: Runs) -> None:
@@ -73,7 +63,7 @@ def test_a_body_that_was_changed_on_the_way_is_401(folder_uri: str, recipe: Reci
     headers = {signing.TIMESTAMP_HEADER: now, signing.SIGNATURE_HEADER: signing.sign(b"x" * 16, now, body)}
     with serving([recipe], runs.starter(folder_uri)) as client:
         assert client.post(f"/trigger/{recipe.name}", body.replace(b"ann", b"bob"), headers).status == 401
-        assert no_work(client, runs, folder_uri)
+        assert no_work(runs, folder_uri)
 
 
 def test_a_request_that_is_replayed_does_no_work_on_any_replica(
@@ -114,7 +104,7 @@ def test_a_body_over_the_limit_is_413_before_it_is_read(folder_uri: str, recipe:
             connection.send(b"400\r\n" + b"x" * 1024 + b"\r\n")
         assert connection.getresponse().status == 413
         connection.close()
-        assert no_work(client, runs, folder_uri)
+        assert no_work(runs, folder_uri)
 
 
 @pytest.mark.parametrize(
@@ -135,13 +125,13 @@ def test_a_signed_body_that_says_nothing_is_400(
     with serving([recipe], runs.starter(folder_uri)) as client:
         answer = client.signed(f"/trigger/{recipe.name}", body)
         assert (answer.status, said in answer.body["error"]) == (400, True)
-        assert no_work(client, runs, folder_uri)
+        assert no_work(runs, folder_uri)
 
 
 def test_a_recipe_that_is_not_served_is_404(folder_uri: str, recipe: Recipe, runs: Runs) -> None:
     with serving([recipe], runs.starter(folder_uri)) as client:
         assert client.trigger("another").status == 404
-        assert no_work(client, runs, folder_uri)
+        assert no_work(runs, folder_uri)
 
 
 def test_within_the_cool_down_a_client_is_told_how_long(
@@ -167,51 +157,6 @@ def test_data_that_are_gone_are_503_and_the_next_request_is_served(
         (tmp_path / "table.csv").rename(tmp_path / "data" / "table.csv")
         assert client.trigger(recipe.name).status == 202
         assert client.get("/healthz").body == {"status": "ok"}
-
-
-@pytest.mark.parametrize(
-    ("document", "is_signed"),
-    [
-        (lambda bucket: {"Records": [record(bucket, "shards/new+part%3D1.csv")]}, True),
-        (lambda bucket: {"Records": [record("elsewhere", "a.csv"), record(bucket, "shards/b.csv")]}, False),
-        (lambda bucket: {"key": f"/buckets/{bucket}/shards/b.csv", "event_type": "create", "message": {}}, False),
-    ],
-)
-def test_events_start_the_recipes_whose_data_changed(
-    s3_uri: str, recipe: Recipe, runs: Runs, tmp_path: Path, document: object, is_signed: bool
-) -> None:
-    bucket = s3_uri.removeprefix("s3://").partition("/")[0]
-    open_store(f"s3://{bucket}").put("shards/a.csv", (tmp_path / "data" / "table.csv").read_bytes())
-    other = recipe.model_copy(update={"name": "other"})
-    data = recipe.data.model_copy(update={"path": f"s3://{bucket}/shards/*.csv"})
-    body = json.dumps(document(bucket)).encode()  # type: ignore[operator]
-    with serving([recipe.model_copy(update={"data": data}), other], runs.starter(s3_uri)) as client:
-        answers = [
-            client.signed("/events", body, str(int(time.time()) - 60 * n))
-            if is_signed
-            else client.post("/events", body, BEARER_HEADER)
-            for n in range(2)
-        ]
-    results = [answer.body["recipes"]["tiny-table"]["result"] for answer in answers]
-    assert results == ["started", "deduplicated"]
-    assert len(runs.submitted) == 1
-    assert runs.submitted[0][:2] == ("tiny-table", "events")
-    assert f"event: changed: s3://{bucket}/shards/" in runs.submitted[0][2]
-
-
-def test_events_of_other_objects_and_test_events_start_nothing(folder_uri: str, recipe: Recipe, runs: Runs) -> None:
-    data = recipe.data.model_copy(update={"path": "s3://data/shards"})
-    with serving([recipe.model_copy(update={"data": data})], runs.starter(folder_uri)) as client:
-        for document in (
-            {"Records": [record("data", "shards-old/a.csv"), record("data2", "shards/a.csv")]},
-            {"Event": "s3:TestEvent"},
-            {"key": "/etc/seaweedfs/filer.conf"},
-        ):
-            answer = client.post("/events", json.dumps(document).encode(), BEARER_HEADER)
-            assert (answer.status, answer.body) == (200, {"recipes": {}})
-        assert client.post("/events", b'{"Records": [1]}', BEARER_HEADER).status == 400
-        assert client.post("/events", b"{}", BEARER_HEADER).status == 400
-        assert no_work(client, runs, folder_uri)
 
 
 def test_a_lost_event_is_found_by_the_reconciler_also_after_a_restart(
