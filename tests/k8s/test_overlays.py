@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from components.common.image import VERSION
+from pipelines.cluster.placement import INTERACTIVE, SCHEDULED
 from pipelines.cluster.settings import Kfp, Secrets, load
 from tests.k8s.rendered import K8S, OVERLAYS, containers, made_secrets, named, of_kind, pods, render
 
@@ -137,9 +138,9 @@ def test_the_priority_policy_sets_what_its_classes_say() -> None:
     assert named("kind", "MutatingAdmissionPolicyBinding", "modelmill-priority")["spec"]["policyName"]
 
 
-def test_every_priority_of_a_profile_is_a_class() -> None:
-    used = set(re.findall(r"priority: (\S+)", (K8S / "profiles.yaml").read_text()))
-    assert used and used <= {one["metadata"]["name"] for one in of_kind("kind", "PriorityClass")}
+def test_every_priority_that_a_step_can_get_is_a_class() -> None:
+    used = {INTERACTIVE, SCHEDULED, *re.findall(r"priority: (\S+)", (K8S / "profiles.yaml").read_text())}
+    assert used == {one["metadata"]["name"] for one in of_kind("kind", "PriorityClass")}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
