@@ -17,6 +17,7 @@ from components.common import recipe as recipes
 from components.common import runs, sources, tracking
 from components.common.recipe import Recipe
 from components.common.runs import RunRecord, StepRecord
+from components.common.step_log import write_without_secrets
 from components.common.steps import STEPS
 from components.common.store import Store
 from pipelines.estimates import estimate
@@ -89,7 +90,7 @@ def wait_for(
     watch: Callable[[list[StepRecord]], None],
     **more: Any,
 ) -> None:
-    """Run a runner's module to its end and keep its log as the run's.
+    """Run a runner's module to its end and keep its log, without secrets, as the run's.
 
     Args:
         more: is added to the runner's request, which holds `recipe` (resolved, as JSON), `store` (URI) and `run_id`.
@@ -103,7 +104,8 @@ def wait_for(
         ended: dict[str, StepRecord] = {}
         with open(log, "wb") as output:
             _run(runner, request, output, Path(folder), lambda: watch(_records(store, run_id, ended)))
-        store.upload(log_key(run_id), log)
+        write_without_secrets(log, Path(folder) / "clean.txt")
+        store.upload(log_key(run_id), Path(folder) / "clean.txt")
 
 
 def report(recipe: Recipe, store: Store, run_id: str) -> None:

@@ -82,7 +82,7 @@ def kill_run_when(recipe: Path, store: Path, due: Callable[[], bool], *arguments
         return process.poll() is None
 
 
-def processes_of(store: Path) -> list[int]:
+def processes_of(store: Path | str) -> list[int]:
     """Processes that name the store in their command line or, as a run's children do, in their environment."""
     found = []
     for entry in Path("/proc").iterdir():

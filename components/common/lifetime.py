@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 
-def exit_with_stdin(last: Callable[[], None] = lambda: None) -> None:
-    """End this process at once when its standard input closes, after a call of `last`.
+def exit_with_stdin() -> None:
+    """End this process at once when its standard input closes.
 
     The local runner gives its children a pipe as standard input that closes when it dies, by whatever signal.
     """
@@ -19,8 +19,6 @@ def exit_with_stdin(last: Callable[[], None] = lambda: None) -> None:
     def wait() -> None:
         while os.read(0, 1024):
             pass
-        with contextlib.suppress(Exception):
-            last()
 
     _exit_after(wait)
 

@@ -20,7 +20,7 @@ FLUSH_SECONDS = 10.0
 LIMIT_BYTES = 1 << 20
 # A step's file, for the processes that it starts, behind the id of the process that has it open already.
 _VARIABLE = "MODELMILL_STEP_LOG"
-_SECRET_NAMES = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY")
+_SECRET_NAMES = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "NOTIFY_WEBHOOK", "NOTIFY_SLACK")
 # Values of such variables that are no secrets, and shorter ones, are words of many lines.
 _NO_SECRETS = frozenset({"true", "false", "none", "null"})
 _SHORTEST_SECRET = 4
@@ -64,6 +64,13 @@ def without_secrets(text: str) -> str:
         if len(value) >= _SHORTEST_SECRET and value.lower() not in _NO_SECRETS:
             text = text.replace(value, "***")
     return redact(text)
+
+
+def write_without_secrets(source: Path, target: Path) -> None:
+    """Copy a log of any length, as UTF-8, without its secrets."""
+    with source.open("rb") as read, target.open("wb") as write:
+        while lines := read.readlines(LIMIT_BYTES):
+            write.write(without_secrets(b"".join(lines).decode("utf-8", "replace")).encode())
 
 
 class _Copy:

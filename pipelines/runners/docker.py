@@ -4,24 +4,23 @@ A step's container has a read-only root, no capabilities, a user who is not root
 volume of its own at /tmp that goes with it.
 """
 
-import contextlib
 import json
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from components.common import recipe as recipes
 from components.common.lifetime import exit_with_stdin
 from components.common.standing import who
+from pipelines.runners import removal
 
 # Of the images; who runs as root gives the steps this user, who is not.
 IMAGE_USER = 10001
 RUN_LABEL = "modelmill.run"
 _PREFIXES = ("AWS_", "MLFLOW_")
+_OF_NOTIFICATIONS = ("MODELMILL_NOTIFY_", "MODELMILL_SMTP_")
 _NAMES = frozenset({"MODELMILL_REGISTRY_SECONDS", "MODELMILL_WHO"})
 # Files of this machine, which no container sees.
 _FILES = frozenset({"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"})
@@ -31,12 +30,15 @@ def main(request: Path) -> int:
     """Run the pipeline that a request file describes (see `run.wait_for`); what came of it is in the run's records."""
     asked = json.loads(request.read_text("utf-8"))
     run_id = asked["run_id"]
-    exit_with_stdin(lambda: remove_containers(run_id))
+    exit_with_stdin()
     from kfp import local
 
     from pipelines.dag import build
 
-    with tempfile.TemporaryDirectory(prefix="modelmill-kfp-", ignore_cleanup_errors=True) as root, _removing(run_id):
+    with (
+        tempfile.TemporaryDirectory(prefix="modelmill-kfp-", ignore_cleanup_errors=True) as root,
+        removal.afterwards(f"{RUN_LABEL}={run_id}"),
+    ):
         local.init(
             runner=local.DockerRunner(**container_options(run_id)),
             pipeline_root=_writable(f"{root}/outputs"),
@@ -44,7 +46,7 @@ def main(request: Path) -> int:
             workspace_root=_writable(f"{root}/workspace"),
             raise_on_error=False,
         )
-        build(recipes.from_json(asked["recipe"]), asked["store"], run_id, if_changed=asked["if_changed"])()
+        build(recipes.from_json(asked["recipe"]), asked["store"], run_id, place, asked["if_changed"])()
     return 0
 
 
@@ -72,25 +74,12 @@ def environment() -> dict[str, str]:
     return {"MODELMILL_WHO": who(), **{name: os.environ[name] for name in wanted}}
 
 
-def remove_containers(run_id: str) -> None:
-    """End the containers of a run, one that is just being started too."""
-    import docker
-
-    client = docker.from_env()
-    for pause in (0.5, 1, 2, 0):  # Docker may still be making one that was asked for
-        for container in client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run_id}"}):
-            with contextlib.suppress(docker.errors.APIError):  # it ended on its own
-                container.remove(force=True, v=True)
-        time.sleep(pause)
-
-
-@contextlib.contextmanager
-def _removing(run_id: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        remove_containers(run_id)
-        raise
+def place(task: Any, step: str) -> None:
+    """Tell the report, and no other step, whom to notify: the addresses of webhooks are secrets."""
+    if step == "reporting":
+        for name in sorted(os.environ):
+            if name.startswith(_OF_NOTIFICATIONS):
+                task.set_env_variable(name, os.environ[name])
 
 
 def _writable(folder: str) -> str:

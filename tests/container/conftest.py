@@ -31,13 +31,17 @@ def images() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def servers(seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def database() -> Iterator[str]:
+    """The URI of MLflow's database."""
+    with postgres.running() as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def servers(seaweedfs: SeaweedFS, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What the environment of a run must hold to reach SeaweedFS, and MLflow on PostgreSQL with SeaweedFS behind it."""
     folder: Path = tmp_path_factory.mktemp("driver")
     bucket = seaweedfs.create_bucket("mlflow-artifacts")
     environment = {**seaweedfs.env, **postgres.driver(folder)}
-    with (
-        postgres.running() as database,
-        mlflow_server.running(bucket=bucket, database=database, environment=environment) as server,
-    ):
+    with mlflow_server.running(bucket=bucket, database=database, environment=environment) as server:
         yield {**seaweedfs.env, "MLFLOW_TRACKING_URI": server.uri}

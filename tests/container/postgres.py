@@ -33,6 +33,13 @@ def running() -> Iterator[str]:
             yield f"postgresql+psycopg2://{_USER}@127.0.0.1:{port}/postgres"
 
 
+def dump(uri: str) -> str:
+    """All that a database of `running` holds, as SQL."""
+    port = uri.rpartition(":")[2].partition("/")[0]
+    command = [_tool("pg_dump"), "--host=127.0.0.1", f"--port={port}", f"--username={_USER}", "postgres"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def driver(folder: Path) -> dict[str, str]:
     """What a Python process needs in its environment to talk to PostgreSQL."""
     if importlib.util.find_spec("psycopg2") is None:

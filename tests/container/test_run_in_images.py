@@ -1,117 +1,154 @@
 """`modelmill run --runner docker`: the whole DAG in the images, against real servers."""
 
 import json
+import os
+import signal
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from components.common import runs
 from components.common.image import image_of
-from components.common.store import open_store
+from components.common.store import Store
 from pipelines.runners.docker import IMAGE_USER
-from tests import cli
-from tests.recipes import table_recipe, write_table
+from tests import cli, receivers
+from tests.container import postgres
+from tests.container.runs import Seen, containers_of, open_store_of, run_in_images, upload, watched
+from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 from tests.seaweedfs import SeaweedFS
 
-
-def upload(seaweedfs: SeaweedFS, folder: Path, bucket: str) -> str:
-    """Put a folder's files into a new bucket; returns where."""
-    uri = seaweedfs.create_bucket(bucket)
-    for file in folder.iterdir():
-        seaweedfs.client().upload_file(str(file), bucket, f"data/{file.name}")
-    return f"{uri}/data"
-
-
-@contextmanager
-def watched(found: list[dict[str, Any]]) -> Iterator[None]:
-    """Collect what Docker knows of every container that starts in the meantime."""
-    command = ["docker", "events", "--filter", "event=start", "--filter", "label=modelmill.run", "--format", "{{.ID}}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
-
-        def inspect() -> None:
-            assert events.stdout is not None
-            for line in events.stdout:
-                said = subprocess.run(["docker", "inspect", line.strip()], capture_output=True, text=True, check=False)
-                found.extend(json.loads(said.stdout or "[]"))
-
-        thread = threading.Thread(target=inspect)
-        thread.start()
-        try:
-            yield
-        finally:
-            events.terminate()
-            thread.join()
+_RECIPES = {"tiny-table": (table_recipe, write_table), "tiny-lm": (language_recipe, write_corpus)}
+# Secrets, each where a person puts it; the servers take none but the store's, so they may be anything.
+_SECRETS = {
+    "MLFLOW_TRACKING_TOKEN": "planted-1-token",
+    "MODELMILL_KFP_TOKEN": "planted-2-token",
+    "MODELMILL_NOTIFY_SECRET": "planted-3-secret",
+    "MODELMILL_SMTP_PASSWORD": "planted-4-password",
+}
+_PASSWORD, _PATH = "planted-5-password", "planted-6-path"
 
 
-def run_in_images(recipe: Path, store: str, servers: dict[str, str]) -> dict[str, Any]:
-    done = cli.modelmill("run", recipe, "--store", store, "--runner", "docker", "--json", **servers)
-    summary: dict[str, Any] = json.loads(done.stdout)
-    if summary.get("exit_code"):
-        log = open_store_of(store, servers).get(f"runs/{summary['run_id']}/log.txt").decode()
-        pytest.fail(f"{summary['reason']}\n{done.stderr}\n{log[-6000:]}")
-    return summary
+@dataclass
+class Ran:
+    """A run, the same command again, and what both have left."""
+
+    model: str
+    summary: dict[str, Any]
+    again: dict[str, Any]
+    said: str
+    seen: Seen
+    webhook: receivers.Posts
+    environment: dict[str, str]
+    store: Store
 
 
-def open_store_of(store: str, servers: dict[str, str]) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in servers.items():
-            patch.setenv(name, value)
-        return open_store(store)
+@pytest.fixture(scope="module", params=_RECIPES)
+def ran(
+    request: pytest.FixtureRequest,
+    images: list[str],
+    servers: dict[str, str],
+    seaweedfs: SeaweedFS,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Ran]:
+    """A recipe's run in the images, with secrets wherever one can be."""
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    write_recipe, write_data = _RECIPES[request.param]
+    data = upload(seaweedfs, write_data(folder / "data"), f"{request.param}-data")
+    recipe = write_recipe(folder, folder, data__path=data)
+    store = seaweedfs.create_bucket(f"{request.param}-store")
+    with receivers.posts() as webhook, receivers.posts(404) as slack, watched(folder / "seen") as seen:
+        environment = {
+            **servers,
+            **_SECRETS,
+            "MLFLOW_TRACKING_URI": servers["MLFLOW_TRACKING_URI"].replace("://", f"://somebody:{_PASSWORD}@"),
+            "MODELMILL_NOTIFY_WEBHOOK": f"{webhook.uri}/{_PATH}",
+            "MODELMILL_NOTIFY_SLACK": f"{slack.uri}/{_PATH}",
+        }
+        first, second = (run_in_images(recipe, store, environment) for _ in range(2))
+    said = "".join([first.stdout, first.stderr, second.stdout, second.stderr])
+    summary, again = json.loads(first.stdout), json.loads(second.stdout)
+    opened = open_store_of(store, environment)
+    yield Ran(request.param, summary, again, said, seen, webhook, environment, opened)
 
 
-def test_a_recipe_runs_in_the_images_as_nobody_on_a_read_only_root(
-    images: list[str], servers: dict[str, str], seaweedfs: SeaweedFS, tmp_path: Path
-) -> None:
-    data = upload(seaweedfs, write_table(tmp_path / "data"), "table-in-images")
-    recipe = table_recipe(tmp_path, tmp_path, data__path=data)
-    store = seaweedfs.create_bucket("store-in-images")
-    started: list[dict[str, Any]] = []
+def test_a_recipe_runs_in_the_images_and_costs_nothing_again(ran: Ran, images: list[str]) -> None:
+    assert ran.summary["outcome"] == "registered"
+    assert set(cli.statuses(ran.summary).values()) == {"ran"}
+    assert set(cli.statuses(ran.again).values()) == {"reused"}
+    assert {container["Config"]["Image"] for container in ran.seen.containers} == set(images)
+    version = MlflowClient(ran.environment["MLFLOW_TRACKING_URI"]).get_model_version(ran.model, "1")
+    assert version.status == "READY"
+    assert ran.model.encode() in ran.store.get(runs.report_key(ran.summary["run_id"]))
 
-    with watched(started):
-        summary = run_in_images(recipe, store, {**servers, "MODELMILL_KFP_TOKEN": "hush-hush"})
 
-    assert summary["outcome"] == "registered"
-    assert set(cli.statuses(summary).values()) == {"ran"}
-    assert {container["Config"]["Image"] for container in started} == set(images)
-    for container in started:
+def test_steps_run_as_nobody_on_a_read_only_root(ran: Ran) -> None:
+    for container in ran.seen.containers:
         host, config = container["HostConfig"], container["Config"]
         assert config["User"] == f"{IMAGE_USER}:{IMAGE_USER}"
         assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
         assert host["SecurityOpt"] == ["no-new-privileges"]
-        assert "hush-hush" not in json.dumps(container)
-    version = MlflowClient(servers["MLFLOW_TRACKING_URI"]).get_model_version("tiny-table", "1")
-    assert version.status == "READY"
-    opened = open_store_of(store, servers)
-    assert b"tiny-table" in opened.get(f"runs/{summary['run_id']}/report.html")
-    again = run_in_images(recipe, store, servers)
-    assert set(cli.statuses(again).values()) == {"reused"}
 
 
+def test_a_container_is_given_the_secrets_that_it_needs(ran: Ran) -> None:
+    """Nobody but the report is told whom to notify, and it does so."""
+    for container in ran.seen.containers:
+        told = json.dumps(container)
+        is_report = "components.reporting" in told
+        assert (_PATH in told) == (_SECRETS["MODELMILL_NOTIFY_SECRET"] in told) == is_report
+        assert _SECRETS["MODELMILL_KFP_TOKEN"] not in told
+    assert ran.webhook.paths == [f"/{_PATH}"] * 2
+    assert [document["run_id"] for document in ran.webhook.documents] == [ran.summary["run_id"], ran.again["run_id"]]
+
+
+def test_no_secret_is_in_what_a_run_says_and_leaves(ran: Ran, seaweedfs: SeaweedFS, database: str) -> None:
+    left = {f"{bucket}/{key}": data for bucket in seaweedfs.buckets() for key, data in objects(seaweedfs, bucket)}
+    left["standard output and error"] = ran.said.encode()
+    left["MLflow's database"] = postgres.dump(database).encode()
+    left |= {f"container {number}": log.encode() for number, log in enumerate(ran.seen.logs)}
+    left |= {f"notification {number}": body for number, body in enumerate(ran.webhook.bodies)}
+    # The search looks where something is.
+    run = f"{ran.model}-store/runs/{ran.summary['run_id']}"
+    for name in ("run.json", "outcome.json", "report.html", "log.txt", "logs/evaluation.txt", "logs/registration.txt"):
+        assert left[f"{run}/{name}"]
+    assert ran.summary["run_id"] in left["MLflow's database"].decode()
+    assert len(ran.seen.logs) == len(ran.seen.containers) and all(ran.seen.logs)
+
+    for secret in {*_SECRETS.values(), _PASSWORD, _PATH, seaweedfs.access_key, seaweedfs.secret_key}:
+        assert [name for name, data in left.items() if secret.encode() in data] == [], secret
+
+
+def objects(seaweedfs: SeaweedFS, bucket: str) -> Iterator[tuple[str, bytes]]:
+    """The keys and bytes of all that a bucket holds."""
+    client = seaweedfs.client()
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for found in page.get("Contents", []):
+            yield found["Key"], client.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
+
+
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["command", "its-group"])
 def test_a_command_that_is_killed_leaves_no_container(
-    images: list[str], servers: dict[str, str], seaweedfs: SeaweedFS, tmp_path: Path
+    kill: Callable[[int, int], None], images: list[str], servers: dict[str, str], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
-    data = upload(seaweedfs, write_table(tmp_path / "data"), "table-of-killed")
+    data = upload(seaweedfs, write_table(tmp_path / "data"), f"killed-data-{kill.__name__}")
     recipe = table_recipe(tmp_path, tmp_path, data__path=data, name="killed-table")
-    store = seaweedfs.create_bucket("store-of-killed")
-    asked = ["run", recipe, "--store", store, "--runner", "docker"]
+    store = seaweedfs.create_bucket(f"killed-store-{kill.__name__}")
+    opened = open_store_of(store, servers)
 
-    with cli.started(*asked, **servers) as process:
-        assert cli.wait_until(lambda: bool(running_containers()), 60)
-        process.kill()
+    # All that belongs to the command names its store: in the environment, or, the step itself, as an argument.
+    with cli.started("run", recipe, "--runner", "docker", **servers, MODELMILL_STORE=store) as process:
+        assert cli.wait_until(lambda: any(map(containers_of, runs.run_ids(opened))), 120)
+        kill(process.pid, signal.SIGKILL)
 
-    assert cli.wait_until(lambda: not running_containers(), 30)
-    assert cli.wait_until(lambda: not cli.processes_of(Path(store)), 30)
-    assert not running_containers()
-
-
-def running_containers() -> list[str]:
-    command = ["docker", "ps", "--all", "--quiet", "--filter", "label=modelmill.run"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert cli.wait_until(lambda: not cli.processes_of(store), 120), "its runner, its step or what removes it lives on"
+    (run_id,) = runs.run_ids(opened)
+    assert not containers_of(run_id)
+    step = runs.read_step(opened, run_id, "data_validation")
+    assert step is None or step.status == "running", "it went on to its end"
 
 
 def test_a_missing_image_is_said_before_any_work(
