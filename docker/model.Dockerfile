@@ -10,9 +10,5 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY docker/requirements/model${FLAVOR}.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --extra-index-url "${TORCH_INDEX}" \
     --requirement /opt/requirements/model${FLAVOR}.txt
-COPY components/__init__.py components/
-COPY components/common components/common/
-COPY components/tasks components/tasks/
-COPY components/training components/training/
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001

@@ -76,6 +76,8 @@ def test_no_secret_is_in_the_log(store: Store, monkeypatch: pytest.MonkeyPatch) 
         "AWS_ACCESS_KEY_ID": "planted-two",
         "MLFLOW_TRACKING_PASSWORD": "planted-three",
         "hf_token": "planted-three-and-more",
+        "MODELMILL_NOTIFY_SLACK": "https://hooks.example.org/planted-six",
+        "MODELMILL_NOTIFY_WEBHOOK": "https://example.org/planted-seven",
         "SOME_SECRET_FILE": "first planted line\nsecond planted line",
         "EMPTY_TOKEN": "",
         "TOKENIZERS_PARALLELISM": "true",
@@ -92,6 +94,17 @@ def test_no_secret_is_in_the_log(store: Store, monkeypatch: pytest.MonkeyPatch) 
     text = kept(store)
     assert "planted" not in text
     assert "INFO true {" in text and "https://host/a done" in text and "ValueError: it was ***" in text
+
+
+def test_no_secret_is_in_a_copy_of_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_log, "LIMIT_BYTES", 40)
+    monkeypatch.setenv("A_PASSWORD", "planted")
+    source, target = tmp_path / "source", tmp_path / "target"
+    lines = [b"it was planted %d, https://user:pass@host/a\n" % number for number in range(50)]
+    source.write_bytes(b"".join([*lines, b"\xff planted"]))
+    step_log.write_without_secrets(source, target)
+    expected = "".join(f"it was *** {number}, https://host/a\n" for number in range(50))
+    assert target.read_text() == f"{expected}\ufffd ***"
 
 
 def test_a_secret_that_the_cut_would_halve_is_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
