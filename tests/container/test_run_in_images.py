@@ -22,7 +22,12 @@ from tests.container.runs import Seen, containers_of, open_store_of, run_in_imag
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 from tests.seaweedfs import SeaweedFS
 
-_RECIPES = {"tiny-table": (table_recipe, write_table), "tiny-lm": (language_recipe, write_corpus)}
+# Enough to go through every step; in a container it is the imports that take their time.
+_FEW_STEPS = {"pretraining__steps": 4, "fine_tuning__steps": 2, "evaluation__sample_tokens": 2}
+_RECIPES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "tiny-table": (table_recipe, write_table, {}),
+    "tiny-lm": (language_recipe, write_corpus, _FEW_STEPS),
+}
 # Secrets, each where a person puts it; the servers take none but the store's, so they may be anything.
 _SECRETS = {
     "MLFLOW_TRACKING_TOKEN": "planted-1-token",
@@ -57,9 +62,9 @@ def ran(
 ) -> Iterator[Ran]:
     """A recipe's run in the images, with secrets wherever one can be."""
     folder: Path = tmp_path_factory.mktemp(request.param)
-    write_recipe, write_data = _RECIPES[request.param]
+    write_recipe, write_data, changes = _RECIPES[request.param]
     data = upload(seaweedfs, write_data(folder / "data"), f"{request.param}-data")
-    recipe = write_recipe(folder, folder, data__path=data)
+    recipe = write_recipe(folder, folder, data__path=data, **changes)
     store = seaweedfs.create_bucket(f"{request.param}-store")
     with receivers.posts() as webhook, receivers.posts(404) as slack, watched(folder / "seen") as seen:
         environment = {
