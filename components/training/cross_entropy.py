@@ -5,15 +5,17 @@ a piece's logits are at hand. `torch.nn.functional.linear_cross_entropy` does th
 was slower than logits of the whole batch.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
 
 IGNORED = -100
-# Logits of a piece: 64 MiB in bf16, which is large enough for the matrix products to run at full speed.
+# Logits of a piece: 64 MiB in bf16, and 512 on a GPU, are enough for the matrix products to run at full speed.
 LOGITS_AT_ONCE = 2**25
-# Rows that are scored at once: few shapes to compile, and few enough to stay in a CPU's cache.
+LOGITS_AT_ONCE_ON_GPU = 2**28
+# Rows that are scored at once: few shapes to compile, and few enough to stay in a CPU's cache. A GPU scores a piece.
 ROWS_AT_ONCE = 256
 
 
@@ -85,14 +87,18 @@ class _InPieces(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden_low) if needs_hidden else None
         grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if needs_weight else None
-        rows = max(1, LOGITS_AT_ONCE // len(weight))
+        rows = at_once = _rows_on_gpu(len(weight))
+        if hidden.device.type == "cpu":
+            rows, at_once = max(1, LOGITS_AT_ONCE // len(weight)), ROWS_AT_ONCE
         for first in range(0, len(hidden), rows):
             part = slice(first, first + rows)
             logits = hidden_low[part] @ weight_low.t()
-            for few, its_labels in zip(logits.split(ROWS_AT_ONCE), labels[part].split(ROWS_AT_ONCE), strict=True):
+            for few, its_labels in zip(logits.split(at_once), labels[part].split(at_once), strict=True):
                 loss, gradient = score(few, its_labels, smoothing, needs_hidden or needs_weight)
                 total += loss
-                if gradient is not None:
+                if gradient is not None and len(few) == len(logits):
+                    logits = gradient
+                elif gradient is not None:
                     few.copy_(gradient)
             if grad_hidden is not None:
                 grad_hidden[part] = logits @ weight_low
@@ -109,3 +115,8 @@ class _InPieces(torch.autograd.Function):
             for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
         return (*gradients, None, None, None, None)
+
+
+def _rows_on_gpu(vocabulary: int) -> int:
+    """A power of two, which divides what most batches hold."""
+    return 2 ** max(0, math.floor(math.log2(LOGITS_AT_ONCE_ON_GPU / vocabulary)))

@@ -11,7 +11,7 @@ from components.common.manifest import Manifest
 from components.common.recipe import LanguageModelingRecipe, TabularClassificationRecipe
 from components.common.recipe.language_modeling import DecoderModel
 from components.fine_tuning import lora
-from components.training import attention, probe
+from components.training import probe, torch_attention
 from components.training.tasks.language_modeling import LanguageModeling
 from components.training.tasks.tabular_classification import MLP
 from pipelines.flops import Adapters, Decoder, Perceptron
@@ -28,7 +28,7 @@ def decoder(settings: DecoderModel, length: int, vocabulary: int) -> tuple[Langu
 def counted(task: LanguageModeling, model: nn.Module) -> float:
     """What the engine's probe counts of one window."""
     tokens = torch.randint(0, task.vocab_size, (1, task.length))
-    with attention.as_one():
+    with torch_attention.as_one():
         return probe.measure(lambda: task.loss(model, {"input_ids": tokens, "labels": tokens}), []).flops
 
 

@@ -13,7 +13,7 @@ from components.common.compatibility import require_length, require_vocabulary
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.language_modeling import DecoderModel
-from components.training import attention
+from components.training import attention, document_attention
 from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
 from components.training.device import pick_device
 from components.training.task import Batch
@@ -32,8 +32,9 @@ class PackedTokens:
     be learned. A window that runs past its shard is padded; no window crosses shards.
 
     Batches hold `input_ids` and `labels` (int64, shape (batch, length)); `position_ids` (the same), counted from each
-    document's start, unless every window is of one document; and `learned` (int64, one dimension), the flat places of
-    the labels, if they are few.
+    document's start, and `boundaries` (int32, one dimension), where each document begins in the flat batch and where
+    the last one ends, unless every window is of one document; and `learned` (int64, one dimension), the flat places
+    of the labels, if they are few.
     """
 
     def __init__(self, files: dict[str, Path], folder: str, kind: str, length: int) -> None:
@@ -56,6 +57,7 @@ class PackedTokens:
         batch = {"input_ids": tokens[:, :-1].contiguous(), "labels": labels}
         if starts[:, :-1].any():
             batch["position_ids"] = torch.arange(self.length) - starts[:, :-1]
+            batch["boundaries"] = _boundaries(batch["position_ids"])
         if (few := _few(labels.flatten())) is not None:
             batch["learned"] = few
         return batch
@@ -79,6 +81,15 @@ class PackedTokens:
         windows = [f"{self.shards[s].stem} window {i - self.first[s]}" for s, i in zip(shards, indices, strict=True)]
         more = f" and {len(windows) - 3} more" if len(windows) > 3 else ""
         return ", ".join(windows[:3]) + more
+
+
+def _boundaries(positions: torch.Tensor) -> torch.Tensor:
+    """Where documents begin in a flat batch, filled up with its end to one of a few lengths, which are compiled."""
+    begins = torch.nonzero(positions.flatten() == 0).flatten()
+    room = len(positions)
+    while room <= len(begins):
+        room *= 4
+    return F.pad(begins, (0, room - len(begins)), value=positions.numel()).int()
 
 
 def _few(labels: torch.Tensor) -> torch.Tensor | None:
@@ -204,7 +215,7 @@ class LanguageModeling:
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         labels = _chosen(batch["labels"].flatten(), batch)
         if not _has_plain_head(model):
-            logits = _chosen(model(**_inputs(batch)).logits.flatten(0, 1), batch)
+            logits = _chosen(model(**_inputs(model, batch)).logits.flatten(0, 1), batch)
             return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
         hidden = _chosen(self.hidden(model, batch).flatten(0, 1), batch)
         total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
@@ -218,7 +229,7 @@ class LanguageModeling:
         if _has_plain_head(model):
             rows, head = self.hidden(model, batch).flatten(0, 1), model.get_output_embeddings()
         else:
-            rows, head = model(**_inputs(batch)).logits.flatten(0, 1), nn.Identity()
+            rows, head = model(**_inputs(model, batch)).logits.flatten(0, 1), nn.Identity()
         losses = torch.zeros(len(labels), dtype=torch.float32, device=labels.device)
         for few in places.split(ROWS_SCORED_AT_ONCE):
             losses[few] = F.cross_entropy(head(rows[few]).float(), labels[few], reduction="none")
@@ -226,7 +237,7 @@ class LanguageModeling:
 
     def hidden(self, model: Any, batch: Batch) -> torch.Tensor:
         """The decoder's last hidden states, shape (batch, length, width)."""
-        hidden: torch.Tensor = model.get_decoder()(**_inputs(batch)).last_hidden_state
+        hidden: torch.Tensor = model.get_decoder()(**_inputs(model, batch)).last_hidden_state
         return hidden
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
@@ -240,16 +251,20 @@ class LanguageModeling:
                 shutil.copyfile(file, folder / Path(name).name)
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
+def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
     """What a decoder is called with: no token sees another document, or one that comes after it."""
     inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "use_cache": False}
     positions = batch.get("position_ids")
     if positions is None:
         return inputs
+    inputs["position_ids"] = positions
+    if model.config._attn_implementation == document_attention.NAME and "boundaries" in batch:
+        # transformers hands on what has four dimensions.
+        return inputs | {"attention_mask": batch["boundaries"].view(1, 1, 1, -1)}
     places = torch.arange(positions.shape[1], device=positions.device)
     starts = places - positions
     same = (starts[:, :, None] == starts[:, None, :]) & (places[:, None] >= places[None, :])
-    return inputs | {"position_ids": positions, "attention_mask": same.unsqueeze(1)}
+    return inputs | {"attention_mask": same.unsqueeze(1)}
 
 
 def _chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
