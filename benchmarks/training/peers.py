@@ -256,7 +256,7 @@ def loss_after(job: Job, model: nn.Module) -> float:
 
 def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str, clock: str, turns: str) -> None:
     task = data.open_task(Path(corpus), SHAPES[shape])
-    every = 1 if name == SAVING else STEPS_AT_ONCE[devices.pick_device().type]
+    every = 1 if name == SAVING else min(STEPS_AT_ONCE[devices.pick_device().type], int(steps) - int(warm_up))
     with tempfile.TemporaryDirectory() as scratch:
         timing = Path(scratch), CLOCKS[clock], turns == "1", every
         job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), *timing)

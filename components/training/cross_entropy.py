@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 IGNORED = -100
-# Logits of a piece: 64 MiB in bf16, and 512 on a GPU, are enough for the matrix products to run at full speed.
+# Logits of a piece: 64 MiB in bf16, which is large enough for a CPU's matrix products to run at full speed.
 LOGITS_AT_ONCE = 2**25
-LOGITS_AT_ONCE_ON_GPU = 2**28
+# A GPU has fewer pieces to be told of: of its memory a piece's logits in bf16 take no more than this part.
+MEMORY_OF_LOGITS = 1 / 128
 # Rows that are scored at once: few shapes to compile, and few enough to stay in a CPU's cache. A GPU scores a piece.
 ROWS_AT_ONCE = 256
 
@@ -87,9 +88,9 @@ class _InPieces(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden_low) if needs_hidden else None
         grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if needs_weight else None
-        rows = at_once = _rows_on_gpu(len(weight))
-        if hidden.device.type == "cpu":
-            rows, at_once = max(1, LOGITS_AT_ONCE // len(weight)), ROWS_AT_ONCE
+        rows, at_once = max(1, LOGITS_AT_ONCE // len(weight)), ROWS_AT_ONCE
+        if hidden.device.type == "cuda":
+            rows = at_once = _rows_on_gpu(len(weight), torch.cuda.get_device_properties(hidden.device).total_memory)
         for first in range(0, len(hidden), rows):
             part = slice(first, first + rows)
             logits = hidden_low[part] @ weight_low.t()
@@ -117,6 +118,6 @@ class _InPieces(torch.autograd.Function):
         return (*gradients, None, None, None, None)
 
 
-def _rows_on_gpu(vocabulary: int) -> int:
+def _rows_on_gpu(vocabulary: int, memory: int) -> int:
     """A power of two, which divides what most batches hold."""
-    return 2 ** max(0, math.floor(math.log2(LOGITS_AT_ONCE_ON_GPU / vocabulary)))
+    return 2 ** max(0, math.floor(math.log2(MEMORY_OF_LOGITS * memory / (2 * vocabulary))))
