@@ -38,7 +38,7 @@ SHAPES = {
     "tiny": Shape(_decoder(32, 2, 2, 64), length=64, batch=4),
     "4M": Shape(_decoder(256, 4, 4, 704), length=256, batch=16),
     "30M": Shape(_decoder(512, 8, 8, 1536), length=512, batch=8),
-    "124M": Shape(_decoder(768, 12, 12, 2048), length=1024, batch=64, vocabulary=50_304),
+    "124M": Shape(_decoder(768, 12, 12, 2048), length=1024, batch=32, vocabulary=50_304),
     "1B": Shape(_decoder(2048, 20, 16, 5504), length=2048, batch=8, vocabulary=32_000),
 }
 

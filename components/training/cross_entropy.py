@@ -6,6 +6,7 @@ was slower than logits of the whole batch.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -88,11 +89,10 @@ class _InPieces(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden_low) if needs_hidden else None
         grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if needs_weight else None
-        rows, at_once = max(1, LOGITS_AT_ONCE // len(weight)), ROWS_AT_ONCE
-        if hidden.device.type == "cuda":
-            rows = at_once = _rows_on_gpu(len(weight), torch.cuda.get_device_properties(hidden.device).total_memory)
-        for first in range(0, len(hidden), rows):
+        first = 0
+        for rows, at_once in _pieces(len(hidden), len(weight), hidden.device):
             part = slice(first, first + rows)
+            first += rows
             logits = hidden_low[part] @ weight_low.t()
             for few, its_labels in zip(logits.split(at_once), labels[part].split(at_once), strict=True):
                 loss, gradient = score(few, its_labels, smoothing, needs_hidden or needs_weight)
@@ -118,6 +118,23 @@ class _InPieces(torch.autograd.Function):
         return (*gradients, None, None, None, None)
 
 
-def _rows_on_gpu(vocabulary: int, memory: int) -> int:
-    """A power of two, which divides what most batches hold."""
-    return 2 ** max(0, math.floor(math.log2(MEMORY_OF_LOGITS * memory / (2 * vocabulary))))
+def _pieces(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """The rows of each piece, and how many of them are scored at once."""
+    if device.type == "cpu":
+        most = max(1, LOGITS_AT_ONCE // vocabulary)
+        yield from ((min(most, rows - first), ROWS_AT_ONCE) for first in range(0, rows, most))
+    else:
+        memory = torch.cuda.get_device_properties(device).total_memory
+        yield from ((size, size) for size in sizes_on_gpu(rows, int(MEMORY_OF_LOGITS * memory / (2 * vocabulary))))
+
+
+def sizes_on_gpu(rows: int, most: int) -> Iterator[int]:
+    """Sizes of pieces, each `ROWS_AT_ONCE` times a power of four and of `most` rows about, but for a rest: few sizes to
+    compile, whatever number of rows a batch has.
+    """
+    size = ROWS_AT_ONCE * 4 ** max(0, math.floor(math.log(max(1, most) / ROWS_AT_ONCE, 4)))
+    while rows:
+        while size > rows and size > ROWS_AT_ONCE:
+            size //= 4
+        yield min(size, rows)
+        rows -= min(size, rows)

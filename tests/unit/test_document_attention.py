@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from components.training import document_attention, torch_attention
+from components.training.cross_entropy import IGNORED
 from components.training.device import seed_everything
 from components.training.tasks.language_modeling import _boundaries
 from tests.packed import language_task
@@ -19,9 +20,24 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an N
 def test_boundaries_are_where_documents_and_windows_begin_and_have_few_lengths(tmp_path: Path) -> None:
     task = language_task(tmp_path, DOCUMENTS, length=8)
     batch = task.examples("pretraining", "train").batch(np.arange(3))
-    assert batch["boundaries"].tolist() == [0, 4, 6, 8, 16] + [24] * 7
+    assert batch["boundaries"].tolist() == [0, 4, 6, 8, 16, 24]
     assert batch["boundaries"].dtype == torch.int32
-    assert _boundaries(torch.zeros(4, 8, dtype=torch.int64)).tolist() == [*range(32), *[32] * 32]
+    last = task.examples("pretraining", "train").batch(np.array([3]))
+    assert last["position_ids"].tolist() == [[0, 1, 0, 1, 2, 0, 0, 0]]
+    assert last["boundaries"].tolist() == [0, 2, 5, 6, 8, 8, 8, 8], "the padding from 6 on is one document"
+
+
+def test_very_many_documents_have_no_boundaries() -> None:
+    """Each length is compiled by itself, and there must not be more of them than the compiler keeps."""
+    alone, whole = torch.zeros(2, 128, dtype=torch.int64), torch.tensor([128, 128])
+    lengths = set()
+    for documents in range(1, 129):
+        positions = alone.clone()
+        positions[:, documents:] = 1
+        boundaries = _boundaries(positions, whole)
+        assert (boundaries is None) == (2 * documents >= 128)
+        lengths.add(None if boundaries is None else len(boundaries))
+    assert len(lengths) <= 7
 
 
 def test_boundaries_stand_for_the_mask_of_pairs(tmp_path: Path) -> None:
@@ -29,12 +45,13 @@ def test_boundaries_stand_for_the_mask_of_pairs(tmp_path: Path) -> None:
     task = language_task(tmp_path, DOCUMENTS, length=8)
     seed_everything(0)
     model = task.build()
-    batch = task.examples("pretraining", "train").batch(np.arange(3))
-    expected = task.hidden(model, batch)
+    batch = task.examples("pretraining", "train").batch(np.arange(4))
+    counts = batch["labels"] != IGNORED
+    expected = task.hidden(model, batch)[counts]
     document_attention_of(model)
-    assert torch.allclose(task.hidden(model, batch), expected, atol=1e-6)
+    assert torch.allclose(task.hidden(model, batch)[counts], expected, atol=1e-6)
     del batch["boundaries"]
-    assert torch.allclose(task.hidden(model, batch), expected, atol=1e-6)
+    assert torch.allclose(task.hidden(model, batch)[counts], expected, atol=1e-6)
 
 
 @needs_gpu

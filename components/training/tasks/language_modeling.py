@@ -21,6 +21,8 @@ from components.training.task import Batch
 # Where fewer of a batch's tokens than this are learned, the head looks at those alone.
 SPARSE = 0.75
 ROWS_SCORED_AT_ONCE = 1024
+# Of boundaries. With a batch without any and one with too many they are what the compiler keeps of a module: eight.
+LENGTHS = 6
 # What each stage reads of a corpus: documents, or pairs whose responses alone are learned.
 SOURCE_OF_STAGE = {"pretraining": "documents", "fine_tuning": "pairs"}
 
@@ -31,10 +33,10 @@ class PackedTokens:
     A shard is a stream of token ids with the start of every document and, for pairs, a mark on each token that is to
     be learned. A window that runs past its shard is padded; no window crosses shards.
 
-    Batches hold `input_ids` and `labels` (int64, shape (batch, length)); `position_ids` (the same), counted from each
-    document's start, and `boundaries` (int32, one dimension), where each document begins in the flat batch and where
-    the last one ends, unless every window is of one document; and `learned` (int64, one dimension), the flat places
-    of the labels, if they are few.
+    Batches hold `input_ids` and `labels` (int64, shape (batch, length)); unless every window is of one document,
+    `position_ids` (the same), counted from each document's start, and, if there are not very many, `boundaries` (int32,
+    one dimension), where each document begins in the flat batch and where the last one ends; and `learned` (int64, one
+    dimension), the flat places of the labels, if they are few.
     """
 
     def __init__(self, files: dict[str, Path], folder: str, kind: str, length: int) -> None:
@@ -52,12 +54,13 @@ class PackedTokens:
             self.shards[shard].window(int(index - self.first[shard]))
             for shard, index in zip(shards, indices, strict=True)
         ]
-        tokens, starts, learned = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
+        tokens, starts, learned, filled = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
         labels = torch.where(learned[:, 1:], tokens[:, 1:], IGNORED)
         batch = {"input_ids": tokens[:, :-1].contiguous(), "labels": labels}
         if starts[:, :-1].any():
             batch["position_ids"] = torch.arange(self.length) - starts[:, :-1]
-            batch["boundaries"] = _boundaries(batch["position_ids"])
+            if (boundaries := _boundaries(batch["position_ids"], filled)) is not None:
+                batch["boundaries"] = boundaries
         if (few := _few(labels.flatten())) is not None:
             batch["learned"] = few
         return batch
@@ -83,13 +86,21 @@ class PackedTokens:
         return ", ".join(windows[:3]) + more
 
 
-def _boundaries(positions: torch.Tensor) -> torch.Tensor:
-    """Where documents begin in a flat batch, filled up with its end to one of a few lengths, which are compiled."""
-    begins = torch.nonzero(positions.flatten() == 0).flatten()
-    room = len(positions)
-    while room <= len(begins):
-        room *= 4
-    return F.pad(begins, (0, room - len(begins)), value=positions.numel()).int()
+def _boundaries(positions: torch.Tensor, filled: torch.Tensor) -> torch.Tensor | None:
+    """Where documents begin in a flat batch, all padding of a window being one, filled up with the batch's end to one
+    of few lengths, each of which is compiled by itself; None for so many documents that these would be too many.
+
+    Args:
+        filled: int64 (batch), the places of each window that are no padding.
+    """
+    begins = positions == 0
+    begins &= torch.arange(positions.shape[1]) <= filled.unsqueeze(1)
+    places = torch.nonzero(begins.flatten()).flatten()
+    for doubled in range(1, LENGTHS + 1):
+        room = len(positions) * 2**doubled
+        if len(places) < room:
+            return F.pad(places, (0, room - len(places)), value=positions.numel()).int()
+    return None
 
 
 def _few(labels: torch.Tensor) -> torch.Tensor | None:
@@ -124,9 +135,9 @@ class _Shard:
         positions = number * self.length + np.arange(self.length)
         return np.clip(np.searchsorted(self.offsets, positions, side="right") - 1, 0, self.documents - 1)
 
-    def window(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def window(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Tokens (int64), the window position at which each token's document starts (int64) and whether each is
-        to be learned (bool); length + 1 of each.
+        to be learned (bool), length + 1 of each; and how many are no padding.
         """
         begin = number * self.length
         tokens = self.tokens[begin : begin + self.length + 1].astype(np.int64)
@@ -143,6 +154,7 @@ class _Shard:
             np.pad(tokens, (0, padding)),
             np.concatenate([starts, own]),
             np.pad(learned, (0, padding)),
+            len(tokens),
         )
 
 
