@@ -5,8 +5,6 @@ import contextlib
 import io
 import json
 import logging
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from typing import Any
 
 from benchmarks.contract import data, one_of_many
 from benchmarks.contract.peers import PEERS
+from benchmarks.machine import machine
 
 
 def main() -> None:
@@ -41,14 +40,6 @@ def main() -> None:
         f"\none of {changed['shards']} shards changed: validation and preprocessing {first:.1f} s at first, "
         f"{again:.2f} s again, {changed['share']:.1%}"
     )
-
-
-def machine() -> str:
-    """The machine in one line: processor, cores, memory, versions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 def best(peer: str, shards: Path, rounds: int) -> dict[str, Any]:

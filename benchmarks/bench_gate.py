@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.bench_data import machine
+from benchmarks.machine import machine
 from components.common.comparison.bootstrap import paired
 from components.common.comparison.decision import decide
 from components.common.comparison.rows import Measured

@@ -10,7 +10,7 @@ import time
 import uuid
 from pathlib import Path
 
-from benchmarks.bench_data import machine
+from benchmarks.machine import machine
 from tests import mlflow_server, seaweedfs
 from tests.component.registrations import Case, child, make_case, write_table_model
 

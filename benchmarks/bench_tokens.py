@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_data import machine
+from benchmarks.machine import machine
 from benchmarks.tokens import data
 from benchmarks.tokens.peers import PEERS
 

@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.bench_data import machine
-from benchmarks.training import corpus, data
-from benchmarks.training.bench import Bench, Figures
+import torch
+
+from benchmarks.machine import machine
+from benchmarks.training import data
+from benchmarks.training.bench import Bench, Figures, ceiling
 from benchmarks.training.peers import AS_WRITTEN, CLOCKS, PEERS, SAVING
 
 OURS, TRAINER = "modelmill", "Hugging Face Trainer"
@@ -27,40 +29,61 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=12, help="that are timed")
     arguments.add_argument("--loss-steps", type=int, default=250)
     arguments.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: one thread's, on a machine in use")
+    arguments.add_argument(
+        "--turns",
+        action=argparse.BooleanOptionalAction,
+        default=torch.cuda.is_available(),
+        help="start a round's processes side by side, and time one at a time",
+    )
     arguments.add_argument("--folder", type=Path, help="keep the corpora here and use them again")
     arguments.add_argument("--results", type=Path, default=RESULTS, help="where the loss curves go")
     chosen = arguments.parse_args()
     threads = ", one thread's CPU seconds" if chosen.clock == "cpu" else ""
-    print(f"{machine()}; trained on {data.device_name()}{threads}")
+    print(f"{machine()}, torch {torch.__version__}; trained on {data.device_name()}{threads}")
+    chosen.ceiling = ceiling()
+    print(f"large bf16 matrix products: {chosen.ceiling / 1e12:,.1f} TFLOP/s", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.folder or Path(scratch)
-        timing = chosen.rounds, chosen.warm_up, chosen.steps, chosen.clock
-        benches = [Bench(s, corpus.write(folder, data.SHAPES[s].length), *timing) for s in chosen.shapes]
+        timing = chosen.rounds, chosen.warm_up, chosen.steps, chosen.clock, chosen.turns
+        benches = [Bench(s, _corpus(folder, data.SHAPES[s].length), *timing) for s in chosen.shapes]
         for part in chosen.parts:
             PARTS[part](benches, chosen)
 
 
+def _corpus(folder: Path, length: int) -> Path:
+    packed = folder / f"packed-{length}"
+    if not packed.exists():
+        from benchmarks.training import corpus  # which needs more than a GPU machine may have
+
+        corpus.write(folder, length)
+    return packed
+
+
 def pretraining(benches: list[Bench], chosen: Chosen) -> None:
     peers = [peer for peer in chosen.peers if peer != SAVING]
-    show("pretraining", {bench: bench.best("pretraining", peers) for bench in benches})
+    show("pretraining", {bench: bench.best("pretraining", peers) for bench in benches}, chosen.ceiling)
 
 
 def lora(benches: list[Bench], chosen: Chosen) -> None:
     peers = [peer for peer in chosen.peers if peer != SAVING and peer.startswith((OURS, TRAINER))]
     figures = {bench: bench.best("lora", peers) for bench in benches}
-    show(f"LoRA of rank {data.LORA.lora.rank}", figures)
+    show(f"LoRA of rank {data.LORA.lora.rank}", figures, chosen.ceiling)
     learned = {bench.name: next(iter(runs.values()))["learned"] for bench, runs in figures.items()}
     print("of these tokens are learned: " + ", ".join(f"{name} {part:.0%}" for name, part in learned.items()))
 
 
-def show(title: str, figures: dict[Bench, Figures]) -> None:
-    """Tokens a second, and how they compare."""
-    print(f"\n| {title} | | tokens/s | of ours | peak MiB |\n|---|---|---|---|---|")
+def show(title: str, figures: dict[Bench, Figures], ceiling: float) -> None:
+    """Tokens a second, how they compare, and model FLOPs utilisation: the FLOPs that we count in a step, of all peers'
+    steps alike, a second of that step, against those of large matrix products.
+    """
+    print(f"\n| {title} | | tokens/s | of ours | MFU | peak MiB |\n|---|---|---|---|---|---|")
     for bench, runs in figures.items():
         fastest = _fastest(runs, OURS)
+        flops = max(run["flops"] or 0 for run in runs.values())
         for peer, run in runs.items():
             speed = bench.shape.batch * bench.shape.length / run["step_seconds"]
-            cells = f"{speed:,.0f} | {fastest / run['step_seconds']:.2f} | {run['peak_mib']:,.0f}"
+            used = flops / run["step_seconds"] / ceiling
+            cells = f"{speed:,.0f} | {fastest / run['step_seconds']:.2f} | {used:.1%} | {run['peak_mib']:,.0f}"
             print(f"| {_model(bench, run['parameters'])} | {peer} | {cells} |")
     for bench, runs in figures.items():
         others = dict.fromkeys(peer.partition(",")[0] for peer in runs if not peer.startswith(OURS))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.training import start
+from benchmarks.training import start, turns
 from benchmarks.training.data import SHAPES, Shape
 
 Figures = dict[str, dict[str, Any]]
@@ -20,7 +20,9 @@ AGREED = 0.1
 class Bench(NamedTuple):
     """A model by name, its packed corpus, and how it is trained: each process `warm_up` steps and then `timed` ones.
 
-    `clock` is `wall`, or `cpu` for the seconds of one processor, where others use the machine, too.
+    `clock` is `wall`, or `cpu` for the seconds of one processor, where others use the machine, too. In `turns`, the
+    processes of a round start together, and each trains while all others wait: where compiling and starting take much
+    longer than what is timed, and the device holds them all.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Bench(NamedTuple):
     warm_up: int
     timed: int
     clock: str
+    turns: bool
 
     @property
     def shape(self) -> Shape:
@@ -40,7 +43,8 @@ class Bench(NamedTuple):
         Raises:
             SystemExit: a peer failed, or did not train the same model.
         """
-        runs = [{peer: self._run(stage, peer) for peer in peers} for _ in range(self.rounds)]
+        runs = [self._round(stage, peers) for _ in range(self.rounds)]
+        peers = [peer for peer in peers if all(peer in run for run in runs)]
         losses = {run[peer]["loss"] for run in runs for peer in peers}
         if max(losses) - min(losses) > AGREED:
             raise SystemExit(f"the peers disagree: {runs[0]}")
@@ -64,12 +68,15 @@ class Bench(NamedTuple):
     def curve(self, peer: str, steps: int) -> dict[str, Any]:
         return self._last_line("loss", peer, self.name, self.corpus, steps)
 
-    def _run(self, stage: str, peer: str) -> dict[str, Any]:
-        arguments = [peer, stage, self.name, self.corpus, self.warm_up + self.timed, self.warm_up, self.clock]
-        return self._last_line("peers", *arguments)
+    def _round(self, stage: str, peers: list[str]) -> Figures:
+        timing = self.warm_up + self.timed, self.warm_up, self.clock, int(self.turns)
+        commands = {peer: _command("peers", peer, stage, self.name, self.corpus, *timing) for peer in peers}
+        if self.turns:
+            return {peer: json.loads(line) for peer, line in turns.take(commands).items()}
+        return {peer: json.loads(self._printed(command)) for peer, command in commands.items()}
 
     def _last_line(self, module: str, *arguments: object) -> dict[str, Any]:
-        return json.loads(self._printed([sys.executable, "-m", f"benchmarks.training.{module}", *map(str, arguments)]))
+        return json.loads(self._printed(_command(module, *arguments)))
 
     def _printed(self, command: list[str]) -> str:
         """The last line that a process printed."""
@@ -78,3 +85,12 @@ class Bench(NamedTuple):
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
         return done.stdout.splitlines()[-1]
+
+
+def _command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.training.{module}", *map(str, arguments)]
+
+
+def ceiling() -> float:
+    """FLOPs a second of large bf16 matrix products, in a process that leaves the device afterwards."""
+    return float(subprocess.run(_command("ceiling"), check=True, capture_output=True, text=True).stdout)

@@ -12,6 +12,7 @@ from components.common.recipe import Training
 from components.common.recipe.adapters import AdaptedFineTuning, Lora
 from components.tasks.language_modeling.recipe import DecoderModel
 from components.tasks.language_modeling.task import LanguageModeling, PackedTokens
+from components.training.device import pick_device
 from components.training.order import BatchOrder
 from components.training.task import Batch
 
@@ -38,7 +39,7 @@ SHAPES = {
     "tiny": Shape(_decoder(32, 2, 2, 64), length=64, batch=4),
     "4M": Shape(_decoder(256, 4, 4, 704), length=256, batch=16),
     "30M": Shape(_decoder(512, 8, 8, 1536), length=512, batch=8),
-    "124M": Shape(_decoder(768, 12, 12, 2048), length=1024, batch=16, vocabulary=50_304),
+    "124M": Shape(_decoder(768, 12, 12, 2048), length=1024, batch=32, vocabulary=50_304),
     "1B": Shape(_decoder(2048, 20, 16, 5504), length=2048, batch=8, vocabulary=32_000),
 }
 
@@ -77,7 +78,8 @@ def open_task(corpus: Path, shape: Shape) -> LanguageModeling:
 def first_model(task: LanguageModeling) -> nn.Module:
     """The model with the weights that every peer starts from."""
     torch.manual_seed(SEED)
-    return task.build()
+    with pick_device():
+        return task.build()
 
 
 def splits(task: LanguageModeling, stage: str) -> tuple[PackedTokens, PackedTokens]:

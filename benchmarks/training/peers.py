@@ -1,6 +1,7 @@
 """The same training by each way there is; each prints its seconds a step, peak memory and loss afterwards as JSON.
 
-Run as `python -m benchmarks.training.peers NAME STAGE SHAPE CORPUS STEPS WARM_UP CLOCK`: each in its own process.
+Run as `python -m benchmarks.training.peers NAME STAGE SHAPE CORPUS STEPS WARM_UP CLOCK TURNS`: each in its own process.
+Where TURNS is 1, it prints `ready` before each part that is timed and waits for a line on its standard input.
 """
 
 import json
@@ -30,11 +31,16 @@ AS_WRITTEN, SAVING = "modelmill, not compiled", "modelmill, a checkpoint every s
 # `cpu` counts the seconds of this process's processors, for a machine that others use, too.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SCORED = 8  # held-out windows
+READY = "ready"
+STEPS_AT_ONCE = {"cpu": 1, "cuda": 10}  # that are timed together: a GPU runs behind
 
 
 @dataclass
 class Job:
-    """What is to be trained; a peer calls `tick` after each step."""
+    """What is to be trained; a peer calls `tick` after each step.
+
+    `every`: steps that are timed together. `flops`: of the model in a step, where the peer counts them.
+    """
 
     stage: str
     shape: Shape
@@ -43,16 +49,25 @@ class Job:
     warm_up: int
     scratch: Path
     clock: Callable[[], float]
+    takes_turns: bool
+    every: int
     device: torch.device = field(default_factory=devices.pick_device)
-    ticks: list[float] = field(default_factory=list)
+    step_seconds: list[float] = field(default_factory=list)
+    flops: float | None = None
+    _began: float | None = None
 
     def tick(self, step: int) -> None:
-        """The end of a step, counted from 1. A GPU is waited for at every tenth only."""
-        every = 1 if self.device.type == "cpu" else 10
-        if step >= self.warm_up and (step - self.warm_up) % every == 0:
-            if every > 1:
-                torch.cuda.synchronize()
-            self.ticks.append(self.clock() / every)
+        """The end of a step, counted from 1. A GPU is waited for only where something is timed."""
+        if step < self.warm_up or (step - self.warm_up) % self.every:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        if self._began is not None:
+            self.step_seconds.append((self.clock() - self._began) / self.every)
+        if self.takes_turns:
+            print(READY, flush=True)
+            sys.stdin.readline()
+        self._began = self.clock()
 
     def batches(self) -> list[Batch]:
         return data.batches(self.task, self.stage, self.shape.batch, self.steps)
@@ -67,12 +82,16 @@ def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) 
     """Our engine, with what the steps do before they call it."""
     from components.common.store import open_store
     from components.fine_tuning import lora
-    from components.training import journal
+    from components.training import engine
     from components.training.checkpoint import Checkpoints
-    from components.training.engine import train
 
-    journal.LOOK_SECONDS = 0  # so that every step ticks
+    class Ticking(engine.Trainer):
+        def step(self, step: int, *others: Any) -> torch.Tensor:
+            loss = super().step(step, *others)
+            job.tick(step + 1)
+            return loss
 
+    engine.Trainer = Ticking  # type: ignore[misc]
     devices.reuse_freed_memory()
     devices.seed_everything(data.SEED)
     model = data.first_model(job.task)
@@ -82,7 +101,8 @@ def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) 
     how = {"compile": "on" if compiled else "off", "checkpoint_seconds": checkpoint_seconds}
     settings = data.settings(job.shape, job.steps, **how)
     checkpoints = Checkpoints(open_store(f"file://{job.scratch}/store"), "bench", job.scratch)
-    train(model, job.task, *examples, settings, data.SEED, checkpoints, lambda step, *_: job.tick(int(step)))
+    result = engine.train(model, job.task, *examples, settings, data.SEED, checkpoints, lambda *_: None)
+    job.flops = result.step_flops
     return model
 
 
@@ -144,7 +164,7 @@ def litgpt(job: Job, compiled: bool = False) -> nn.Module:
     from litgpt.utils import chunked_cross_entropy
 
     shape = job.shape
-    source: Any = data.first_model(job.task)
+    source: Any = data.first_model(job.task).cpu()
     config = Config(
         n_layer=shape.model.num_hidden_layers,
         n_head=shape.model.num_attention_heads,
@@ -229,20 +249,22 @@ def loss_after(job: Job, model: nn.Module) -> float:
     """Nats per token of a few held-out windows: peers that trained the same model come to the same."""
     examples = data.splits(job.task, job.stage)[1]
     batch = examples.batch(evenly_spaced(len(examples), SCORED, 1)[0])
-    made = model.to("cpu").eval()(batch["input_ids"])
-    logits = made if torch.is_tensor(made) else made.logits
+    made = model.to(job.device).eval()(batch["input_ids"].to(job.device))
+    logits = (made if torch.is_tensor(made) else made.logits).cpu()
     return F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten()).item()
 
 
-def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str, clock: str) -> None:
+def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str, clock: str, turns: str) -> None:
     task = data.open_task(Path(corpus), SHAPES[shape])
+    every = 1 if name == SAVING else min(STEPS_AT_ONCE[devices.pick_device().type], int(steps) - int(warm_up))
     with tempfile.TemporaryDirectory() as scratch:
-        job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), Path(scratch), CLOCKS[clock])
+        timing = Path(scratch), CLOCKS[clock], turns == "1", every
+        job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), *timing)
         model = PEERS[name](job)
         peak = devices.peak_memory(job.device)
-    between = [after - before for before, after in zip(job.ticks, job.ticks[1:], strict=False)]
     found = {
-        "step_seconds": statistics.median(between),
+        "step_seconds": statistics.median(job.step_seconds),
+        "flops": job.flops,
         "peak_mib": peak / 2**20,
         "parameters": sum(p.numel() for p in model.parameters()),
         "loss": loss_after(job, model),

@@ -9,7 +9,7 @@ from torch import nn
 
 from components.common.errors import ModelmillError, UserError
 from components.fine_tuning.agreement import require_agreement
-from components.training import attention
+from components.training import torch_attention
 from components.training.task import Task
 
 FOLDER, FILE = "onnx", "model.onnx"
@@ -70,7 +70,7 @@ class _Logits(nn.Module):
         self.model = model
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        with attention.as_one():  # pieces of a length that is free cannot be counted in advance
+        with torch_attention.as_one():  # pieces of a length that is free cannot be counted in advance
             return self.task.logits(self.model, values)
 
 

@@ -4,29 +4,29 @@ Half of the scores of causal attention are not wanted. In pieces most of these a
 needs stays in a CPU's cache. Compiled, this takes half the time of PyTorch's own kernel for CPUs.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from components.training import document_attention, torch_attention
+
 NAME = "modelmill_pieces"
 # Longer sequences would keep too many weights for the backward pass, which PyTorch's kernel computes again.
 LONGEST = 1024
-_whole = False
 
 
 def implementation(device: torch.device) -> str:
     """The name of the attention that suits a device, as `transformers` wants it; ours is made known to it."""
-    if device.type != "cpu":
+    if device.type != "cpu" and torch.cuda.get_device_capability(device) < document_attention.OLDEST:
         return "sdpa"
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    return NAME
+    name, ours = (NAME, attend) if device.type == "cpu" else (document_attention.NAME, document_attention.attend)
+    AttentionInterface.register(name, ours)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    return name
 
 
 def attend(
@@ -49,12 +49,8 @@ def attend(
     """
     batch, heads, length, width = query.shape
     is_causal = key.shape[2] == length > 1 and getattr(module, "is_causal", True)
-    if _whole or length > LONGEST or not is_causal:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
-        )
+    if torch_attention.is_only() or length > LONGEST or not is_causal:
+        return torch_attention.attend(module, query, key, value, attention_mask, scaling, dropout, **others)
     scale = width**-0.5 if scaling is None else scaling
     key, value = (_for_each_head(t, heads).reshape(batch * heads, length, -1) for t in (key, value))
     query = query.reshape(batch * heads, length, width)
@@ -108,17 +104,6 @@ class _Piece(torch.autograd.Function):
         grad_weights -= (grad.float() * output).sum(-1, keepdim=True)
         grad_scores = grad_weights.mul_(weights).mul_(ctx.scale / total).to(query.dtype)
         return torch.bmm(grad_scores, key), torch.bmm(grad_scores.transpose(1, 2), query), grad_value, None, None, None
-
-
-@contextlib.contextmanager
-def as_one() -> Iterator[None]:
-    """A block in which attention is PyTorch's own, whose FLOPs are counted as everybody counts them."""
-    global _whole
-    _whole = True
-    try:
-        yield
-    finally:
-        _whole = False
 
 
 def _for_each_head(tensor: torch.Tensor, heads: int) -> torch.Tensor:

@@ -57,29 +57,34 @@ class Checkpoints:
         self.world = world or World()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
-        self._stager: Any = None
+        self._copies: dict[str, torch.Tensor] = {}
         self._folder = scratch / "checkpoint"
 
     def save(self, snapshot: Snapshot) -> None:
         """Copy a snapshot and write it beside the training; if one is still being written, wait for that first."""
         self.wait()
-        if self.world.size == 1 and all(tensor.device.type == "cpu" for tensor in snapshot.tensors.values()):
+        tensors, alone = snapshot.tensors, self.world.size == 1
+        if alone and all(tensor.device.type == "cpu" for tensor in tensors.values()):
             # A file that was just written is in memory: it is the copy, and costs the processor no more than one.
-            self._folder.mkdir(exist_ok=True)
-            whole = {name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}
-            save_file(whole, self._folder / "model.safetensors")
+            self._put(tensors)
             staged = None
         else:
-            staged = self._staged(snapshot.tensors)
+            staged = self._copied(tensors) if alone else _staged(tensors)
         self._saving = self._pool.submit(self._write, staged, copy.deepcopy(snapshot.state))
 
-    def _staged(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if self._stager is None:
-            from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+    def _put(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._folder.mkdir(exist_ok=True)
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(whole, self._folder / "model.safetensors")
 
-            self._stager = DefaultStager(StagingOptions(False, False, False, False))
-        staged: dict[str, torch.Tensor] = self._stager.stage(tensors)
-        return staged
+    def _copied(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """In memory that a GPU can write to without the processor, which is kept as it takes long to get."""
+        for name, tensor in tensors.items():
+            if name not in self._copies:
+                self._copies[name] = torch.empty_like(tensor, device="cpu", pin_memory=True, requires_grad=False)
+            self._copies[name].copy_(tensor, non_blocking=True)
+        torch.cuda.synchronize()
+        return {name: self._copies[name] for name in tensors}
 
     def wait(self) -> None:
         """Until what was saved counts; raises what went wrong."""
@@ -145,9 +150,11 @@ class Checkpoints:
     def _write(self, tensors: dict[str, torch.Tensor] | None, state: dict[str, Any]) -> None:
         """Commit a checkpoint; the tensors are in the folder already if they are not given."""
         alone = self.world.size == 1
-        if tensors is not None:
+        if tensors is not None and alone:
+            self._put(tensors)
+        elif tensors is not None:
             writer = _writer(self._folder)
-            _dcp().save(tensors, storage_writer=writer, process_group=self.world.saving, no_dist=alone)
+            _dcp().save(tensors, storage_writer=writer, process_group=self.world.saving)
         files = {}
         for file in sorted(self._folder.iterdir()):
             files[file.name] = digest.of_file(file)
@@ -184,6 +191,15 @@ class Checkpoints:
         except ValueError:
             log.warning("%slatest.json is no JSON: no checkpoint is used", self.prefix)
             return [], tag
+
+
+def _staged(tensors: dict[str, torch.Tensor]) -> Any:
+    """A copy in this machine's memory; of a tensor that is spread over processes, each has its part."""
+    from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+
+    # A new one each time: PyTorch 2.11 empties it after its first use.
+    staged: Any = DefaultStager(StagingOptions(False, False, False, False)).stage(tensors)
+    return staged
 
 
 def _dcp() -> Any:

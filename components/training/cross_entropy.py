@@ -5,15 +5,19 @@ a piece's logits are at hand. `torch.nn.functional.linear_cross_entropy` does th
 was slower than logits of the whole batch.
 """
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 IGNORED = -100
-# Logits of a piece: 64 MiB in bf16, which is large enough for the matrix products to run at full speed.
+# Logits of a piece: 64 MiB in bf16, which is large enough for a CPU's matrix products to run at full speed.
 LOGITS_AT_ONCE = 2**25
-# Rows that are scored at once: few shapes to compile, and few enough to stay in a CPU's cache.
+# A GPU has fewer pieces to be told of: of its memory a piece's logits in bf16 take no more than this part.
+MEMORY_OF_LOGITS = 1 / 128
+# Rows that are scored at once: few shapes to compile, and few enough to stay in a CPU's cache. A GPU scores a piece.
 ROWS_AT_ONCE = 256
 
 
@@ -85,14 +89,17 @@ class _InPieces(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden_low) if needs_hidden else None
         grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if needs_weight else None
-        rows = max(1, LOGITS_AT_ONCE // len(weight))
-        for first in range(0, len(hidden), rows):
+        first = 0
+        for rows, at_once in _pieces(len(hidden), len(weight), hidden.device):
             part = slice(first, first + rows)
+            first += rows
             logits = hidden_low[part] @ weight_low.t()
-            for few, its_labels in zip(logits.split(ROWS_AT_ONCE), labels[part].split(ROWS_AT_ONCE), strict=True):
+            for few, its_labels in zip(logits.split(at_once), labels[part].split(at_once), strict=True):
                 loss, gradient = score(few, its_labels, smoothing, needs_hidden or needs_weight)
                 total += loss
-                if gradient is not None:
+                if gradient is not None and len(few) == len(logits):
+                    logits = gradient
+                elif gradient is not None:
                     few.copy_(gradient)
             if grad_hidden is not None:
                 grad_hidden[part] = logits @ weight_low
@@ -109,3 +116,25 @@ class _InPieces(torch.autograd.Function):
             for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
         return (*gradients, None, None, None, None)
+
+
+def _pieces(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """The rows of each piece, and how many of them are scored at once."""
+    if device.type == "cpu":
+        most = max(1, LOGITS_AT_ONCE // vocabulary)
+        yield from ((min(most, rows - first), ROWS_AT_ONCE) for first in range(0, rows, most))
+    else:
+        memory = torch.cuda.get_device_properties(device).total_memory
+        yield from ((size, size) for size in sizes_on_gpu(rows, int(MEMORY_OF_LOGITS * memory / (2 * vocabulary))))
+
+
+def sizes_on_gpu(rows: int, most: int) -> Iterator[int]:
+    """Sizes of pieces, each `ROWS_AT_ONCE` times a power of four and of `most` rows about, but for a rest: few sizes to
+    compile, whatever number of rows a batch has.
+    """
+    size = ROWS_AT_ONCE * 4 ** max(0, math.floor(math.log(max(1, most) / ROWS_AT_ONCE, 4)))
+    while rows:
+        while size > rows and size > ROWS_AT_ONCE:
+            size //= 4
+        yield min(size, rows)
+        rows -= min(size, rows)

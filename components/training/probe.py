@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 
 class Cost(NamedTuple):
@@ -47,20 +47,23 @@ def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
 
 
 def _forward_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+    batch, heads, length, width = query
+    return int(2 * batch * heads * length * key[2] * (width + value[3]))
 
 
 def _backward_flops(grad: Any, query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kw: Any) -> int:
-    return 2 * int(sdpa_flop_count(query, key, value))
+    return 2 * _forward_flops(query, key, value)
 
 
-_BACKWARD = (
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward,
-    torch.ops.aten._scaled_dot_product_flash_attention_backward,
-    torch.ops.aten._scaled_dot_product_efficient_attention_backward,
-    torch.ops.aten._scaled_dot_product_cudnn_attention_backward,
-)
-# The counter knows the forward kernels of a GPU only, and counts backward the scores that kernels compute again.
-_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops} | dict.fromkeys(
-    _BACKWARD, _backward_flops
+def _none(*args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return 0
+
+
+_KERNELS = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
+# The counter does not know them all, in PyTorch 2.11 not with grouped keys either, and counts backward the scores that
+# kernels compute again. Attention within documents is counted over all pairs, where PyTorch's own is asked for.
+_ATTENTION = (
+    {getattr(torch.ops.aten, f"_scaled_dot_product_{name}"): _forward_flops for name in _KERNELS}
+    | {getattr(torch.ops.aten, f"_scaled_dot_product_{name}_backward"): _backward_flops for name in _KERNELS}
+    | {torch.ops.aten._flash_attention_forward: _none, torch.ops.aten._flash_attention_backward: _none}
 )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from components.common.recipe import Training
-from components.training import attention, compilation, memory, parallel, probe
+from components.training import compilation, memory, parallel, probe, torch_attention
 from components.training import device as devices
 from components.training.feeding import to_device
 from components.training.guard import Guard
@@ -52,7 +52,7 @@ class Trainer:
         blocks = task.blocks(model)
         if parallel.is_sharded(settings, world):
             parallel.shard(self.scored, blocks, self.dtype, world)
-        with attention.as_one():
+        with torch_attention.as_one():
             self.step_flops = self._probe(examples, blocks).flops * batch_size
         if settings.activation_checkpointing:
             parallel.recompute(blocks)

@@ -1,11 +1,15 @@
 """The benchmarks run, and their peers agree; what they measure is for `make bench-data` and the others to say."""
 
 import csv
+import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.training import turns
 from tests import cli
 
 
@@ -26,6 +30,32 @@ def test_our_engine_and_the_trainer_train_the_same_model_on_documents_and_on_pai
     printed = _bench_train("--parts", "pretraining", "lora", "checkpoints", *peers)
     assert all(printed.count(f"x 64 | {peer} |") == 2 for peer in peers[1:]), printed
     assert "each at its best" in printed and "of these tokens are learned" in printed and "| of 30 s |" in printed
+
+
+def test_processes_that_take_turns_train_the_same_model() -> None:
+    peers = ["modelmill, not compiled", "Hugging Face Trainer"]
+    printed = _bench_train("--parts", "pretraining", "--turns", "--peers", *peers)
+    assert all(re.search(rf"x 64 \| {peer} \| [0-9,]+ \| [0-9.]+ \| [0-9.]+% \|", printed) for peer in peers), printed
+
+
+def test_one_process_is_timed_while_the_others_wait_and_one_that_fails_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = tmp_path / "times"
+    script = (
+        "import sys, time\n"
+        "for _ in range(3):\n"
+        "    print('ready', flush=True); sys.stdin.readline(); began = time.time(); time.sleep(0.05)\n"
+        f"    open({str(times)!r}, 'a').write(f'{{began}} {{time.time()}}\\n')\n"
+        "print(sys.argv[1])\n"
+    )
+    commands = {name: [sys.executable, "-c", script, name] for name in "abc"}
+    printed = turns.take(commands | {"d": [sys.executable, "-c", "raise SystemExit('no memory')"]})
+    assert printed == {name: name for name in "abc"}
+    assert "d failed:\nno memory" in capsys.readouterr().err
+    spans = sorted(tuple(map(float, line.split())) for line in times.read_text().splitlines())
+    assert len(spans) == 9
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
 
 
 def test_our_engine_and_the_trainer_learn_the_same_from_the_same_tokens(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from components.tasks.language_modeling.recipe import Recipe as LanguageModeling
 from components.tasks.language_modeling.task import LanguageModeling
 from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
 from components.tasks.tabular_classification.task import MLP
-from components.training import attention, probe
+from components.training import probe, torch_attention
 from pipelines.flops import Adapters, Decoder, Perceptron
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -29,7 +29,7 @@ def decoder(settings: DecoderModel, length: int, vocabulary: int) -> tuple[Langu
 def counted(task: LanguageModeling, model: nn.Module) -> float:
     """What the engine's probe counts of one window."""
     tokens = torch.randint(0, task.vocab_size, (1, task.length))
-    with attention.as_one():
+    with torch_attention.as_one():
         return probe.measure(lambda: task.loss(model, {"input_ids": tokens, "labels": tokens}), []).flops
 
 

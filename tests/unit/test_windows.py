@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.tasks.language_modeling import task as language_modeling
 from components.training import cross_entropy
@@ -70,6 +72,13 @@ def test_the_loss_in_pieces_and_its_gradients_are_those_of_torch(
         strict=True,
     ):
         assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+@given(st.integers(0, 300_000), st.integers(1, 40_000))
+def test_a_gpu_has_few_sizes_of_pieces_to_compile(rows: int, most: int) -> None:
+    sizes = list(cross_entropy.sizes_on_gpu(rows, most))
+    assert sum(sizes) == rows and max(sizes, default=0) <= max(most, 256)
+    assert all(size in {256 * 4**power for power in range(5)} for size in sizes[:-1])
 
 
 def test_a_loss_over_few_learned_tokens_is_that_over_all(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from components.common.compatibility import require_length, require_vocabulary
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.tasks.language_modeling.recipe import DecoderModel
-from components.training import attention
+from components.training import attention, document_attention
 from components.training.cross_entropy import IGNORED, ROWS_AT_ONCE, LinearCrossEntropy
 from components.training.device import pick_device
 from components.training.task import Batch
@@ -21,6 +21,8 @@ from components.training.task import Batch
 # Where fewer of a batch's tokens than this are learned, the head looks at those alone.
 SPARSE = 0.75
 ROWS_SCORED_AT_ONCE = 1024
+# Of boundaries. With a batch without any and one with too many they are what the compiler keeps of a module: eight.
+LENGTHS = 6
 # What each stage reads of a corpus: documents, or pairs whose responses alone are learned.
 SOURCE_OF_STAGE = {"pretraining": "documents", "fine_tuning": "pairs"}
 
@@ -31,9 +33,10 @@ class PackedTokens:
     A shard is a stream of token ids with the start of every document and, for pairs, a mark on each token that is to
     be learned. A window that runs past its shard is padded; no window crosses shards.
 
-    Batches hold `input_ids` and `labels` (int64, shape (batch, length)); `position_ids` (the same), counted from each
-    document's start, unless every window is of one document; and `learned` (int64, one dimension), the flat places of
-    the labels, if they are few.
+    Batches hold `input_ids` and `labels` (int64, shape (batch, length)); unless every window is of one document,
+    `position_ids` (the same), counted from each document's start, and, if there are not very many, `boundaries` (int32,
+    one dimension), where each document begins in the flat batch and where the last one ends; and `learned` (int64, one
+    dimension), the flat places of the labels, if they are few.
     """
 
     def __init__(self, files: dict[str, Path], folder: str, kind: str, length: int) -> None:
@@ -51,11 +54,13 @@ class PackedTokens:
             self.shards[shard].window(int(index - self.first[shard]))
             for shard, index in zip(shards, indices, strict=True)
         ]
-        tokens, starts, learned = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
+        tokens, starts, learned, filled = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
         labels = torch.where(learned[:, 1:], tokens[:, 1:], IGNORED)
         batch = {"input_ids": tokens[:, :-1].contiguous(), "labels": labels}
         if starts[:, :-1].any():
             batch["position_ids"] = torch.arange(self.length) - starts[:, :-1]
+            if (boundaries := _boundaries(batch["position_ids"], filled)) is not None:
+                batch["boundaries"] = boundaries
         if (few := _few(labels.flatten())) is not None:
             batch["learned"] = few
         return batch
@@ -79,6 +84,23 @@ class PackedTokens:
         windows = [f"{self.shards[s].stem} window {i - self.first[s]}" for s, i in zip(shards, indices, strict=True)]
         more = f" and {len(windows) - 3} more" if len(windows) > 3 else ""
         return ", ".join(windows[:3]) + more
+
+
+def _boundaries(positions: torch.Tensor, filled: torch.Tensor) -> torch.Tensor | None:
+    """Where documents begin in a flat batch, all padding of a window being one, filled up with the batch's end to one
+    of few lengths, each of which is compiled by itself; None for so many documents that these would be too many.
+
+    Args:
+        filled: int64 (batch), the places of each window that are no padding.
+    """
+    begins = positions == 0
+    begins &= torch.arange(positions.shape[1]) <= filled.unsqueeze(1)
+    places = torch.nonzero(begins.flatten()).flatten()
+    for doubled in range(1, LENGTHS + 1):
+        room = len(positions) * 2**doubled
+        if len(places) < room:
+            return F.pad(places, (0, room - len(places)), value=positions.numel()).int()
+    return None
 
 
 def _few(labels: torch.Tensor) -> torch.Tensor | None:
@@ -113,9 +135,9 @@ class _Shard:
         positions = number * self.length + np.arange(self.length)
         return np.clip(np.searchsorted(self.offsets, positions, side="right") - 1, 0, self.documents - 1)
 
-    def window(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def window(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Tokens (int64), the window position at which each token's document starts (int64) and whether each is
-        to be learned (bool); length + 1 of each.
+        to be learned (bool), length + 1 of each; and how many are no padding.
         """
         begin = number * self.length
         tokens = self.tokens[begin : begin + self.length + 1].astype(np.int64)
@@ -132,6 +154,7 @@ class _Shard:
             np.pad(tokens, (0, padding)),
             np.concatenate([starts, own]),
             np.pad(learned, (0, padding)),
+            len(tokens),
         )
 
 
@@ -204,7 +227,7 @@ class LanguageModeling:
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         labels = _chosen(batch["labels"].flatten(), batch)
         if not _has_plain_head(model):
-            logits = _chosen(model(**_inputs(batch)).logits.flatten(0, 1), batch)
+            logits = _chosen(model(**_inputs(model, batch)).logits.flatten(0, 1), batch)
             return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
         hidden = _chosen(self.hidden(model, batch).flatten(0, 1), batch)
         total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
@@ -218,7 +241,7 @@ class LanguageModeling:
         if _has_plain_head(model):
             rows, head = self.hidden(model, batch).flatten(0, 1), model.get_output_embeddings()
         else:
-            rows, head = model(**_inputs(batch)).logits.flatten(0, 1), nn.Identity()
+            rows, head = model(**_inputs(model, batch)).logits.flatten(0, 1), nn.Identity()
         losses = torch.zeros(len(labels), dtype=torch.float32, device=labels.device)
         for few in places.split(ROWS_SCORED_AT_ONCE):
             losses[few] = F.cross_entropy(head(rows[few]).float(), labels[few], reduction="none")
@@ -226,7 +249,7 @@ class LanguageModeling:
 
     def hidden(self, model: Any, batch: Batch) -> torch.Tensor:
         """The decoder's last hidden states, shape (batch, length, width)."""
-        hidden: torch.Tensor = model.get_decoder()(**_inputs(batch)).last_hidden_state
+        hidden: torch.Tensor = model.get_decoder()(**_inputs(model, batch)).last_hidden_state
         return hidden
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
@@ -240,16 +263,20 @@ class LanguageModeling:
                 shutil.copyfile(file, folder / Path(name).name)
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
+def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
     """What a decoder is called with: no token sees another document, or one that comes after it."""
     inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "use_cache": False}
     positions = batch.get("position_ids")
     if positions is None:
         return inputs
+    inputs["position_ids"] = positions
+    if model.config._attn_implementation == document_attention.NAME and "boundaries" in batch:
+        # transformers hands on what has four dimensions.
+        return inputs | {"attention_mask": batch["boundaries"].view(1, 1, 1, -1)}
     places = torch.arange(positions.shape[1], device=positions.device)
     starts = places - positions
     same = (starts[:, :, None] == starts[:, None, :]) & (places[:, None] >= places[None, :])
-    return inputs | {"position_ids": positions, "attention_mask": same.unsqueeze(1)}
+    return inputs | {"attention_mask": same.unsqueeze(1)}
 
 
 def _chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
