@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from components.training.tasks.language_modeling import _boundaries
 
+from components.tasks.language_modeling.task import _boundaries
 from components.training import document_attention, torch_attention
 from components.training.cross_entropy import IGNORED
 from components.training.device import seed_everything
