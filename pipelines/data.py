@@ -16,6 +16,7 @@ from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json, prin
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Ask something of data outside a run.")
 
 Media = Annotated[str | None, typer.Option("--media", help="The shards name files of this kind: images or audio.")]
+_MOST_FILES = 10
 RunId = Annotated[str | None, typer.Argument(help="The run; the latest if not given.")]
 
 
@@ -42,9 +43,11 @@ def validate(
         _write(f"--docs {docs}", docs / "data_docs.html", judged.data_docs())
     if as_json:
         info = judged.dataset.info
-        print_json({"success": judged.success, "shards": len(found), "rows": info["rows"], "result": judged.result})
+        said = {"success": judged.success, "shards": len(found), "rows": info["rows"], "result": judged.result}
+        print_json(said | ({"unusable": judged.unusable} if media else {}))
     else:
         _show(judged.findings())
+        _list_unusable(judged.unusable[:_MOST_FILES])
         rows, named = judged.dataset.info["rows"], "1 shard" if len(found) == 1 else f"{len(found)} shards"
         print(f"{rows:,} rows in {named}: the contract is {'kept' if judged.success else 'broken'}")
     raise typer.Exit(0 if judged.success else 3)
@@ -114,8 +117,7 @@ def quarantine(run_id: RunId = None, store: StoreUri = DEFAULT_STORE, as_json: A
         print_json({"run_id": run, **left_out})
         return
     found, unusable = left_out["shards"], left_out["files"]
-    for one in unusable:
-        print(f"{printable(one['file'])}  {printable(one['shard'])} row {one['row']}  {printable(one['why'])}")
+    _list_unusable(unusable)
     for shard in found:
         rows = "unreadable" if shard["rows"] is None else "1 row" if shard["rows"] == 1 else f"{shard['rows']:,} rows"
         print(f"{printable(shard['path'])}  {rows}  {printable(shard['why'])}")
@@ -174,7 +176,12 @@ def _quarantined(store: str, run_id: str | None) -> tuple[str, dict[str, list[di
         data = manifest.read_entry(opened, entry) if entry else opened.get(key)
     except KeyNotFound:
         return chosen, {"shards": [], "files": []}
-    return chosen, json.loads(data)
+    return chosen, {"files": [], **json.loads(data)}
+
+
+def _list_unusable(unusable: list[dict[str, Any]]) -> None:
+    for one in unusable:
+        print(f"{printable(one['file'])}  {printable(one['shard'])} row {one['row']}  {printable(one['why'])}")
 
 
 def _rows(count: int) -> str:

@@ -37,6 +37,9 @@ def _presence(name: str, profile: Profile) -> list[dict[str, Any]]:
 def _range(name: str, column: Column) -> list[dict[str, Any]]:
     if values := _categories(column):
         return [_expect("expect_column_values_to_be_in_set", column=name, value_set=values)]
+    seen = column.values.counts or {}
+    if column.kind == "category" and len(seen) == 1:
+        return [_expect("expect_column_values_to_be_in_set", column=name, value_set=["true" in seen])]
     bounds = {"column": name, "min_value": column.low, "max_value": column.high}
     if column.low is None and column.high is None:
         return []

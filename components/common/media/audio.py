@@ -77,7 +77,7 @@ def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
     with _open(data) as file:
         known = file.samplerate
         if known != rate and not resample:
-            raise Unusable(f"its sample rate is {known} Hz, not {rate} Hz, and nothing is to be resampled")
+            raise Unusable(f"its sample rate is {known} Hz, not {rate} Hz; resample it or let it be resampled")
         samples = np.concatenate([block.mean(axis=1) for block in _blocks(file)])
     if known != rate:
         if len(samples) * rate > MAX_SAMPLES * known:

@@ -58,6 +58,9 @@ def _load(data: bytes) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise Unusable(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        Image.open(
+            io.BytesIO(data), formats=FORMATS
+        ).verify()  # the checksums of a PNG, which decoding does not look at
         image.load()
         image = ImageOps.exif_transpose(image)
     except (Unusable, MemoryError):
