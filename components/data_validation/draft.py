@@ -37,9 +37,6 @@ def _presence(name: str, profile: Profile) -> list[dict[str, Any]]:
 def _range(name: str, column: Column) -> list[dict[str, Any]]:
     if values := _categories(column):
         return [_expect("expect_column_values_to_be_in_set", column=name, value_set=values)]
-    seen = column.values.counts or {}
-    if column.kind == "category" and len(seen) == 1:
-        return [_expect("expect_column_values_to_be_in_set", column=name, value_set=["true" in seen])]
     bounds = {"column": name, "min_value": column.low, "max_value": column.high}
     if column.low is None and column.high is None:
         return []
@@ -52,6 +49,8 @@ def _range(name: str, column: Column) -> list[dict[str, Any]]:
 
 def _categories(column: Column) -> list[Any]:
     counts = column.values.counts
+    if column.kind == "category" and counts and len(counts) == 1:
+        return ["true" in counts]
     if column.kind != "text" or not counts or len(counts) > MOST_CATEGORIES:
         return []
     return sorted(counts) if column.valid >= _TIMES_SEEN * len(counts) else []
