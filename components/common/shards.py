@@ -71,7 +71,8 @@ def find(path: str, format: str, media: Kind | None = None, corrupt: Corrupt = "
     from components.common.media import finding
 
     named, there = finding.manifests(path, format, media)
-    return [finding.with_files(shard, media, corrupt, there) for shard in _tables(path, format, named)]
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        return list(pool.map(lambda s: finding.with_files(s, media, corrupt, there), _tables(path, format, named)))
 
 
 def _tables(path: str, format: str, found: list[Found]) -> list[Shard]:

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def test_any_change_of_a_file_changes_the_shard(tmp_path: Path) -> None:
     (tmp_path / "other.png").write_bytes(png(4))
     assert tag() == seen[0], "the manifest does not name it"
     status = (tmp_path / "1.png").stat()
+    time.sleep(0.05)  # the clock of a file system is coarse
     data = bytearray(png(1))
     data[-20] ^= 1
     (tmp_path / "1.png").write_bytes(data)
@@ -88,7 +90,8 @@ def test_finding_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_file_that_changes_while_it_is_read_about_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"1.png": png(1)})
     (shard,) = shards.find(str(tmp_path), "auto", "images", "leave_out")
-    (tmp_path / "1.png").write_bytes(png(2))
+    (tmp_path / "1.png").write_bytes(png(1)[:-1] + b"!")
+    os.utime(tmp_path / "1.png", ns=(1, 1))  # the clock of a file system is coarse
     with pytest.raises(UserError, match=r"1\.png: changed since it was found; run again"):
         shards.read(shard)
 
@@ -158,17 +161,20 @@ def test_recordings_are_measured(tmp_path: Path, format: str, subtype: str) -> N
     half_silent = np.concatenate([tone(1), np.zeros(RATE)])
     clipped = np.where(np.arange(RATE) % 10 < 1, 1.0, -0.25)
     stereo = np.stack([tone(0.25), np.zeros(RATE // 4)], axis=1)
-    files = {f"{n}.x": sound(s, RATE, format, subtype) for n, s in enumerate((half_silent, clipped, stereo))}
+    quiet = np.concatenate([tone(0.5, 0.002), tone(0.5, 0.001)])  # -57 and -63 dBFS
+    sounds = (half_silent, clipped, stereo, quiet)
+    files = {f"{n}.x": sound(s, RATE, format, subtype) for n, s in enumerate(sounds)}
     rows = rows_of(write(tmp_path, files), "audio")
     assert [(r["sample_rate"], r["channels"], r["seconds"]) for r in rows] == [
         (RATE, 1, 2),
         (RATE, 1, 1),
         (RATE, 2, 0.25),
+        (RATE, 1, 1),
     ]
-    assert [r["peak"] for r in rows] == pytest.approx([0.5, 1, 0.5], abs=1e-3)
-    assert [r["rms"] for r in rows] == pytest.approx([0.25, np.sqrt(0.1 + 0.9 / 16), 0.25], abs=1e-3)
-    assert [r["silent"] for r in rows] == [0.5, 0, 0]
-    assert [r["clipped"] for r in rows] == [0, 0.1, 0]
+    assert [r["peak"] for r in rows] == pytest.approx([0.5, 1, 0.5, 0.002], abs=1e-3)
+    assert [r["rms"] for r in rows] == pytest.approx([0.25, np.sqrt(0.1 + 0.9 / 16), 0.25, 0.001], abs=1e-3)
+    assert [r["silent"] for r in rows] == [0.5, 0, 0, 0.5]
+    assert [r["clipped"] for r in rows] == [0, 0.1, 0, 0]
 
 
 def test_a_long_recording_is_measured_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
