@@ -15,6 +15,8 @@ from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json, prin
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Ask something of data outside a run.")
 
+Media = Annotated[str | None, typer.Option("--media", help="The shards name files of this kind: images or audio.")]
+_MOST_FILES = 10
 RunId = Annotated[str | None, typer.Argument(help="The run; the latest if not given.")]
 
 
@@ -23,6 +25,7 @@ def validate(
     path: Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")],
     suite: Annotated[Path, typer.Option("--suite", help="A Great Expectations suite, JSON.")],
     format_: Annotated[str, typer.Option("--format", help="auto, jsonl, csv, parquet or text.")] = "auto",
+    media: Media = None,
     docs: Annotated[Path | None, typer.Option("--docs", help="Write the Data Docs into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,15 +37,17 @@ def validate(
     from components.data_validation.suite import parse
 
     parse(contract)  # what it cannot be held against is said before a byte of the data is read
-    found = _find(path, format_)
+    found = _find(path, format_, media)
     judged = judge(path, found, contract, lambda done, total, text: None)
     if docs is not None:
         _write(f"--docs {docs}", docs / "data_docs.html", judged.data_docs())
     if as_json:
         info = judged.dataset.info
-        print_json({"success": judged.success, "shards": len(found), "rows": info["rows"], "result": judged.result})
+        said = {"success": judged.success, "shards": len(found), "rows": info["rows"], "result": judged.result}
+        print_json(said | ({"unusable": judged.unusable} if media else {}))
     else:
         _show(judged.findings())
+        _list_unusable(judged.unusable[:_MOST_FILES])
         rows, named = judged.dataset.info["rows"], "1 shard" if len(found) == 1 else f"{len(found)} shards"
         print(f"{rows:,} rows in {named}: the contract is {'kept' if judged.success else 'broken'}")
     raise typer.Exit(0 if judged.success else 3)
@@ -53,12 +58,13 @@ def profile(
     path: Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a suite to edit into this file.")] = None,
     format_: Annotated[str, typer.Option("--format", help="auto, jsonl, csv, parquet or text.")] = "auto",
+    media: Media = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the columns of data look like, and draft a suite that they keep."""
     if output is not None and output.exists():
         raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
-    found = _find(path, format_)
+    found = _find(path, format_, media)
     from components.data_validation.contract import draft
 
     drafted = draft(path, found, output.stem if output else "suite", lambda done, total, text: None)
@@ -84,7 +90,7 @@ def drift(
     from components.common.store import open_store
 
     loaded, opened = recipes.load(recipe, set_), open_store(store)
-    found = _find(loaded.data.path, loaded.data.format)
+    found = shards.of(loaded.data)
     from components.data_validation.drift import of_recipe
 
     model = loaded.registration.model
@@ -105,15 +111,17 @@ def drift(
 
 @app.command(epilog="Example: modelmill data quarantine")
 def quarantine(run_id: RunId = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """List the shards that a run left out, and why."""
-    run, found = _quarantined(store, run_id)
+    """List the shards that a run left out, and the images or recordings that cannot be used, and why."""
+    run, left_out = _quarantined(store, run_id)
     if as_json:
-        print_json({"run_id": run, "shards": found})
+        print_json({"run_id": run, **left_out})
         return
+    found, unusable = left_out["shards"], left_out["files"]
+    _list_unusable(unusable)
     for shard in found:
         rows = "unreadable" if shard["rows"] is None else "1 row" if shard["rows"] == 1 else f"{shard['rows']:,} rows"
         print(f"{printable(shard['path'])}  {rows}  {printable(shard['why'])}")
-    print(f"run {run}: {len(found)} {'shard' if len(found) == 1 else 'shards'} quarantined")
+    print(f"run {run}: {len(found)} {'shard' if len(found) == 1 else 'shards'} quarantined" + _rows(len(unusable)))
 
 
 @app.command(epilog="Example: modelmill data show part-00.jsonl")
@@ -124,7 +132,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print why a shard was quarantined, with samples of its bad rows."""
-    run, found = _quarantined(store, run_id)
+    run, left_out = _quarantined(store, run_id)
+    found = left_out["shards"]
     chosen = next((one for one in found if one["path"] == shard), None)
     if chosen is None:
         known = ", ".join(one["path"] for one in found[:5]) or "none"
@@ -137,13 +146,18 @@ def show(
         print(f"row {sample['row']}  {json.dumps(sample['value'], ensure_ascii=True)}  {printable(sample['rule'])}")
 
 
-def _find(path: str, format_: str) -> list[Shard]:
+def _find(path: str, format_: str, media: str | None) -> list[Shard]:
+    """Rows whose file cannot be used are kept, as not readable: they are what is asked about."""
     if format_ not in ("auto", *FORMATS.values()):
         raise UserError(f"--format {format_}: auto, jsonl, csv, parquet or text")
-    return shards.find(path, format_)
+    if media not in (None, "images", "audio"):
+        raise UserError(f"--media {media}: images or audio")
+    if media and format_ == "text":
+        raise UserError(f"--format text: a manifest of {media} is jsonl, csv or parquet")
+    return shards.find(path, format_, media)  # type: ignore[arg-type]
 
 
-def _quarantined(store: str, run_id: str | None) -> tuple[str, list[dict[str, Any]]]:
+def _quarantined(store: str, run_id: str | None) -> tuple[str, dict[str, list[dict[str, Any]]]]:
     """The run, and what it or the validation that it reused left out."""
     from components.common import manifest, runs
     from components.common.store import KeyNotFound, open_store
@@ -161,8 +175,17 @@ def _quarantined(store: str, run_id: str | None) -> tuple[str, list[dict[str, An
         key = f"runs/{chosen}/validation/{runs.QUARANTINE}"
         data = manifest.read_entry(opened, entry) if entry else opened.get(key)
     except KeyNotFound:
-        return chosen, []
-    return chosen, list(json.loads(data)["shards"])
+        return chosen, {"shards": [], "files": []}
+    return chosen, {"files": [], **json.loads(data)}
+
+
+def _list_unusable(unusable: list[dict[str, Any]]) -> None:
+    for one in unusable:
+        print(f"{printable(one['file'])}  {printable(one['shard'])} row {one['row']}  {printable(one['why'])}")
+
+
+def _rows(count: int) -> str:
+    return f", {count} {'row' if count == 1 else 'rows'} with an unusable file left out" if count else ""
 
 
 def _show(findings: list[tuple[bool, str, str]]) -> None:

@@ -31,6 +31,7 @@ def write(name: str, folder: Path, shards: int = 8) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, data in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             _write_whole(folder / file, data)
         for stale in set(folder.glob(_NUMBERED)) - {folder / file for file in files}:
             stale.unlink()  # from another number of shards: its rows are in the others now

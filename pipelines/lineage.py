@@ -118,7 +118,8 @@ def of_shard(store: Store, asked: str, versions: list[Version]) -> dict[str, Any
         asked: the shard's SHA-256, a file, or the path that a dataset knows it by.
     Returns:
         `shard`, `sha256` (None where only a path is known), `versions`, and `unknown`: versions whose datasets are
-        not in this store. Where a dataset has a shard of this name with other bytes, `same` is False.
+        not in this store. Where a dataset has a shard of this name with other bytes, `same` is False; None where that
+        cannot be said, as of a manifest, whose files count too.
     Raises:
         UserError: there is no such file, and no dataset knows the path or the digest.
     """
@@ -143,7 +144,7 @@ def of_shard(store: Store, asked: str, versions: list[Version]) -> dict[str, Any
                 "path": entry.path,
                 "sha256": entry.sha256,
                 "rows": entry.rows,
-                "same": entry.sha256 == sha256 if sha256 else None,
+                "same": entry.sha256 == sha256 if sha256 and not made.info.get("media") else None,
             }
             for entry in made.entries
             if _is_asked_for(entry, asked, sha256)

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 from components.common import digest
 from components.common.errors import UserError
 from components.common.listing import Found, listed, open_file, with_tag
+from components.common.media.files import Corrupt, Kind, Media
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from components.common.media.joining import UnusableRow
+    from components.common.recipe.sections import Data
 
 Format = Literal["jsonl", "csv", "parquet", "text"]
 Compression = Literal["gz", "zst"]
@@ -33,6 +37,8 @@ class Shard(NamedTuple):
 
     `path` is POSIX and relative to the data's root, `uri` an absolute file path or `s3://bucket/key`. `tag` changes
     with the content: the sha256 of a file, the ETag of an S3 object. `bytes` are those stored, before decompression.
+    A manifest of images or audio is one shard with the files that it names, which are its `media`: `tag`, `bytes` and
+    its sha256 are of all of them.
     """
 
     path: str
@@ -41,17 +47,35 @@ class Shard(NamedTuple):
     tag: str
     format: Format
     compression: Compression | None
+    media: Media | None = None
 
 
-def find(path: str, format: str) -> list[Shard]:
+def of(data: "Data") -> list[Shard]:
+    """The shards of a recipe's data, as `find` finds them."""
+    return find(data.path, data.format, data.media, data.corrupt_files)
+
+
+def find(path: str, format: str, media: Kind | None = None, corrupt: Corrupt = "keep") -> list[Shard]:
     """The shards at a folder (searched in depth), a file, a glob pattern, or the same below `s3://`, in sorted order.
 
     Names that begin with `.` or `_` are skipped. `format` is one of FORMATS' values, or `auto`: by suffix.
 
+    Args:
+        media: what the files are that the shards, which are manifests then, name. corrupt: what becomes of rows whose
+            file is missing or broken.
     Raises:
         UserError: nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
     """
-    found = listed(path)
+    if media is None:
+        return _tables(path, format, listed(path))
+    from components.common.media import finding
+
+    named, there = finding.manifests(path, format, media)
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        return list(pool.map(lambda s: finding.with_files(s, media, corrupt, there), _tables(path, format, named)))
+
+
+def _tables(path: str, format: str, found: list[Found]) -> list[Shard]:
     if not found:
         raise UserError(f"data.path: {path}: no data files there (names that begin with . or _ are skipped)")
     found.sort()
@@ -88,16 +112,23 @@ class Stream:
 
     Memory does not grow with the shard, but for a text, which is one row. A later piece of JSON Lines may have more
     columns or wider types. `sha256`, of the stored bytes, is known after the last piece. Errors are those of `read`.
+    Rows of a manifest of images or audio have more columns, measured of their files. `unusable`, known then, too, are
+    those whose file is missing or broken: they are not `readable`, and refused or left out if that is asked for.
     """
 
     def __init__(self, shard: Shard, sha256: str | None = None) -> None:
         self._shard = shard
         # A file's tag is its digest.
-        self._wanted = {sha256, None if shard.uri.startswith("s3://") else shard.tag} - {None}
+        is_digest = shard.media is None and not shard.uri.startswith("s3://")
+        self._wanted = {sha256, shard.tag if is_digest else None} - {None}
         self.sha256 = ""
+        self.unusable: list[UnusableRow] = []
 
     def __iter__(self) -> Iterator["pa.Table"]:
         shard = self._shard
+        if shard.media is not None:
+            yield from self._joined(shard.media)
+            return
         with open_file(shard.uri, shard.tag, shard.bytes) as file:
             try:
                 for table in self._tables(file):
@@ -110,6 +141,17 @@ class Stream:
                 file.seek(0)
                 self._settle(digest.of_stream(file))  # bytes that have changed are the better explanation
                 raise
+
+    def _joined(self, media: Media) -> Iterator["pa.Table"]:
+        from components.common.media.joining import Joining
+
+        manifest = Stream(self._shard._replace(bytes=media.size, tag=media.tag, media=None))
+        joining = Joining(media, self._shard.uri)
+        for piece in manifest:
+            yield joining.add(piece)
+        self._settle(joining.sha256(manifest.sha256))
+        joining.finish()
+        self.unusable = joining.unusable
 
     def _tables(self, file: BinaryIO) -> Iterator["pa.Table"]:
         from components.common.reading import delimited, json_lines, parquet, text

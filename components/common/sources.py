@@ -27,7 +27,7 @@ def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
 
 
 def _data(recipe: Recipe, store: Store) -> str:
-    return shards.fingerprint(shards.find(recipe.data.path, recipe.data.format))
+    return shards.fingerprint(shards.of(recipe.data))
 
 
 def _fitted(recipe: Recipe, store: Store) -> str:

@@ -39,6 +39,8 @@ class StepSpec(NamedTuple):
     libraries: tuple[str, ...]
 
 
+# What decodes the files of such data, in the steps that read it.
+_MEDIA_LIBRARIES = {None: (), "images": ("pillow",), "audio": ("soundfile", "soxr")}
 _MODEL_LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 
 STEPS: dict[str, StepSpec] = {
@@ -48,7 +50,7 @@ STEPS: dict[str, StepSpec] = {
             name="data_validation",
             inputs=("source.data",),
             outputs=("dataset", "validation"),
-            settings=("data.format", "data.suite", "data.quarantine"),
+            settings=("data.format", "data.media", "data.corrupt_files", "data.suite", "data.quarantine"),
             locations=("data.path",),
             packages=("common", "data_validation"),
             parts=(),
@@ -58,7 +60,7 @@ STEPS: dict[str, StepSpec] = {
             name="preprocessing",
             inputs=("data_validation.dataset", "source.fitted"),
             outputs=("corpus",),
-            settings=("task", "data.format", "preprocessing"),
+            settings=("task", "data.format", "data.media", "data.corrupt_files", "preprocessing"),
             locations=("data.path", "name"),
             packages=("common", "preprocessing"),
             parts=("recipe", "preprocess"),
@@ -136,7 +138,8 @@ def visible_to(step: str, recipe: Recipe) -> Recipe:
 
 def code_of(step: str, recipe: Recipe) -> dict[str, str]:
     """What runs the step: the digest of its source, the image or Python that holds it, and library versions."""
-    libraries = (*STEPS[step].libraries, *recipe.libraries.get(step, ()))
+    media = _MEDIA_LIBRARIES[recipe.data.media] if "data.media" in STEPS[step].settings else ()
+    libraries = (*STEPS[step].libraries, *media, *recipe.libraries.get(step, ()))
     versions = {library: _version(library) for library in libraries}
     return {"source": source_of(step, recipe.task), "python": platform.python_version(), **versions}
 

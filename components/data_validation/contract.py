@@ -10,6 +10,7 @@ import pyarrow as pa
 from components.common import shards
 from components.common.errors import GateFailed, UserError
 from components.common.manifest import Entry, Manifest
+from components.common.media.joining import UnusableRow
 from components.common.recipe.sections import Quarantine
 from components.common.shards import Shard
 from components.data_validation import data_docs, quarantine, verdict
@@ -40,7 +41,8 @@ class Judgement(NamedTuple):
 
     dataset: manifest of the shards, where they lie. result: Great Expectations' result as JSON, without times or ids.
     scanned: how many shards were read, and not known from before. left_out: shards that were quarantined.
-    profile: the columns' distributions, if they were asked for.
+    profile: the columns' distributions, if they were asked for. unusable: rows of manifests, with `shard`, `row` (from
+    1), `file` and `why`, whose image or recording is missing or broken.
     """
 
     dataset: Manifest
@@ -48,6 +50,7 @@ class Judgement(NamedTuple):
     scanned: int
     left_out: list[LeftOut]
     profile: Profile | None
+    unusable: list[dict[str, Any]]
 
     @property
     def success(self) -> bool:
@@ -119,12 +122,19 @@ def judge(
         Entry(path=shard.path, sha256=one.state["sha256"], bytes=shard.bytes, rows=one.state["rows"])
         for shard, one in scanned.items()
     ]
+    unusable = [
+        {"shard": shard.path, **UnusableRow(*row)._asdict()}
+        for shard, one in scanned.items()
+        for row in one.state["unusable"]
+    ]
     columns = {field.name: str(field.type) for field in schema}
     info: dict[str, Any] = {"format": found[0].format, "rows": merged.rows, "columns": columns}
     if left_out:
         info["left_out"] = [{"path": o.shard.path, "tag": o.shard.tag, "why": o.why} for o in left_out]
+    if media := found[0].media:
+        info["media"] = media.kind
     dataset = Manifest(kind="dataset", location="source", entries=entries, info=info)
-    return Judgement(dataset, result, scan.read, left_out, whole)
+    return Judgement(dataset, result, scan.read, left_out, whole, unusable)
 
 
 def draft(path: str, found: list[Shard], name: str, progress: Progress) -> Draft:

@@ -49,6 +49,8 @@ def _range(name: str, column: Column) -> list[dict[str, Any]]:
 
 def _categories(column: Column) -> list[Any]:
     counts = column.values.counts
+    if column.kind == "category" and counts and len(counts) == 1:
+        return ["true" in counts]
     if column.kind != "text" or not counts or len(counts) > MOST_CATEGORIES:
         return []
     return sorted(counts) if column.valid >= _TIMES_SEEN * len(counts) else []

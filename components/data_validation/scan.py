@@ -49,7 +49,7 @@ def scan(shard: Shard, todo: Pass, folder: Path) -> State:
     scanner, stream = _Scanner(todo, folder), shards.Stream(shard)
     for piece in stream:
         scanner.add(piece)
-    return scanner.state() | {"sha256": stream.sha256}
+    return scanner.state() | {"sha256": stream.sha256, "unusable": stream.unusable}
 
 
 class _Scanner:

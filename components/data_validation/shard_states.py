@@ -40,5 +40,6 @@ class ShardStates:
     def _key(self, shard: Shard, todo: str) -> str:
         # A text shard's path is one of its columns.
         name = shard.path if shard.format == "text" else None
-        content = [shard.tag, shard.bytes, shard.format, shard.compression, name]
+        media = [shard.media.kind, shard.media.corrupt] if shard.media else None
+        content = [shard.tag, shard.bytes, shard.format, shard.compression, name, media]
         return f"states/{digest.of_json({'shard': content, 'plan': todo, 'code': self._code})}.json"

@@ -1,18 +1,22 @@
 """Data validation: every row of every shard against the suite, before anything is spent on the data."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from components.common import manifest, retraining, runs, shards
 from components.common import recipe as recipes
 from components.common.digest import canonical_json, of_json
-from components.common.errors import GateFailed, UserError
+from components.common.errors import GateFailed, UserError, one_line
 from components.common.manifest import Manifest
 from components.common.references import PROFILE
 from components.common.runs import DRIFT, QUARANTINE
 from components.common.step import Made, Step, run_step, try_step, work_ahead
 from components.common.store import KeyNotFound, Store, open_store
+
+log = logging.getLogger("modelmill")
+_MOST_NAMED = 20
 
 
 def run(*, recipe: str, store: str, run_id: str, dataset: str, validation: str) -> dict[str, Any]:
@@ -50,7 +54,7 @@ def _make(step: Step) -> Made:
     from components.data_validation.shard_states import ShardStates
 
     path = step.recipe.data.path
-    found = shards.find(path, step.recipe.data.format)
+    found = shards.of(step.recipe.data)
     if shards.fingerprint(found) != step.digests["source.data"]:
         raise UserError(f"data.path: {path}: changed while the step was starting; run again")
     suite: dict[str, Any] = step.recipe.data.suite  # type: ignore[assignment]
@@ -59,7 +63,7 @@ def _make(step: Step) -> Made:
     try:
         judged = contract.judge(path, found, suite, step.progress, states, policy, profile=True)
     except contract.Quarantined as stopped:
-        step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out))
+        step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out, []))
         raise
     assert judged.profile is not None
     files = {
@@ -67,8 +71,9 @@ def _make(step: Step) -> Made:
         "data_docs.html": judged.data_docs(),
         PROFILE: canonical_json(judged.profile.to_json()),
     }
-    if judged.left_out:
-        files[QUARANTINE] = _quarantine(judged.left_out)
+    if judged.left_out or judged.unusable:
+        files[QUARANTINE] = _quarantine(judged.left_out, judged.unusable)
+        _name(judged.unusable)
     for name, data in files.items():
         step.store.put(f"runs/{step.run_id}/validation/{name}", data)
     if not judged.success:
@@ -84,7 +89,7 @@ def _make(step: Step) -> Made:
     )
     return Made(
         outputs={"dataset": dataset, "validation": validation},
-        headline=f"{rows} rows, {passed}/{total} expectations" + _left_out(len(judged.left_out)),
+        headline=f"{rows} rows, {passed}/{total} expectations" + _left_out(len(judged.left_out), len(judged.unusable)),
         metrics={
             "rows": rows,
             "shards": len(dataset.entries),
@@ -130,16 +135,26 @@ def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
 
     def work(step: Step) -> int:
         data = step.recipe.data
-        found = shards.find(data.path, data.format)[group::groups]
+        found = shards.of(data)[group::groups]
         suite: dict[str, Any] = data.suite  # type: ignore[assignment]
         return scanning.scan_only(found, suite, ShardStates(step.store, step.document["code"], step.scratch))
 
     return work_ahead("data_validation", work, recipe=recipe, store=store, inputs={})
 
 
-def _quarantine(left_out: list[Any]) -> bytes:
-    return canonical_json({"shards": [one.to_json() for one in left_out]})
+def _quarantine(left_out: list[Any], unusable: list[dict[str, Any]]) -> bytes:
+    return canonical_json({"shards": [one.to_json() for one in left_out], "files": unusable})
 
 
-def _left_out(count: int) -> str:
-    return f", {count} {'shard' if count == 1 else 'shards'} quarantined" if count else ""
+def _left_out(count: int, rows: int) -> str:
+    shards = f", {count} {'shard' if count == 1 else 'shards'} quarantined" if count else ""
+    return shards + (f", {rows} {'row' if rows == 1 else 'rows'} with an unusable file left out" if rows else "")
+
+
+def _name(unusable: list[dict[str, Any]]) -> None:
+    """Say in the log which rows are left out; all of them are in the quarantine's file."""
+    for one in unusable[:_MOST_NAMED]:
+        log.warning("left out: %s row %d: %s: %s", one["shard"], one["row"], one_line(one["file"]), one["why"])
+    if len(unusable) > _MOST_NAMED:
+        more = len(unusable) - _MOST_NAMED
+        log.warning("left out: and %d more rows; list them with modelmill data quarantine", more)

@@ -5,6 +5,7 @@ from typing import Any
 from components.common import shards, tasks
 from components.common.errors import UserError
 from components.common.manifest import Manifest
+from components.common.recipe.sections import Data
 from components.common.shards import Shard
 from components.common.step import Made, Step, run_step, work_ahead
 
@@ -61,16 +62,16 @@ def _task(step: Step) -> Any:
 
 
 def _found(step: Step) -> list[tuple[Shard, str]]:
-    return find_validated(step.recipe.data.path, step.recipe.data.format, step.inputs[DATASET])
+    return find_validated(step.recipe.data, step.inputs[DATASET])
 
 
-def find_validated(path: str, format: str, dataset: Manifest) -> list[tuple[Shard, str]]:
+def find_validated(data: Data, dataset: Manifest) -> list[tuple[Shard, str]]:
     """The dataset's shards where the data is now, each with the sha256 that was validated.
 
     Raises:
         UserError: a shard that was validated is gone.
     """
-    there = {shard.path: shard for shard in shards.find(path, format)}
+    there = {shard.path: shard for shard in shards.of(data)}
     gone = [entry.path for entry in dataset.entries if entry.path not in there]
     if gone:
         raise UserError(f"data.path: {gone[0]} was validated but is no longer there; run again")

@@ -13,21 +13,25 @@ from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.shards import Shard
 from components.common.step import Made, Step
+from components.preprocessing.media import File
 from components.preprocessing.split import SPLITS, split_of
 
 
 class Whole(NamedTuple):
     """columns: by name, with a value a row and without nulls. splits: the name of each row's split. ids: uint64, equal
-    for equal rows.
+    for equal rows. files: the image or recording of each row, where the data is such (see `media`).
     """
 
     columns: dict[str, list[Any]]
     splits: np.ndarray
     ids: np.ndarray
+    files: list[File]
 
 
 def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Whole:
     """All rows of a data set, and the split of each, by the hash of `preprocessing.split_by` or of the whole row.
+
+    Of images and recordings a row is what is in the file, whatever its name: copies stay in one split.
 
     Args:
         found: the dataset's shards, each with the sha256 that was validated.
@@ -39,6 +43,8 @@ def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str])
     wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
     names = list(dict.fromkeys(wanted.values()))
     values: dict[str, list[Any]] = {name: [] for name in names}
+    files: list[File] = []
+    contents: list[tuple[str, ...]] = []
     for number, (shard, sha256) in enumerate(found):
         step.progress(number, len(found), "reading")
         table, _ = shards.read(shard, sha256)
@@ -46,11 +52,15 @@ def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str])
             _require(table, shard, key, name)
         for name in names:
             values[name] += table.column(name).to_pylist()
-    wholes = [json.dumps(row, default=str) for row in zip(*values.values(), strict=True)]
+        if shard.media:
+            files += [File(shard, name) for name in table.column("file").to_pylist()]
+        contents += [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
+    rows = zip(*values.values(), strict=True) if values else [()] * len(contents)
+    wholes = [json.dumps(row + content, default=str) for row, content in zip(rows, contents, strict=True)]
     identities = [str(value) for value in values[settings.split_by]] if settings.split_by else wholes
     splits = np.array([split_of(identity, settings) for identity in identities])
     ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
-    return Whole(values, splits, ids)
+    return Whole(values, splits, ids, files)
 
 
 def corpus(

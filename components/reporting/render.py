@@ -129,15 +129,16 @@ def _data(run: Run) -> dict[str, Any] | None:
         # What failed comes first.
         "expectations": sorted(map(words.of_expectation, results or []), key=lambda e: e["passed"]),
         "docs": _docs(run, validation),
-        "quarantine": _quarantine(run.entry(validation, QUARANTINE) or quarantined),
+        "quarantine": _quarantine(run.entry(validation, QUARANTINE) or quarantined, "shards"),
+        "unusable": _quarantine(run.entry(validation, QUARANTINE) or quarantined, "files"),
         "drift": parse_json(run.object(f"{folder}/{DRIFT}")),
     }
 
 
-def _quarantine(data: bytes | None) -> list[dict[str, Any]]:
-    """The shards that were left out, each with samples of its bad rows."""
+def _quarantine(data: bytes | None, what: str) -> list[dict[str, Any]]:
+    """The `shards` that were left out, each with samples of its bad rows, or the unusable `files` of rows that were."""
     found = parse_json(data)
-    return found.get("shards", []) if isinstance(found, dict) else []
+    return found.get(what, []) if isinstance(found, dict) else []
 
 
 def _docs(run: Run, validation: Manifest | None) -> dict[str, str] | None:

@@ -113,10 +113,13 @@ def test_quarantined_shards_and_drift_are_shown_escaped(tmp_path: Path) -> None:
         "measures": [measure],
         "skipped": [HOSTILE],
     }
-    past.store.put(f"runs/{RUN}/validation/quarantine.json", json.dumps({"shards": [unreadable, broken]}).encode())
+    file = {"shard": "a.csv", "row": 3, "file": f"{HOSTILE}.png", "why": "broken"}
+    left_out = {"shards": [unreadable, broken], "files": [file]}
+    past.store.put(f"runs/{RUN}/validation/quarantine.json", json.dumps(left_out).encode())
     past.store.put(f"runs/{RUN}/validation/drift.json", json.dumps(drift).encode())
     run = past.report()
     assert "Quarantine: 2 shards left out" in run.page.text and "row 7" in run.page.text
+    assert "Unusable files: 1 row left out" in run.page.text and f"{HOSTILE}.png" in run.page.text
     assert "Drift from the data of tiny version 3" in run.page.text and "0.432" in run.page.text
     assert run.page.text.count(HOSTILE) >= 8
     assert_self_contained(run.page, run.source)

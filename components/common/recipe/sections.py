@@ -49,15 +49,26 @@ class Data(Section):
     Expectations suite: in the file a path relative to the recipe, after loading the suite itself. Shards are scanned
     in `groups` tasks side by side. Without `quarantine` a bad shard stops the run. A run that trains only for a reason
     takes any new data for one (`retrain: new_data`), or data that has drifted from the registered model's (`drift`).
+
+    With `media` the shards are manifests whose column `file` names images or recordings below the manifest's folder. A
+    row whose file is missing or broken (`corrupt_files`) stops the run, or is left out everywhere.
     """
 
     path: str = Field(min_length=1)
     format: Literal["auto", "jsonl", "csv", "parquet", "text"] = "auto"
+    media: Literal["images", "audio"] | None = None
+    corrupt_files: Literal["refuse", "leave_out"] = "refuse"
     suite: str | dict[str, Any]
     groups: int = Field(default=1, ge=1, le=1000)
     quarantine: Quarantine | None = None
     drift: DriftLimits = DriftLimits()
     retrain: Literal["new_data", "drift"] = "new_data"
+
+    @model_validator(mode="after")
+    def _manifests_are_tables(self) -> "Data":
+        if self.media is not None and self.format == "text":
+            raise ValueError(f"media: a manifest of {self.media} is jsonl, csv or parquet, not text")
+        return self
 
 
 class Preparation(Section):

@@ -1,0 +1,60 @@
+"""The images and recordings of a data set's rows as arrays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from components.common.errors import UserError
+from components.common.media.files import Unusable
+from components.common.shards import Shard
+
+# Files that are decoded at once and, in arrays, wait to be taken.
+_READERS = 8
+
+
+class File(NamedTuple):
+    """A file by its name in a manifest, which is the shard."""
+
+    shard: Shard
+    name: str
+
+
+def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
+    """The pixels of each image in order, uint8 of shape (height, width, channels): grey with 1 channel, RGB with 3.
+
+    Raises:
+        UserError: naming the file: it cannot be decoded.
+    """
+    from components.common.media.images import decode
+
+    return _decoded(files, partial(decode, channels=channels))
+
+
+def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:
+    """The samples of each recording in order, float32 of shape (samples,): the mean of its channels.
+
+    Args:
+        rate: the wanted sample rate in Hz. resample: whether a recording of another rate is resampled or refused.
+    Raises:
+        UserError: naming the file: it cannot be decoded, or has another rate and is not to be resampled.
+    """
+    from components.common.media.audio import decode
+
+    return _decoded(files, partial(decode, rate=rate, resample=resample))
+
+
+def _decoded(files: Sequence[File], decode: Callable[[bytes], np.ndarray]) -> Iterator[np.ndarray]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(files), _READERS):
+            yield from pool.map(partial(_one, decode), files[start : start + _READERS])
+
+
+def _one(decode: Callable[[bytes], np.ndarray], file: File) -> np.ndarray:
+    assert file.shard.media is not None
+    try:
+        return decode(file.shard.media.content(file.name))
+    except Unusable as error:
+        raise UserError(f"{file.shard.uri}: {file.name}: {error}") from None

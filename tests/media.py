@@ -1,0 +1,42 @@
+"""Folders of images and recordings for tests, each with a manifest."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+RATE = 16_000
+
+
+def png(value: int = 128, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> bytes:
+    """An image of one colour; `size` is width and height."""
+    return encoded(Image.new(mode, size, value if mode == "L" else (value,) * len(mode)))
+
+
+def encoded(image: Image.Image, format: str = "PNG") -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, format, exif=image.getexif())
+    return sink.getvalue()
+
+
+def tone(seconds: float = 0.5, amplitude: float = 0.5, rate: int = RATE, hertz: float = 440) -> np.ndarray:
+    return amplitude * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def sound(samples: np.ndarray, rate: int = RATE, format: str = "WAV", subtype: str | None = None) -> bytes:
+    sink = io.BytesIO()
+    soundfile.write(sink, samples, rate, format=format, subtype=subtype)
+    return sink.getvalue()
+
+
+def write(folder: Path, files: dict[str, bytes], named: list[str] | None = None, manifest: str = "a.csv") -> Path:
+    """Files, and a manifest that names them, or others, each with a label."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    names = list(files) if named is None else named
+    rows = [f"{name},{place % 2}" for place, name in enumerate(names)]
+    (folder / manifest).write_text("\n".join(["file,label", *rows]) + "\n")
+    return folder
