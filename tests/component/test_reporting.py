@@ -25,7 +25,7 @@ def assert_self_contained(page: Page, source: str) -> None:
         assert tag != "iframe" or attributes["sandbox"] in (None, ""), "scripts in Data Docs could run"
     assert not re.search(r"url\(|@import", source)
     policies = [a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
-    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"]
 
 
 def test_registered_language_model_is_shown_with_curves_samples_and_version(tmp_path: Path) -> None:
