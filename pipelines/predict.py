@@ -37,6 +37,8 @@ def opened(store: Store, version: Version) -> Iterator[tuple[list[Column], Calla
         package_check.check(store, version, folder)
 
         def load() -> Any:
+            # Read when transformers is imported: weights this small need no progress bar beside the answers.
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
             import mlflow
 
             return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
