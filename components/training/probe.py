@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -20,8 +21,9 @@ def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
 
     What enters the blocks is counted by itself, as no hook shows it where they are recomputed.
 
-    FLOPs are those of matrix products and attention, two for each multiplication, as in the PaLM paper's model FLOPs
-    (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), whatever is computed twice on the way.
+    FLOPs are those of matrix products, attention and recurrent layers, two for each multiplication, as in the PaLM
+    paper's model FLOPs (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), whatever is computed
+    twice on the way.
     """
     kept: dict[int, int] = {}
 
@@ -37,7 +39,7 @@ def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
                 keep(value)
 
     hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in blocks]
-    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_UNKNOWN) as counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             total = loss()
         total.backward()
@@ -64,3 +66,29 @@ _BACKWARD = (
 _ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops} | dict.fromkeys(
     _BACKWARD, _backward_flops
 )
+
+
+def _lstm_flops(values: Any, inner: Any, across: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """One layer and direction of an LSTM on a CPU, of shapes (length, batch, width), (4 * hidden, width) and
+    (4 * hidden, hidden).
+    """
+    return 2 * int(np.prod(values[:2])) * int(np.prod(inner) + np.prod(across))
+
+
+def _recurrent_flops(values: Any, weights: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """All layers of an LSTM or GRU on a GPU; biases have one dimension."""
+    return 2 * int(np.prod(values[:2])) * sum(int(np.prod(weight)) for weight in weights if len(weight) == 2)
+
+
+def _twice(forward: Callable[..., int]) -> Callable[..., int]:
+    return lambda *args, **kwargs: 2 * forward(*args, **kwargs)
+
+
+# Recurrent layers that are one kernel. A GRU on a CPU is matrix products, which are counted.
+_RECURRENT = {
+    torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _twice(_lstm_flops),
+    torch.ops.aten._cudnn_rnn: _recurrent_flops,
+    torch.ops.aten._cudnn_rnn_backward: _twice(_recurrent_flops),
+}
+_UNKNOWN = _ATTENTION | _RECURRENT

@@ -38,7 +38,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     is_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
     last = "fine_tuning" if is_tuned else "pretraining"
     held_out, training = (task.examples(last, split) for split in ("test", "train"))
-    documents, opening = held_out.documents(), held_out.warm_up
+    documents, opening = held_out.documents(), held_out.opening
 
     model = _load(step, task, tuned)
     step.progress(0, 3, "held-out documents")

@@ -24,7 +24,8 @@ class CharacterModel(PythonModel):
         config = json.loads((folder / "config.json").read_text("utf-8"))
         kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[config["type"]]
         recurrent = kind(config["embedding_size"], config["hidden_size"], config["num_layers"], batch_first=True)
-        self.opening = config["warm_up"]
+        # As in training: the warm-up, and the predecessor of the first byte.
+        self.opening = config["warm_up"] + 1
         self.parts = torch.nn.ModuleDict(
             {
                 "embedding": torch.nn.Embedding(BOUNDARY + 1, config["embedding_size"]),

@@ -62,6 +62,8 @@ class Windows:
         self.name = f"{split} split of {corpus}" if corpus != ONLY else f"{split} split"
         self.length = length
         self.warm_up = warm_up
+        # Symbols that the network has read before it predicts a document's first byte: BOUNDARY, all of them.
+        self.opening = warm_up + 1
 
     def __len__(self) -> int:
         return -(-len(self.tokens) // self.length)

@@ -1,0 +1,117 @@
+"""A recurrent language model over bytes, from the command line: two corpora in one folder, and a text that goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.common import manifest
+from components.common.store import open_store
+from tests import cli
+from tests.pipeline.conftest import Finished
+from tests.recipes import OPEN_SUITE
+
+NOUNS = ["river", "garden", "window", "letter", "harbour", "winter", "mountain", "lantern"]
+
+
+def write_documents(folder: Path, empty: bool = False) -> Path:
+    """Lines of code and sentences, of which the network has to learn how they go."""
+    folder.mkdir()
+    rows = []
+    for n in range(240):
+        one, other = NOUNS[n % 8], NOUNS[n * 5 // 8 % 8]
+        rows.append({"name": f"{n}.py", "kind": "code", "text": f"def {one}_{n}(self):\n    return self.{other}\n"})
+        rows.append({"name": f"{n}.py", "kind": "english", "text": f"The {one} number {n} is near the {other}."})
+    rows[7]["text"] = "" if empty else rows[7]["text"]
+    (folder / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def write_recipe(folder: Path, **changes: Any) -> Path:
+    recipe: dict[str, Any] = {
+        "name": "tiny-rnn",
+        "task": "character_modeling",
+        "data": {"path": "data", "suite": "suite.json"},
+        "preprocessing": {
+            "split_by": "name",
+            "fine_tune_on": {"column": "kind", "value": "english"},
+            "validation": 0.2,
+            "test": 0.2,
+            "length": 32,
+            "warm_up": 8,
+        },
+        "model": {"type": "lstm", "embedding_size": 16, "hidden_size": 48},
+        "pretraining": {"steps": 40, "batch_size": 8, "learning_rate": 0.02, "evaluate_every": 20},
+        "fine_tuning": {"steps": 60, "batch_size": 8, "learning_rate": 0.02, "evaluate_every": 20},
+        "evaluation": {"ngram_order": 2, "samples": 2, "prompt_bytes": 10, "sample_bytes": 30, "comparison": "none"},
+        "registration": {"model": "tiny-rnn"},
+    }
+    path = folder / "tiny-rnn.yaml"
+    path.write_text(yaml.safe_dump(recipe | changes, sort_keys=False))
+    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("characters")
+    write_documents(folder / "data")
+    recipe = write_recipe(folder)
+    summary = cli.run_json(recipe, folder / "store")
+    assert summary["returncode"] == 0, summary["stderr"]
+    return Finished(recipe, folder / "store", summary)
+
+
+def made_by(run: Finished, step: str, file: str) -> Any:
+    store = open_store(f"file://{run.store}")
+    digest = next(s["output_digest"] for s in run.summary["steps"] if s["name"] == step)
+    return json.loads(manifest.read_entry(store, manifest.load(store, digest).entry(file)))
+
+
+def test_it_has_learned_more_than_n_grams_and_than_pretraining_alone(finished: Finished) -> None:
+    gate = made_by(finished, "evaluation", "gate.json")
+    bounds = {check["baseline"]: check["max"] for check in gate["checks"]}
+    assert set(bounds) == {"2-grams", "before fine-tuning"} and gate["passed"]
+    metrics = made_by(finished, "evaluation", "metrics.json")
+    assert metrics["bits_per_byte"] < min(bounds.values())
+    assert metrics["bits_per_byte_before"] == bounds["before fine-tuning"]
+
+
+def test_the_registered_model_goes_on_as_it_did_in_the_report(finished: Finished, tmp_path: Path) -> None:
+    shown = made_by(finished, "evaluation", "samples.json")
+    assert len(shown) == 2 and all(len(sample["parts"]["prompt"]) == 10 for sample in shown)
+    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    assert shown[0]["parts"]["greedy"] in page and shown[0]["parts"]["at_temperature"] in page
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": sample["parts"]["prompt"]}) + "\n" for sample in shown))
+    answered = cli.modelmill("predict", "tiny-rnn", rows, "--store", f"file://{finished.store}")
+    found = [json.loads(line)["completion"] for line in answered.stdout.splitlines()]
+    assert [text[:30] for text in found] == [sample["parts"]["greedy"] for sample in shown], answered.stderr
+
+
+def test_without_pretraining_there_is_nothing_before(finished: Finished, tmp_path: Path) -> None:
+    store = finished.copy(tmp_path)
+    done = cli.run_json(finished.recipe, store, "--set", "pretraining=none", "--set", "model.type=gru")
+    assert done["returncode"] == 0, done["stderr"]
+    metrics = next(step["metrics"] for step in done["steps"] if step["name"] == "evaluation")
+    assert "bits_per_byte_before" not in metrics and metrics["bits_per_byte"] < 4
+
+
+def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
+    write_documents(tmp_path / "data", empty=True)
+    recipe, store = write_recipe(tmp_path), f"file://{tmp_path}/store"
+
+    def refused(*changes: str) -> str:
+        done = cli.modelmill("run", recipe, "--store", store, *(part for c in changes for part in ("--set", c)))
+        assert done.returncode == 2
+        return next(line for line in done.stderr.splitlines() if "preprocessing." in line)
+
+    empty = refused()
+    assert "column 'text' is empty in row 8 of all; set preprocessing.empty: drop" in empty
+    drop = "preprocessing.empty=drop"
+    unknown = refused(drop, "preprocessing.fine_tune_on.value=poem")
+    assert "no row has 'poem' in column 'kind'" in unknown and "'code', 'english'" in unknown
+    assert "has no column 'sort'" in refused(drop, "preprocessing.fine_tune_on.column=sort")
+    assert "two stages need two corpora" in refused("preprocessing.fine_tune_on=null")
