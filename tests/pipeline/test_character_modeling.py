@@ -10,6 +10,7 @@ import yaml
 from components.common import manifest
 from components.common.store import open_store
 from tests import cli
+from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
 from tests.recipes import OPEN_SUITE
 
@@ -22,8 +23,12 @@ def write_documents(folder: Path, empty: bool = False) -> Path:
     rows = []
     for n in range(240):
         one, other = NOUNS[n % 8], NOUNS[n * 5 // 8 % 8]
-        rows.append({"name": f"{n}.py", "kind": "code", "text": f"def {one}_{n}(self):\n    return self.{other}\n"})
-        rows.append({"name": f"{n}.py", "kind": "english", "text": f"The {one} number {n} is near the {other}."})
+        rows.append(
+            {"name": f"{n}.py", "kind": "code", "number": n, "text": f"def {one}_{n}(self):\n    return self.{other}\n"}
+        )
+        rows.append(
+            {"name": f"{n}.py", "kind": "english", "number": n, "text": f"The {one} number {n} is near the {other}."}
+        )
     rows[7]["text"] = "" if empty else rows[7]["text"]
     (folder / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -92,26 +97,38 @@ def test_the_registered_model_goes_on_as_it_did_in_the_report(finished: Finished
 
 
 def test_without_pretraining_there_is_nothing_before(finished: Finished, tmp_path: Path) -> None:
-    store = finished.copy(tmp_path)
-    done = cli.run_json(finished.recipe, store, "--set", "pretraining=none", "--set", "model.type=gru")
-    assert done["returncode"] == 0, done["stderr"]
-    metrics = next(step["metrics"] for step in done["steps"] if step["name"] == "evaluation")
+    steps = Steps(finished.recipe, tmp_path, "pretraining=none", "model.type=gru")
+    corpus = steps.corpus()
+    pretrained = steps.pretrained(corpus)
+    metrics = steps.evaluated(corpus, pretrained, steps.tuned(corpus, pretrained)).info["metrics"]
     assert "bits_per_byte_before" not in metrics and metrics["bits_per_byte"] < 4
 
 
 def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     write_documents(tmp_path / "data", empty=True)
-    recipe, store = write_recipe(tmp_path), f"file://{tmp_path}/store"
+    recipe, drop = write_recipe(tmp_path), "preprocessing.empty=drop"
+    dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
 
     def refused(*changes: str) -> str:
-        done = cli.modelmill("run", recipe, "--store", store, *(part for c in changes for part in ("--set", c)))
-        assert done.returncode == 2
-        return next(line for line in done.stderr.splitlines() if "preprocessing." in line)
+        code, message = Steps(recipe, tmp_path / "0", *changes).fails("preprocessing", ["corpus"], dataset=dataset)
+        assert code == 2 and "\n" not in message
+        return message
 
-    empty = refused()
-    assert "column 'text' is empty in row 8 of all; set preprocessing.empty: drop" in empty
-    drop = "preprocessing.empty=drop"
+    assert "column 'text' is empty in row 8 of all; set preprocessing.empty: drop" in refused()
     unknown = refused(drop, "preprocessing.fine_tune_on.value=poem")
     assert "no row has 'poem' in column 'kind'" in unknown and "'code', 'english'" in unknown
     assert "has no column 'sort'" in refused(drop, "preprocessing.fine_tune_on.column=sort")
-    assert "two stages need two corpora" in refused("preprocessing.fine_tune_on=null")
+    assert "holds int, not text, in row 1" in refused(drop, "preprocessing.text=number")
+    assert "no document of fine_tuning is in the test split" in refused(drop, "preprocessing.test=0.00001")
+    kept = Steps(recipe, tmp_path / "0", drop).call("preprocessing", ["corpus"], dataset=dataset)["corpus"]
+    assert sum(len_of(kept, split) for split in ("train", "validation", "test")) == 479
+
+
+def len_of(corpus: manifest.Manifest, split: str) -> int:
+    return sum(corpus.entry(f"{split}/{name}/ids.npy").rows or 0 for name in ("pretraining", "fine_tuning"))
+
+
+def test_two_stages_need_two_corpora(tmp_path: Path) -> None:
+    write_documents(tmp_path / "data")
+    done = cli.modelmill("run", write_recipe(tmp_path), "--set", "preprocessing.fine_tune_on=null")
+    assert done.returncode == 2 and "two stages need two corpora" in done.stderr
