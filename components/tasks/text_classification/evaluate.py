@@ -35,9 +35,8 @@ def evaluate(step: Step, task: Any) -> Measured:
     measured = measured._replace(files=files)
     if not step.recipe.evaluation.baseline:
         return measured
-    known = [
-        (_texts(task, split, its.rows), its.labels) for split, its in (("train", training), ("validation", validation))
-    ]
+    known = (_texts(task, "train", training.rows), training.labels)
+    chosen_by = (_texts(task, "validation", validation.rows), validation.labels)
     shares = classification.shares(training.labels, truth, len(task.classes), measured.metrics["loss"])
     tfidf = baseline.of_words(known, chosen_by, (texts, truth), len(task.classes), measured.metrics)
     return measured._replace(baselines=(shares, *tfidf))
