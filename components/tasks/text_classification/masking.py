@@ -56,7 +56,8 @@ def drawn(keys: torch.Tensor, length: int) -> torch.Tensor:
     Args:
         keys: int64, (batch,).
     """
-    places = torch.arange(3 * length, device=keys.device).view(3, 1, length)
+    # Three numbers a place, in order of places: they do not depend on how long the batch is.
+    places = torch.arange(3 * length, device=keys.device).view(length, 3).T[:, None, :]
     mixed = keys[None, :, None] + places * -0x61C8864680B583EB
     mixed = (mixed ^ _shifted(mixed, 30)) * -0x40A7B892E31B1A47
     mixed = (mixed ^ _shifted(mixed, 27)) * -0x6B2FB644ECCEEE15
