@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,16 +25,19 @@ class Vocabulary(NamedTuple):
     separator: list[int]
 
 
-def train(texts: Iterator[str], vocab_size: int, folder: Path) -> None:
+def train(texts: Iterator[str], vocab_size: int, folder: Path, named: Mapping[str, str] | None = None) -> None:
     """Train byte-level BPE (Sennrich et al., 2016, https://arxiv.org/abs/1508.07909) and write it as
     `transformers` reads it. No text is unknown to it, and none is normalised.
+
+    Args:
+        named: special tokens instead of `RESPONSE`, by what they are to `transformers` (`mask_token`, say).
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT, RESPONSE],
+        special_tokens=[END_OF_TEXT, *(named.values() if named else [RESPONSE])],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -46,6 +49,7 @@ def train(texts: Iterator[str], vocab_size: int, folder: Path) -> None:
         "bos_token": END_OF_TEXT,
         "eos_token": END_OF_TEXT,
         "clean_up_tokenization_spaces": False,
+        **(named or {}),
     }
     (folder / TOKENIZER[1]).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
 

@@ -49,6 +49,7 @@ class Plain:
     unit: Literal["tokens", "samples"] = "samples"
     input = "features"
     axes: tuple[str, ...] = ("batch",)
+    stage = ""
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: Any) -> None:
         self.corpus = corpus

@@ -35,6 +35,7 @@ def open_task(step: Step) -> Task:
     corpus = step.inputs["preprocessing.corpus"]
     files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
     task: Task = tasks.part(step.recipe.task, "task").make_task(corpus, files, step.recipe.model)
+    task.stage = step.name
     return task
 
 

@@ -28,13 +28,15 @@ class Task(Protocol):
     """A kind of model: how it is built, fed, scored and kept.
 
     `mixed_precision` says whether bf16 helps it where the hardware has it; `unit` is what its loss counts. `input` is
-    the tensor of a batch that logits are of; the first of its axes, named by `axes`, may have any length.
+    the tensor of a batch that logits are of; the first of its axes, named by `axes`, may have any length. `stage` is
+    the step that the task works for, where its models differ by that: it is set when the task is opened.
     """
 
     mixed_precision: bool
     unit: Literal["tokens", "samples"]
     input: str
     axes: tuple[str, ...]
+    stage: str
 
     def examples(self, stage: str, split: str) -> Examples:
         """The split's examples in a stage (`pretraining` or `fine_tuning`)."""

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.common import shards
 from components.common.errors import UserError
-from components.tasks.image_classification.demo import digits
 from pipelines import demo_data
 
 
@@ -71,19 +69,3 @@ def test_a_python_without_sources_is_refused(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="no sources of Python's standard library"):
         demo_data.write("python-lm", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_image_classification_is_five_hundred_of_each_digit_as_png_files(tmp_path: Path) -> None:
-    files = digits(4)
-    for name, data in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(data)
-    found = shards.find(str(tmp_path), "auto", "images", "refuse")
-    assert [shard.path for shard in found] == [f"digits-{n:05d}.csv" for n in range(4)]
-    table = shards.read(found[1])[0]
-    labels = table["label"].to_pylist()
-    assert [labels.count(digit) for digit in range(10)] == [125] * 10
-    assert {*zip(*(table[name].to_pylist() for name in ("width", "height", "mode")), strict=True)} == {(28, 28, "L")}
-    names = [line.split(",")[0] for n in range(4) for line in files[f"digits-{n:05d}.csv"].decode().splitlines()[1:]]
-    assert sorted(names) == sorted(set(files) - {shard.path for shard in found}) and len(names) == 5_000
-    assert len({files[name] for name in names}) == 5_000, "no digit is there twice"

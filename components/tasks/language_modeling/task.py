@@ -165,6 +165,7 @@ class LanguageModeling:
     unit: Literal["tokens", "samples"] = "tokens"
     input = "input_ids"
     axes: tuple[str, ...] = ("batch", "length")
+    stage = ""
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: DecoderModel | None) -> None:
         self.corpus = corpus

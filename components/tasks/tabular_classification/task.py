@@ -70,6 +70,7 @@ class TabularClassification:
     unit: Literal["tokens", "samples"] = "samples"
     input = "features"
     axes: tuple[str, ...] = ("batch",)
+    stage = ""
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: MLPModel | None) -> None:
         self.files = files

@@ -1,0 +1,33 @@
+"""What registration says of a classifier of texts, and how it is asked."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+PIPELINE_TAG = "text-classification"
+LIBRARY = "transformers"
+USES = "Gives the most probable `label` of a `text` and its `probability`."
+LIMITS = (
+    "It gives one of its labels to any text, also to one that none of them fits. It was measured on held-out texts of "
+    "the same source alone, and nobody has checked it for bias or harm."
+)
+# What the serving script imports; mlflow adds itself.
+REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+# Of the model's files, those that the package is described with.
+DESCRIBING = ("config.json",)
+
+
+def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
+    """What goes in, what comes out, and an example of the former."""
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "text")]),
+        outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]),
+    )
+    return signature, pd.DataFrame({"text": ["This text is to get a label."]})
