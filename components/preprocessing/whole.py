@@ -36,21 +36,26 @@ def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str])
         UserError: a column is missing or has a null, or a shard has changed since it was validated.
     """
     settings = step.recipe.preprocessing
-    wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
-    names = list(dict.fromkeys(wanted.values()))
-    values: dict[str, list[Any]] = {name: [] for name in names}
-    for number, (shard, sha256) in enumerate(found):
-        step.progress(number, len(found), "reading")
-        table, _ = shards.read(shard, sha256)
-        for key, name in wanted.items():
-            _require(table, shard, key, name)
-        for name in names:
-            values[name] += table.column(name).to_pylist()
+    identity = {"preprocessing.split_by": settings.split_by} if settings.split_by else {}
+    values = read_columns(step, found, {**columns, **identity})
     wholes = [json.dumps(row, default=str) for row in zip(*values.values(), strict=True)]
     identities = [str(value) for value in values[settings.split_by]] if settings.split_by else wholes
     splits = np.array([split_of(identity, settings) for identity in identities])
     ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
     return Whole(values, splits, ids)
+
+
+def read_columns(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The values of some columns of all rows, by the columns' names; arguments and errors are those of `read`."""
+    values: dict[str, list[Any]] = {name: [] for name in columns.values()}
+    for number, (shard, sha256) in enumerate(found):
+        step.progress(number, len(found), "reading")
+        table, _ = shards.read(shard, sha256)
+        for key, name in columns.items():
+            _require(table, shard, key, name)
+        for name in values:
+            values[name] += table.column(name).to_pylist()
+    return values
 
 
 def corpus(
