@@ -77,8 +77,19 @@ def rank(known: Known, scorer: Scorer, place: int = 1) -> Ranked:
         its = scores[np.arange(len(users)), target][:, None]
         ahead = (scores > its) | ((scores == its) & (np.arange(known.size) < target[:, None]))
         places.append(ahead.sum(axis=1))
-        first.append(np.argsort(-scores, axis=1, kind="stable")[:, :TOP] + 1)
+        first.append(_first(scores) + 1)
     return Ranked(np.concatenate(places), np.concatenate(first))
+
+
+def _first(scores: np.ndarray) -> np.ndarray:
+    """The places of the `TOP` highest of each row, the highest first and of equal ones the earlier."""
+    top = min(TOP, scores.shape[1])
+    lowest = np.partition(scores, -top, axis=1)[:, -top]
+    found = np.empty((len(scores), top), np.int64)
+    for row, (values, least) in enumerate(zip(scores, lowest, strict=True)):
+        among = np.flatnonzero(values >= least)
+        found[row] = among[np.argsort(-values[among], kind="stable")][:top]
+    return found
 
 
 def batches(users: int) -> Iterator[np.ndarray]:

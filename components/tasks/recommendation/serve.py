@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 from safetensors.numpy import load_file
@@ -37,7 +38,7 @@ class Recommender(PythonModel):
         and what of its history is `unknown`. Without a known item the most popular follow.
 
         Raises:
-            ValueError: a history is not one, or has an unknown item and the recipe refuses such.
+            MlflowException: a history is not one, or has an unknown item and the recipe refuses such.
         """
         top = int((params or {}).get("top", DEFAULT_TOP))
         return pd.DataFrame([self._answer(history, top) for history in model_input["history"]])
@@ -46,7 +47,7 @@ class Recommender(PythonModel):
         given = parse(history)
         unknown = [item for item in given if item not in self.numbers]
         if unknown and self.refuses:
-            raise ValueError(
+            raise MlflowException.invalid_parameter_value(
                 f"history: item {unknown[0]!r} is not in the catalogue of {len(self.items):,} items, and the recipe "
                 "refuses unknown ones (preprocessing.unknown_items)"
             )
@@ -92,17 +93,21 @@ def parse(history: str) -> list[str]:
     """Item ids from a JSON list, or from text with commas between them.
 
     Raises:
-        ValueError: it begins like JSON and is not a list of texts or numbers.
+        MlflowException: it begins like JSON and is not a list of texts or numbers.
     """
     if not history.lstrip().startswith("["):
         return [item.strip() for item in history.split(",") if item.strip()]
     try:
         found = json.loads(history)
     except ValueError as error:
-        raise ValueError(f"history: not JSON ({error}); write a list of item ids, or ids with commas between") from None
+        raise MlflowException.invalid_parameter_value(
+            f"history: not JSON ({error}); write a list of item ids, or ids with commas between"
+        ) from None
     wrong = [one for one in found if isinstance(one, bool) or not isinstance(one, str | int)]
     if wrong:
-        raise ValueError(f"history: {wrong[0]!r} is not an item id; write a list of texts or whole numbers")
+        raise MlflowException.invalid_parameter_value(
+            f"history: {wrong[0]!r} is not an item id; write a list of texts or whole numbers"
+        )
     return [str(one) for one in found]
 
 
