@@ -47,14 +47,25 @@ def opened(store: Store, version: Version) -> Iterator[tuple[list[Column], Calla
 
 
 def answers(model: Any, columns: list[Column], rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """The model's answers to the rows in order, a batch at a time."""
+    """The model's answers to the rows in order, a batch at a time.
+
+    Raises:
+        UserError: the model's script refuses a row, by an MlflowException of INVALID_PARAMETER_VALUE.
+    """
     import pandas as pd
+    from mlflow.exceptions import MlflowException
 
     kinds = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
     kinds = {column.name: kinds[column.type] for column in columns if column.type in kinds}
     while batch := list(islice(rows, ROWS)):
         frame = pd.DataFrame(batch, columns=[column.name for column in columns]).astype(kinds)
-        yield [_plain(answer) for answer in model.predict(frame).to_dict("records")]
+        try:
+            answered = model.predict(frame)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise UserError(f"the model refuses a row: {error.message}") from error
+        yield [_plain(answer) for answer in answered.to_dict("records")]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Data that fits into memory: read whole, split by hash, kept as arrays. What most tasks need of preprocessing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,16 +41,11 @@ def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str])
     """
     settings = step.recipe.preprocessing
     wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
-    names = list(dict.fromkeys(wanted.values()))
-    values: dict[str, list[Any]] = {name: [] for name in names}
+    values: dict[str, list[Any]] = {name: [] for name in wanted.values()}
     files: list[File] = []
     contents: list[tuple[str, ...]] = []
-    for number, (shard, sha256) in enumerate(found):
-        step.progress(number, len(found), "reading")
-        table, _ = shards.read(shard, sha256)
-        for key, name in wanted.items():
-            _require(table, shard, key, name)
-        for name in names:
+    for shard, table in _tables(step, found, wanted):
+        for name in values:
             values[name] += table.column(name).to_pylist()
         if shard.media:
             files += [File(shard, name) for name in table.column("file").to_pylist()]
@@ -61,6 +56,25 @@ def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str])
     splits = np.array([split_of(identity, settings) for identity in identities])
     ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
     return Whole(values, splits, ids, files)
+
+
+def read_columns(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The values of some columns of all rows, by the columns' names; arguments and errors are those of `read`."""
+    values: dict[str, list[Any]] = {name: [] for name in columns.values()}
+    for _, table in _tables(step, found, columns):
+        for name in values:
+            values[name] += table.column(name).to_pylist()
+    return values
+
+
+def _tables(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Iterator[tuple[Shard, pa.Table]]:
+    """The shards one by one, each with the columns that are wanted."""
+    for number, (shard, sha256) in enumerate(found):
+        step.progress(number, len(found), "reading")
+        table, _ = shards.read(shard, sha256)
+        for key, name in columns.items():
+            _require(table, shard, key, name)
+        yield shard, table
 
 
 def corpus(

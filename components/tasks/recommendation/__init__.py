@@ -1,0 +1,1 @@
+"""Which item a user comes to next, ranked over the whole catalogue."""

@@ -1,0 +1,46 @@
+"""What registration says of a recommender, and how it is asked."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+PIPELINE_TAG = "other"
+LIBRARY = "mlflow"
+USES = (
+    "Ranks the items that follow a `history`, oldest first: a JSON list of item ids, or ids with commas between them; "
+    "predict takes `top`. What is in the history is not among them."
+)
+LIMITS = (
+    "It knows the items that were in its data, and repeats what people did there. It was measured on each user's last "
+    "interaction, whose moment the others may be later than, and nobody has checked it for bias or harm."
+)
+# What the serving script imports; mlflow adds itself.
+REQUIREMENTS = ("safetensors", "numpy")
+# Of the model's files, those that the package is described with.
+DESCRIBING = ("config.json", "catalogue.json")
+TOP, EXAMPLE = 10, 3
+
+
+def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
+    """What goes in, what comes out, and an example of the former: the most popular items."""
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    items = json.loads((folder / "catalogue.json").read_text("utf-8"))["items"]
+    outputs = [
+        ColSpec(Array(DataType.string), "items"),
+        ColSpec(Array(DataType.double), "scores"),
+        ColSpec(Array(DataType.string), "unknown"),
+    ]
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "history")]),
+        outputs=Schema(outputs),
+        params=ParamSchema([ParamSpec("top", DataType.long, TOP)]),
+    )
+    return signature, pd.DataFrame({"history": [json.dumps(items[:EXAMPLE], ensure_ascii=False)]})
