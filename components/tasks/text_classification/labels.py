@@ -80,7 +80,7 @@ def chosen(rows: Whole, mask: np.ndarray) -> Whole:
     columns = {
         name: [value for value, keep in zip(values, mask, strict=True) if keep] for name, values in rows.columns.items()
     }
-    return Whole(columns, rows.splits[mask], rows.ids[mask])
+    return rows._replace(columns=columns, splits=rows.splits[mask], ids=rows.ids[mask])
 
 
 def _labelled(rows: Whole, settings: TextPreprocessing) -> np.ndarray:
