@@ -160,7 +160,7 @@ def _splits(run: Run) -> dict[str, Any] | None:
     return {
         "names": list(dict.fromkeys(count for counts in splits.values() for count in counts)),
         "splits": splits,
-        "facts": {k: v for k, v in corpus.info.items() if k not in ("splits", "task", "hygiene", "held_out")},
+        "facts": {k: v for k, v in corpus.info.items() if k not in ("splits", "task", "hygiene", "held_out", "frame")},
         "hygiene": corpus.info.get("hygiene"),
     }
 
