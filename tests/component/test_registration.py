@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.common import memo, runs, standing, tracking
+from components.common import runs, standing, steps, tracking
 from components.common.manifest import Manifest
 from tests.component.registrations import (
     LENGTH,
@@ -51,7 +51,7 @@ def test_a_registered_version_says_what_it_is_and_what_made_it(language: Case, r
         "modelmill.key": version.tags["modelmill.key"],
         "modelmill.recipe": "tiny-lm",
         "modelmill.run_id": language.run_id(1),
-        "modelmill.code": memo.code_of("registration")["source"],
+        "modelmill.code": steps.source_of("registration", "language_modeling"),
         "modelmill.verified": "true",
         "modelmill.log": standing.read(language.store, language.name).log,
         **{f"modelmill.{key}": m.digest for key, m in language.manifests.items()},

@@ -192,9 +192,9 @@ def test_a_file_with_other_bytes_is_named_and_nothing_is_loaded(own: Finished, r
 def test_a_script_or_a_way_of_loading_that_was_not_registered_does_not_run(own: Finished, rows: Path) -> None:
     folder, mark = packaged(own), own.store / "it-ran"
     program = f"import pathlib; pathlib.Path({str(mark)!r}).touch()\n".encode()
-    script = folder / "tabular_classification.py"
+    script = folder / "serve.py"
     with changed(script, program + script.read_bytes()):
-        assert "tabular_classification.py has other bytes" in ask(own, "tiny-table", rows).stderr
+        assert "serve.py has other bytes" in ask(own, "tiny-table", rows).stderr
     described = (folder / "MLmodel").read_bytes()
     elsewhere = described.replace(b"mlflow.pyfunc.loaders.code_model", b"evil")
     assert elsewhere != described
