@@ -86,7 +86,8 @@ def test_a_recipe_runs_in_the_images_and_costs_nothing_again(ran: Ran, images: l
     assert set(cli.statuses(ran.summary).values()) == {"ran"}
     assert set(cli.statuses(ran.again).values()) == {"reused"}
     assert {container["Config"]["Image"] for container in ran.seen.containers} == set(images)
-    version = MlflowClient(ran.environment["MLFLOW_TRACKING_URI"]).get_model_version(ran.model, "1")
+    uri = ran.environment["MLFLOW_TRACKING_URI"]
+    version = MlflowClient(uri, registry_uri=uri).get_model_version(ran.model, "1")
     assert version.status == "READY"
     assert ran.model.encode() in ran.store.get(runs.report_key(ran.summary["run_id"]))
 
