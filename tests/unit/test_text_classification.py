@@ -119,7 +119,7 @@ def test_fine_tuning_takes_the_pretrained_encoder(task: TextClassification, tmp_
 
 def rows(names: list[str], splits: list[str], texts: list[str] | None = None) -> Whole:
     columns = {"text": texts or ["some text"] * len(names), "label": names}
-    return Whole(columns, np.array(splits), np.arange(len(names), dtype=np.uint64))
+    return Whole(columns, np.array(splits), np.arange(len(names), dtype=np.uint64), [])
 
 
 def test_a_larger_share_labels_the_same_rows_and_more() -> None:
