@@ -1,6 +1,7 @@
 """What most tasks have in common: examples that are arrays, and a plain network that one description makes again."""
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ class Arrays:
         return f"examples {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
 
 
-class Plain:
+class Plain(ABC):
     """A task that defines `config`, `network` and `loss`, and else what differs from this; see `Task`.
 
     `labels` of a batch, or the first of its tensors where it has none, say how many terms its loss is the sum of.
@@ -56,16 +57,17 @@ class Plain:
         self.files = files
         self.settings = settings
 
+    @abstractmethod
     def config(self) -> dict[str, Any]:
         """All that `network` needs; JSON."""
-        raise NotImplementedError
 
+    @abstractmethod
     def network(self, config: dict[str, Any]) -> nn.Module:
         """The module with random weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
-        raise NotImplementedError
+        """As `Task.loss`."""
 
     def examples(self, stage: str, split: str) -> Examples:
         return Arrays(self.files, split)
@@ -80,14 +82,7 @@ class Plain:
             key = different[0]
             wanted = f"the recipe and the corpus want {mine[key]}"
             raise UserError(f"pretraining.init: {folder}: its {key} is {config.get(key)}, {wanted}")
-        model = self.network(config)
-        try:
-            model.load_state_dict(load_file(folder / WEIGHTS))
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"pretraining.init: {folder / WEIGHTS}: not the weights that {CONFIG} describes: {error}"
-            ) from error
-        return model
+        return with_weights(self.network(config), folder)
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:
         return []
@@ -108,3 +103,18 @@ class Plain:
         for name, file in self.files.items():
             if not name.endswith(".npy"):
                 (folder / Path(name).name).write_bytes(file.read_bytes())
+
+
+def with_weights(model: nn.Module, folder: Path) -> nn.Module:
+    """The model, made from a folder's configuration, with the folder's weights.
+
+    Raises:
+        UserError: they are not the weights that the configuration describes.
+    """
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"pretraining.init: {folder / WEIGHTS}: not the weights that {CONFIG} describes: {error}"
+        ) from error
+    return model

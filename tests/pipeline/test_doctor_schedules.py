@@ -1,7 +1,7 @@
 """`modelmill doctor --cluster` looks at schedules.yaml too: its lines, its recipes, and what the cluster has of it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,12 @@ import yaml
 from pipelines.cluster import applying
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
-from tests.kfp_server import KfpServer, serving_kfp
+from tests.kfp_server import KfpServer
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def kfp() -> Iterator[KfpServer]:
-    with serving_kfp() as server:
-        yield server
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return kfp_cluster.caller(monkeypatch, capsys)
 
 
 def write_schedules(**changes: Any) -> Path:

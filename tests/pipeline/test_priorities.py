@@ -1,7 +1,7 @@
 """Who waits for a run goes before who does not: the PriorityClass of every step, by how the run was asked for."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from pipelines.trigger.cluster_runs import ClusterRuns
 from tests import cli, kfp_cluster
 from tests.clusters import PROFILES, cluster_file, gpu_recipe
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
-from tests.kfp_server import KfpServer, serving_kfp
+from tests.kfp_server import KfpServer
 
 INTERACTIVE, SCHEDULED = "modelmill-interactive", "modelmill-scheduled"
 
@@ -23,17 +23,6 @@ INTERACTIVE, SCHEDULED = "modelmill-interactive", "modelmill-scheduled"
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def kfp() -> Iterator[KfpServer]:
-    with serving_kfp() as server:
-        yield server
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return kfp_cluster.caller(monkeypatch, capsys)
 
 
 def priorities(kfp: KfpServer) -> set[str]:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from components.common.store import open_store
 from components.reporting import step as reporting
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
-from tests.kfp_server import KfpServer, Request, serving_kfp
+from tests.kfp_server import KfpServer, Request
 from tests.recipes import language_recipe
 from tests.seaweedfs import SeaweedFS
 
@@ -20,17 +20,6 @@ from tests.seaweedfs import SeaweedFS
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def kfp() -> Iterator[KfpServer]:
-    with serving_kfp() as server:
-        yield server
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return kfp_cluster.caller(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.weights import CONFIG, WEIGHTS, read_config
 from components.tasks.tabular_classification.recipe import MLPModel
+from components.training.plain import with_weights
 from components.training.task import Batch
 
 SCALER = "scaler.json"
@@ -91,14 +92,7 @@ class TabularClassification:
         for key, mine in (("features", self.features), ("classes", self.classes)):
             if config.get(key) != mine:
                 raise UserError(f"pretraining.init: {folder}: its {key} are {config.get(key)}, the corpus has {mine}")
-        model = self._mlp(config)
-        try:
-            model.load_state_dict(load_file(folder / WEIGHTS))
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"pretraining.init: {folder / WEIGHTS}: not the weights that {CONFIG} describes: {error}"
-            ) from error
-        return model
+        return with_weights(self._mlp(config), folder)
 
     def blocks(self, model: Any) -> list[nn.Module]:
         return list(model.layers[1:-1])
