@@ -71,7 +71,7 @@ class CharacterEvaluation(Evaluation):
 
     gate: CharacterGate = CharacterGate()
     comparison: CharacterComparison | None = CharacterComparison()
-    ngram_order: int = Field(default=6, ge=1, le=7)
+    ngram_order: int = Field(default=5, ge=1, le=7)
     samples: int = Field(default=4, ge=0, le=100)
     prompt_bytes: int = Field(default=60, ge=1, le=65_536)
     sample_bytes: int = Field(default=200, ge=1, le=65_536)
