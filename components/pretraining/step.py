@@ -28,11 +28,13 @@ def run(*, recipe: str, store: str, run_id: str, corpus: str, model: str) -> Non
 
 
 def make(step: Step) -> Made:
-    from components.training import processes, stage
+    from components.training import skipped
 
     settings = step.recipe.pretraining
     if settings is None:
-        return stage.skip_stage(step, None)
+        return skipped.skip_stage(step, None)
+    from components.training import processes, stage
+
     if processes.are_wanted(settings):
         return processes.run(step, settings)
     task = stage.open_task(step)

@@ -38,6 +38,7 @@ def compile_modules(modules: list[nn.Module], settings: Training, flops: float, 
             raise UserError(f"compile: on needs a C++ compiler and there is no {compiler}; install it or set CXX")
         log.info("not compiled: there is no %s; with it, a step would take about two thirds of the time", compiler)
         return False
+    torch.use_deterministic_algorithms(True)  # also what is compiled
     # A run's temporary folder goes with the run; what was compiled is for the next one, too.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache_folder()))
     for module in modules:

@@ -27,7 +27,8 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    # The same as torch.use_deterministic_algorithms(True), without its import of the compiler, which takes a second.
+    torch.set_deterministic_debug_mode("error")
     # Filling fresh memory would cost a tenth of a step, and no kernel of ours reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

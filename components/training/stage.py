@@ -1,8 +1,6 @@
 """What pretraining and fine-tuning share: open the corpus, train from some weights, keep what came out."""
 
-import importlib.metadata
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,10 @@ from components.common.step import Made, Step
 from components.training import cost, device, world
 from components.training.checkpoint import Checkpoints
 from components.training.engine import Result, train
+from components.training.skipped import library_versions
 from components.training.system_metrics import Monitor
 from components.training.task import Task
 
-log = logging.getLogger("modelmill")
-LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 MODEL_FOLDER = "model"
 # Makes the model to keep of the trained one (merges adapters, say) and may write files of its own into the output
 # folder.
@@ -95,23 +92,6 @@ def run_stage(
 def _train(step: Step, task: Task, model: nn.Module, settings: Training, checkpoints: Checkpoints) -> Result:
     training, validation = (task.examples(step.name, split) for split in ("train", "validation"))
     return train(model, task, training, validation, settings, step.recipe.seed, checkpoints, step.progress)
-
-
-def skip_stage(step: Step, model: Manifest | None) -> Made:
-    """The stage is `none` in the recipe: hand on the model that came in, if one did, and say so."""
-    info = {"task": step.recipe.task, "stage": step.name, "trained": False, "libraries": library_versions()}
-    made = Manifest(
-        kind="model",
-        entries=model.entries if model else [],
-        made_from=step.digests,
-        info={**(model.info if model else {}), **info},
-    )
-    log.info("%s: none, as the recipe says", step.name)
-    return Made(outputs={"model": made}, headline="none, as the recipe says")
-
-
-def library_versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def _store_folder(step: Step, folder: Path) -> list[Entry]:
