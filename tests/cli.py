@@ -1,11 +1,15 @@
 """The command line as a person calls it: another process, from the recipe's own folder."""
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +20,7 @@ from mlflow import MlflowClient
 
 from components.common import manifest
 from components.common.store import open_store
+from components.common.tracking import connection
 
 COMMAND = [sys.executable, "-m", "pipelines.cli"]
 ROOT = Path(__file__).parents[1]
@@ -42,8 +47,20 @@ def modelmill(*arguments: str | Path, cwd: Path | None = None, **env: str) -> su
 
 def run_json(recipe: Path, store: Path, *arguments: str, **env: str) -> dict[str, Any]:
     """`modelmill run --json` on a folder store; its exit code under `returncode`, its errors under `stderr`."""
+    if not store.exists() and "MLFLOW_TRACKING_URI" not in env:
+        store.mkdir(parents=True)
+        shutil.copyfile(_empty_registry(), store / "mlflow.db")
     done = modelmill("run", recipe, "--store", f"file://{store}", "--json", *arguments, **env)
     return {**json.loads(done.stdout), "returncode": done.returncode, "stderr": done.stderr}
+
+
+@functools.cache
+def _empty_registry() -> Path:
+    """A registry without a model: mlflow makes one in four seconds, which only a test of that has to wait for."""
+    folder = Path(tempfile.mkdtemp(prefix="modelmill-test-registry-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    connection.describe(open_store(f"file://{folder}"))
+    return folder / "mlflow.db"
 
 
 def statuses(summary: dict[str, Any]) -> dict[str, str]:

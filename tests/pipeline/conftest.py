@@ -1,5 +1,7 @@
 """Runs that several tests look at, made once; and a KFP server, and commands that are called in this process."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests import cli, kfp_cluster
 from tests.kfp_cluster import Done
@@ -27,22 +30,33 @@ class Finished:
         return Path(shutil.copytree(self.store, folder / "store"))
 
 
-def _finish(folder: Path, recipe: Path) -> Finished:
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+def _finish(
+    factory: pytest.TempPathFactory, name: str, write: Callable[[Path], Path], make: Callable[[Path, Path], Path]
+) -> Finished:
+    """A run of a recipe, made once by whichever worker needs it first; each worker has the store to itself."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    shared = (factory.getbasetemp().parent if parallel else factory.getbasetemp()) / f"{name}-run"
+    kept = shared / "summary.json"
+    with FileLock(f"{shared}.lock"):
+        if not kept.exists():
+            shared.mkdir()
+            recipe = make(shared, write(shared / "data"))
+            summary = cli.run_json(recipe, shared / "store")
+            assert summary["returncode"] == 0, summary["stderr"]
+            kept.write_text(json.dumps({"recipe": str(recipe), **summary}))
+    summary = json.loads(kept.read_text())
+    recipe = Path(summary.pop("recipe"))
+    return Finished(recipe, Path(shutil.copytree(shared / "store", factory.mktemp(name) / "store")), summary)
 
 
 @pytest.fixture(scope="session")
 def language_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("language")
-    return _finish(folder, language_recipe(folder, write_corpus(folder / "data")))
+    return _finish(tmp_path_factory, "language", write_corpus, language_recipe)
 
 
 @pytest.fixture(scope="session")
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("table")
-    return _finish(folder, table_recipe(folder, write_table(folder / "data")))
+    return _finish(tmp_path_factory, "table", write_table, table_recipe)
 
 
 @pytest.fixture

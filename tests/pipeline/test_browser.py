@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -12,7 +11,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from tests import cli
-from tests.recipes import table_recipe, write_table
+from tests.pipeline.conftest import Finished
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PHONE, DESK = (390, 844), (1280, 900)
@@ -43,12 +42,12 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 
 @pytest.fixture(scope="module")
-def pages(language_run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(language_run: Finished, table_run: Finished, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A language model's report, that of a table's challenger, and both of the table's runs beside each other."""
     folder = tmp_path_factory.mktemp("pages")
-    recipe = table_recipe(folder, write_table(folder / "data"), evaluation={"comparison": {"minimum": 20}})
-    changes = ([], ["--set", "fine_tuning.learning_rate=0.5"])
-    runs = [cli.run_json(recipe, folder / "store", *change)["run_id"] for change in changes]
+    changes = ("--set", "fine_tuning.learning_rate=0.5", "--set", "evaluation.comparison.minimum=20")
+    challenger = cli.run_json(table_run.recipe, table_run.copy(folder), *changes)
+    runs = [table_run.summary["run_id"], challenger["run_id"]]
     store = ["--store", f"file://{folder / 'store'}"]
     made = {name: folder / f"{name}.html" for name in ("language", "table", "compared")}
     asked = {

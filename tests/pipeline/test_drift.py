@@ -1,25 +1,26 @@
 """New data against the data of the registered model: before a run, in it and in its report."""
 
 import json
+import shutil
 from pathlib import Path
 
 from components.common import references, runs
 from components.common.store import open_store
 from tests import cli
-from tests.recipes import table_recipe, write_table
+from tests.pipeline.conftest import Finished
+from tests.recipes import write_table
 
 
-def test_drift_is_said_by_the_command_the_step_and_the_report(tmp_path: Path) -> None:
-    data, store = write_table(tmp_path / "data", rows=1200), tmp_path / "store"
-    recipe = table_recipe(tmp_path, data)
-    before = cli.modelmill("data", "drift", recipe, "--store", f"file://{store}")
+def test_drift_is_said_by_the_command_the_step_and_the_report(table_run: Finished, tmp_path: Path) -> None:
+    recipe, store = table_run.recipe, table_run.copy(tmp_path)
+    data = shutil.copytree(recipe.parent / "data", tmp_path / "data")
+    changes = ["--set", f"data.path={data}", "--set", "data.drift.minimum=100"]
+    before = cli.modelmill("data", "drift", recipe, *changes, "--store", f"file://{tmp_path / 'empty'}")
     assert before.returncode == 2 and "no version of tiny-table is registered from it; modelmill run" in before.stderr
-    first = cli.run_json(recipe, store)
-    assert first["returncode"] == 0
     opened = open_store(f"file://{store}")
     assert references.find(opened, "tiny-table").version == "1"  # type: ignore[union-attr]
 
-    same = cli.modelmill("data", "drift", recipe, "--store", f"file://{store}")
+    same = cli.modelmill("data", "drift", recipe, *changes, "--store", f"file://{store}")
     assert same.returncode == 0, same.stderr
     assert "the data has not drifted from that of tiny-table version 1: largest PSI 0.000" in same.stdout
 
@@ -30,13 +31,13 @@ def test_drift_is_said_by_the_command_the_step_and_the_report(tmp_path: Path) ->
     ]
     (data / "table.csv").write_text("\n".join([rows[0], *wider]) + "\n")
     records = len(runs.run_ids(opened))
-    moved = cli.modelmill("data", "drift", recipe, "--store", f"file://{store}", "--json")
+    moved = cli.modelmill("data", "drift", recipe, *changes, "--store", f"file://{store}", "--json")
     assert moved.returncode == 3 and len(runs.run_ids(opened)) == records
     found = json.loads(moved.stdout)
     assert found["drifted"] and found["measures"][0]["column"] == "width" and found["drift"] > 1
     assert {m["column"] for m in found["measures"] if m["drifted"]} == {"width"}
 
-    second = cli.run_json(recipe, store)
+    second = cli.run_json(recipe, store, *changes)
     assert second["returncode"] == 0
     assert ", drifted from tiny-table v1 (PSI " in second["steps"][0]["headline"]
     kept = json.loads(opened.get(f"runs/{second['run_id']}/validation/{runs.DRIFT}"))
@@ -45,7 +46,7 @@ def test_drift_is_said_by_the_command_the_step_and_the_report(tmp_path: Path) ->
     assert "Drift from the data of tiny-table version 1" in report and 'id="drift"' in report
 
     # The second model was made from the new data, and is what data is held against from now on.
-    again = cli.modelmill("data", "drift", recipe, "--store", f"file://{store}")
+    again = cli.modelmill("data", "drift", recipe, *changes, "--store", f"file://{store}")
     assert again.returncode == 0 and "tiny-table version 2" in again.stdout
 
 
