@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data bench-train bench-gate lint format lock images lock-images sbom clean
+.PHONY: help install run test bench-data bench-train bench-gate bench-tasks lint format lock images lock-images sbom clean
 .PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
@@ -51,6 +51,9 @@ bench-train: $(VENV)/installed-bench ## measure the training engine against its 
 bench-gate: $(VENV)/installed-bench ## measure comparison and registration against their peers, and how often a gate errs
 	@$(BIN)/python -m benchmarks.bench_gate
 	@$(BIN)/python -m benchmarks.bench_registration
+
+bench-tasks: $(VENV)/installed-test ## run every recipe as shipped, and once more without pretraining (docs/recipes.md)
+	@$(BIN)/python -m benchmarks.bench_tasks
 
 lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff check .

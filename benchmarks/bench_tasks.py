@@ -1,0 +1,99 @@
+"""`make bench-tasks`: every recipe as shipped, and what it learns without pretraining."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+from components.common import manifest
+from components.common import recipe as recipes
+from components.common.comparison.decision import decide_between
+from components.common.manifest import Manifest
+from components.common.store import Store, open_store
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(file.stem for file in (ROOT / "recipes").glob("*.yaml"))
+HEADER = """
+| recipe | seconds | parameters | measure | baseline | random initialisation | fine-tuned | better by, 95 % |
+|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("recipes", nargs="*", default=NAMES, metavar="recipe", help=", ".join(NAMES))
+    chosen = arguments.parse_args().recipes
+    print(machine())
+    print(HEADER, flush=True)
+    for name in chosen:
+        print(_row(name), flush=True)
+
+
+def _row(name: str) -> str:
+    """Run the recipe, and again without pretraining where it has one: same data, same fine-tuning, same seed."""
+    path = ROOT / "recipes" / f"{name}.yaml"
+    recipe = recipes.load(path)
+    subprocess.run([*_modelmill("demo-data"), name], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        run = _run(path, folder)
+        seconds = time.perf_counter() - started
+        store = open_store(f"file://{folder}")
+        tuned = _evaluation(store, run)
+        check = _headline(store, tuned)
+        random, difference = "", ""
+        if recipe.pretraining is not None:
+            scratch = _evaluation(store, _run(path, folder, "--set", "pretraining=none"))
+            random = f"{scratch.info['metrics'][check['metric']]:.3f}"
+            difference = _difference(store, tuned, scratch)
+    parameters = next(s for s in run["steps"] if s["name"] == "fine_tuning")["metrics"]["parameters"]
+    columns = [name, f"{seconds:.0f}", f"{parameters:,.0f}", check["metric"], _baseline(check), random]
+    return " | ".join(["", *columns, f"{tuned.info['metrics'][check['metric']]:.3f}", difference, ""]).strip()
+
+
+def _modelmill(*words: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines.cli", *words]
+
+
+def _run(path: Path, folder: str, *changes: str) -> dict[str, Any]:
+    """What `modelmill run --json` prints; a gate that is missed (3) is a result as well."""
+    command = [*_modelmill("run", str(path)), "--store", f"file://{folder}", "--json", *changes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode not in (0, 3):
+        sys.exit(f"{path.name}: {done.stdout}{done.stderr}")
+    return dict(json.loads(done.stdout))
+
+
+def _evaluation(store: Store, run: dict[str, Any]) -> Manifest:
+    return manifest.load(store, next(s["output_digest"] for s in run["steps"] if s["name"] == "evaluation"))
+
+
+def _headline(store: Store, evaluation: Manifest) -> dict[str, Any]:
+    """The check against the baseline that is nearest, of the metric that models are compared by where it has one."""
+    gate = json.loads(manifest.read_entry(store, evaluation.entry("gate.json")))
+    metric = evaluation.info["comparison"]["metric"]
+    held = [check for check in gate["checks"] if "baseline" in check]
+    mine = [check for check in held if check["metric"] == metric] or held
+    return min(mine, key=lambda check: abs(check["value"] - _bound(check))) if mine else {"metric": metric}
+
+
+def _bound(check: dict[str, Any]) -> float:
+    return float(check["min"] if check["max"] is None else check["max"])
+
+
+def _baseline(check: dict[str, Any]) -> str:
+    return f"{check['baseline']} {_bound(check):.3f}" if "baseline" in check else ""
+
+
+def _difference(store: Store, tuned: Manifest, scratch: Manifest) -> str:
+    """How much better pretraining has made it, by the metric that the gate compares by, by paired bootstrap."""
+    numbers = decide_between(store, tuned, scratch, tuned.info["comparison"] | {"minimum": 1})["numbers"]
+    return f"{numbers['low']:+.3f} to {numbers['high']:+.3f} ({numbers['metric']}, {numbers['examples']} examples)"
+
+
+if __name__ == "__main__":
+    main()
