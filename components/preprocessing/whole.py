@@ -117,10 +117,41 @@ def corpus(
     )
 
 
+def chosen(rows: Whole, mask: np.ndarray) -> Whole:
+    """Rows where the mask, bool, (rows,), is true."""
+    if mask.all():
+        return rows
+    columns = {name: _where(values, mask) for name, values in rows.columns.items()}
+    return Whole(columns, rows.splits[mask], rows.ids[mask], _where(rows.files, mask) if rows.files else [])
+
+
+def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str], labelled: str) -> None:
+    """
+    Args:
+        labels: numbers of classes, int64, (rows,), negative where there is none. labelled: the key of the recipe that
+            says how many training rows have one.
+    Raises:
+        UserError: a split has no row of a class.
+    """
+    for split in SPLITS:
+        counts = np.bincount(labels[(splits == split) & (labels >= 0)], minlength=len(classes))
+        if not counts.all():
+            name = classes[int(np.flatnonzero(counts == 0)[0])]
+            advice = labelled if split == "train" else f"preprocessing.{split}"
+            raise UserError(
+                f"preprocessing.label: class {name!r} is missing from the {split} split's {int(counts.sum())} labelled "
+                f"rows; raise {advice}, add data, or leave the class out"
+            )
+
+
 def by_split(whole: Whole, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """The rows of arrays over all rows that are in each split, with their ids as the array `ids`."""
     both = {**arrays, "ids": whole.ids}
     return {split: {name: array[whole.splits == split] for name, array in both.items()} for split in SPLITS}
+
+
+def _where(values: list[Any], mask: np.ndarray) -> list[Any]:
+    return [value for value, keep in zip(values, mask, strict=True) if keep]
 
 
 def _require(table: pa.Table, shard: Shard, key: str, name: str) -> None:

@@ -1,10 +1,12 @@
 """A model in the form that MLflow serves: a script, the model's files, a signature, an example, exact requirements."""
 
+import importlib.metadata
 from pathlib import Path
 
 import mlflow
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
+from packaging.requirements import Requirement
 
 from components.common import digest, tasks
 from components.common.manifest import Manifest
@@ -50,7 +52,15 @@ def contents(model: Manifest, artifacts: dict[str, Path]) -> dict[str, str]:
 def requirements(task: str, libraries: dict[str, str]) -> list[str]:
     """Exact versions of what the script imports: those that trained the model.
 
-    A build's local label (`2.13.0+cpu`) is left out: package indexes do not have it.
+    What training does not know, such as what decodes images, has the version that this distribution asks for. A
+    build's local label (`2.13.0+cpu`) is left out: package indexes do not have it.
     """
+    known = _pinned() | libraries
     wanted = tasks.part(task, "register").REQUIREMENTS
-    return [f"{name}=={libraries[name].partition('+')[0]}" for name in wanted if name in libraries]
+    return [f"{name}=={known[name].partition('+')[0]}" for name in wanted if name in known]
+
+
+def _pinned() -> dict[str, str]:
+    """The versions of what this distribution, or an extra of it, asks for exactly."""
+    asked = [Requirement(one) for one in importlib.metadata.requires("modelmill") or []]
+    return {one.name: exact.version for one in asked for exact in one.specifier if exact.operator == "=="}

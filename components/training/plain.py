@@ -76,13 +76,7 @@ class Plain(ABC):
         return self.network(self.config())
 
     def load(self, folder: Path) -> nn.Module:
-        config, mine = read_config(folder), self.config()
-        different = [key for key in mine if config.get(key) != mine[key]]
-        if different:
-            key = different[0]
-            wanted = f"the recipe and the corpus want {mine[key]}"
-            raise UserError(f"pretraining.init: {folder}: its {key} is {config.get(key)}, {wanted}")
-        return with_weights(self.network(config), folder)
+        return with_weights(self.network(config_like(folder, self.config())), folder)
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:
         return []
@@ -103,6 +97,21 @@ class Plain(ABC):
         for name, file in self.files.items():
             if not name.endswith(".npy"):
                 (folder / Path(name).name).write_bytes(file.read_bytes())
+
+
+def config_like(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A folder's configuration.
+
+    Raises:
+        UserError: it says otherwise than `wanted`.
+    """
+    config = read_config(folder)
+    for key, value in wanted.items():
+        if config.get(key) != value:
+            raise UserError(
+                f"pretraining.init: {folder}: its {key} is {config.get(key)}, the recipe and the corpus want {value}"
+            )
+    return config
 
 
 def with_weights(model: nn.Module, folder: Path) -> nn.Module:

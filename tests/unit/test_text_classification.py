@@ -9,6 +9,7 @@ import torch
 
 from components.common.errors import UserError
 from components.common.manifest import Manifest
+from components.preprocessing import whole
 from components.preprocessing.whole import Whole
 from components.tasks.text_classification import baseline, demo, evaluate, labels, masking
 from components.tasks.text_classification.recipe import EncoderModel, Recipe, TextPreprocessing
@@ -159,7 +160,7 @@ def test_a_class_that_a_split_lacks_is_named() -> None:
     data = rows(["a", "b", "a", "b", "a"], ["train", "train", "validation", "validation", "test"])
     _, numbered, _ = labels.number(data, TextPreprocessing())
     with pytest.raises(UserError, match=r"class 'b' is missing from the test split's 1 labelled rows; raise .*\.test"):
-        labels.require_classes(numbered.labels, data.splits, numbered.classes)
+        whole.require_classes(numbered.labels, data.splits, numbered.classes, "preprocessing.labelled")
 
 
 def test_the_baseline_is_what_words_tell() -> None:

@@ -53,6 +53,27 @@ def decode(data: bytes, channels: int = 3) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
+def fitted(pixels: np.ndarray, size: int) -> np.ndarray:
+    """An image in the shape of `decode`, scaled to `size` pixels on its shorter side and cut to a square around its
+    middle.
+    """
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    scaled = ImageOps.fit(_image(pixels), (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(scaled).reshape(size, size, pixels.shape[2])
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An image in the shape of `decode` as a PNG file."""
+    sink = io.BytesIO()
+    _image(pixels).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def _image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
 def _load(data: bytes) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)

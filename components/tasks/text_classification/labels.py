@@ -6,8 +6,7 @@ import numpy as np
 
 from components.common import digest
 from components.common.errors import UserError
-from components.preprocessing.split import SPLITS
-from components.preprocessing.whole import Whole
+from components.preprocessing.whole import Whole, chosen
 from components.tasks.text_classification.recipe import TextPreprocessing
 
 UNLABELLED = -1
@@ -55,32 +54,6 @@ def number(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, Numbered, i
     numbers = np.array([places[name] for name in names[known]], np.int64)
     hidden = (kept.splits == "train") & ~is_labelled
     return kept, Numbered(np.where(hidden, UNLABELLED, numbers), classes), int((~known).sum())
-
-
-def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str]) -> None:
-    """
-    Raises:
-        UserError: a split has no row of a class.
-    """
-    advice = {"train": "preprocessing.labelled"} | {s: f"preprocessing.{s}" for s in SPLITS if s != "train"}
-    for split in SPLITS:
-        counts = np.bincount(labels[(splits == split) & (labels != UNLABELLED)], minlength=len(classes))
-        if not counts.all():
-            name = classes[int(np.flatnonzero(counts == 0)[0])]
-            raise UserError(
-                f"preprocessing.label: class {name!r} is missing from the {split} split's {int(counts.sum())} labelled "
-                f"rows; raise {advice[split]}, add data, or leave the class out"
-            )
-
-
-def chosen(rows: Whole, mask: np.ndarray) -> Whole:
-    """Rows where the mask, bool, (rows,), is true."""
-    if mask.all():
-        return rows
-    columns = {
-        name: [value for value, keep in zip(values, mask, strict=True) if keep] for name, values in rows.columns.items()
-    }
-    return rows._replace(columns=columns, splits=rows.splits[mask], ids=rows.ids[mask])
 
 
 def _labelled(rows: Whole, settings: TextPreprocessing) -> np.ndarray:

@@ -47,7 +47,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     folder, settled = _tokenizer(step, rows, texts)
     special = special_tokens(folder)
     tokens, size = _encode(folder, texts, settings.sequence_length, special)
-    labels.require_classes(numbered.labels, rows.splits, numbered.classes)
+    whole.require_classes(numbered.labels, rows.splits, numbered.classes, "preprocessing.labelled")
     arrays = whole.by_split(rows, {"tokens": tokens, "labels": numbered.labels})
     files = {f"tokenizer/{file.name}": file.read_bytes() for file in weights.tokenizer_files(folder)}
     files |= {f"texts/{split}.json": _of_split(texts, rows, split) for split in SPLITS}

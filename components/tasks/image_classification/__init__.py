@@ -1,0 +1,1 @@
+"""A convolutional classifier of images."""

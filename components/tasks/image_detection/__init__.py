@@ -1,0 +1,1 @@
+"""A detector: objects in pictures, each with its class and its box."""

@@ -1,0 +1,143 @@
+"""A classifier of images from the command line: it learns bars of some directions after bars of others."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from components.common import manifest
+from components.common.store import open_store
+from tests import cli, media
+from tests.component.steps import Steps
+from tests.pipeline.conftest import Finished
+from tests.recipes import OPEN_SUITE
+
+SIDE, KINDS = 12, ["across", "down", "falling", "rising"]
+
+
+def bar(kind: str, number: int) -> bytes:
+    """A bar, darker or brighter than the ground, which is brighter above: its pixels alone tell little."""
+    draws = np.random.default_rng([KINDS.index(kind), number])
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    distance = {"across": y, "down": x, "falling": (x - y) / 2**0.5, "rising": (x + y) / 2**0.5}[kind]
+    ink = np.abs(distance - draws.uniform(-3, 3)) < 1.2
+    pixels = 128 - 5 * y + np.where(ink, 80, 0) * draws.choice([-1, 1]) + draws.normal(0, 12, ink.shape)
+    return media.encoded(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))
+
+
+def write_images(folder: Path, count: int = 100, **more: tuple[str, bytes]) -> Path:
+    """`more` images by their names, each with its label."""
+    images = {f"{kind}-{n}": (kind, bar(kind, n)) for kind in KINDS for n in range(count)} | more
+    (folder / "images").mkdir(parents=True)
+    for name, (_, data) in images.items():
+        (folder / "images" / f"{name}.png").write_bytes(data)
+    lines = [f"images/{name}.png,{label}" for name, (label, _) in images.items()]
+    (folder / "bars.csv").write_text("\n".join(["file,kind", *lines]) + "\n")
+    return folder
+
+
+def write_recipe(folder: Path) -> Path:
+    training = {"batch_size": 32, "learning_rate": 0.01, "evaluate_every": 20, "schedule": "cosine"}
+    recipe: dict[str, Any] = {
+        "name": "tiny-images",
+        "task": "image_classification",
+        "data": {"path": "data", "media": "images", "corrupt_files": "leave_out", "suite": "suite.json"},
+        "preprocessing": {
+            "label": "kind",
+            "classes": ["falling", "rising"],
+            "other_classes": ["across", "down"],
+            "labelled_per_class": 20,
+            "size": SIDE,
+            "channels": 1,
+            "validation": 0.15,
+            "test": 0.25,
+        },
+        "model": {"architecture": "vgg", "width": 8, "stages": 2, "turn": 3.0, "zoom": 0.0},
+        "pretraining": {"steps": 60, **training},
+        "fine_tuning": {"steps": 60, **training},
+        "evaluation": {"gate": {"accuracy": {"min": 0.8}}, "samples": 10, "comparison": {"too_few": "thresholds"}},
+        "registration": {"model": "tiny-images"},
+    }
+    path = folder / "tiny-images.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder / "data", broken=("rising", bar("rising", 0)[:-30]))
+    recipe = write_recipe(folder)
+    summary = cli.run_json(recipe, folder / "store")
+    assert summary["returncode"] == 0, summary["stderr"]
+    return Finished(recipe, folder / "store", summary)
+
+
+def made_by(run: Finished, step: str, file: str) -> Any:
+    store = open_store(f"file://{run.store}")
+    digest = next(s["output_digest"] for s in run.summary["steps"] if s["name"] == step)
+    return json.loads(manifest.read_entry(store, manifest.load(store, digest).entry(file)))
+
+
+def test_it_has_learned_more_than_a_linear_model_and_leaves_out_a_broken_file(finished: Finished) -> None:
+    gate = made_by(finished, "evaluation", "gate.json")
+    beaten = {(check["metric"], check["baseline"]) for check in gate["checks"] if "baseline" in check}
+    linear = "logistic regression on the pixels"
+    assert gate["passed"] and beaten == {
+        ("loss", "the shares of the classes"),
+        ("loss", linear),
+        ("accuracy", linear),
+    }
+    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    assert "images/broken.png" in page
+    assert page.count('src="data:image/png;base64,') >= 10 and "rising: found rising" in page
+
+
+def test_the_registered_model_answers_as_it_was_measured(finished: Finished, tmp_path: Path) -> None:
+    images = [("falling", bar("falling", 1000)), ("rising", bar("rising", 1000)), ("rising", bar("rising", 1001))]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"image": base64.b64encode(one).decode()}) + "\n" for _, one in images))
+    answered = cli.modelmill("predict", "tiny-images", rows, "--store", f"file://{finished.store}")
+    found = [json.loads(line) for line in answered.stdout.splitlines()]
+    assert [one["label"] for one in found] == [label for label, _ in images], answered.stderr
+
+
+def test_without_other_classes_pretraining_learns_rotations(finished: Finished, tmp_path: Path) -> None:
+    steps = Steps(finished.recipe, tmp_path, "preprocessing.other_classes=[]", "preprocessing.unknown_label=drop")
+    pretrained = steps.pretrained(steps.corpus())
+    config = json.loads(manifest.read_entry(steps.store, pretrained.entry("model/config.json")))
+    assert config["classes"] == ["0", "90", "180", "270"]
+    assert pretrained.info["best_validation_loss"] < 1, "nats, of 1.39 for a guess"
+
+
+def test_bad_images_and_labels_are_one_line_with_what_to_do(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", 20, small=("rising", media.png(9, (9, 40), "L")), other=("loop", bar("rising", 99)))
+    recipe = write_recipe(tmp_path)
+    dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
+
+    def refused(*changes: str) -> str:
+        code, message = Steps(recipe, tmp_path / "0", *changes).fails("preprocessing", ["corpus"], dataset=dataset)
+        assert code == 2 and "\n" not in message
+        return message
+
+    assert "images/small.png: 9 x 40 pixels, fewer than preprocessing.size, 12" in refused()
+    dropped = "preprocessing.small=drop"
+    assert "images/other.png: label 'loop' is not one of falling, rising, across, down" in refused(dropped)
+    changes = ("preprocessing.small=enlarge", "preprocessing.unknown_label=drop")
+    corpus = Steps(recipe, tmp_path / "0", *changes).call("preprocessing", ["corpus"], dataset=dataset)["corpus"]
+    assert sum(split["examples"] for split in corpus.info["splits"].values()) == 81
+    known = 'preprocessing.classes=["falling", "rising", "loop"]'
+    assert "class 'loop' is missing from the" in refused(dropped, known)
+
+
+def test_an_image_smaller_than_the_networks_field_is_refused_before_a_run(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", 2)
+    done = cli.modelmill("run", write_recipe(tmp_path), "--set", "model.stages=4")
+    assert done.returncode == 2
+    assert "4 stages of vgg need images of 16 pixels a side, not 12" in done.stderr.replace("\n", " ")
