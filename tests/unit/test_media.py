@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.common import shards
 from components.common.errors import UserError
-from components.common.media import audio, files, finding, images
+from components.common.media import audio, espeak, files, finding, images
 from components.common.media.files import Unusable
 from components.preprocessing import media
 from components.preprocessing.media import File
@@ -344,3 +344,28 @@ def test_recordings_are_mixed_to_one_channel_and_resampled_if_that_is_wanted(tmp
         loaded(tmp_path, "audio", media.recordings, ["3.wav"], rate=RATE)
     (three,) = loaded(tmp_path, "audio", media.recordings, ["3.wav"], rate=RATE, resample=True)
     assert three.dtype == np.float32 and np.allclose(three[500:-500], tone()[500:-500], atol=0.01)
+
+
+# --- eSpeak NG
+
+
+def test_speech_is_the_same_whatever_was_said_before_and_differs_by_voice() -> None:
+    first, rate = espeak.synthesise("seven", "en-us+f3", rate=150, pitch=60)
+    others = [espeak.synthesise("seven", *other)[0] for other in (("en-us+m3",), ("en-us+f3", 250), ("en-us+whisper",))]
+    again, _ = espeak.synthesise("seven", "en-us+f3", rate=150, pitch=60)
+    assert np.array_equal(first, again) and rate == 22_050
+    assert 0.2 < len(first) / rate < 1.5 and 0.1 < np.abs(first).max() <= 1
+    assert not any(len(one) == len(first) and np.allclose(one, first) for one in others)
+    assert len(others[1]) < len(first)
+
+
+@pytest.mark.parametrize("voice", ["tlh", "en-us+nobody"])
+def test_a_voice_that_is_not_there_is_refused(voice: str) -> None:
+    with pytest.raises(ValueError, match="no such voice"):
+        espeak.synthesise("seven", voice)
+
+
+def test_what_is_encoded_is_what_is_decoded() -> None:
+    samples = np.array([0, 0.5, -0.5, 2.0, -2.0], np.float32)
+    found = audio.decode(audio.encode(samples, 8000), 8000)
+    assert found == pytest.approx(np.clip(samples, -1, 1), abs=2**-15)

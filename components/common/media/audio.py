@@ -88,6 +88,17 @@ def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
     return samples.astype(np.float32, copy=False)
 
 
+def encode(samples: np.ndarray, rate: int) -> bytes:
+    """One channel as a WAV of 16 bits; samples beyond full scale are clipped.
+
+    Args:
+        samples: of shape (samples,), where full scale is 1. rate: in Hz.
+    """
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate, format="WAV", subtype="PCM_16")
+    return stream.getvalue()
+
+
 def _blocks(file: soundfile.SoundFile, window: int = 1) -> Iterator[np.ndarray]:
     """All samples, float32 of shape (whole windows of so many frames, channels) a block; at least one."""
     frames = max(_BLOCK // (window * file.channels), 1) * window
