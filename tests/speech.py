@@ -20,7 +20,7 @@ def spoken(text: str, pitch: float = 1.0, rate: int = RATE) -> np.ndarray:
     return np.concatenate([0.4 * envelope * np.sin(2 * np.pi * pitch * LETTERS[letter] * time) for letter in text])
 
 
-def write(folder: Path, texts: dict[str, list[str]], speakers: int = 8, rate: int = RATE) -> list[dict[str, Any]]:
+def write(folder: Path, texts: dict[str, list[str]], speakers: int = 11, rate: int = RATE) -> list[dict[str, Any]]:
     """Recordings of the texts of each kind, said by speakers in turn, and their manifest; returns its rows."""
     (folder / "audio").mkdir(parents=True)
     noise = np.random.default_rng(0)
@@ -31,7 +31,7 @@ def write(folder: Path, texts: dict[str, list[str]], speakers: int = 8, rate: in
             samples = spoken(text, 1 + 0.02 * (speaker - speakers / 2), rate)
             name = f"audio/{kind}-{number}.wav"
             (folder / name).write_bytes(encode(samples + noise.normal(0, 0.003, len(samples)), rate))
-            rows.append({"file": name, "transcript": text, "speaker": f"s{speaker}", "kind": kind})
+            rows.append({"file": name, "transcript": text, "speaker": f"who{speaker}", "kind": kind})
     write_manifest(folder, rows)
     return rows
 

@@ -23,13 +23,11 @@ def preprocess(step: Step, found: list[tuple[Shard, str]], frame_seconds: float)
         found: the dataset's shards, each with the sha256 that was validated.
         frame_seconds: how long a character lasts at least; one that is like that before it takes two.
     Raises:
-        UserError: `data.media` is not audio, a column is missing or null, a recording has another rate or a row cannot
+        UserError: a column is missing or null, a recording has another rate or a row cannot
             be learned from where the recipe refuses these, or a corpus has no recording in a split.
     """
     settings = step.recipe.preprocessing
     assert isinstance(settings, SpeechPreprocessing)
-    if step.recipe.data.media != "audio":
-        raise UserError("data.media: this task learns from recordings: set it to audio")
     chosen = settings.fine_tune_on
     columns = {"preprocessing.transcript": settings.transcript}
     rows = whole.read(step, found, columns | ({"preprocessing.fine_tune_on.column": chosen.column} if chosen else {}))

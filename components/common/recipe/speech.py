@@ -8,6 +8,15 @@ from components.common.recipe.corpora import Rows
 from components.common.recipe.sections import Preparation
 
 
+def require_recordings(recipe: Any) -> None:
+    """
+    Raises:
+        ValueError: the recipe's data is no manifest of recordings.
+    """
+    if recipe.data.media != "audio":
+        raise ValueError("data.media: this task learns from recordings; set it to audio")
+
+
 class SpeechPreprocessing(Preparation):
     """`transcript` is the column that says what is spoken. Rows that `fine_tune_on` names are for fine-tuning, the
     others for pretraining; without it there is one corpus, and one stage.

@@ -53,7 +53,7 @@ def speech_recognition(shards: int) -> dict[str, bytes]:
         row = {"file": name, "transcript": one.text, "speaker": one.speaker, "kind": one.kind}
         rows[int(fraction(one.speaker) * shards)].append(json.dumps(row) + "\n")
     manifests = {f"speech-{n:05d}.jsonl": "".join(lines).encode() for n, lines in enumerate(rows) if lines}
-    return files | manifests
+    return manifests | files
 
 
 def utterances() -> list[Utterance]:

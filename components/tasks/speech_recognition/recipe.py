@@ -8,7 +8,7 @@ from components.common.measure import Measure
 from components.common.recipe import sections
 from components.common.recipe.corpora import require_two
 from components.common.recipe.sections import Bound, Comparison, Evaluation, Section
-from components.common.recipe.speech import SpeechPreprocessing
+from components.common.recipe.speech import SpeechPreprocessing, require_recordings
 
 
 class Augmentation(Section):
@@ -84,6 +84,7 @@ class Recipe(sections.Recipe):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "Recipe":
+        require_recordings(self)
         require_two(self)
         gate, both = self.evaluation.gate, self.pretraining is not None and self.fine_tuning is not None
         before = gate.character_error_rate_before or gate.word_error_rate_before
