@@ -12,10 +12,11 @@ import torch
 
 from components.common.digest import fraction
 from components.common.manifest import Manifest
+from components.common.recipe.corpora import ONLY
 from components.tasks.character_modeling import demo, evaluate, generation
 from components.tasks.character_modeling.ngram import NGrams
 from components.tasks.character_modeling.recipe import RecurrentModel
-from components.tasks.character_modeling.stream import BOUNDARY, ONLY, SYMBOLS, pack
+from components.tasks.character_modeling.stream import BOUNDARY, SYMBOLS, pack
 from components.tasks.character_modeling.task import IGNORED, CharacterModeling, Windows
 from components.training import probe
 

@@ -8,13 +8,11 @@ import numpy as np
 from components.common.errors import UserError
 from components.common.shards import Shard
 from components.common.step import Made, Step
-from components.preprocessing import whole
+from components.preprocessing import corpora, whole
 from components.preprocessing.split import SPLITS
-from components.preprocessing.whole import Whole
-from components.tasks.character_modeling.recipe import CharacterPreprocessing, Recipe, Rows
-from components.tasks.character_modeling.stream import ONLY, pack
+from components.tasks.character_modeling.recipe import CharacterPreprocessing, Recipe
+from components.tasks.character_modeling.stream import pack
 
-PRETRAINING, FINE_TUNING = "pretraining", "fine_tuning"
 Arrays = dict[str, np.ndarray]
 
 
@@ -36,14 +34,14 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     documents = _documents(rows.columns[settings.text], settings)
     is_full = np.array([bool(document) for document in documents])
     arrays: dict[str, Arrays] = {split: {} for split in SPLITS}
-    corpora = _corpora(rows, chosen)
-    for name, members in corpora.items():
+    found_in = corpora.members(rows, chosen)
+    for name, members in found_in.items():
         for split in SPLITS:
             kept = np.flatnonzero(members & is_full & (rows.splits == split))
-            _require(len(kept), name, split, rows, chosen)
+            corpora.require(len(kept), "document", name, split, rows, chosen)
             packed = pack([documents[number] for number in kept])
             arrays[split] |= {f"{name}/{kind}": array for kind, array in packed.items()}
-    sizes = {name: {split: _bytes(arrays[split], name) for split in SPLITS} for name in corpora}
+    sizes = {name: {split: _bytes(arrays[split], name) for split in SPLITS} for name in found_in}
     info = {"corpora": sizes, "warm_up": settings.warm_up, "length": settings.length, "held_out": settings.held_out}
     dropped = int((~is_full).sum())
     headline = "; ".join(
@@ -73,28 +71,3 @@ def _documents(values: list[Any], settings: CharacterPreprocessing) -> list[byte
                 f"set preprocessing.empty: drop to leave such documents out"
             )
     return [value.encode() for value in values]
-
-
-def _corpora(rows: Whole, chosen: Rows | None) -> dict[str, np.ndarray]:
-    """Which rows are in each corpus: bool, (rows,); what a run is about comes first."""
-    if chosen is None:
-        return {ONLY: np.ones(len(rows.ids), bool)}
-    members = np.array([str(value) == chosen.value for value in rows.columns[chosen.column]])
-    return {FINE_TUNING: members, PRETRAINING: ~members}
-
-
-def _require(count: int, corpus: str, split: str, rows: Whole, chosen: Rows | None) -> None:
-    if count:
-        return
-    if chosen is not None:
-        values = {str(value) for value in rows.columns[chosen.column]}
-        if chosen.value not in values or values == {chosen.value}:
-            some = ", ".join(repr(value) for value in sorted(values)[:5])
-            problem = "no row has" if chosen.value not in values else "every row has"
-            raise UserError(
-                f"preprocessing.fine_tune_on: {problem} {chosen.value!r} in column {chosen.column!r}, so that nothing "
-                f"is left for {corpus}; its values are {some}"
-            )
-    fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
-    of = "" if chosen is None else f" of {corpus}"
-    raise UserError(f"{fraction}: no document{of} is in the {split} split; change it, or add data")

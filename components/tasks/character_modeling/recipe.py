@@ -6,14 +6,8 @@ from pydantic import Field, model_validator
 
 from components.common.measure import BITS, Measure
 from components.common.recipe import sections
+from components.common.recipe.corpora import Rows, require_two
 from components.common.recipe.sections import Bound, Comparison, Evaluation, Preparation, Section
-
-
-class Rows(Section):
-    """The rows whose `column` is `value`."""
-
-    column: str
-    value: str
 
 
 class CharacterPreprocessing(Preparation):
@@ -90,12 +84,8 @@ class Recipe(sections.Recipe):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "Recipe":
+        require_two(self)
         both = self.pretraining is not None and self.fine_tuning is not None
-        if both and self.preprocessing.fine_tune_on is None:
-            raise ValueError(
-                "preprocessing.fine_tune_on: two stages need two corpora: name the rows for fine-tuning by column and "
-                "value, or set pretraining or fine_tuning: none"
-            )
         if not both and self.evaluation.gate.bits_per_byte_before is not None:
             raise ValueError("evaluation.gate.bits_per_byte_before needs pretraining and fine_tuning")
         return self

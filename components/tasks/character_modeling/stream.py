@@ -7,8 +7,6 @@ from components.common import digest
 # Bytes are 0 to 255; one more symbol ends a document, and is what stands before its first byte.
 BOUNDARY = 256
 SYMBOLS = 257
-# The name of the corpus where there is one alone; where there are two, each is named after its stage.
-ONLY = "only"
 
 
 def pack(documents: list[bytes]) -> dict[str, np.ndarray]:

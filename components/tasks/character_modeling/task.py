@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from components.tasks.character_modeling.stream import BOUNDARY, ONLY, SYMBOLS
+from components.common.recipe.corpora import ONLY
+from components.tasks.character_modeling.stream import BOUNDARY, SYMBOLS
 from components.training.plain import Plain
 from components.training.task import Batch
 

@@ -1,0 +1,1 @@
+"""Speech recognition: a convolutional and recurrent network that is trained with CTC."""

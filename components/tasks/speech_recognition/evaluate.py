@@ -1,0 +1,118 @@
+"""Held-out recordings: character and word error rates, of the pretrained network as well, and what was heard."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.common.comparison import rows
+from components.common.manifest import Manifest
+from components.common.media.audio import encode
+from components.common.step import Step
+from components.evaluation import samples, transcripts
+from components.evaluation.measured import Baseline, Measured
+from components.evaluation.step import FINE_TUNED, PRETRAINED
+from components.evaluation.transcripts import UNITS
+from components.tasks.speech_recognition.network import BLANK
+from components.tasks.speech_recognition.recipe import Recipe
+from components.training import device as devices
+from components.training import stage
+from components.training.feeding import to_device
+
+BATCH = 32
+METRICS = {"characters": "character_error_rate", "words": "word_error_rate"}
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """Error rates of the held-out recordings of the corpus that was trained on last, decoded greedily; and those of the
+    pretrained network (`..._before`), where it was fine-tuned.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    tuned, pretrained = step.inputs[FINE_TUNED], step.inputs[PRETRAINED]
+    is_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
+    last = "fine_tuning" if is_tuned else "pretraining"
+    held_out, training = (task.examples(last, split) for split in ("test", "train"))
+    alphabet = task.corpus.info["alphabet"]
+    said, trained_on = ([text_of(one.transcript(n), alphabet) for n in range(len(one))] for one in (held_out, training))
+
+    step.progress(0, 2, "held-out recordings")
+    heard = {"after": hear(_load(step, task, tuned), held_out, alphabet)}
+    if is_tuned and pretrained.entries:
+        step.progress(1, 2, "held-out recordings, before fine-tuning")
+        heard["before"] = hear(_load(step, task, pretrained), held_out, alphabet)
+    metrics: dict[str, float] = {}
+    baselines, table = [], []
+    for unit in UNITS:
+        found = {when: transcripts.compare(said, texts, unit) for when, texts in heard.items()}
+        name, rate = METRICS[unit], found["after"].rate
+        metrics |= {name if when == "after" else f"{name}_{when}": one.rate for when, one in found.items()}
+        constant, bound = transcripts.best_constant(trained_on, said, unit)
+        baselines.append(Baseline(name, f"always {constant!r}", rate, most=bound))
+        if "before" in found:
+            baselines.append(Baseline(name, "before fine-tuning", rate, most=found["before"].rate))
+        table += _rows(unit, found, said, held_out.ids, training.ids)
+    shown = _shown(recipe.evaluation.samples, held_out, said, heard["after"], task.corpus.info["sample_rate"])
+    return Measured(metrics, table, {samples.FILE: shown}, tuple(baselines) if recipe.evaluation.baseline else ())
+
+
+@torch.no_grad()
+def hear(model: Any, recordings: Any, alphabet: str) -> list[str]:
+    """What the network makes of each recording."""
+    device = next(model.parameters()).device
+    found = []
+    for first in range(0, len(recordings), BATCH):
+        batch = to_device(recordings.batch(np.arange(first, min(first + BATCH, len(recordings)))), device)
+        logits, frames = model(batch["samples"], batch["lengths"])
+        best = logits.argmax(2).cpu().numpy()
+        found += [read(row[:count], alphabet) for row, count in zip(best, frames.tolist(), strict=True)]
+    return found
+
+
+def read(symbols: np.ndarray, alphabet: str) -> str:
+    """The text of the most likely symbol of each frame: repeated ones are one, and blanks none."""
+    is_new = np.concatenate([[True], symbols[1:] != symbols[:-1]])
+    return " ".join(text_of(symbols[is_new & (symbols != BLANK)] - 1, alphabet).split())
+
+
+def text_of(numbers: np.ndarray, alphabet: str) -> str:
+    return "".join(alphabet[number] for number in numbers.tolist())
+
+
+def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
+    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    return loaded.to(devices.pick_device()).eval()
+
+
+def _rows(
+    unit: str, found: dict[str, transcripts.Edits], said: list[str], ids: np.ndarray, training_ids: np.ndarray
+) -> list[dict[str, Any]]:
+    """A row for each recording and model: edits, of so many characters or words."""
+    names = rows.unique_ids(f"{one:016x}" for one in ids.tolist())
+    seen = np.isin(ids, training_ids)
+    return [
+        {
+            "example": name,
+            "set": unit,
+            "model": when,
+            "slices": [f"words={min(len(said[number].split()), 5)}"],
+            "score": float(edits.edits[number]),
+            "weight": float(edits.sizes[number]),
+            "contaminated": bool(seen[number]),
+        }
+        for when, edits in found.items()
+        for number, name in enumerate(names)
+    ]
+
+
+def _shown(most: int, recordings: Any, said: list[str], heard: list[str], rate: int) -> list[samples.Sample]:
+    """Recordings that are spread evenly over the test split, with what was said and heard."""
+    wanted = min(most, len(said))
+    places = np.linspace(0, len(said) - 1, wanted).round().astype(int).tolist() if wanted else []
+    return [
+        samples.audio(
+            encode(recordings.recording(place).astype(np.float32) / (1 << 15), rate),
+            f"said: {said[place]} | heard: {heard[place] or '(nothing)'}",
+        )
+        for place in places
+    ]
