@@ -14,6 +14,14 @@ from components.common.steps import STEPS
 from pipelines.runners.docker import IMAGE_USER
 from tests.cli import ROOT
 
+# The module of a task's package that a step runs.
+PARTS = {
+    "preprocessing": "preprocess",
+    "pretraining": "task",
+    "fine_tuning": "task",
+    "evaluation": "evaluate",
+    "registration": "register",
+}
 _ROW = re.compile(r"^\| `modelmill/([a-z-]+)` \|[^|]*\| ([\d,]+) \| ([\d,]+) \|", re.MULTILINE)
 
 
@@ -59,6 +67,14 @@ def test_an_image_holds_its_own_step_and_no_other(images: list[str], step: str) 
     code = f"import os, components.{step}.step; print(*os.listdir('/app/components'))"
     done = subprocess.run([*command, "python", "-c", code], capture_output=True, text=True, check=True)
     assert set(STEPS) & set(done.stdout.split()) == {step}
+
+
+@pytest.mark.parametrize(("step", "part"), PARTS.items())
+def test_an_image_has_what_its_part_of_every_task_imports(images: list[str], step: str, part: str) -> None:
+    command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", image_of(step)]
+    code = f"from components.common import tasks; [tasks.part(task, '{part}') for task in tasks.packages()]"
+    done = subprocess.run([*command, "python", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_trigger_service_starts_in_its_image_and_asks_for_its_secret(images: list[str]) -> None:
