@@ -350,13 +350,18 @@ def test_recordings_are_mixed_to_one_channel_and_resampled_if_that_is_wanted(tmp
 
 
 def test_speech_is_the_same_whatever_was_said_before_and_differs_by_voice() -> None:
-    first, rate = espeak.synthesise("seven", "en-us+f3", rate=150, pitch=60)
-    others = [espeak.synthesise("seven", *other)[0] for other in (("en-us+m3",), ("en-us+f3", 250), ("en-us+whisper",))]
-    again, _ = espeak.synthesise("seven", "en-us+f3", rate=150, pitch=60)
+    first, rate = espeak.synthesise("seven", "en-us+f1", rate=150, pitch=60)
+    others = [espeak.synthesise("seven", *other)[0] for other in (("en-us+m3",), ("en-us+f1", 250), ("en-029+Alex",))]
+    again, _ = espeak.synthesise("seven", "en-us+f1", rate=150, pitch=60)
     assert np.array_equal(first, again) and rate == 22_050
     assert 0.2 < len(first) / rate < 1.5 and 0.1 < np.abs(first).max() <= 1
     assert not any(len(one) == len(first) and np.allclose(one, first) for one in others)
     assert len(others[1]) < len(first)
+
+
+def test_speech_with_breath_is_refused() -> None:
+    with pytest.raises(ValueError, match="has breath"):
+        espeak.synthesise("seven", "en-us+f3")
 
 
 @pytest.mark.parametrize("voice", ["tlh", "en-us+nobody"])

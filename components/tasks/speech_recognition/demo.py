@@ -22,9 +22,8 @@ friend family doctor teacher letter paper pencil table chair clock phone travel 
 """
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan")
 _VARIANTS = """
-m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Alicia Andrea Andy Annie adam anika antonio aunty belinda benjamin boris
-caleb david ed edward gustave ian john linda marcelo max michel miguel norbert pablo paul pedro quincy rob robert sandro
-shelby steph travis victor zac
+m1 m2 m3 m4 m5 m6 m7 m8 f1 f4 Alex Andrea Andy Annie adam anika antonio aunty belinda benjamin boris david ed edward
+gustave ian john linda marcelo max michel miguel norbert pablo paul pedro quincy rob robert shelby steph travis zac
 """
 WORDS, VARIANTS = _WORDS.split(), _VARIANTS.split()
 # Recordings of each speaker.
