@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from components.common.errors import UserError
 from components.common.media.files import Unusable
 from components.common.shards import Shard
+from components.common.step import Step
 
 # Files that are decoded at once and, in arrays, wait to be taken.
 _READERS = 8
@@ -31,6 +32,37 @@ def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
     from components.common.media.images import decode
 
     return _decoded(files, partial(decode, channels=channels))
+
+
+def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images scaled and cut to squares of one size: those that are used, uint8, (images, channels, size, size); and
+    which are, bool, (files,).
+
+    Args:
+        settings: the recipe's `preprocessing`, with `size` and `channels`; and with `small`, which says what becomes of
+            an image that is smaller: `refuse`, `drop` or `enlarge`.
+    Raises:
+        UserError: naming the file: it cannot be decoded, or is too small and the recipe refuses such.
+    """
+    from components.common.media.images import fitted
+
+    size = settings.size
+    found = np.empty((len(files), settings.channels, size, size), np.uint8)
+    is_used = np.ones(len(files), bool)
+    for place, image in enumerate(images(files, settings.channels)):
+        if place % 1000 == 0:
+            step.progress(place, len(files), "decoding")
+        height, width = image.shape[:2]
+        if min(height, width) < size and settings.small != "enlarge":
+            if settings.small == "refuse":
+                raise UserError(
+                    f"{files[place].shard.uri}: {files[place].name}: {width} x {height} pixels, fewer than "
+                    f"preprocessing.size, {size}; lower that, or set preprocessing.small: drop (or enlarge)"
+                )
+            is_used[place] = False
+        else:
+            found[place] = fitted(image, size).transpose(2, 0, 1)
+    return found[is_used], is_used
 
 
 def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:

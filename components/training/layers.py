@@ -36,8 +36,13 @@ class Mean(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+def conv(inputs: int, outputs: int, kernel: int, stride: int, bias: bool = False) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
+
+
+def deconv(inputs: int, outputs: int) -> nn.Module:
+    """Twice as many pixels a side."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
 
 
 def norm(channels: int) -> nn.Module:
@@ -50,11 +55,17 @@ def pool(kernel: int, stride: int) -> nn.Module:
 
 
 LAYERS: dict[str, Any] = {
+    "linear": nn.Linear,
     "conv": conv,
+    "deconv": deconv,
     "norm": norm,
     "relu": nn.ReLU,
+    "leaky": nn.LeakyReLU,
+    "tanh": nn.Tanh,
     "pool": pool,
     "mean": Mean,
+    "flatten": nn.Flatten,
+    "shape": lambda *sizes: nn.Unflatten(1, sizes),
     "sum": lambda *networks: Together(networks, is_sum=True),
     "concat": lambda *networks: Together(networks, is_sum=False),
 }

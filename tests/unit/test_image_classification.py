@@ -15,12 +15,12 @@ from components.common.media.images import decode, fitted, png
 from components.evaluation.logistic import Labelled, logistic_regression
 from components.preprocessing.whole import Whole
 from components.tasks.image_classification import demo
-from components.tasks.image_classification.architectures import ARCHITECTURES
 from components.tasks.image_classification.augmentation import moved, rotated
 from components.tasks.image_classification.preprocess import number
 from components.tasks.image_classification.recipe import ImageModel, ImagePreprocessing
 from components.tasks.image_classification.task import ImageClassification
 from components.training import layers
+from components.training.architectures import ARCHITECTURES
 
 INFO = {"classes": ["a", "b", "c"], "other_classes": ["x", "y"], "channels": 3, "size": 16}
 
@@ -172,7 +172,7 @@ def test_what_is_served_asks_for_what_decodes_images() -> None:
 
 
 def test_the_demo_is_500_images_of_each_digit() -> None:
-    files = demo.image_classification(2)
+    files = demo.DEMOS["image-classification"](2)
     tables = [data.decode().splitlines() for name, data in files.items() if name.endswith(".csv")]
     rows = [line.split(",") for lines in tables for line in lines[1:]]
     assert [lines[0] for lines in tables] == ["file,label"] * 2 and len(files) == len(rows) + 2

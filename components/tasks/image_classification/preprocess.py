@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from components.common.errors import UserError
-from components.common.media.images import fitted
 from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import media, whole
@@ -40,7 +39,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
     rows = whole.read(step, found, {"preprocessing.label": settings.label})
-    images, is_large = pixels(step, rows, settings)
+    images, is_large = media.squares(step, rows.files, settings)
     rows = whole.chosen(rows, is_large)
     rows, images, numbered = number(rows, images, settings)
     key = "preprocessing.labelled_per_class"
@@ -55,32 +54,6 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     headline = f"{made.headline}; {labelled:,} labelled"
     headline += f", {sum(dropped.values()):,} dropped" if any(dropped.values()) else ""
     return replace(made, headline=headline, metrics=made.metrics | {"labelled_examples": labelled} | dropped)
-
-
-def pixels(step: Step, rows: Whole, settings: ImagePreprocessing) -> tuple[np.ndarray, np.ndarray]:
-    """Those of the images that are used, uint8, (images, channels, size, size); and which are, bool, (rows,).
-
-    Raises:
-        UserError: an image cannot be decoded, or is too small and the recipe refuses such.
-    """
-    size = settings.size
-    images = np.empty((len(rows.files), settings.channels, size, size), np.uint8)
-    is_large = np.ones(len(rows.files), bool)
-    for place, image in enumerate(media.images(rows.files, settings.channels)):
-        if place % 1000 == 0:
-            step.progress(place, len(rows.files), "decoding")
-        height, width = image.shape[:2]
-        if min(height, width) < size and settings.small != "enlarge":
-            if settings.small == "refuse":
-                file = rows.files[place]
-                raise UserError(
-                    f"{file.shard.uri}: {file.name}: {width} x {height} pixels, fewer than preprocessing.size, {size}; "
-                    "lower that, or set preprocessing.small: drop (or enlarge)"
-                )
-            is_large[place] = False
-            continue
-        images[place] = fitted(image, size).transpose(2, 0, 1)
-    return images[is_large], is_large
 
 
 def number(rows: Whole, images: np.ndarray, settings: ImagePreprocessing) -> tuple[Whole, np.ndarray, Numbered]:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from components.tasks.image_classification.architectures import ARCHITECTURES
 from components.tasks.image_classification.augmentation import moved, rotated
 from components.training import layers
+from components.training.architectures import ARCHITECTURES
 from components.training.plain import Arrays, Plain, config_like, with_weights
 from components.training.task import Batch
 
