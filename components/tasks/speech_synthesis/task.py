@@ -37,7 +37,7 @@ class SpeechSynthesis(Plain):
     def config(self) -> dict[str, Any]:
         # Evaluation does not read the recipe's model: whatever was trained is what it measures.
         shape = self.settings.model_dump(exclude={"dropout"}) if self.settings else {}
-        return {**shape, **{key: self.corpus.info[key] for key in ("alphabet", "sample_rate")}}
+        return {**shape, **{key: self.corpus.info[key] for key in ("alphabet", "sample_rate", "lowercase")}}
 
     def network(self, config: dict[str, Any]) -> Synthesiser:
         return Synthesiser(config, self.settings.dropout if self.settings else 0.0)
