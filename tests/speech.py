@@ -20,17 +20,19 @@ def spoken(text: str, pitch: float = 1.0, rate: int = RATE) -> np.ndarray:
     return np.concatenate([0.4 * envelope * np.sin(2 * np.pi * pitch * LETTERS[letter] * time) for letter in text])
 
 
-def write(folder: Path, texts: dict[str, list[str]], speakers: int = 11, rate: int = RATE) -> list[dict[str, Any]]:
-    """Recordings of the texts of each kind, said by speakers in turn, and their manifest; returns its rows."""
+def write(folder: Path, texts: dict[str, list[str]], speakers: int = 11, **pitches: float) -> list[dict[str, Any]]:
+    """Recordings of the texts of each kind, said by speakers in turn, or at the kind's pitch, and their manifest;
+    returns its rows.
+    """
     (folder / "audio").mkdir(parents=True)
     noise = np.random.default_rng(0)
     rows = []
     for kind, some in texts.items():
         for number, text in enumerate(some):
             speaker = number % speakers
-            samples = spoken(text, 1 + 0.02 * (speaker - speakers / 2), rate)
+            samples = spoken(text, pitches.get(kind, 1 + 0.02 * (speaker - speakers / 2)))
             name = f"audio/{kind}-{number}.wav"
-            (folder / name).write_bytes(encode(samples + noise.normal(0, 0.003, len(samples)), rate))
+            (folder / name).write_bytes(encode(samples + noise.normal(0, 0.003, len(samples)), RATE))
             rows.append({"file": name, "transcript": text, "speaker": f"who{speaker}", "kind": kind})
     write_manifest(folder, rows)
     return rows

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,8 @@ def preprocess(step: Step, found: list[tuple[Shard, str]], frame_seconds: float)
             arrays[split] |= {f"{name}/ids": rows.ids[kept]}
             arrays[split] |= {f"{name}/{kind}": array for kind, array in packed.items()}
             sizes.setdefault(name, {})[split] = len(kept)
-    info = {"corpora": sizes, "alphabet": alphabet, "sample_rate": settings.sample_rate, "held_out": settings.held_out}
+    info: dict[str, Any] = {"corpora": sizes, "alphabet": alphabet, "held_out": settings.held_out}
+    info |= {"sample_rate": settings.sample_rate, "lowercase": settings.lowercase}
     dropped = int((~is_used).sum())
     headline = "; ".join(f"{name}: {of['train']:,} training, {of['test']:,} test" for name, of in sizes.items())
     return replace(

@@ -14,7 +14,7 @@ IGNORED = -100
 
 
 class LogMel(nn.Module):
-    """Logarithms of the power in mel bands, of Hann windows of 25 ms every 10 ms, centred.
+    """Logarithms of the power in mel bands, of Hann windows, of 25 ms every 10 ms if not given, centred.
 
     The bands are triangles, evenly spaced on the mel scale from 0 to half the sample rate (Davis and Mermelstein, 1980,
     https://doi.org/10.1109/TASSP.1980.1163420; the scale is O'Shaughnessy's of 1987).
@@ -26,10 +26,12 @@ class LogMel(nn.Module):
     window: torch.Tensor
     filters: torch.Tensor
 
-    def __init__(self, rate: int, bands: int) -> None:
+    def __init__(
+        self, rate: int, bands: int, window_seconds: float = WINDOW_SECONDS, hop_seconds: float = HOP_SECONDS
+    ) -> None:
         super().__init__()
-        self.hop = round(rate * HOP_SECONDS)
-        length = round(rate * WINDOW_SECONDS)
+        self.hop = round(rate * hop_seconds)
+        length = round(rate * window_seconds)
         self.size = 1 << (length - 1).bit_length()
         self.register_buffer("window", torch.hann_window(length))
         self.register_buffer("filters", mel_filters(rate, self.size, bands))
@@ -41,17 +43,22 @@ class LogMel(nn.Module):
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Float32, (batch, frames, bands), of samples, (batch, samples), where full scale is 1."""
         with torch.autocast(samples.device.type, enabled=False):
-            spectra = torch.stft(
-                samples,
-                self.size,
-                self.hop,
-                len(self.window),
-                self.window,
-                pad_mode="constant",
-                return_complex=True,
-            )
-            power = spectra.abs().square().transpose(1, 2) / self.window.sum() ** 2
+            power = self.transform(samples).abs().square().transpose(1, 2) / self.window.sum() ** 2
             return (power @ self.filters + FLOOR).log()
+
+    def transform(self, samples: torch.Tensor) -> torch.Tensor:
+        """The short-time Fourier transform: complex, (batch, frequencies, frames)."""
+        window = self.window
+        return torch.stft(samples, self.size, self.hop, len(window), window, pad_mode="constant", return_complex=True)
+
+    def inverse(self, spectra: torch.Tensor) -> torch.Tensor:
+        """Samples, (batch, samples), whose transform is nearest to the spectra given."""
+        return torch.istft(spectra, self.size, self.hop, len(self.window), self.window)
+
+
+def silenced(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Values, (batch, length, width), with zeros after the end of each row."""
+    return values * (torch.arange(values.shape[1], device=values.device) < lengths[:, None])[:, :, None]
 
 
 def mel_filters(rate: int, size: int, bands: int) -> torch.Tensor:
@@ -97,6 +104,10 @@ class Recordings:
         """Samples of one: int16, (samples,)."""
         found: np.ndarray = self.samples[self.sample_offsets[index] : self.sample_offsets[index + 1]]
         return found
+
+    def sounds(self) -> list[np.ndarray]:
+        """All of them: float32, (samples,), where full scale is 1."""
+        return [self.recording(number).astype(np.float32) / (1 << 15) for number in range(len(self))]
 
     def transcript(self, index: int) -> np.ndarray:
         """The numbers of its characters: (characters,)."""

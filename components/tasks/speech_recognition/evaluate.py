@@ -13,13 +13,11 @@ from components.evaluation import samples, transcripts
 from components.evaluation.measured import Baseline, Measured
 from components.evaluation.step import FINE_TUNED, PRETRAINED
 from components.evaluation.transcripts import UNITS
-from components.tasks.speech_recognition.network import BLANK
 from components.tasks.speech_recognition.recipe import Recipe
 from components.training import device as devices
 from components.training import stage
-from components.training.feeding import to_device
+from components.training.recogniser import hear, text_of
 
-BATCH = 32
 METRICS = {"characters": "character_error_rate", "words": "word_error_rate"}
 
 
@@ -37,10 +35,10 @@ def evaluate(step: Step, task: Any) -> Measured:
     said, trained_on = ([text_of(one.transcript(n), alphabet) for n in range(len(one))] for one in (held_out, training))
 
     step.progress(0, 2, "held-out recordings")
-    heard = {"after": hear(_load(step, task, tuned), held_out, alphabet)}
+    heard = {"after": hear(_load(step, task, tuned), held_out.sounds(), alphabet)}
     if is_tuned and pretrained.entries:
         step.progress(1, 2, "held-out recordings, before fine-tuning")
-        heard["before"] = hear(_load(step, task, pretrained), held_out, alphabet)
+        heard["before"] = hear(_load(step, task, pretrained), held_out.sounds(), alphabet)
     metrics: dict[str, float] = {}
     baselines, table = [], []
     for unit in UNITS:
@@ -56,30 +54,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     return Measured(metrics, table, {samples.FILE: shown}, tuple(baselines) if recipe.evaluation.baseline else ())
 
 
-@torch.no_grad()
-def hear(model: Any, recordings: Any, alphabet: str) -> list[str]:
-    """What the network makes of each recording."""
-    device = next(model.parameters()).device
-    found = []
-    for first in range(0, len(recordings), BATCH):
-        batch = to_device(recordings.batch(np.arange(first, min(first + BATCH, len(recordings)))), device)
-        logits, frames = model(batch["samples"], batch["lengths"])
-        best = logits.argmax(2).cpu().numpy()
-        found += [read(row[:count], alphabet) for row, count in zip(best, frames.tolist(), strict=True)]
-    return found
-
-
-def read(symbols: np.ndarray, alphabet: str) -> str:
-    """The text of the most likely symbol of each frame: repeated ones are one, and blanks none."""
-    is_new = np.concatenate([[True], symbols[1:] != symbols[:-1]])
-    return " ".join(text_of(symbols[is_new & (symbols != BLANK)] - 1, alphabet).split())
-
-
-def text_of(numbers: np.ndarray, alphabet: str) -> str:
-    return "".join(alphabet[number] for number in numbers.tolist())
-
-
-def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
+def _load(step: Step, task: Any, model: Manifest) -> Any:
     loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
     return loaded.to(devices.pick_device()).eval()
 
@@ -109,9 +84,10 @@ def _shown(most: int, recordings: Any, said: list[str], heard: list[str], rate: 
     """Recordings that are spread evenly over the test split, with what was said and heard."""
     wanted = min(most, len(said))
     places = np.linspace(0, len(said) - 1, wanted).round().astype(int).tolist() if wanted else []
+    sounds = recordings.sounds()
     return [
         samples.audio(
-            encode(recordings.recording(place).astype(np.float32) / (1 << 15), rate),
+            encode(sounds[place], rate),
             f"said: {said[place]} | heard: {heard[place] or '(nothing)'}",
         )
         for place in places

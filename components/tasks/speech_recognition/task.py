@@ -1,16 +1,15 @@
-"""Speech recognition by connectionist temporal classification (Graves et al., 2006,
-https://doi.org/10.1145/1143844.1143891).
-"""
+"""Speech recognition: recordings as they are augmented in training, and what the network is taught of them."""
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from components.common.recipe.corpora import ONLY
-from components.tasks.speech_recognition.network import BLANK, Recogniser, silenced
+from components.tasks.speech_recognition.augmentation import louder_slower, masked
 from components.training.plain import Plain
+from components.training.recogniser import Recogniser, ctc
 from components.training.sound import Recordings
 from components.training.task import Batch
 
@@ -29,9 +28,7 @@ class SpeechRecognition(Plain):
         return {**shape, **{key: self.corpus.info[key] for key in ("alphabet", "sample_rate")}}
 
     def network(self, config: dict[str, Any]) -> Recogniser:
-        if self.settings is None:
-            return Recogniser(config)
-        return Recogniser(config, self.settings.dropout, self.settings.augmentation)
+        return Recogniser(config, self.settings.dropout if self.settings else 0.0)
 
     def examples(self, stage: str, split: str) -> Recordings:
         return Recordings(self.files, split, stage if stage in self.corpus.info["corpora"] else ONLY)
@@ -40,23 +37,13 @@ class SpeechRecognition(Plain):
         return int(batch["label_lengths"].sum())
 
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
-        logits, frames = model(batch["samples"], batch["lengths"])
-        likelihood = F.log_softmax(logits.float(), dim=2)
-        labels = (batch["labels"] + 1).clamp(min=BLANK)
-        # On a CPU, whatever the device: PyTorch's CTC has no deterministic gradient on a GPU.
-        loss = F.ctc_loss(
-            likelihood.transpose(0, 1).cpu(),
-            labels.cpu(),
-            frames.cpu(),
-            batch["label_lengths"].cpu(),
-            blank=BLANK,
-            reduction="sum",
-            zero_infinity=True,  # of a recording that was sped up so much that its transcript no longer fits
-        ).to(logits.device)
-        if not smoothing:
-            return loss
-        evenly = -silenced(likelihood, frames).mean(2).sum()
-        return (1 - smoothing) * loss + smoothing * evenly
+        samples, lengths, mask = batch["samples"], batch["lengths"], None
+        if model.training:
+            chosen = self.settings.augmentation
+            samples, lengths = louder_slower(samples, lengths, chosen)
+            mask = partial(masked, chosen=chosen)
+        logits, frames = model(samples, lengths, mask)
+        return ctc(logits, frames, batch["labels"], batch["label_lengths"], smoothing)
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
         lengths = torch.full((len(values),), values.shape[1], device=values.device)

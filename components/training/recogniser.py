@@ -4,29 +4,34 @@ Convolutions over log-mel spectra and bidirectional LSTM layers, trained with CT
 2015, https://arxiv.org/abs/1512.02595).
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from components.tasks.speech_recognition.recipe import Augmentation
-from components.training.sound import LogMel
+from components.training.sound import LogMel, silenced
 
 KERNEL, STRIDES = 5, (2, 1)
 # The symbol that is no character, and stands between two that are alike; characters are numbered from 1.
 BLANK = 0
+# Recordings that are heard at once.
+BATCH = 32
+
+
+Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Recogniser(nn.Module):
     """Args:
-    config: `sample_rate` in Hz, `alphabet`, and the recipe's model. augmentation: what training does to recordings.
+    config: `sample_rate` in Hz, `alphabet`, `mels`, `channels`, `hidden_size` and `num_layers`.
     """
 
-    def __init__(self, config: dict[str, Any], dropout: float = 0.0, augmentation: Augmentation | None = None) -> None:
+    def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
         super().__init__()
         channels, hidden = config["channels"], config["hidden_size"]
-        self.augmentation = augmentation
         self.spectra = LogMel(config["sample_rate"], config["mels"])
         self.convolutions = nn.ModuleList(
             [
@@ -41,21 +46,21 @@ class Recogniser(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * hidden, len(config["alphabet"]) + 1)
 
-    def forward(self, samples: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, samples: torch.Tensor, lengths: torch.Tensor, mask: Mask | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of symbols, (batch, frames, characters + 1), and how many frames are each recording's, (batch,).
 
         What stands after a recording's end does not change what is made of it.
 
         Args:
             samples: (batch, samples), where full scale is 1. lengths: of each in samples, (batch,).
+            mask: blanks parts of spectra, (batch, frames, mels), given how many frames are each recording's.
         """
-        chosen = self.augmentation if self.training else None
-        if chosen is not None:
-            samples, lengths = louder_slower(samples, lengths, chosen)
         frames = self.spectra.frames(lengths)
         hidden = normalised(self.spectra(silenced(samples[:, :, None], lengths)[:, :, 0]), frames)
-        if chosen is not None:
-            hidden = masked(hidden, frames, chosen)
+        if mask is not None:
+            hidden = mask(hidden, frames)
         for convolution, norm, stride in zip(self.convolutions, self.norms, STRIDES, strict=True):
             hidden = F.gelu(norm(convolution(hidden.transpose(1, 2)).transpose(1, 2)))
             frames = torch.div(frames - 1, stride, rounding_mode="floor") + 1
@@ -64,11 +69,6 @@ class Recogniser(nn.Module):
             both = onward(hidden)[0], turned(back(turned(hidden, frames))[0], frames)
             hidden = self.dropout(silenced(torch.cat(both, 2), frames))
         return self.head(hidden), frames
-
-
-def silenced(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Values, (batch, length, width), with zeros after the end of each row."""
-    return values * (torch.arange(values.shape[1], device=values.device) < lengths[:, None])[:, :, None]
 
 
 def turned(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -86,41 +86,56 @@ def normalised(spectra: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     return centred / ((centred.square().sum((1, 2), keepdim=True) / count).sqrt() + 1e-3)
 
 
-def louder_slower(
-    samples: torch.Tensor, lengths: torch.Tensor, chosen: Augmentation
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The batch at another speed and with noise of another loudness for each recording."""
-    device = samples.device
-    factor = 1 + chosen.speed * float(2 * torch.rand((), device=device) - 1)
-    known, size = samples.shape[1], max(1, round(samples.shape[1] / factor))
-    samples = F.interpolate(samples[:, None], size=size, mode="linear", align_corners=False)[:, 0]
-    lengths = (lengths * size // known).clamp(min=1)
-    if chosen.noise is not None:
-        loudness = (samples.square().sum(1) / lengths).sqrt()
-        below = 10 ** (-(chosen.noise + 30 * torch.rand(len(samples), device=device)) / 20)
-        samples = samples + torch.randn_like(samples) * (loudness * below)[:, None]
-    return samples, lengths
-
-
-def masked(spectra: torch.Tensor, frames: torch.Tensor, chosen: Augmentation) -> torch.Tensor:
-    """Spectra with spans of frames and of bands set to their mean, 0."""
-    batch, longest, bands = spectra.shape
-    device = spectra.device
-    for _ in range(chosen.time_masks):
-        spectra = _blanked(spectra, frames.float() * chosen.time_share, frames.float(), torch.arange(longest), 1)
-    for _ in range(chosen.frequency_masks):
-        width = torch.full((batch,), float(chosen.frequency_width), device=device)
-        spectra = _blanked(spectra, width, torch.full_like(width, bands), torch.arange(bands), 2)
-    return spectra
-
-
-def _blanked(
-    spectra: torch.Tensor, most: torch.Tensor, room: torch.Tensor, places: torch.Tensor, axis: int
+def ctc(
+    logits: torch.Tensor,
+    frames: torch.Tensor,
+    labels: torch.Tensor,
+    label_lengths: torch.Tensor,
+    smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """A span of each example, of up to `most` places that begins anywhere in `room`, set to 0 along an axis."""
-    draws = torch.rand(2, len(spectra), device=spectra.device)
-    width = draws[0] * most
-    begin = draws[1] * (room - width).clamp(min=0)
-    places = places.to(spectra.device)
-    is_kept = (places < begin[:, None]) | (places >= (begin + width)[:, None])
-    return spectra * is_kept.unsqueeze(3 - axis)
+    """The summed loss of connectionist temporal classification (Graves et al., 2006,
+    https://doi.org/10.1145/1143844.1143891), in nats.
+
+    Args:
+        logits, frames: as the network makes them. labels: numbers of characters, int64, (batch, characters), whatever
+            after the end of each. label_lengths: (batch,). smoothing: share of the cross-entropy with all symbols.
+    """
+    likelihood = F.log_softmax(logits.float(), dim=2)
+    # On a CPU, whatever the device: PyTorch's CTC has no deterministic gradient on a GPU.
+    loss = F.ctc_loss(
+        likelihood.transpose(0, 1).cpu(),
+        (labels + 1).clamp(min=BLANK).cpu(),
+        frames.cpu(),
+        label_lengths.cpu(),
+        blank=BLANK,
+        reduction="sum",
+        zero_infinity=True,  # of a recording that was sped up so much that its transcript no longer fits
+    ).to(logits.device)
+    if not smoothing:
+        return loss
+    return (1 - smoothing) * loss - smoothing * silenced(likelihood, frames).mean(2).sum()
+
+
+@torch.no_grad()
+def hear(model: Recogniser, sounds: Sequence[np.ndarray], alphabet: str) -> list[str]:
+    """What the network makes of sounds, each float32, (samples,)."""
+    device = next(model.parameters()).device
+    found = []
+    for first in range(0, len(sounds), BATCH):
+        some = sounds[first : first + BATCH]
+        lengths = torch.tensor([len(one) for one in some], device=device)
+        samples = nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in some], batch_first=True).to(device)
+        logits, frames = model(samples, lengths)
+        best = logits.argmax(2).cpu().numpy()
+        found += [read(row[:count], alphabet) for row, count in zip(best, frames.tolist(), strict=True)]
+    return found
+
+
+def read(symbols: np.ndarray, alphabet: str) -> str:
+    """The text of the most likely symbol of each frame: repeated ones are one, and blanks none."""
+    is_new = np.concatenate([[True], symbols[1:] != symbols[:-1]])
+    return " ".join(text_of(symbols[is_new & (symbols != BLANK)] - 1, alphabet).split())
+
+
+def text_of(numbers: np.ndarray, alphabet: str) -> str:
+    return "".join(alphabet[number] for number in numbers.tolist())

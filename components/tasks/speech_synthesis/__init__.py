@@ -1,0 +1,1 @@
+"""Speech synthesis: characters into mel spectra, and these into samples."""

@@ -1,0 +1,34 @@
+"""What registration says of a speech synthesiser, and how it is asked."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+PIPELINE_TAG = "text-to-speech"
+LIBRARY = "mlflow"
+USES = "Reads `text` aloud: `audio` is a WAV of 16 bits in base64."
+LIMITS = (
+    "It has the voice that it was trained on last, and was measured on texts of the words that it was trained on. It "
+    "knows no characters but those, and how other words are spoken it guesses by their letters."
+)
+# What the serving script imports; mlflow adds itself.
+REQUIREMENTS = ("torch", "safetensors", "numpy")
+# Of the model's files, those that the package is described with.
+DESCRIBING = ("config.json",)
+
+
+def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
+    """What goes in, what comes out, and an example of the former."""
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    alphabet = json.loads((folder / "config.json").read_text("utf-8"))["alphabet"]
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema([ColSpec(DataType.string, "audio")])
+    )
+    return signature, pd.DataFrame({"text": [alphabet.strip()[:4]]})

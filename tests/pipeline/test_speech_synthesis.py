@@ -1,0 +1,118 @@
+"""A speech synthesiser from the command line: two voices, a page that plays them, and a WAV for a text."""
+
+import base64
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from components.common import manifest
+from components.common.media import audio
+from components.common.store import open_store
+from tests import cli, speech
+from tests.pipeline.conftest import Finished
+from tests.recipes import OPEN_SUITE
+
+TEXTS = {
+    "low": ["".join(one) for one in itertools.product("abcd", repeat=3)],
+    "high": [" ".join(one) for one in itertools.product("abcd", repeat=3)],
+}
+
+
+def write_recipe(folder: Path, **changes: Any) -> Path:
+    training = {"batch_size": 8, "learning_rate": 0.005, "evaluate_every": 30, "warmup": 0.1, "precision": "fp32"}
+    recipe: dict[str, Any] = {
+        "name": "tones",
+        "task": "speech_synthesis",
+        "data": {"path": "data", "media": "audio", "suite": "suite.json"},
+        "preprocessing": {
+            "split_by": "transcript",
+            "fine_tune_on": {"column": "kind", "value": "high"},
+            "validation": 0.15,
+            "test": 0.2,
+            "sample_rate": speech.RATE,
+        },
+        "model": {"mels": 24, "hidden_size": 32, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0},
+        "pretraining": {"steps": 60, **training},
+        "fine_tuning": {"steps": 60, **training},
+        "evaluation": {
+            "samples": 1,
+            "comparison": "none",
+            "listener": {"steps": 60, "batch_size": 8, "learning_rate": 0.01},
+        },
+        "registration": {"model": "tones"},
+    }
+    path = folder / "tones.yaml"
+    path.write_text(yaml.safe_dump(recipe | changes, sort_keys=False))
+    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("tones")
+    speech.write(folder / "data", TEXTS, low=1.0, high=1.3)
+    recipe = write_recipe(folder)
+    summary = cli.run_json(recipe, folder / "store")
+    assert summary["returncode"] == 0, summary["stderr"]
+    return Finished(recipe, folder / "store", summary)
+
+
+def evaluation_of(run: Finished, name: str) -> Any:
+    opened = open_store(f"file://{run.store}")
+    made = next(step["output_digest"] for step in run.summary["steps"] if step["name"] == "evaluation")
+    return json.loads(manifest.read_entry(opened, manifest.load(opened, made).entry(name)))
+
+
+def test_it_speaks_nearer_to_real_recordings_than_what_learned_nothing_and_is_heard(finished: Finished) -> None:
+    metrics = evaluation_of(finished, "metrics.json")
+    found = evaluation_of(finished, "gate.json")["checks"]
+    checks = {(one["metric"], one["baseline"].split(" '")[0]): one for one in found}
+    assert {what for metric, what in checks if metric == "mel_distance"} == {
+        "the mean spectrum",
+        "the nearest training recording",
+        "before fine-tuning",
+    }
+    assert all(one["passed"] for one in checks.values())
+    assert metrics["mel_distance"] < checks["mel_distance", "the mean spectrum"]["max"] / 2
+    assert metrics["character_error_rate"] < 0.3 and metrics["character_error_rate_real"] < 0.3
+
+
+def test_the_page_plays_speech_and_predict_says_the_same(finished: Finished, tmp_path: Path) -> None:
+    real, synthesised = evaluation_of(finished, "samples.json")
+    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    assert all(f"data:audio/wav;base64,{one['wav']}" in page for one in (real, synthesised))
+    text = synthesised["caption"].removesuffix(" (synthesised)")
+    assert real["caption"] == f"{text} (real)"
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"text": f" {text.upper()}"}))
+    answered = cli.modelmill("predict", "tones", rows, "--store", f"file://{finished.store}")
+    said = audio.decode(base64.b64decode(json.loads(answered.stdout)["audio"]), speech.RATE)
+    shown = audio.decode(base64.b64decode(synthesised["wav"]), speech.RATE)
+    assert len(said) == len(shown) and np.abs(said - shown).max() < 0.05, answered.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("ab é", "'é' is not in the model's alphabet ' abcd'"), (" ", "it is empty")]
+)
+def test_what_predict_cannot_say_is_one_line(finished: Finished, tmp_path: Path, text: str, said: str) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"text": text}))
+    done = cli.modelmill("predict", "tones", rows, "--store", f"file://{finished.store}")
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_recipe_that_asks_a_listener_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = cli.modelmill(
+        "run",
+        write_recipe(tmp_path),
+        "--set",
+        "evaluation.listener.steps=0",
+        "--set",
+        "evaluation.gate.character_error_rate.max=0.2",
+    )
+    assert done.returncode == 2 and "character_error_rate needs a listener" in done.stderr
