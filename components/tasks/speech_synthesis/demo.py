@@ -10,7 +10,7 @@ from components.common.media import audio, espeak
 
 # Half of eSpeak NG's own rate, in Hz.
 RATE = 11_025
-VOICES = {"anna": ("en-us+f3", 150, 55), "paul": ("en-gb-x-rp+m3", 140, 40)}
+VOICES = {"anna": ("en-us+f4", 150, 55), "paul": ("en-gb-x-rp+m3", 140, 40)}
 # Recordings of each; the second voice says what the first has never said, too.
 SPOKEN = {"anna": 700, "paul": 160}
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
