@@ -15,24 +15,8 @@ RATE = 8_000
 RECORDED = {"train": "town/train.ogg", "forest": "nature/amazon-rainforest.ogg"}
 KINDS = (*RECORDED, "babble")
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan")
-VARIANTS = [
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m5",
-    "m6",
-    "m7",
-    "m8",
-    "f1",
-    "f4",
-    "Alex",
-    "Andrea",
-    "Andy",
-    "Annie",
-    "linda",
-    "belinda",
-]
+MEN, WOMEN = [f"m{n}" for n in range(1, 9)], ["f1", "f4"]
+VARIANTS = [*MEN, *WOMEN, "Alex", "Andrea", "Andy", "Annie", "linda", "belinda"]
 # Sentences of these parts, as in the tests of hearing in noise (Hagerman, 1982).
 PARTS = (
     ["Anna", "Peter", "Lucy", "Thomas", "Nina", "Stephen", "Kathy", "William", "Rachel", "Allen"],
