@@ -188,10 +188,11 @@ def test_without_single_objects_there_is_no_pretraining(tmp_path: Path) -> None:
     (tmp_path / "data" / "singles.jsonl").unlink()
     recipe = write_recipe(tmp_path)
     at = Steps(recipe, tmp_path / "0")
-    dataset = at.call("data_validation", ["dataset", "validation"])["dataset"]
-    code, message = at.fails("preprocessing", ["corpus"], dataset=dataset)
+    corpus = at.corpus()
+    code, message = at.fails("pretraining", ["model"], corpus=corpus)
     assert code == 2 and "no picture with one label and no box is in the train split" in message
-    assert Steps(recipe, tmp_path / "1", "pretraining=none").corpus().info["size"] == 48
+    without = Steps(recipe, tmp_path / "0", "pretraining=none", "fine_tuning.steps=1")
+    assert without.tuned(corpus, without.pretrained(corpus)).info["trained"]
 
 
 def test_a_detector_reads_images_and_learns_boxes(tmp_path: Path) -> None:

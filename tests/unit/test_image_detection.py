@@ -105,6 +105,10 @@ def test_average_precision_is_the_area_under_the_best_precision() -> None:
     # Class 0: right, wrong, right of three that are known: (1 + 2/3) / 3. Class 1: all of it.
     assert mean_average_precision(found, truth, 3) == pytest.approx(((1 + 2 / 3) / 3 + 1) / 2)
     assert mean_average_precision(truth, truth, 3) == 1
+    late = [some((40, 40, 50, 50, 1, 0.9)), some((0, 20, 9, 30, 1, 0.3))]
+    assert mean_average_precision(late, [some(), truth[1]], 3) == pytest.approx((0 + 1 / 2) / 2)
+    more = [some((0, 0, 10, 10, 0, 0.5), (20, 0, 30, 10, 0, 0.4), (40, 40, 50, 50, 0, 0.9))]
+    assert mean_average_precision(more, truth[:1], 1) == pytest.approx(2 / 3), "the best at that recall or a higher"
     assert mean_average_precision([some()] * 2, truth, 3) == 0
 
 
@@ -145,7 +149,7 @@ def test_single_objects_teach_the_heat_map_and_leave_the_boxes_alone(tmp_path: P
     }
     task.loss(model, batch).backward()
     assert isinstance(model, Detector)
-    assert model.heat.weight.grad is not None and model.sides.weight.grad is None
+    assert model.heat.weight.grad is not None and not model.sides.weight.requires_grad
     with torch.no_grad():
         model.heat.bias.fill_(1.0)
     task.save(model, tmp_path)

@@ -36,7 +36,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         found: the dataset's shards, each with the sha256 that was validated.
     Raises:
         UserError: a column is missing or no list, an image cannot be read, or the recipe refuses what a row says; or a
-            split lacks pictures with boxes, or of single objects where there is pretraining.
+            split lacks pictures with boxes.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -60,7 +60,6 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
             raise UserError(_refusal(rows, known.row, unfit)) from None
         kept[kind].append((known._replace(boxes=known.boxes * scale), image))
     arrays = {split: _of_split(kept, rows, split) for split in SPLITS}
-    _require(arrays, is_pretrained=recipe.pretraining is not None)
     sizes = {kind: sum(len(arrays[split][f"{kind}/ids"]) for split in SPLITS) for kind in kept}
     info = {"classes": settings.classes, "size": settings.size, "small": settings.small}
     made = whole.corpus(step, arrays, info)
@@ -169,12 +168,3 @@ def _of_split(kept: dict[str, list[tuple[Known, np.ndarray]]], rows: Whole, spli
         if kind == PICTURES:
             arrays[f"{kind}/boxes"] = boxes
     return arrays
-
-
-def _require(arrays: dict[str, dict[str, np.ndarray]], is_pretrained: bool) -> None:
-    for split in ("train", "validation") if is_pretrained else ():
-        if not len(arrays[split][f"{SINGLES}/ids"]):
-            raise UserError(
-                f"pretraining: no picture with one label and no box is in the {split} split, and it learns from such; "
-                "add some, or set pretraining: none"
-            )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from components.common.errors import UserError
 from components.tasks.image_detection import losses
 from components.tasks.image_detection.augmentation import vary
 from components.tasks.image_detection.network import Detector
@@ -41,7 +42,13 @@ class ImageDetection(Plain):
         return model
 
     def examples(self, stage: str, split: str) -> Examples:
-        return Arrays(self.files, f"{split}/{'singles' if stage == 'pretraining' else 'pictures'}")
+        examples = Arrays(self.files, f"{split}/{'singles' if stage == 'pretraining' else 'pictures'}")
+        if not len(examples):
+            raise UserError(
+                f"{stage}: no picture with one label and no box is in the {split} split, and it learns from such; add "
+                f"some, or set {stage}: none"
+            )
+        return examples
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         images, labels = batch["images"], batch["labels"]
