@@ -50,7 +50,10 @@ def make_optimizers(model: nn.Module, blocks: list[nn.Module], settings: Trainin
             for p in parameters:
                 sgd.state[p] = {"momentum_buffer": torch.zeros_like(p)}
         return [*optimizers, sgd]
-    return [*optimizers, torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)]
+    return [
+        *optimizers,
+        torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True),
+    ]
 
 
 def update(optimizers: Optimizers, rate: float, bad: torch.Tensor) -> None:

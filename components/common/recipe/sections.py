@@ -107,7 +107,8 @@ class Training(Section):
 
     `learning_rate` is reached after `warmup` (a fraction of the steps) and then follows `schedule`: `cosine` falls all
     the way, `wsd` (warm-up, stable, decay) falls linearly in the last `decay` of the steps, both to `floor` times
-    `learning_rate`. `muon` trains the hidden matrices with Muon and the rest with AdamW.
+    `learning_rate`. `muon` trains the hidden matrices with Muon and the rest with AdamW,
+    whose averages of the gradient and of its square decay by `beta1` and `beta2`.
     `batch_size` counts examples or sequences; `all` takes the whole training split each step. A batch that does not
     fit into memory is worked off in parts of `micro_batch_size`, with the same result; `auto` takes what fits.
     `devices` processes, each with its part of every batch, train together: on GPUs, or else on the machine's cores;
@@ -130,6 +131,8 @@ class Training(Section):
     activation_checkpointing: bool = False
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     momentum: float = Field(default=0.0, ge=0, lt=1)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     warmup: float = Field(default=0.0, ge=0, le=0.5)
     schedule: Literal["constant", "cosine", "wsd"] = "constant"
