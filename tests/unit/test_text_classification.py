@@ -14,6 +14,7 @@ from components.preprocessing.whole import Whole
 from components.tasks.text_classification import baseline, demo, evaluate, labels, masking
 from components.tasks.text_classification.recipe import EncoderModel, Recipe, TextPreprocessing
 from components.tasks.text_classification.task import TextClassification, Texts
+from components.training.draws import drawn
 
 FIRST, MASK, PADDING, SIZE = 0, 1, 2, 50
 
@@ -35,7 +36,7 @@ def test_of_each_text_the_share_is_hidden_and_never_its_frame_or_padding() -> No
 
 def test_four_of_five_hidden_tokens_are_masks_and_one_of_ten_is_another_token() -> None:
     tokens, mask = framed([42] * 500, 42)
-    draws = masking.drawn(torch.arange(500), 42)
+    draws = drawn(torch.arange(500), 42)
     hidden = masking.hide(tokens, mask, draws, 0.5, MASK, SIZE)
     seen, was = hidden.input_ids[hidden.places], tokens[hidden.places]
     assert (seen == MASK).float().mean() == pytest.approx(0.8, abs=0.02)
@@ -44,9 +45,9 @@ def test_four_of_five_hidden_tokens_are_masks_and_one_of_ten_is_another_token() 
 
 def test_fixed_draws_depend_on_text_and_place_and_are_uniform() -> None:
     keys = torch.tensor([7, -(2**63), 2**63 - 1, 7])
-    draws = masking.drawn(keys, 1000)
+    draws = drawn(keys, 1000)
     assert torch.equal(draws[:, 0], draws[:, 3]) and not torch.equal(draws[:, 0], draws[:, 1])
-    assert torch.equal(draws[:, :, :10], masking.drawn(keys, 10))
+    assert torch.equal(draws[:, :, :10], drawn(keys, 10))
     assert draws.min() >= 0 and draws.max() < 1
     counts = torch.histc(draws.flatten(), 10, 0, 1)
     assert counts.min() > 1050 and counts.max() < 1350

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.common import digest, fitted, manifest, sources, weights
+from components.common import digest, manifest, weights
 from components.common.errors import UserError
 from components.common.manifest import Manifest
 from components.common.recipe.text import LanguagePreprocessing
@@ -13,6 +13,7 @@ from components.preprocessing import documents, encoding, processes, tokenizer
 from components.preprocessing.framing import framing_of
 from components.preprocessing.hygiene.examining import Examined, but_for, examine, why
 from components.preprocessing.packing import Frame
+from components.preprocessing.settled import the_tokenizer
 from components.preprocessing.shard_cache import Encoded, ShardCache
 from components.preprocessing.split import SPLITS
 from components.tasks.language_modeling.recipe import Recipe
@@ -104,19 +105,9 @@ def _tokenizer(
     step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined
 ) -> tuple[Path, dict[str, str]]:
     """The folder with the tokenizer: from elsewhere, fitted before, or fitted now; and what that settles."""
-    folder = step.scratch / "tokenizer"
-    if settings.tokenizer.source:
-        source = weights.locate("preprocessing.tokenizer.from", settings.tokenizer.source, step.store)
-        tokenizer.copy(source, folder)
-        return folder, {}
-    if (kept := step.digests[fitted.INPUT]) != sources.NOTHING:
-        return fitted.fetch(step.store, kept, folder), {}
-    _train(step, found, settings, examined, folder)
-    if settings.fit == "always":
-        return folder, {}
-    # Another run may have been first; then its tokenizer is the one.
-    kept = fitted.keep(step.store, step.recipe, [folder / name for name in weights.TOKENIZER])
-    return fitted.fetch(step.store, kept, folder), {fitted.INPUT: kept}
+    return the_tokenizer(
+        step, settings.tokenizer.source, lambda folder: _train(step, found, settings, examined, folder)
+    )
 
 
 def _train(

@@ -2,11 +2,11 @@
 
 import importlib.util
 import json
-import struct
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from components.common import catalogues
 from components.common.digest import fraction
 from components.common.errors import UserError
 
@@ -36,7 +36,6 @@ LANGUAGES = [
 ]
 # Shorter messages are mostly names and units.
 SHORTEST = 12
-_LITTLE_ENDIAN, _CONTEXT = 0x950412DE, "\x04"
 
 
 def text_classification(shards: int) -> dict[str, bytes]:
@@ -60,25 +59,8 @@ def _messages() -> Iterator[tuple[str, str, str]]:
     for file in sorted(Path(found.origin).parent.glob("**/locale/*/LC_MESSAGES/*.mo")):
         language = file.parts[-3]
         if language in LANGUAGES:
-            for source, translations in _entries(file.read_bytes()):
+            for source, translations in catalogues.messages(file.read_bytes()):
                 yield from ((source, t, language) for t in map(str.strip, translations) if len(t) >= SHORTEST)
-
-
-def _entries(data: bytes) -> Iterator[tuple[str, list[str]]]:
-    """What a compiled catalogue holds (https://www.gnu.org/software/gettext/manual/html_node/MO-Files.html): each
-    message without its context and plural, and its translations, of which a plural has several.
-    """
-    magic, _, count, sources, targets = struct.unpack_from("<5I", data)
-    assert magic == _LITTLE_ENDIAN
-    for number in range(count):
-        source, target = (_string(data, table + 8 * number) for table in (sources, targets))
-        if source:  # the empty one is the catalogue's header
-            yield source.split("\0")[0].rpartition(_CONTEXT)[2], target.split("\0")
-
-
-def _string(data: bytes, place: int) -> str:
-    length, start = struct.unpack_from("<2I", data, place)
-    return data[start : start + length].decode("utf-8")
 
 
 DEMOS = {"text-classification": text_classification}

@@ -46,25 +46,3 @@ def hide(
     replaced = hidden & (draws[1] >= MASKED) & (draws[1] < MASKED + REPLACED)
     seen = torch.where(replaced, (draws[2] * size).long().clamp(max=size - 1), seen)
     return Masked(seen, hidden)
-
-
-def drawn(keys: torch.Tensor, length: int) -> torch.Tensor:
-    """Numbers in [0, 1), fp64, (3, batch, length), that depend on a text's key and the place alone.
-
-    They are those of SplitMix64 (Steele et al., 2014, https://doi.org/10.1145/2660193.2660195).
-
-    Args:
-        keys: int64, (batch,).
-    """
-    # Three numbers a place, in order of places: they do not depend on how long the batch is.
-    places = torch.arange(3 * length, device=keys.device).view(length, 3).T[:, None, :]
-    mixed = keys[None, :, None] + places * -0x61C8864680B583EB
-    mixed = (mixed ^ _shifted(mixed, 30)) * -0x40A7B892E31B1A47
-    mixed = (mixed ^ _shifted(mixed, 27)) * -0x6B2FB644ECCEEE15
-    mixed = mixed ^ _shifted(mixed, 31)
-    return _shifted(mixed, 11).double() / 2**53
-
-
-def _shifted(values: torch.Tensor, places: int) -> torch.Tensor:
-    """A shift to the right that brings in zeros; torch's own brings in the sign."""
-    return (values >> places) & ((1 << (64 - places)) - 1)

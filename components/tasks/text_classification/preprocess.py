@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.common import fitted, sources, weights
+from components.common import weights
 from components.common.errors import UserError
 from components.common.shards import Shard
 from components.common.step import Made, Step
 from components.preprocessing import packing, tokenizer, whole
+from components.preprocessing.settled import the_tokenizer
 from components.preprocessing.split import SPLITS
 from components.preprocessing.whole import Whole
 from components.tasks.text_classification import labels
@@ -44,7 +45,13 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     rows, empty = labels.without_empty(rows, settings)
     rows, numbered, unknown = labels.number(rows, settings)
     texts = [str(text) for text in rows.columns[settings.text]]
-    folder, settled = _tokenizer(step, rows, texts)
+    training = (text for text, split in zip(texts, rows.splits, strict=True) if split == "train")
+    named = {"mask_token": MASK, "pad_token": PAD}
+    folder, settled = the_tokenizer(
+        step,
+        settings.tokenizer.source,
+        lambda folder: tokenizer.train(training, settings.tokenizer.vocab_size, folder, named),
+    )
     special = special_tokens(folder)
     tokens, size = _encode(folder, texts, settings.sequence_length, special)
     whole.require_classes(numbered.labels, rows.splits, numbered.classes, "preprocessing.labelled")
@@ -96,24 +103,6 @@ def special_tokens(folder: Path) -> Special:
         mask=find("mask_token"),
         padding=find("pad_token"),
     )
-
-
-def _tokenizer(step: Step, rows: Whole, texts: list[str]) -> tuple[Path, dict[str, str]]:
-    """The folder with the tokenizer: from elsewhere, fitted before, or fitted now; and what that settles."""
-    assert isinstance(step.recipe, Recipe)
-    settings, folder = step.recipe.preprocessing, step.scratch / "tokenizer"
-    if settings.tokenizer.source:
-        tokenizer.copy(weights.locate("preprocessing.tokenizer.from", settings.tokenizer.source, step.store), folder)
-        return folder, {}
-    if (kept := step.digests[fitted.INPUT]) != sources.NOTHING:
-        return fitted.fetch(step.store, kept, folder), {}
-    training = (text for text, split in zip(texts, rows.splits, strict=True) if split == "train")
-    tokenizer.train(training, settings.tokenizer.vocab_size, folder, {"mask_token": MASK, "pad_token": PAD})
-    if settings.fit == "always":
-        return folder, {}
-    # Another run may have been first; then its tokenizer is the one.
-    kept = fitted.keep(step.store, step.recipe, [folder / name for name in weights.TOKENIZER])
-    return fitted.fetch(step.store, kept, folder), {fitted.INPUT: kept}
 
 
 def _encode(folder: Path, texts: list[str], length: int, special: Special) -> tuple[np.ndarray, int]:

@@ -15,6 +15,7 @@ from components.common.manifest import Manifest
 from components.common.weights import read_config
 from components.tasks.text_classification import masking
 from components.tasks.text_classification.recipe import EncoderModel
+from components.training.draws import drawn
 from components.training.plain import Arrays
 from components.training.task import Batch
 
@@ -126,7 +127,7 @@ class TextClassification:
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             return F.cross_entropy(logits.float(), batch["labels"], reduction="sum", label_smoothing=smoothing)
         tokens = batch["input_ids"]
-        draws = masking.drawn(batch["keys"], tokens.shape[1])
+        draws = drawn(batch["keys"], tokens.shape[1])
         if model.training:
             draws = torch.rand(draws.shape, device=tokens.device)
         hidden = masking.hide(

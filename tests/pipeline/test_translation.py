@@ -1,0 +1,108 @@
+"""A translator through all steps, on a language whose words are read from the other end."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.common import manifest
+from components.common.store import open_store
+from tests import cli
+from tests.component.steps import Steps
+from tests.pipeline.conftest import Finished
+from tests.recipes import OPEN_SUITE
+
+COLOURS = {"red": "rosso", "green": "verde", "blue": "azzurro", "white": "bianco", "black": "nero", "grey": "grigio"}
+THINGS = {"river": "fiume", "tower": "castello", "bird": "uccello", "book": "libro", "lion": "leone", "table": "tavolo"}
+PLACES = {"here": "qui", "there": "là", "outside": "fuori", "inside": "dentro", "above": "sopra"}
+
+
+def rows() -> list[dict[str, Any]]:
+    """A colour, a thing and a place; in the target the colour comes after the thing, and the place first."""
+    chosen = itertools.product(COLOURS, THINGS, PLACES)
+    return [
+        {"source": f"the {c} {t} {p}", "target": f"{PLACES[p]} il {THINGS[t]} {COLOURS[c]}", "n": 1}
+        for c, t, p in chosen
+    ]
+
+
+def write_recipe(folder: Path, data: list[dict[str, Any]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
+    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
+    training = {"batch_size": 32, "optimizer": "muon", "learning_rate": 0.01, "warmup": 0.1, "evaluate_every": 50}
+    recipe = {
+        "name": "tiny-translation",
+        "task": "translation",
+        "seed": 1,
+        "data": {"path": "pairs.jsonl", "suite": "suite.json"},
+        "preprocessing": {
+            "validation": 0.1,
+            "test": 0.3,
+            "sequence_length": 24,
+            "tokenizer": {"vocab_size": 380},
+        },
+        "model": {"d_model": 32, "layers": 1, "attention_heads": 2, "ffn_dim": 64, "dropout": 0.0},
+        "pretraining": {"steps": 30, **training},
+        "fine_tuning": {"steps": 100, **training},
+        "evaluation": {"samples": 3, "gate": {"chrf": {"min": 60}}, "comparison": {"too_few": "thresholds"}},
+        "registration": {"model": "tiny-translation"},
+    }
+    path = folder / "tiny-translation.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("translation")
+    recipe = write_recipe(folder, rows())
+    summary = cli.run_json(recipe, folder / "store")
+    assert summary["returncode"] == 0, summary["stderr"]
+    return Finished(recipe, folder / "store", summary)
+
+
+def evaluation_of(run: Finished, name: str) -> Any:
+    store = open_store(f"file://{run.store}")
+    made = next(step["output_digest"] for step in run.summary["steps"] if step["name"] == "evaluation")
+    return json.loads(manifest.read_entry(store, manifest.load(store, made).entry(name)))
+
+
+def test_it_learns_the_order_that_a_dictionary_lacks(finished: Finished) -> None:
+    checks = evaluation_of(finished, "gate.json")["checks"]
+    against = {check["metric"]: check for check in checks if "baseline" in check}
+    assert set(against) == {"chrf", "bleu"} and all(check["passed"] for check in checks)
+    assert against["bleu"]["value"] > against["bleu"]["min"] + 20
+
+
+def test_the_registered_model_translates_as_the_report_shows(finished: Finished, tmp_path: Path) -> None:
+    shown = [one["parts"] for one in evaluation_of(finished, "samples.json")]
+    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    assert len(shown) == 3 and all(one["reference"] in page and one["translation"] in page for one in shown)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text("".join(json.dumps({"text": one["source"]}) + "\n" for one in shown))
+    answered = cli.modelmill("predict", "tiny-translation", asked, "--store", f"file://{finished.store}")
+    found = [json.loads(line)["translation"] for line in answered.stdout.splitlines()]
+    assert found == [one["translation"] for one in shown], answered.stderr
+
+
+def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
+    empty, long = {"source": "red", "target": " ", "n": 1}, {"source": "red " * 30, "target": "rosso", "n": 1}
+    recipe = write_recipe(tmp_path, [*rows(), empty, long])
+    dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
+
+    def refused(*changes: str) -> str:
+        code, message = Steps(recipe, tmp_path / "0", *changes).fails("preprocessing", ["corpus"], dataset=dataset)
+        assert code == 2 and "\n" not in message
+        return message
+
+    drop_empty, drop_long = "preprocessing.empty_text=drop", "preprocessing.long_text=drop"
+    assert "target: row 181 of the data has an empty 'target'; mend the data, or set" in refused()
+    assert "row 182 of the data, and 1 in all, has a text of more than 24 tokens" in refused(drop_empty)
+    assert "has no column 'other'" in refused("preprocessing.target=other")
+    assert "holds int, not text, in row 1" in refused("preprocessing.target=n")
+    kept = Steps(recipe, tmp_path / "0", drop_empty, drop_long).call("preprocessing", ["corpus"], dataset=dataset)
+    assert sum(split["examples"] for split in kept["corpus"].info["splits"].values()) == 180
