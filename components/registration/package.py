@@ -1,12 +1,10 @@
 """A model in the form that MLflow serves: a script, the model's files, a signature, an example, exact requirements."""
 
-import importlib.metadata
 from pathlib import Path
 
 import mlflow
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
-from packaging.requirements import Requirement
 
 from components.common import digest, tasks
 from components.common.manifest import Manifest
@@ -50,17 +48,11 @@ def contents(model: Manifest, artifacts: dict[str, Path]) -> dict[str, str]:
 
 
 def requirements(task: str, libraries: dict[str, str]) -> list[str]:
-    """Exact versions of what the script imports: those that trained the model.
+    """Exact versions of what the script imports: those that trained the model, or that the task names itself because
+    training does not have the library.
 
-    What training does not know, such as what decodes images, has the version that this distribution asks for. A
-    build's local label (`2.13.0+cpu`) is left out: package indexes do not have it.
+    A build's local label (`2.13.0+cpu`) is left out: package indexes do not have it.
     """
-    known = _pinned() | libraries
     wanted = tasks.part(task, "register").REQUIREMENTS
-    return [f"{name}=={known[name].partition('+')[0]}" for name in wanted if name in known]
-
-
-def _pinned() -> dict[str, str]:
-    """The versions of what this distribution, or an extra of it, asks for exactly."""
-    asked = [Requirement(one) for one in importlib.metadata.requires("modelmill") or []]
-    return {one.name: exact.version for one in asked for exact in one.specifier if exact.operator == "=="}
+    known = {name: f"{name}=={version.partition('+')[0]}" for name, version in libraries.items()}
+    return [known.get(name, name) for name in wanted if name in known or "==" in name]

@@ -164,13 +164,6 @@ def test_the_baseline_is_the_best_linear_model() -> None:
     assert loss.most < 0.2 and accuracy.least > 0.97 and not accuracy.check["passed"]
 
 
-def test_what_is_served_asks_for_what_decodes_images() -> None:
-    from components.registration import package
-
-    found = package.requirements("image_classification", {"torch": "2.11.0+cu130"})
-    assert found[0] == "torch==2.11.0" and any(one.startswith("pillow==") for one in found)
-
-
 def test_the_demo_is_500_images_of_each_digit() -> None:
     files = demo.DEMOS["image-classification"](2)
     tables = [data.decode().splitlines() for name, data in files.items() if name.endswith(".csv")]

@@ -17,7 +17,7 @@ LIMITS = (
     "of the same source alone, and nobody has checked it for bias or harm."
 )
 # What the serving script imports; mlflow adds itself.
-REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow")
+REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow==13.0.0")
 # Of the model's files, those that the package is described with.
 DESCRIBING = ("config.json",)
 

@@ -17,7 +17,7 @@ LIMITS = (
     "measured on held-out recordings of the same source alone. Nobody has checked it for bias or harm."
 )
 # What the serving script imports; mlflow adds itself.
-REQUIREMENTS = ("torch", "safetensors", "numpy", "soundfile", "soxr")
+REQUIREMENTS = ("torch", "safetensors", "numpy", "soundfile==0.14.0", "soxr==1.1.0")
 # Of the model's files, those that the package is described with.
 DESCRIBING = ("config.json",)
 

@@ -1,0 +1,34 @@
+"""What a registered model asks of the Python that serves it."""
+
+import re
+
+import pytest
+
+from components.common import tasks
+from components.registration.package import requirements
+from components.training.skipped import LIBRARIES
+from tests.cli import ROOT
+
+TRAINED_WITH = {"torch": "2.13.0+cpu", "safetensors": "0.8.0", "numpy": "2.4.6"}
+
+
+@pytest.mark.parametrize("task", tasks.packages())
+def test_every_library_is_known_to_training_or_pinned_as_the_project_is_tested(task: str) -> None:
+    tested = (ROOT / "constraints.txt").read_text().split()
+    for one in tasks.part(task, "register").REQUIREMENTS:
+        assert one in LIBRARIES or one in tested
+
+
+@pytest.mark.parametrize("task", tasks.packages())
+def test_the_serving_script_imports_what_it_asks_for(task: str) -> None:
+    script = (tasks.folder(task) / "serve.py").read_text("utf-8")
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", script, re.MULTILINE))
+    asked = {one.partition("==")[0] for one in tasks.part(task, "register").REQUIREMENTS}
+    for module, name in {"PIL": "pillow", "soundfile": "soundfile", "soxr": "soxr", "torch": "torch"}.items():
+        assert module not in imported or name in asked
+
+
+def test_versions_are_those_of_training_and_those_that_the_task_names() -> None:
+    found = requirements("image_classification", TRAINED_WITH)
+    assert found == ["torch==2.13.0", "safetensors==0.8.0", "numpy==2.4.6", "pillow==13.0.0"]
+    assert requirements("image_classification", {"torch": "2.14.0"}) == ["torch==2.14.0", "pillow==13.0.0"]
