@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from components.common import manifest
+from components.common.store import open_store
 from tests import cli, kfp_cluster
 from tests.kfp_cluster import Done
 from tests.kfp_server import KfpServer, serving_kfp
@@ -24,6 +26,17 @@ class Finished:
     recipe: Path
     store: Path
     summary: dict[str, Any]
+
+    def evaluation(self, name: str) -> Any:
+        """A JSON file of what the evaluation made: `metrics.json`, `gate.json`, `samples.json` ..."""
+        opened = open_store(f"file://{self.store}")
+        made = next(step["output_digest"] for step in self.summary["steps"] if step["name"] == "evaluation")
+        return json.loads(manifest.read_entry(opened, manifest.load(opened, made).entry(name)))
+
+    @property
+    def page(self) -> str:
+        """The report's HTML."""
+        return Path(self.summary["report"].removeprefix("file://")).read_text("utf-8")
 
     def copy(self, folder: Path) -> Path:
         """The store again, for a test that goes on from it."""

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from components.common import manifest
-from components.common.store import open_store
 from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
@@ -69,25 +68,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(recipe, folder / "store", summary)
 
 
-def made_by(run: Finished, step: str, file: str) -> Any:
-    store = open_store(f"file://{run.store}")
-    digest = next(s["output_digest"] for s in run.summary["steps"] if s["name"] == step)
-    return json.loads(manifest.read_entry(store, manifest.load(store, digest).entry(file)))
-
-
 def test_it_has_learned_more_than_n_grams_and_than_pretraining_alone(finished: Finished) -> None:
-    gate = made_by(finished, "evaluation", "gate.json")
+    gate = finished.evaluation("gate.json")
     bounds = {check["baseline"]: check["max"] for check in gate["checks"]}
     assert set(bounds) == {"2-grams", "before fine-tuning"} and gate["passed"]
-    metrics = made_by(finished, "evaluation", "metrics.json")
+    metrics = finished.evaluation("metrics.json")
     assert metrics["bits_per_byte"] < min(bounds.values())
     assert metrics["bits_per_byte_before"] == bounds["before fine-tuning"]
 
 
 def test_the_registered_model_goes_on_as_it_did_in_the_report(finished: Finished, tmp_path: Path) -> None:
-    shown = made_by(finished, "evaluation", "samples.json")
+    shown = finished.evaluation("samples.json")
     assert len(shown) == 2 and all(len(sample["parts"]["prompt"]) == 10 for sample in shown)
-    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    page = finished.page
     assert shown[0]["parts"]["greedy"] in page and shown[0]["parts"]["at_temperature"] in page
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"prompt": sample["parts"]["prompt"]}) + "\n" for sample in shown))

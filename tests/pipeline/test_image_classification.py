@@ -11,7 +11,6 @@ import yaml
 from PIL import Image
 
 from components.common import manifest
-from components.common.store import open_store
 from tests import cli, media
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
@@ -79,14 +78,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(recipe, folder / "store", summary)
 
 
-def made_by(run: Finished, step: str, file: str) -> Any:
-    store = open_store(f"file://{run.store}")
-    digest = next(s["output_digest"] for s in run.summary["steps"] if s["name"] == step)
-    return json.loads(manifest.read_entry(store, manifest.load(store, digest).entry(file)))
-
-
 def test_it_has_learned_more_than_a_linear_model_and_leaves_out_a_broken_file(finished: Finished) -> None:
-    gate = made_by(finished, "evaluation", "gate.json")
+    gate = finished.evaluation("gate.json")
     beaten = {(check["metric"], check["baseline"]) for check in gate["checks"] if "baseline" in check}
     linear = "logistic regression on the pixels"
     assert gate["passed"] and beaten == {
@@ -94,7 +87,7 @@ def test_it_has_learned_more_than_a_linear_model_and_leaves_out_a_broken_file(fi
         ("loss", linear),
         ("accuracy", linear),
     }
-    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    page = finished.page
     assert "images/broken.png" in page
     assert page.count('src="data:image/png;base64,') >= 10 and "rising: found rising" in page
 

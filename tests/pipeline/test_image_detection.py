@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from components.common import manifest
 from components.common.media.images import png
-from components.common.store import open_store
 from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
@@ -93,28 +91,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(recipe, folder / "store", summary)
 
 
-def made_by(run: Finished, step: str, file: str) -> Any:
-    store = open_store(f"file://{run.store}")
-    digest = next(s["output_digest"] for s in run.summary["steps"] if s["name"] == step)
-    return json.loads(manifest.read_entry(store, manifest.load(store, digest).entry(file)))
-
-
-def page(run: Finished) -> str:
-    return Path(run.summary["report"].removeprefix("file://")).read_text("utf-8")
-
-
 def test_it_finds_more_than_trivial_detectors(finished: Finished) -> None:
-    gate = made_by(finished, "evaluation", "gate.json")
+    gate = finished.evaluation("gate.json")
     bounds = {check["baseline"]: check["min"] for check in gate["checks"]}
     assert set(bounds) == {"the same average boxes everywhere", "blobs and logistic regression"} and gate["passed"]
-    metrics = made_by(finished, "evaluation", "metrics.json")
+    metrics = finished.evaluation("metrics.json")
     assert metrics["map50"] > max(*bounds.values(), 0.5) and metrics["f1"] > 0.3
 
 
 def test_the_registered_model_finds_what_the_report_shows(finished: Finished, tmp_path: Path) -> None:
-    shown = made_by(finished, "evaluation", "samples.json")
+    shown = finished.evaluation("samples.json")
     assert [sample["kind"] for sample in shown] == ["boxes"] * 3
-    assert all(sample["png"] in page(finished) for sample in shown) and '<rect class="found"' in page(finished)
+    assert all(sample["png"] in finished.page for sample in shown) and '<rect class="found"' in finished.page
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"image": sample["png"]}) + "\n" for sample in shown))
     answered = cli.modelmill("predict", "tiny-shapes", rows, "--store", f"file://{finished.store}")
@@ -139,7 +127,7 @@ def test_an_image_that_is_none_or_too_small_is_refused_in_one_line(finished: Fin
 
 def test_a_broken_image_is_left_out_by_name(finished: Finished) -> None:
     validated = next(s for s in finished.summary["steps"] if s["name"] == "data_validation")
-    assert "249 rows" in validated["headline"] and "pictures/7.png" in page(finished)
+    assert "249 rows" in validated["headline"] and "pictures/7.png" in finished.page
 
 
 def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:

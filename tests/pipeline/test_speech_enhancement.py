@@ -10,8 +10,6 @@ import pytest
 import soundfile
 import yaml
 
-from components.common import manifest
-from components.common.store import open_store
 from tests import cli
 from tests.component.steps import Steps
 from tests.media import sound
@@ -83,28 +81,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(recipe, folder / "store", summary)
 
 
-def made_by(run: Finished, step: str, file: str) -> Any:
-    store = open_store(f"file://{run.store}")
-    digest = next(s["output_digest"] for s in run.summary["steps"] if s["name"] == step)
-    return json.loads(manifest.read_entry(store, manifest.load(store, digest).entry(file)))
-
-
-def page(run: Finished) -> str:
-    return Path(run.summary["report"].removeprefix("file://")).read_text("utf-8")
-
-
 def test_it_takes_out_more_than_what_has_not_learned_it(finished: Finished) -> None:
-    gate = made_by(finished, "evaluation", "gate.json")
+    gate = finished.evaluation("gate.json")
     bounds = {check["baseline"]: check["min"] for check in gate["checks"]}
     assert set(bounds) == {"the noisy recording", "a Wiener filter", "before fine-tuning"} and gate["passed"]
-    metrics = made_by(finished, "evaluation", "metrics.json")
+    metrics = finished.evaluation("metrics.json")
     assert metrics["si_sdr_improvement"] > max(*bounds.values(), 3.0)
 
 
 def test_the_registered_model_makes_what_the_report_plays(finished: Finished, tmp_path: Path) -> None:
-    shown = made_by(finished, "evaluation", "samples.json")
+    shown = finished.evaluation("samples.json")
     assert [one["caption"].partition(", ")[0] for one in shown[:3]] == ["1: noisy", "1: enhanced", "1: clean"]
-    assert all(f"data:audio/wav;base64,{one['wav']}" in page(finished) for one in shown)
+    assert all(f"data:audio/wav;base64,{one['wav']}" in finished.page for one in shown)
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"audio": shown[0]["wav"]}) + "\n")
     answered = cli.modelmill("predict", "tiny-tones", rows, "--store", f"file://{finished.store}")
@@ -121,7 +109,7 @@ def test_the_registered_model_makes_what_the_report_plays(finished: Finished, tm
 
 def test_a_broken_recording_is_left_out_by_name(finished: Finished) -> None:
     validated = next(s for s in finished.summary["steps"] if s["name"] == "data_validation")
-    assert "149 rows" in validated["headline"] and "clean/70.wav" in page(finished)
+    assert "149 rows" in validated["headline"] and "clean/70.wav" in finished.page
 
 
 def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from components.common import manifest
-from components.common.store import open_store
 from tests import cli, speech
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
@@ -66,18 +64,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(recipe, folder / "store", summary)
 
 
-def evaluation_of(run: Finished, name: str) -> Any:
-    opened = open_store(f"file://{run.store}")
-    made = next(step["output_digest"] for step in run.summary["steps"] if step["name"] == "evaluation")
-    return json.loads(manifest.read_entry(opened, manifest.load(opened, made).entry(name)))
-
-
 def test_it_hears_what_is_said_better_than_any_constant(finished: Finished) -> None:
-    metrics = evaluation_of(finished, "metrics.json")
+    metrics = finished.evaluation("metrics.json")
     assert metrics["character_error_rate"] < 0.1 and metrics["word_error_rate"] < 0.2
-    checks = {
-        (one["metric"], one["baseline"].split()[0]): one for one in evaluation_of(finished, "gate.json")["checks"]
-    }
+    checks = {(one["metric"], one["baseline"].split()[0]): one for one in finished.evaluation("gate.json")["checks"]}
     assert all(one["passed"] for one in checks.values())
     assert checks["character_error_rate", "always"]["max"] > 0.4
     assert checks["word_error_rate", "before"]["max"] == metrics["word_error_rate_before"]
@@ -89,8 +79,8 @@ def test_a_recording_that_is_cut_off_is_left_out_by_name(finished: Finished) -> 
 
 
 def test_the_page_plays_recordings_and_predict_hears_them_as_it_says(finished: Finished, tmp_path: Path) -> None:
-    shown = evaluation_of(finished, "samples.json")
-    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    shown = finished.evaluation("samples.json")
+    page = finished.page
     assert len(shown) == 2 and all(f"data:audio/wav;base64,{one['wav']}" in page for one in shown)
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"audio": one["wav"]}) + "\n" for one in shown))

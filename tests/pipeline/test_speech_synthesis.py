@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from components.common import manifest
 from components.common.media import audio
-from components.common.store import open_store
 from tests import cli, speech
 from tests.pipeline.conftest import Finished
 from tests.recipes import OPEN_SUITE
@@ -62,15 +60,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(recipe, folder / "store", summary)
 
 
-def evaluation_of(run: Finished, name: str) -> Any:
-    opened = open_store(f"file://{run.store}")
-    made = next(step["output_digest"] for step in run.summary["steps"] if step["name"] == "evaluation")
-    return json.loads(manifest.read_entry(opened, manifest.load(opened, made).entry(name)))
-
-
 def test_it_speaks_nearer_to_real_recordings_than_what_learned_nothing_and_is_heard(finished: Finished) -> None:
-    metrics = evaluation_of(finished, "metrics.json")
-    found = evaluation_of(finished, "gate.json")["checks"]
+    metrics = finished.evaluation("metrics.json")
+    found = finished.evaluation("gate.json")["checks"]
     checks = {(one["metric"], one["baseline"].split(" '")[0]): one for one in found}
     assert {what for metric, what in checks if metric == "mel_distance"} == {
         "the mean spectrum",
@@ -83,8 +75,8 @@ def test_it_speaks_nearer_to_real_recordings_than_what_learned_nothing_and_is_he
 
 
 def test_the_page_plays_speech_and_predict_says_the_same(finished: Finished, tmp_path: Path) -> None:
-    real, synthesised = evaluation_of(finished, "samples.json")
-    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    real, synthesised = finished.evaluation("samples.json")
+    page = finished.page
     assert all(f"data:audio/wav;base64,{one['wav']}" in page for one in (real, synthesised))
     text = synthesised["caption"].removesuffix(" (synthesised)")
     assert real["caption"] == f"{text} (real)"

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from components.common import manifest
-from components.common.store import open_store
 from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
@@ -65,22 +63,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(recipe, folder / "store", summary)
 
 
-def evaluation_of(run: Finished, name: str) -> Any:
-    store = open_store(f"file://{run.store}")
-    made = next(step["output_digest"] for step in run.summary["steps"] if step["name"] == "evaluation")
-    return json.loads(manifest.read_entry(store, manifest.load(store, made).entry(name)))
-
-
 def test_it_learns_the_order_that_a_dictionary_lacks(finished: Finished) -> None:
-    checks = evaluation_of(finished, "gate.json")["checks"]
+    checks = finished.evaluation("gate.json")["checks"]
     against = {check["metric"]: check for check in checks if "baseline" in check}
     assert set(against) == {"chrf", "bleu"} and all(check["passed"] for check in checks)
     assert against["bleu"]["value"] > against["bleu"]["min"] + 20
 
 
 def test_the_registered_model_translates_as_the_report_shows(finished: Finished, tmp_path: Path) -> None:
-    shown = [one["parts"] for one in evaluation_of(finished, "samples.json")]
-    page = Path(finished.summary["report"].removeprefix("file://")).read_text("utf-8")
+    shown = [one["parts"] for one in finished.evaluation("samples.json")]
+    page = finished.page
     assert len(shown) == 3 and all(one["reference"] in page and one["translation"] in page for one in shown)
     asked = tmp_path / "asked.jsonl"
     asked.write_text("".join(json.dumps({"text": one["source"]}) + "\n" for one in shown))
