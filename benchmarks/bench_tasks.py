@@ -26,30 +26,35 @@ HEADER = """
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("recipes", nargs="*", default=NAMES, metavar="recipe", help=", ".join(NAMES))
-    chosen = arguments.parse_args().recipes
+    arguments.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep each recipe's store there, with its reports"
+    )
+    chosen = arguments.parse_args()
     print(machine())
     print(HEADER, flush=True)
-    for name in chosen:
-        print(_row(name), flush=True)
+    with tempfile.TemporaryDirectory() as passing:
+        for name in chosen.recipes:
+            print(_row(name, (chosen.keep or Path(passing)).absolute() / name), flush=True)
 
 
-def _row(name: str) -> str:
-    """Run the recipe, and again without pretraining where it has one: same data, same fine-tuning, same seed."""
+def _row(name: str, folder: Path) -> str:
+    """Run the recipe with its store in a folder, and again without pretraining where it has one: same data, same
+    fine-tuning, same seed.
+    """
     path = ROOT / "recipes" / f"{name}.yaml"
     recipe = recipes.load(path)
     subprocess.run([*_modelmill("demo-data"), name], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        run = _run(path, folder)
-        seconds = time.perf_counter() - started
-        store = open_store(f"file://{folder}")
-        tuned = _evaluation(store, run)
-        check = _headline(store, tuned)
-        random, difference = "", ""
-        if recipe.pretraining is not None:
-            scratch = _evaluation(store, _run(path, folder, "--set", "pretraining=none"))
-            random = f"{scratch.info['metrics'][check['metric']]:.3f}"
-            difference = _difference(store, tuned, scratch)
+    started = time.perf_counter()
+    run = _run(path, folder)
+    seconds = time.perf_counter() - started
+    store = open_store(f"file://{folder}")
+    tuned = _evaluation(store, run)
+    check = _headline(store, tuned)
+    random, difference = "", ""
+    if recipe.pretraining is not None:
+        scratch = _evaluation(store, _run(path, folder, "--set", "pretraining=none"))
+        random = f"{scratch.info['metrics'][check['metric']]:.3f}"
+        difference = _difference(store, tuned, scratch)
     parameters = next(s for s in run["steps"] if s["name"] == "fine_tuning")["metrics"]["parameters"]
     columns = [name, f"{seconds:.0f}", f"{parameters:,.0f}", check["metric"], _baseline(check), random]
     return " | ".join(["", *columns, f"{tuned.info['metrics'][check['metric']]:.3f}", difference, ""]).strip()
@@ -59,7 +64,7 @@ def _modelmill(*words: str) -> list[str]:
     return [sys.executable, "-m", "pipelines.cli", *words]
 
 
-def _run(path: Path, folder: str, *changes: str) -> dict[str, Any]:
+def _run(path: Path, folder: Path, *changes: str) -> dict[str, Any]:
     """What `modelmill run --json` prints; a gate that is missed (3) is a result as well."""
     command = [*_modelmill("run", str(path)), "--store", f"file://{folder}", "--json", *changes]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)

@@ -12,6 +12,7 @@ import torch
 
 from components.common.digest import fraction
 from components.common.manifest import Manifest
+from components.common.python_sources import taken_apart
 from components.common.recipe.corpora import ONLY
 from components.tasks.character_modeling import demo, evaluate, generation
 from components.tasks.character_modeling.ngram import NGrams
@@ -193,7 +194,7 @@ def test_code_and_docstrings_are_taken_apart() -> None:
         '    def f(self): "beside"\n\n'
         '    def g(self):\n        # why\n        """What g is."""\n        return "text"\n'
     )
-    code, docstrings = demo.taken_apart(source)
+    code, docstrings = taken_apart(source)
     assert docstrings == ["A module.", "A class,\n\nof lines.", "What g is."]
     assert [line for line in source.split("\n") if line not in code.split("\n")] == [
         '"""A module."""',
@@ -203,7 +204,7 @@ def test_code_and_docstrings_are_taken_apart() -> None:
         '        """What g is."""',
     ]
     assert '"beside"' in code and "# why" in code
-    assert demo.taken_apart("def broken(:\r\n") == ("def broken(:\n", [])
+    assert taken_apart("def broken(:\r\n") == ("def broken(:\n", [])
 
 
 def test_the_demo_has_each_docstring_once_beside_its_code_and_none_in_code() -> None:

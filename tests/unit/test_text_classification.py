@@ -1,5 +1,6 @@
 """What text_classification computes: what is hidden, who is labelled, what TF-IDF has to be beaten by."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -183,16 +184,39 @@ def test_lengths_are_slices_of_powers_of_two() -> None:
     ]
 
 
-def test_the_demo_is_messages_in_each_language_and_none_in_two() -> None:
+def test_sentences_are_prose_on_one_line() -> None:
+    docstring = (
+        "Return the sum of all\n    given numbers.  It is never less than 0.\n\n"
+        "Too short.\n\n>>> total = add(1, 2); print(total == 3)  # This is code.\n\nno capital at the start is here."
+    )
+    assert list(demo.sentences(docstring)) == ["Return the sum of all given numbers.", "It is never less than 0."]
+
+
+def test_two_neighbouring_plain_words_change_places_in_half_the_sentences() -> None:
+    written = [
+        f"Return the sum of all {word} numbers, or None." for word in map("".join, itertools.permutations("abcdef"))
+    ]
+    found = [one for one in map(demo.ordered, written) if one]
+    assert len(found) == len(written) and [demo.ordered(sentence) for sentence in written] == found
+    swapped = [(one.text.split(), was.split()) for one, was in zip(found, written, strict=True) if one.text != was]
+    assert {one.order for one, was in zip(found, written, strict=True) if one.text == was} == {demo.WRITTEN}
+    assert len(swapped) == pytest.approx(360, abs=60) and len(swapped) == sum(
+        one.order == demo.SWAPPED for one in found
+    )
+    for words, before in swapped:
+        first, second = [place for place, pair in enumerate(zip(words, before, strict=True)) if pair[0] != pair[1]]
+        assert second == first + 1 and [words[second], words[first]] == before[first : second + 1]
+        assert first > 0 and before[first].islower() and before[second].isalpha()
+    assert demo.ordered("Return [the] sum() of: it.") is None
+
+
+def test_the_demo_has_each_sentence_once_in_one_order() -> None:
     files = demo.text_classification(2)
     found = [json.loads(line) for data in files.values() for line in data.decode().splitlines()]
-    assert {row["language"] for row in found} == set(demo.LANGUAGES) and len(found) > 10_000
-    languages: dict[str, set[str]] = {}
-    for row in found:
-        languages.setdefault(row["text"], set()).add(row["language"])
-    assert all(len(its) == 1 for its in languages.values())
-    (german,) = [row["text"] for row in found if (row["source"], row["language"]) == ("Enter a whole number.", "de")]
-    assert german == "Bitte eine ganze Zahl eingeben."
+    assert {row["path"].split("/")[0] for row in found} > set(demo.PACKAGES) and len(found) > 20_000
+    assert len({" ".join(sorted(row["text"].split())) for row in found}) > 0.99 * len(found)
+    assert sum(row["order"] == demo.SWAPPED for row in found) == pytest.approx(len(found) / 2, rel=0.05)
+    assert files == demo.text_classification(2)
 
 
 def test_a_recipe_without_fine_tuning_is_refused() -> None:

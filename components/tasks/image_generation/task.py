@@ -12,6 +12,9 @@ from components.training import layers
 from components.training.plain import Arrays, Plain
 from components.training.task import Batch
 
+# Generated images for each real one in validation.
+FAKES = 8
+
 
 class Adversarial(nn.Module):
     """A generator and its discriminator; called, it makes images of random numbers, (batch, latent)."""
@@ -69,11 +72,12 @@ class ImageGeneration(Plain):
         return Images(self.files, split, stage, self.settings.latent if self.settings else 0)
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
-        real = batch["images"].float() / 127.5 - 1
-        fake = model(batch["noise"])
-        if not model.training:
-            return networks.sliced_wasserstein(real, fake) * len(real)
-        return networks.game(model.discriminator, real, fake, self.settings.penalty, self.settings.shift)
+        real, noise = batch["images"].float() / 127.5 - 1, batch["noise"]
+        if model.training:
+            return networks.game(model.discriminator, real, model(noise), self.settings.penalty, self.settings.shift)
+        # Random numbers in another order are as random: more images than real ones, as few say little.
+        fake = model(torch.cat([noise.roll(places, 1) for places in range(FAKES)]))
+        return networks.sliced_wasserstein(real.repeat(FAKES, 1, 1, 1), fake) * len(real)
 
 
 make_task = ImageGeneration

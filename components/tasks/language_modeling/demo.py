@@ -2,14 +2,14 @@
 
 import json
 
-from components.common import standard_library
 from components.common.digest import fraction
+from components.common.python_sources import standard_library
 
 
 def python_lm(shards: int) -> dict[str, bytes]:
     """A file's shard is drawn by its path, so that one file more or less changes one shard."""
     rows: list[list[str]] = [[] for _ in range(shards)]
-    for path, text in standard_library.sources().items():
+    for path, text in standard_library().items():
         rows[int(fraction(path) * shards)].append(_row(path, text))
     return {f"stdlib-{i:05d}.jsonl": "".join(lines).encode() for i, lines in enumerate(rows) if lines}
 

@@ -1,0 +1,124 @@
+"""A generator of images from the command line: it makes bars of some directions after bars of others."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests import cli, media
+from tests.component.steps import Steps
+from tests.pipeline.conftest import Finished
+from tests.recipes import OPEN_SUITE
+
+SIDE, KINDS = 12, ["across", "down", "falling", "rising"]
+
+
+def bar(kind: str, number: int) -> bytes:
+    """A bright bar on a dark ground."""
+    draws = np.random.default_rng([KINDS.index(kind), number])
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    distance = {"across": y, "down": x, "falling": (x - y) / 2**0.5, "rising": (x + y) / 2**0.5}[kind]
+    ink = np.abs(distance - draws.uniform(-3, 3)) < 1.2
+    pixels = 40 + np.where(ink, 160, 0) + draws.normal(0, 4, ink.shape)
+    return media.encoded(Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8)))
+
+
+def write_images(folder: Path, count: int, **more: tuple[str, bytes]) -> None:
+    """`more` images by their names, each with its label."""
+    images = {f"{kind}-{n}": (kind, bar(kind, n)) for kind in KINDS for n in range(count)} | more
+    (folder / "images").mkdir(parents=True)
+    for name, (_, data) in images.items():
+        (folder / "images" / f"{name}.png").write_bytes(data)
+    lines = [f"images/{name}.png,{label}" for name, (label, _) in images.items()]
+    (folder / "bars.csv").write_text("\n".join(["file,kind", *lines]) + "\n")
+
+
+def write_recipe(folder: Path) -> Path:
+    training = {"batch_size": 32, "learning_rate": 0.004, "beta1": 0.5, "beta2": 0.99, "clip_norm": 10.0}
+    recipe: dict[str, Any] = {
+        "name": "tiny-generation",
+        "task": "image_generation",
+        "data": {"path": "data", "media": "images", "corrupt_files": "leave_out", "suite": "suite.json"},
+        "preprocessing": {
+            "label": "kind",
+            "fine_tune_on": ["falling", "rising"],
+            "images": 100,
+            "size": SIDE,
+            "channels": 1,
+            "validation": 0.15,
+            "test": 0.25,
+        },
+        "model": {"latent": 8, "width": 16, "penalty": 0.3},
+        "pretraining": {"steps": 150, "evaluate_every": 50, "ema": 0.9, **training},
+        "fine_tuning": {"steps": 400, "evaluate_every": 100, "schedule": "cosine", "ema": 0.9, **training},
+        "evaluation": {"generated": 200, "samples": 12, "comparison": {"too_few": "thresholds"}},
+        "registration": {"model": "tiny-generation"},
+    }
+    path = folder / "tiny-generation.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("generation")
+    write_images(folder / "data", 100, broken=("rising", bar("rising", 0)[:-30]))
+    recipe = write_recipe(folder)
+    summary = cli.run_json(recipe, folder / "store")
+    assert summary["returncode"] == 0, summary["stderr"]
+    return Finished(recipe, folder / "store", summary)
+
+
+def test_its_images_are_nearer_to_held_out_ones_than_noise_a_gaussian_and_before_fine_tuning(
+    finished: Finished,
+) -> None:
+    gate, metrics = finished.evaluation("gate.json"), finished.evaluation("metrics.json")
+    beaten = {check["baseline"] for check in gate["checks"] if "baseline" in check and check["passed"]}
+    assert beaten == {"noise", "a Gaussian of the pixels", "before fine-tuning"}
+    assert metrics["frechet_real"] < metrics["frechet"] < min(metrics["frechet_before"], metrics["frechet_noise"])
+    page = finished.page
+    assert "images/broken.png" in page and page.count('src="data:image/png;base64,') == 12
+
+
+def test_the_registered_model_makes_the_same_grid_for_the_same_seed(finished: Finished, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"seed": 1, "count": 5}\n{"seed": 2, "count": 5}\n{"seed": 1, "count": 5}\n')
+    answered = cli.modelmill("predict", "tiny-generation", rows, "--store", f"file://{finished.store}")
+    one, other, again = [json.loads(line)["image"] for line in answered.stdout.splitlines()]
+    assert one == again != other, answered.stderr
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
+    assert pixels.shape == (2 * SIDE, 3 * SIDE), "five images in two rows of three"
+    assert not pixels[SIDE:, 2 * SIDE :].any() and pixels[:SIDE, :SIDE].std() > 10
+
+
+def test_a_seed_or_a_count_that_cannot_be_is_one_line(finished: Finished, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"seed": 1, "count": 0}\n')
+    answered = cli.modelmill("predict", "tiny-generation", rows, "--store", f"file://{finished.store}")
+    assert answered.returncode == 2 and "count from 1 to 1,024" in answered.stderr.replace("\n", " ")
+
+
+def test_bad_images_and_labels_are_one_line_with_what_to_do(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", 20, small=("rising", media.png(9, (9, 40), "L")))
+    recipe = write_recipe(tmp_path)
+    dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
+
+    def refused(*changes: str) -> str:
+        code, message = Steps(recipe, tmp_path / "0", *changes).fails("preprocessing", ["corpus"], dataset=dataset)
+        assert code == 2 and "\n" not in message
+        return message
+
+    assert "images/small.png: 9 x 40 pixels, fewer than preprocessing.size, 12" in refused()
+    dropped = "preprocessing.small=drop"
+    assert "no image has the label 'loop'; there are across, down" in refused(
+        dropped, 'preprocessing.fine_tune_on=["loop"]'
+    )
+    everything = f"preprocessing.fine_tune_on={json.dumps(KINDS)}"
+    assert "no image with a label beside it is in the train split" in refused(dropped, everything)
