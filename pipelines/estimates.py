@@ -1,6 +1,9 @@
-"""What the training steps of a plan will cost: FLOPs from the models' shapes, hours from how fast others were."""
+"""What the training steps of a plan will cost: FLOPs from the models' shapes or from what they were when a model of the
+same settings was trained on data prepared alike, hours from how fast others were.
+"""
 
 import json
+from typing import NamedTuple
 
 from components.common import manifest, memo, weights
 from components.common.errors import Corrupt, ModelmillError
@@ -8,6 +11,7 @@ from components.common.manifest import Manifest
 from components.common.recipe import Recipe, Training, given_tokenizer
 from components.common.recipe.adapters import AdaptedFineTuning
 from components.common.runs import Estimate
+from components.common.steps import settings_of
 from components.common.store import Store
 from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
 from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
@@ -67,11 +71,14 @@ def _of_step(
         parameters=shape.parameters if shape else None,
         amount=settings.steps * batch * length if batch else None,
     )
-    if shape is None or batch is None:
+    if shape is not None and batch is not None:
+        each = shape.flops(length, _adapters(settings)) if isinstance(shape, Decoder) else shape.flops()
+        flops = each * batch * settings.steps
+    elif measured := _measured(name, settings, recipe, store):
+        known, flops = known.model_copy(update={"parameters": measured.parameters}), measured.flops
+    else:
         what = "model's shape" if shape is None else "size of a batch"
         return known.model_copy(update={"basis": f"the {what} is not known before a first run"})
-    each = shape.flops(length, _adapters(settings)) if isinstance(shape, Decoder) else shape.flops()
-    flops = each * batch * settings.steps
     speed = speeds.find(name, recipe, store)
     return known.model_copy(
         update={
@@ -80,6 +87,29 @@ def _of_step(
             "basis": _basis(name, settings, recipe, speed),
         }
     )
+
+
+class Measured(NamedTuple):
+    parameters: int
+    flops: float
+
+
+def _measured(name: str, settings: Training, recipe: Recipe, store: Store) -> Measured | None:
+    """What the step would take by its last run, if that trained a model of the same settings on data prepared alike."""
+    prepared, trained = (memo.last(store, step, recipe.name) for step in ("preprocessing", name))
+    if prepared is None or trained is None or not {"model_flops", "steps"} <= trained.metrics.keys():
+        return None
+    before, now = trained.document["settings"], settings_of(name, recipe)
+    if prepared.document["settings"] != settings_of("preprocessing", recipe):
+        return None
+    if {**before, name: None, "seed": None} != {**now, name: None, "seed": None}:
+        return None
+    batches = [its["batch_size"] for its in (before[name], now[name])]
+    if batches[0] != batches[1] and "all" in batches:
+        return None
+    larger = 1.0 if batches[0] == batches[1] else batches[1] / batches[0]
+    each = trained.metrics["model_flops"] / trained.metrics["steps"]
+    return Measured(trained.metrics["parameters"], each * larger * settings.steps)
 
 
 def _adapters(settings: Training) -> Adapters | None:

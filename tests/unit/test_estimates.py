@@ -12,6 +12,8 @@ from components.common.runs import Estimate
 from pipelines import estimates
 from pipelines.plan import plan
 from tests.component.steps import Steps
+from tests.pipeline.test_text_classification import rows as text_rows
+from tests.pipeline.test_text_classification import write_recipe as text_recipe
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 
 
@@ -116,3 +118,19 @@ def test_a_record_of_a_version_that_measured_less_is_no_measure(tmp_path: Path) 
     found = expected(steps, "seed=2", recipe=recipe)
     assert found["pretraining"].device_hours is None
     assert json.loads(found["pretraining"].model_dump_json())["model_flops"] > 0
+
+
+def test_a_model_of_no_known_shape_costs_what_it_cost_before(tmp_path: Path) -> None:
+    recipe = text_recipe(tmp_path, text_rows())
+    steps = Steps(recipe, tmp_path / "steps")
+    assert "shape is not known before a first run" in expected(steps)["pretraining"].basis
+    corpus = steps.corpus()
+    steps.pretrained(corpus)
+    measured = steps.record("pretraining").metrics
+    longer = expected(steps, "pretraining.steps=80", "seed=7", recipe=recipe)["pretraining"]
+    assert longer.model_flops == pytest.approx(2 * measured["model_flops"])
+    assert longer.parameters == measured["parameters"] and longer.basis.startswith("it last ran at ")
+    larger = expected(steps, "pretraining.batch_size=64", recipe=recipe)["pretraining"]
+    assert larger.model_flops == pytest.approx(2 * measured["model_flops"])
+    for change in ("model.hidden_size=64", "preprocessing.sequence_length=16", "pretraining.batch_size=all"):
+        assert expected(steps, change, recipe=recipe)["pretraining"].model_flops is None, change
