@@ -78,7 +78,7 @@ def _of_step(
         known, flops = known.model_copy(update={"parameters": measured.parameters}), measured.flops
     else:
         what = "model's shape" if shape is None else "size of a batch"
-        return known.model_copy(update={"basis": f"the {what} is not known before a first run"})
+        return known.model_copy(update={"basis": f"the {what} is not known before a first run with these settings"})
     speed = speeds.find(name, recipe, store)
     return known.model_copy(
         update={

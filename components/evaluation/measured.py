@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 
 class Baseline(NamedTuple):
-    """`what` has learned next to nothing; a model's `metric` must be below `most`, or reach `least`."""
+    """`what` has learned next to nothing; a model's `metric` must be below `most`, or above `least`."""
 
     metric: str
     what: str
@@ -15,7 +15,7 @@ class Baseline(NamedTuple):
     @property
     def check(self) -> dict[str, Any]:
         """As a check of the gate."""
-        passed = (self.most is None or self.value < self.most) and (self.least is None or self.value >= self.least)
+        passed = (self.most is None or self.value < self.most) and (self.least is None or self.value > self.least)
         bounds = {"metric": self.metric, "value": self.value, "min": self.least, "max": self.most}
         return {**bounds, "passed": passed, "baseline": self.what}
 

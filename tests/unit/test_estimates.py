@@ -61,7 +61,8 @@ def test_a_perceptron_is_known_once_its_classes_and_rows_are_counted(tmp_path: P
     recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), fine_tuning__patience=None, fine_tuning__steps=20)
     steps = Steps(recipe, tmp_path / "steps")
     (unknown,) = expected(steps).values()
-    assert unknown == Estimate(unit="samples", basis="the model's shape is not known before a first run")
+    basis = "the model's shape is not known before a first run with these settings"
+    assert unknown == Estimate(unit="samples", basis=basis)
     assert estimates.total({"fine_tuning": unknown}) == {"model_flops": None, "device_hours": None}
     corpus = steps.corpus()
     (known,) = expected(steps).values()
