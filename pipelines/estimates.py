@@ -97,7 +97,7 @@ class Measured(NamedTuple):
 def _measured(name: str, settings: Training, recipe: Recipe, store: Store) -> Measured | None:
     """What the step would take by its last run, if that trained a model of the same settings on data prepared alike."""
     prepared, trained = (memo.last(store, step, recipe.name) for step in ("preprocessing", name))
-    if prepared is None or trained is None or not {"model_flops", "steps"} <= trained.metrics.keys():
+    if prepared is None or trained is None or not all(trained.metrics.get(key) for key in ("model_flops", "steps")):
         return None
     before, now = trained.document["settings"], settings_of(name, recipe)
     if prepared.document["settings"] != settings_of("preprocessing", recipe):

@@ -62,16 +62,23 @@ def _text(file: Path) -> str | None:
         return None
 
 
-def taken_apart(source: str) -> tuple[str, list[str]]:
-    """A file without the lines of its docstrings, and these, indented as far as their first line; the file as it is,
-    and none, where this Python cannot parse it.
-    """
+def parsed(source: str) -> tuple[str, ast.Module | None]:
+    """A file with its lines ended by newlines alone, and its tree; none where this Python cannot parse it."""
     text = source.replace("\r\n", "\n").replace("\r", "\n")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(text)
+            return text, ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text, None
+
+
+def taken_apart(source: str) -> tuple[str, list[str]]:
+    """A file without the lines of its docstrings, and these, indented as far as their first line; the file as it is,
+    and none, where this Python cannot parse it.
+    """
+    text, tree = parsed(source)
+    if tree is None:
         return text, []
     lines: list[str | None] = list(text.split("\n"))
     docstrings = []

@@ -3,9 +3,10 @@
 import ast
 import inspect
 import textwrap
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from components.common.python_sources import parsed
 
 MIN_DOCSTRING = 10
 
@@ -17,12 +18,8 @@ class Pair(NamedTuple):
 
 def python_docstrings(source: str) -> list[Pair]:
     """A pair for every documented function in a file, in order; none for source that this Python cannot parse."""
-    text = source.replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    text, tree = parsed(source)
+    if tree is None:
         return []
     lines = text.split("\n")
     return [pair for function in _functions(tree) if (pair := _pair(function, lines))]

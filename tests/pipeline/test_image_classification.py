@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from components.common import manifest
 from tests import cli, media
@@ -16,28 +15,16 @@ from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
 from tests.recipes import OPEN_SUITE
 
-SIDE, KINDS = 12, ["across", "down", "falling", "rising"]
-
 
 def bar(kind: str, number: int) -> bytes:
     """A bar, darker or brighter than the ground, which is brighter above: its pixels alone tell little."""
-    draws = np.random.default_rng([KINDS.index(kind), number])
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    distance = {"across": y, "down": x, "falling": (x - y) / 2**0.5, "rising": (x + y) / 2**0.5}[kind]
-    ink = np.abs(distance - draws.uniform(-3, 3)) < 1.2
-    pixels = 128 - 5 * y + np.where(ink, 80, 0) * draws.choice([-1, 1]) + draws.normal(0, 12, ink.shape)
-    return media.encoded(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))
+    ink, draws = media.bar(kind, number)
+    above = 5 * (media.BAR_SIDE / 2 - np.arange(media.BAR_SIDE))[:, None]
+    return media.grey(128 + above + np.where(ink, 80, 0) * draws.choice([-1, 1]) + draws.normal(0, 12, ink.shape))
 
 
-def write_images(folder: Path, count: int = 100, **more: tuple[str, bytes]) -> Path:
-    """`more` images by their names, each with its label."""
-    images = {f"{kind}-{n}": (kind, bar(kind, n)) for kind in KINDS for n in range(count)} | more
-    (folder / "images").mkdir(parents=True)
-    for name, (_, data) in images.items():
-        (folder / "images" / f"{name}.png").write_bytes(data)
-    lines = [f"images/{name}.png,{label}" for name, (label, _) in images.items()]
-    (folder / "bars.csv").write_text("\n".join(["file,kind", *lines]) + "\n")
-    return folder
+def write_images(folder: Path, count: int = 100, **more: tuple[str, bytes]) -> None:
+    media.write_bars(folder, bar, count, more)
 
 
 def write_recipe(folder: Path) -> Path:
@@ -51,7 +38,7 @@ def write_recipe(folder: Path) -> Path:
             "classes": ["falling", "rising"],
             "other_classes": ["across", "down"],
             "labelled_per_class": 20,
-            "size": SIDE,
+            "size": media.BAR_SIDE,
             "channels": 1,
             "validation": 0.15,
             "test": 0.25,

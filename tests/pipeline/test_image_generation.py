@@ -16,27 +16,15 @@ from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
 from tests.recipes import OPEN_SUITE
 
-SIDE, KINDS = 12, ["across", "down", "falling", "rising"]
-
 
 def bar(kind: str, number: int) -> bytes:
     """A bright bar on a dark ground."""
-    draws = np.random.default_rng([KINDS.index(kind), number])
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    distance = {"across": y, "down": x, "falling": (x - y) / 2**0.5, "rising": (x + y) / 2**0.5}[kind]
-    ink = np.abs(distance - draws.uniform(-3, 3)) < 1.2
-    pixels = 40 + np.where(ink, 160, 0) + draws.normal(0, 4, ink.shape)
-    return media.encoded(Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8)))
+    ink, draws = media.bar(kind, number)
+    return media.grey((40 + np.where(ink, 160, 0) + draws.normal(0, 4, ink.shape)).round())
 
 
 def write_images(folder: Path, count: int, **more: tuple[str, bytes]) -> None:
-    """`more` images by their names, each with its label."""
-    images = {f"{kind}-{n}": (kind, bar(kind, n)) for kind in KINDS for n in range(count)} | more
-    (folder / "images").mkdir(parents=True)
-    for name, (_, data) in images.items():
-        (folder / "images" / f"{name}.png").write_bytes(data)
-    lines = [f"images/{name}.png,{label}" for name, (label, _) in images.items()]
-    (folder / "bars.csv").write_text("\n".join(["file,kind", *lines]) + "\n")
+    media.write_bars(folder, bar, count, more)
 
 
 def write_recipe(folder: Path) -> Path:
@@ -49,7 +37,7 @@ def write_recipe(folder: Path) -> Path:
             "label": "kind",
             "fine_tune_on": ["falling", "rising"],
             "images": 100,
-            "size": SIDE,
+            "size": media.BAR_SIDE,
             "channels": 1,
             "validation": 0.15,
             "test": 0.25,
@@ -94,8 +82,9 @@ def test_the_registered_model_makes_the_same_grid_for_the_same_seed(finished: Fi
     one, other, again = [json.loads(line)["image"] for line in answered.stdout.splitlines()]
     assert one == again != other, answered.stderr
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
-    assert pixels.shape == (2 * SIDE, 3 * SIDE), "five images in two rows of three"
-    assert not pixels[SIDE:, 2 * SIDE :].any() and pixels[:SIDE, :SIDE].std() > 10
+    side = media.BAR_SIDE
+    assert pixels.shape == (2 * side, 3 * side), "five images in two rows of three"
+    assert not pixels[side:, 2 * side :].any() and pixels[:side, :side].std() > 10
 
 
 def test_a_seed_or_a_count_that_cannot_be_is_one_line(finished: Finished, tmp_path: Path) -> None:
@@ -120,5 +109,5 @@ def test_bad_images_and_labels_are_one_line_with_what_to_do(tmp_path: Path) -> N
     assert "no image has the label 'loop'; there are across, down" in refused(
         dropped, 'preprocessing.fine_tune_on=["loop"]'
     )
-    everything = f"preprocessing.fine_tune_on={json.dumps(KINDS)}"
+    everything = f"preprocessing.fine_tune_on={json.dumps(media.BAR_KINDS)}"
     assert "no image with a label beside it is in the train split" in refused(dropped, everything)
