@@ -28,12 +28,15 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     model: ModelName,
-    rows: Annotated[str, typer.Argument(metavar="INPUT", help="JSON Lines, a row a line; - reads standard input.")],
+    rows: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help="JSON Lines, or CSV by its name; - reads JSON Lines from standard input."),
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file for the answers.")] = None,
     store: StoreUri = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a registered version: JSON Lines in, JSON Lines out, an answer a row.
+    """Ask a registered version: JSON Lines or CSV in, JSON Lines out, an answer a row.
 
     Without an alias or a version that is the champion, else the newest version that is verified. Its files are compared
     with what was registered before they are loaded, and every row is looked at before the first is answered.
@@ -41,13 +44,14 @@ def predict(
     from components.common.store import open_store
     from pipelines import models
     from pipelines import predict as predicting
+    from pipelines import rows as reading
 
     opened = open_store(store)
-    with predicting.readable(rows) as given:
+    with reading.readable(rows) as given:
         version = models.find(opened, model)
         with predicting.opened(opened, version) as (columns, load):
-            total = predicting.count(predicting.read(given, rows, columns), rows)
-            asked = predicting.read(given, rows, columns)
+            total = reading.count(reading.read(given, rows, columns), rows)
+            asked = reading.read(given, rows, columns)
             kept: list[dict[str, Any]] = []
             with predicting.writable(output) as target, _progress("predicting", total, output is not None) as told:
                 for batch in predicting.answers(load(), columns, asked):

@@ -14,8 +14,8 @@ from components.common.digest import fraction
 from components.common.manifest import Manifest
 from components.common.python_sources import taken_apart
 from components.common.recipe.corpora import ONLY
+from components.evaluation.ngrams import NGrams
 from components.tasks.character_modeling import demo, evaluate, generation
-from components.tasks.character_modeling.ngram import NGrams
 from components.tasks.character_modeling.recipe import RecurrentModel
 from components.tasks.character_modeling.stream import BOUNDARY, SYMBOLS, pack
 from components.tasks.character_modeling.task import IGNORED, CharacterModeling, Windows
@@ -152,7 +152,7 @@ def plain_kneser_ney(documents: list[list[int]], order: int, context: tuple[int,
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_n_grams_are_chen_and_goodmans(order: int) -> None:
     packed, held_out = pack(DOCUMENTS), pack([b"the cat on the x", b"zz"])
-    grams = NGrams(packed["tokens"], packed["offsets"], order)
+    grams = NGrams(packed["tokens"], packed["offsets"], order, SYMBOLS, BOUNDARY)
     symbols = [[*document, BOUNDARY] for document in DOCUMENTS]
     expected = []
     for document in (b"the cat on the x", b"zz"):
@@ -167,7 +167,7 @@ def test_n_grams_are_chen_and_goodmans(order: int) -> None:
 
 def test_n_grams_are_probabilities() -> None:
     packed = pack(DOCUMENTS)
-    grams = NGrams(packed["tokens"], packed["offsets"], 4)
+    grams = NGrams(packed["tokens"], packed["offsets"], 4, SYMBOLS, BOUNDARY)
     for prefix in (b"the ", b"q", b""):
         ways = np.array([[*prefix, symbol] for symbol in range(SYMBOLS)]).ravel()
         size = len(prefix) + 1

@@ -5,7 +5,9 @@ import json
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from components.common.errors import UserError
 from pipelines import demo_data
@@ -50,13 +52,14 @@ def test_fewer_shards_hold_the_same_rows_once(tmp_path: Path) -> None:
     assert rows() == before and len(list(tmp_path.iterdir())) == 2
 
 
-def test_tabular_mlp_is_two_species_of_iris(tmp_path: Path) -> None:
+def test_tabular_mlp_is_digits_by_their_grey_values(tmp_path: Path) -> None:
     (file,) = demo_data.write("tabular-mlp", tmp_path)
     rows = list(csv.DictReader(file.open()))
-    assert file.name == "iris.csv"
-    assert [r["id"] for r in rows] == [str(i) for i in range(100)]
-    assert [r["species"] for r in rows] == ["versicolor"] * 50 + ["virginica"] * 50
-    assert rows[0] == {"id": "0", "petal_length": "4.7", "petal_width": "1.4", "species": "versicolor"}
+    assert file.name == "digits.csv"
+    assert [r["id"] for r in rows] == [str(i) for i in range(1797)]
+    images = np.array([[int(r[f"p{row}{column}"]) for row in range(8) for column in range(8)] for r in rows])
+    assert np.array_equal(images.reshape(-1, 8, 8), load_digits().images)
+    assert [int(r["digit"]) for r in rows] == load_digits().target.tolist()
 
 
 def test_an_unknown_demo_is_refused_with_the_known_ones(tmp_path: Path) -> None:

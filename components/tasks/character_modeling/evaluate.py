@@ -12,11 +12,11 @@ from components.common.manifest import Manifest
 from components.common.step import Step
 from components.evaluation import samples
 from components.evaluation.measured import Baseline, Measured
+from components.evaluation.ngrams import NGrams
 from components.evaluation.step import FINE_TUNED, PRETRAINED
 from components.tasks.character_modeling.generation import generate
-from components.tasks.character_modeling.ngram import NGrams
 from components.tasks.character_modeling.recipe import Recipe
-from components.tasks.character_modeling.stream import BOUNDARY
+from components.tasks.character_modeling.stream import BOUNDARY, SYMBOLS
 from components.training import device as devices
 from components.training import stage
 
@@ -56,7 +56,8 @@ def evaluate(step: Step, task: Any) -> Measured:
     if settings.baseline:
         step.progress(2, 3, "n-grams")
         order = settings.ngram_order
-        losses["n-grams"] = NGrams(training.tokens, training.offsets, order).losses(held_out.tokens, held_out.offsets)
+        known = NGrams(training.tokens, training.offsets, order, SYMBOLS, BOUNDARY)
+        losses["n-grams"] = known.losses(held_out.tokens, held_out.offsets)
         bound = float(losses["n-grams"].sum()) / math.log(2) / size
         baselines.append(Baseline("bits_per_byte", f"{order}-grams", bits["after"], most=bound))
     found = _rows(losses, documents, held_out.ids, training.ids)

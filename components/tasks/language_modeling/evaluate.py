@@ -14,6 +14,7 @@ from components.common.manifest import Manifest
 from components.common.step import Step
 from components.evaluation import contamination, samples
 from components.evaluation.measured import Baseline, Measured
+from components.evaluation.ngrams import CODES, NGrams
 from components.evaluation.step import FINE_TUNED, PRETRAINED
 from components.tasks.language_modeling.generation import generate
 from components.tasks.language_modeling.recipe import Recipe
@@ -27,6 +28,8 @@ BATCH = 16
 MIDDLING, LONG = 1000, 10_000
 # What the engine calls each set of examples.
 SOURCES = {"documents": "pretraining", "pairs": "fine_tuning"}
+# Training tokens that n-grams are counted in.
+COUNTED = 20_000_000
 Row = dict[str, Any]
 
 
@@ -50,9 +53,9 @@ def evaluate(step: Step, task: Any) -> Measured:
     size = corpus.info["splits"]["test"]["bytes"]
     found = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
     metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
-    baselines = (_unigram(task, size, metrics["bits_per_byte"]),) if settings.baseline else ()
+    baselines = _counted(task, corpus, settings.ngram_order, metrics["bits_per_byte"]) if settings.baseline else []
     if not was_tuned or not len(pairs):
-        return Measured(metrics, found, {samples.FILE: []}, baselines)
+        return Measured(metrics, found, {samples.FILE: []}, tuple(baselines))
     described = _described(task, "pairs")
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
@@ -64,9 +67,13 @@ def evaluate(step: Step, task: Any) -> Measured:
     after = _rows(task, model, pairs, described, "after", settings.pair_windows)
     metrics["loss_after"] = _total(after, "loss") / max(1, _total(after, "weight"))
     metrics["response_bits_per_byte"] = _total(after, "loss") / math.log(2) / max(1, _total(after, "bytes"))
+    if settings.baseline and "loss_before" in metrics:
+        baselines.append(
+            Baseline("loss_after", "before fine-tuning", metrics["loss_after"], most=metrics["loss_before"])
+        )
     step.progress(3, 4, "samples")
     generated = generate(task, model, pairs, corpus, settings)
-    return Measured(metrics, found + after, {samples.FILE: generated}, baselines)
+    return Measured(metrics, found + after, {samples.FILE: generated}, tuple(baselines))
 
 
 def _total(found: list[Row], column: str) -> float:
@@ -151,13 +158,29 @@ def _length(text: str) -> str:
     return "short" if size < MIDDLING else "middling" if size < LONG else "long"
 
 
-def _unigram(task: Any, size: int, value: float) -> Baseline:
-    """Bits per byte of a model that knows how often each token occurs in training, plus one, and nothing else."""
-    counts = {split: np.zeros(task.vocab_size) for split in ("train", "test")}
-    for split, found in counts.items():
-        for shard in task.examples("pretraining", split).shards:
-            # A shard's first token is given, all others are predicted.
-            found += np.bincount(shard.tokens[1:], minlength=task.vocab_size)[: task.vocab_size]
-    frequencies = (counts["train"] + 1) / (counts["train"] + 1).sum()
-    bits = -float((counts["test"] * np.log2(frequencies)).sum()) / size
-    return Baseline("bits_per_byte", "the frequencies of the tokens", value, most=bits)
+def _counted(task: Any, corpus: Manifest, order: int, value: float) -> list[Baseline]:
+    """Bits per byte of models that count in the first `COUNTED` training tokens: how often each occurs, and which come
+    after which, in as many as fit into a number.
+    """
+    tokens, offsets = _documents(task.examples("pretraining", "train").shards)
+    held_out = _documents(task.examples("pretraining", "test").shards)
+    found = []
+    for n in sorted({1, min(order, int(math.log(CODES, task.vocab_size)))}):
+        known = NGrams(tokens, offsets, n, task.vocab_size, corpus.info["end_of_text"])
+        bits = float(known.losses(*held_out).sum()) / math.log(2) / corpus.info["splits"]["test"]["bytes"]
+        what = "the frequencies of the tokens" if n == 1 else f"{n}-grams of tokens"
+        found.append(Baseline("bits_per_byte", what, value, most=bits))
+    return found
+
+
+def _documents(shards: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of the first documents, at most `COUNTED`: of each those after its END, with that of the next one;
+    where each begins, and their end.
+    """
+    tokens, offsets, size = [], [], 0
+    for shard in shards:
+        kept = shard.tokens[1 : 1 + COUNTED - size]
+        tokens.append(kept)
+        offsets.append(shard.offsets[:-1][shard.offsets[:-1] < len(kept)] + size)
+        size += len(kept)
+    return np.concatenate(tokens), np.concatenate([*offsets, [size]])

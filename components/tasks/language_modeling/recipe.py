@@ -52,13 +52,15 @@ class LanguageComparison(Comparison):
 
 
 class LanguageEvaluation(Evaluation):
-    """`baseline` is the frequencies of the tokens in the training split. `samples` responses of at most `sample_tokens`
+    """`baseline` is the frequencies of the tokens in the training split, n-grams of up to `ngram_order` of them and, of
+    pairs, the pretrained model. `samples` responses of at most `sample_tokens`
     tokens are generated; of held-out pairs, at most `pair_windows` packed windows of `sequence_length` tokens are
     scored.
     """
 
     gate: LanguageGate = LanguageGate()
     comparison: LanguageComparison | None = LanguageComparison()
+    ngram_order: int = Field(default=2, ge=1, le=5)
     samples: int = Field(default=3, ge=0, le=100)
     sample_tokens: int = Field(default=48, ge=1, le=4096)
     pair_windows: int = Field(default=128, ge=1)

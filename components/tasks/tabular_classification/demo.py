@@ -1,15 +1,15 @@
-"""Fisher's iris, which scikit-learn ships."""
+"""Handwritten digits as tables, which scikit-learn ships."""
 
 
 def tabular_mlp(shards: int) -> dict[str, bytes]:
-    """Small enough for one file, whatever `shards` says."""
-    from sklearn.datasets import load_iris
+    """A row for each digit, its 8 x 8 grey values by row and column. One file is enough, whatever `shards` says."""
+    from sklearn.datasets import load_digits
 
-    iris = load_iris()
-    names = [str(iris.target_names[target]) for target in iris.target]
-    kept = [(row, name) for row, name in zip(iris.data, names, strict=True) if name != "setosa"]
-    lines = [f"{i},{row[2]:.1f},{row[3]:.1f},{name}" for i, (row, name) in enumerate(kept)]
-    return {"iris.csv": ("\n".join(["id,petal_length,petal_width,species", *lines]) + "\n").encode()}
+    digits = load_digits()
+    names = [f"p{row}{column}" for row in range(8) for column in range(8)]
+    rows = zip(digits.data.astype(int).tolist(), digits.target.tolist(), strict=True)
+    lines = [f"{number},{','.join(map(str, values))},{digit}" for number, (values, digit) in enumerate(rows)]
+    return {"digits.csv": ("\n".join([f"id,{','.join(names)},digit", *lines]) + "\n").encode()}
 
 
 DEMOS = {"tabular-mlp": tabular_mlp}

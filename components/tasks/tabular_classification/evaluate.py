@@ -7,6 +7,7 @@ import torch
 
 from components.common.step import Step
 from components.evaluation import classification
+from components.evaluation.logistic import Labelled, logistic_regression
 from components.evaluation.measured import Measured
 from components.evaluation.step import FINE_TUNED
 from components.training import stage
@@ -14,14 +15,18 @@ from components.training import stage
 
 @torch.no_grad()
 def evaluate(step: Step, task: Any) -> Measured:
-    """See `classification.measure`; the baseline is the shares of the classes."""
+    """See `classification.measure`; the baselines are the shares of the classes, and logistic regression on the same
+    standardised columns.
+    """
     model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED])).eval()
-    held_out, training = (task.examples("fine_tuning", split) for split in ("test", "train"))
+    held_out, training, validation = (task.examples("fine_tuning", split) for split in ("test", "train", "validation"))
     batch = held_out.batch(np.arange(len(held_out)))
     truth = batch["labels"].numpy()
     probabilities = task.probabilities(model, batch).double().numpy()
     measured = classification.measure(task.classes, truth, probabilities, held_out.ids, training.ids)
     if not step.recipe.evaluation.baseline:
         return measured
-    baseline = classification.shares(training.labels, truth, len(task.classes), measured.metrics["loss"])
-    return measured._replace(baselines=(baseline,))
+    shares = classification.shares(training.labels, truth, len(task.classes), measured.metrics["loss"])
+    known = Labelled(*((rows.features, rows.labels) for rows in (training, validation, held_out)))
+    linear = logistic_regression("the columns", known, len(task.classes), measured.metrics)
+    return measured._replace(baselines=(shares, *linear))

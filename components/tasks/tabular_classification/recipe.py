@@ -42,7 +42,7 @@ class TabularComparison(Comparison):
 
 
 class TabularEvaluation(Evaluation):
-    """`baseline` is the shares of the classes in the training split."""
+    """`baseline` is the shares of the classes in the training split, and logistic regression."""
 
     gate: TabularGate = TabularGate()
     comparison: TabularComparison | None = TabularComparison()

@@ -1,10 +1,11 @@
-"""An n-gram model over symbols: what a language model without a network knows."""
+"""An n-gram model over symbols, bytes or tokens: what a language model without a network knows."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from components.tasks.character_modeling.stream import BOUNDARY, SYMBOLS
+# What codes are counted in.
+CODES = 2**63
 
 
 class Level(NamedTuple):
@@ -24,45 +25,50 @@ class NGrams:
     https://people.eecs.berkeley.edu/~klein/cs294-5/chen_goodman.pdf) of n-grams up to `order` symbols.
 
     Args:
-        tokens, offsets: documents as `stream.pack` makes them.
+        tokens: of all documents, integers below `symbols`. offsets: where each document begins, and their end, int64,
+            (documents + 1,). boundary: the symbol that stands before a document's first. order: at most so many symbols
+            that their codes fit into 64 bits.
     """
 
-    def __init__(self, tokens: np.ndarray, offsets: np.ndarray, order: int) -> None:
+    def __init__(self, tokens: np.ndarray, offsets: np.ndarray, order: int, symbols: int, boundary: int) -> None:
+        assert symbols**order <= CODES
+        self.symbols, self.boundary = symbols, boundary
         self.levels = []
-        longer, counts = np.unique(codes(tokens, offsets, order), return_counts=True)
-        self.levels.append(_level(longer, counts))
+        longer, counts = np.unique(self._codes(tokens, offsets, order), return_counts=True)
+        self.levels.append(_level(longer, counts, symbols))
         for n in range(order - 1, 0, -1):
             # A shorter n-gram counts once for each symbol that it was met after.
-            longer, counts = np.unique(longer % SYMBOLS**n, return_counts=True)
-            self.levels.insert(0, _level(longer, counts))
+            longer, counts = np.unique(longer % symbols**n, return_counts=True)
+            self.levels.insert(0, _level(longer, counts, symbols))
 
     def losses(self, tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """The loss of each document in nats, its BOUNDARY included: float64, (documents,)."""
-        probability = np.full(len(tokens), 1 / SYMBOLS)
+        """The loss of each document in nats: float64, (documents,)."""
+        probability = np.full(len(tokens), 1 / self.symbols)
         for n, level in enumerate(self.levels, start=1):
-            grams = codes(tokens, offsets, n)
-            total = _looked_up(level.contexts, level.totals, grams // SYMBOLS)
+            grams = self._codes(tokens, offsets, n)
+            total = _looked_up(level.contexts, level.totals, grams // self.symbols)
             kept = _looked_up(level.grams, level.counts, grams)
-            given = kept + _looked_up(level.contexts, level.discounted, grams // SYMBOLS) * probability
+            given = kept + _looked_up(level.contexts, level.discounted, grams // self.symbols) * probability
             probability = np.where(total > 0, given / np.maximum(total, 1), probability)
         losses: np.ndarray = np.add.reduceat(-np.log(probability), offsets[:-1])
         return losses
 
+    def _codes(self, tokens: np.ndarray, offsets: np.ndarray, n: int) -> np.ndarray:
+        """A number for each symbol with the n - 1 before it, the boundary where its document begins later: int64,
+        (tokens,).
+        """
+        places = np.arange(len(tokens))
+        begins = np.repeat(offsets[:-1], np.diff(offsets))
+        found = np.zeros(len(tokens), np.int64)
+        for back in range(n - 1, -1, -1):
+            met = np.where(places - back >= begins, tokens[np.maximum(places - back, 0)], self.boundary)
+            found = found * self.symbols + met
+        return found
 
-def codes(tokens: np.ndarray, offsets: np.ndarray, n: int) -> np.ndarray:
-    """A number for each symbol with the n - 1 before it, BOUNDARY where its document begins later: int64, (tokens,)."""
-    places = np.arange(len(tokens))
-    begins = np.repeat(offsets[:-1], np.diff(offsets))
-    found = np.zeros(len(tokens), np.int64)
-    for back in range(n - 1, -1, -1):
-        met = np.where(places - back >= begins, tokens[np.maximum(places - back, 0)], BOUNDARY)
-        found = found * SYMBOLS + met
-    return found
 
-
-def _level(grams: np.ndarray, counts: np.ndarray) -> Level:
+def _level(grams: np.ndarray, counts: np.ndarray, symbols: int) -> Level:
     discounts = _discounts(counts)[np.minimum(counts, 3)]
-    contexts, first = np.unique(grams // SYMBOLS, return_index=True)
+    contexts, first = np.unique(grams // symbols, return_index=True)
     return Level(grams, counts - discounts, contexts, *(np.add.reduceat(of, first) for of in (counts, discounts)))
 
 

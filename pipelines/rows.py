@@ -1,0 +1,154 @@
+"""The rows that a model is asked: JSON Lines or CSV, checked against the columns that it reads."""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from components.common.errors import UserError
+from pipelines.package_check import Column
+
+STDIN = "-"
+CSV = ".csv"
+Row = dict[str, Any]
+
+
+@contextlib.contextmanager
+def readable(given: str) -> Iterator[IO[bytes]]:
+    """The input as a file that can be read twice: standard input is kept in a temporary one.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    try:
+        if given != STDIN:
+            with open(given, "rb") as file:
+                yield file
+            return
+        with tempfile.TemporaryFile() as kept:
+            shutil.copyfileobj(sys.stdin.buffer, kept)
+            kept.seek(0)
+            yield kept
+    except OSError as error:
+        raise UserError(f"{given}: cannot be read ({error.strerror})") from error
+
+
+def read(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[Row]:
+    """The rows from the beginning, with the model's columns alone: of CSV by the file's name, else of JSON Lines.
+
+    Raises:
+        UserError: a line is not a row, or lacks a column, or a value has another type; with its number.
+    """
+    file.seek(0)
+    found = _of_csv(file, name, columns) if name.lower().endswith(CSV) else _of_json_lines(file, name)
+    for where, row in found:
+        yield {column.name: _value(row, column, where) for column in columns}
+
+
+def count(rows: Iterator[Row], name: str) -> int:
+    """How many rows there are, all of them read and found right.
+
+    Raises:
+        UserError: as `read`; or there is none.
+    """
+    number = sum(1 for _ in rows)
+    if not number:
+        where = "standard input" if name == STDIN else name
+        raise UserError(f"{where}: no rows in it; write a JSON object a line, or CSV with a header")
+    return number
+
+
+def _of_json_lines(file: IO[bytes], name: str) -> Iterator[tuple[str, Row]]:
+    """Each row, and where it is; empty lines are none."""
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            where = f"{'standard input' if name == STDIN else name}: line {number}"
+            yield where, _parse(line.removeprefix(b"\xef\xbb\xbf"), where)
+
+
+def _of_csv(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[tuple[str, Row]]:
+    """The same; a cell is what the model's column says, where it can be read as that."""
+    kinds = {column.name: column.type for column in columns}
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    try:
+        reader = csv.DictReader(text, strict=True)
+        for cells in reader:
+            where = f"{name}: line {reader.line_num}"
+            if None in cells or None in cells.values():
+                raise UserError(f"{where}: it has not as many values as the header")
+            yield where, {key: _cell(cell, kinds.get(key, "string")) for key, cell in cells.items()}
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: cannot be read as CSV in UTF-8 ({error})") from error
+    finally:
+        text.detach()  # the file is read twice
+
+
+def _cell(cell: str, kind: str) -> Any:
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(cell.lower(), cell)
+    for number in (int, float) if kind != "string" else ():
+        with contextlib.suppress(ValueError):
+            return number(cell)
+    return cell
+
+
+def _parse(line: bytes, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 ({error.reason})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON ({error}); write one JSON object a line") from error
+    if not isinstance(row, dict):
+        raise UserError(f'{where}: not a JSON object; write one a line, such as {{"column": 1.5}}')
+    return row
+
+
+def _value(row: Row, column: Column, where: str) -> Any:
+    if column.name not in row:
+        raise UserError(f"{where}: no {column.name!r} in it; the model reads that column")
+    value = row[column.name]
+    if column.type in _KINDS:
+        kind, is_one = _KINDS[column.type]
+        if not is_one(value):
+            raise UserError(f"{where}: {column.name!r} is {_short(value)}, not {kind}")
+        if column.type in ("long", "integer"):
+            return int(value)
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _is_whole(bits: int) -> Callable[[Any], bool]:
+    return lambda value: _is_number(value) and value == int(value) and -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
+
+
+def _is_text(value: Any) -> bool:
+    """Half of a surrogate pair is none."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "double": ("a number", _is_number),
+    "float": ("a number", _is_number),
+    "long": ("a whole number", _is_whole(64)),
+    "integer": ("a whole number", _is_whole(32)),
+    "string": ("text", _is_text),
+    "boolean": ("true or false", lambda value: isinstance(value, bool)),
+}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."
