@@ -1,4 +1,4 @@
-"""Validation loss at equal tokens: our engine and the Hugging Face Trainer with the hyperparameters of the recipe.
+"""Validation loss at equal tokens: our engine and the Hugging Face Trainer with the same hyperparameters.
 
 Run as `python -m benchmarks.training.loss NAME SHAPE CORPUS STEPS`; prints as JSON the loss in nats per token on the
 way and in the end. Both start from the same weights, see the same batches in the same order, keep documents apart in
@@ -29,7 +29,7 @@ Curve = list[tuple[int, float]]
 
 
 def hyperparameters(shape: data.Shape, steps: int) -> Training:
-    """Those of recipes/python-lm.yaml."""
+    """Usual ones of a small decoder, with the optimizer that the Trainer has as well."""
     return Training(
         steps=steps,
         batch_size=shape.batch,

@@ -119,12 +119,24 @@ def test_texts_that_training_has_seen_are_marked(tmp_path: Path) -> None:
     assert len(read(steps.store, made, TEXT["bits_per_byte"]).examples) == sum(not row["contaminated"] for row in found)
 
 
-def test_a_model_must_beat_what_has_learned_nothing(tmp_path: Path) -> None:
-    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"comparison": "none"})
-    for steps_taken, passed in ((0, False), (300, True)):
+def test_a_table_s_model_must_beat_the_shares_of_the_classes_and_a_line(tmp_path: Path) -> None:
+    """The classes lie in opposite corners, where no line tells them apart."""
+    data = tmp_path / "data"
+    data.mkdir()
+    places = [(n % 20 / 10 - 0.95, n // 20 / 10 - 0.95) for n in range(400)]
+    rows = [f"{n},{x:.2f},{y:.2f},{'big' if x * y > 0 else 'small'}" for n, (x, y) in enumerate(places)]
+    (data / "table.csv").write_text("\n".join(["id,width,height,kind", *rows]) + "\n")
+    training = {"method": "full", "batch_size": 64, "learning_rate": 0.03}
+    recipe = table_recipe(
+        tmp_path, data, model={"hidden": [16]}, fine_tuning=training, evaluation={"comparison": "none"}
+    )
+    for steps_taken, passed in ((0, False), (200, True)):
         steps, _, made = evaluate(recipe, tmp_path / "steps", f"fine_tuning.steps={steps_taken}")
-        gate = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))
-        assert [check["baseline"] for check in gate["checks"]] == ["the shares of the classes"]
+        checks = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))["checks"]
+        line = "logistic regression on the columns"
+        against = [("loss", "the shares of the classes"), ("loss", line), ("accuracy", line)]
+        assert [(check["metric"], check["baseline"]) for check in checks] == against
+        assert checks[2]["min"] < 0.7
         assert made.info["passed"] is steps.value is passed
 
 

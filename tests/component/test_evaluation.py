@@ -15,6 +15,8 @@ from components.common import manifest
 from components.common import recipe as recipes
 from components.common.manifest import Manifest
 from components.evaluation.gate import judge
+from components.evaluation.measured import Baseline
+from components.evaluation.ngrams import NGrams
 from components.preprocessing.split import split_of
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
@@ -70,6 +72,13 @@ def test_a_bounded_metric_that_was_not_measured_fails_the_gate() -> None:
     assert judge({"accuracy": 0.1}, {})["passed"]
 
 
+def test_a_baseline_must_be_exceeded() -> None:
+    for value, passed in ((0.5, False), (0.6, True), (0.4, False)):
+        assert Baseline("accuracy", "chance", value, least=0.5).check["passed"] is passed
+    for value, passed in ((0.5, False), (0.4, True), (0.6, False)):
+        assert Baseline("loss", "chance", value, most=0.5).check["passed"] is passed
+
+
 def test_language_metrics_are_those_of_the_documents_one_by_one(tmp_path: Path) -> None:
     steps = Steps(language_recipe(tmp_path, write_corpus(tmp_path / "data")), tmp_path / "steps")
     corpus = steps.corpus()
@@ -83,6 +92,43 @@ def test_language_metrics_are_those_of_the_documents_one_by_one(tmp_path: Path) 
     parts = samples[0]["parts"]
     assert parts["expected"].startswith("Multiply the value")
     assert "def scale_" in parts["prompt"] and '"""' not in parts["prompt"]
+
+
+def test_a_language_model_must_beat_counts_and_what_it_was_before_fine_tuning(tmp_path: Path) -> None:
+    recipe = language_recipe(tmp_path, write_corpus(tmp_path / "data"), evaluation={"comparison": "none"})
+    steps = Steps(recipe, tmp_path / "steps")
+    corpus = steps.corpus()
+    pretrained = steps.pretrained(corpus)
+    made = steps.evaluated(corpus, pretrained, steps.tuned(corpus, pretrained))
+    checks = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))["checks"]
+    metrics = made.info["metrics"]
+    bounds = {(check["metric"], check["baseline"]): check["max"] for check in checks}
+    assert bounds == {
+        ("bits_per_byte", "the frequencies of the tokens"): pytest.approx(counted(steps, pretrained, 1)),
+        ("bits_per_byte", "2-grams of tokens"): pytest.approx(counted(steps, pretrained, 2)),
+        ("loss_after", "before fine-tuning"): metrics["loss_before"],
+    }
+    assert [check["passed"] for check in checks] == [True, False, True] and steps.value is False
+
+
+def counted(steps: Steps, pretrained: Manifest, order: int) -> float:
+    """Bits per byte of n-grams in the held-out files, as the tokenizer has them and each with its end."""
+    tokenizer = AutoTokenizer.from_pretrained(steps.folder_of(pretrained, "model"))
+    preprocessing = recipes.from_json(steps.recipe).preprocessing
+    files: dict[str, list[str]] = {}
+    for n in range(120):
+        files.setdefault(split_of(f"pkg/file_{n}.py", preprocessing), []).append(source_file(n))
+    end = tokenizer.eos_token_id
+    texts = {
+        split: [[*tokenizer(text, add_special_tokens=False).input_ids, end] for text in files[split]]
+        for split in ("train", "test")
+    }
+    streams = {
+        split: (np.concatenate(found).astype(np.int64), np.cumsum([0, *map(len, found)]))
+        for split, found in texts.items()
+    }
+    losses = NGrams(*streams["train"], order, len(tokenizer), end).losses(*streams["test"])
+    return float(losses.sum()) / math.log(2) / sum(len(text.encode()) for text in files["test"])
 
 
 @torch.no_grad()

@@ -106,10 +106,10 @@ def test_doctor_goes_through_every_check(table_run: Finished, tmp_path: Path) ->
 
 
 def test_demo_data_is_written_where_asked(tmp_path: Path) -> None:
-    done = cli.modelmill("demo-data", "tabular-mlp", "-o", tmp_path / "iris", "--json")
+    done = cli.modelmill("demo-data", "tabular-mlp", "-o", tmp_path / "digits", "--json")
     files = json.loads(done.stdout)["files"]
     assert done.returncode == 0
-    assert sum(len(Path(file).read_text().splitlines()) - 1 for file in files) == 100
+    assert sum(len(Path(file).read_text().splitlines()) - 1 for file in files) == 1797
 
 
 def test_ctrl_c_ends_the_run_with_one_line_and_no_process_left(tmp_path: Path) -> None:

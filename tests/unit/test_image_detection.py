@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from components.common.manifest import Manifest
 from components.tasks.image_detection import baseline, demo, evaluate, losses, preprocess
@@ -94,6 +96,61 @@ def test_each_object_is_found_once_by_the_surest_box_of_its_class() -> None:
     assert matched(found, truth).tolist() == [False, True, False, False, True]
     assert evaluate.f1(found, truth) == pytest.approx(2 * 2 / (5 + 2))
     assert evaluate.f1(some(), some()) == 1 and evaluate.f1(some(), truth) == 0
+
+
+def scene(random: np.random.Generator, classes: int) -> tuple[Boxes, Boxes]:
+    """What is there, and what a middling detector says of it: some missed, moved, mistaken and made up."""
+    truth = np.concatenate([random.uniform(0, 50, (random.integers(6), 2))] * 2, 1)
+    truth[:, 2:] += random.uniform(5, 20, (len(truth), 2))
+    labels = random.integers(classes, size=len(truth))
+    is_found = random.random(len(truth)) < 0.8
+    moved = truth[is_found] + random.uniform(-2, 2, (is_found.sum(), 4))
+    named = np.where(random.random(len(moved)) < 0.85, labels[is_found], random.integers(classes, size=len(moved)))
+    made_up = np.concatenate([random.uniform(0, 50, (random.integers(4), 2))] * 2, 1)
+    made_up[:, 2:] += 10
+    found = np.concatenate([moved, made_up])
+    named = np.concatenate([named, random.integers(classes, size=len(made_up))])
+    return Boxes(truth, labels, np.ones(len(truth))), Boxes(found, named, random.random(len(found)))
+
+
+def by_pycocotools(found: list[Boxes], truth: list[Boxes], classes: int) -> float:
+    known, said = (
+        [
+            {"id": number, "image_id": picture + 1, "category_id": int(label), "score": float(score), "iscrowd": 0}
+            | {"bbox": [*box[:2], *(box[2:] - box[:2])], "area": float((box[2:] - box[:2]).prod())}
+            for number, (picture, box, label, score) in enumerate(
+                ((picture, *one) for picture, boxes in enumerate(pictures) for one in zip(*boxes, strict=True)), 1
+            )
+        ]
+        for pictures in (truth, found)
+    )
+    coco = COCO()
+    coco.dataset = {
+        "info": {},
+        "images": [{"id": picture + 1} for picture in range(len(truth))],
+        "annotations": known,
+        "categories": [{"id": label} for label in range(classes)],
+    }
+    coco.createIndex()
+    measured = COCOeval(coco, coco.loadRes(said), "bbox")
+    measured.params.iouThrs = np.array([0.5])
+    # It takes the precision at so many recalls in place of the area.
+    measured.params.recThrs = np.linspace(0, 1, 10_001)
+    measured.params.areaRng, measured.params.areaRngLbl = [[0, 1e9]], ["all"]
+    measured.evaluate()
+    measured.accumulate()
+    precision = measured.eval["precision"][0, :, :, 0, -1]
+    return float(precision[:, precision[0] >= 0].mean())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_average_precision_is_that_of_pycocotools(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    classes = int(random.integers(1, 4))
+    truth, found = zip(*(scene(random, classes) for _ in range(8)), strict=True)
+    ours = mean_average_precision(list(found), list(truth), classes)
+    assert 0.1 < ours < 0.99
+    assert ours == pytest.approx(by_pycocotools(list(found), list(truth), classes), abs=2e-4)
 
 
 def test_average_precision_is_the_area_under_the_best_precision() -> None:

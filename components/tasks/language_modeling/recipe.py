@@ -52,10 +52,9 @@ class LanguageComparison(Comparison):
 
 
 class LanguageEvaluation(Evaluation):
-    """`baseline` is the frequencies of the tokens in the training split, n-grams of up to `ngram_order` of them and, of
-    pairs, the pretrained model. `samples` responses of at most `sample_tokens`
-    tokens are generated; of held-out pairs, at most `pair_windows` packed windows of `sequence_length` tokens are
-    scored.
+    """`baseline` is the frequencies of the tokens in the training split, n-grams of `ngram_order` of them and, where
+    pairs are learned, the model before fine-tuning. `samples` responses of at most `sample_tokens` tokens are made; of
+    held-out pairs, at most `pair_windows` packed windows of `sequence_length` tokens are scored.
     """
 
     gate: LanguageGate = LanguageGate()
