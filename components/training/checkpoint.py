@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from components.common import digest
 from components.common.store import KeyNotFound, Store
+from components.training.device import thread_beside_training
 from components.training.world import World
 
 log = logging.getLogger("modelmill")
@@ -55,7 +56,7 @@ class Checkpoints:
         self.scratch = scratch
         self.work = dict(work or {})
         self.world = world or World()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pool = thread_beside_training("checkpoint")
         self._saving: Future[None] | None = None
         self._copies: dict[str, torch.Tensor] = {}
         self._folder = scratch / "checkpoint"

@@ -1,10 +1,11 @@
 """Batches on their way to the device: made ahead by a thread, so that the device does not wait for them."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import torch
 
+from components.training.device import thread_beside_training
 from components.training.order import BatchOrder
 from components.training.task import Batch, Examples, Task
 from components.training.world import World
@@ -35,7 +36,7 @@ class Feeder:
         self.micro_batch = micro_batch
         self.device = device
         self.world = world
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="feeder")
+        self._pool = thread_beside_training("feeder")
         self._coming: dict[int, Future[Fed]] = {}
 
     def __enter__(self) -> "Feeder":

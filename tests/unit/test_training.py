@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -322,6 +323,27 @@ def test_a_micro_batch_that_does_not_fit_names_one_that_does(monkeypatch: pytest
         memory.micro_batch_size(fixed, 32, 2**30, cpu)
     with pytest.raises(UserError, match="use shorter examples or a smaller model"):
         memory.micro_batch_size(auto, 32, 8 * 2**30, cpu)
+
+
+def test_batches_are_made_by_one_thread_and_the_training_keeps_all_of_its_own(tmp_path: Path, store: Store) -> None:
+    used: dict[str, set[int]] = {}
+
+    class Watched(Line):
+        def batch(self, indices: np.ndarray) -> Batch:
+            used.setdefault(threading.current_thread().name, set()).add(torch.get_num_threads())
+            return super().batch(indices)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit(
+            Watched(),
+            Training(steps=3, batch_size=4, learning_rate=0.1, evaluate_every=1),
+            Checkpoints(store, "k", tmp_path),
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert used == {"MainThread": {2}, "feeder_0": {1}}
 
 
 def test_training_stops_when_the_validation_loss_no_longer_improves(tmp_path: Path, store: Store) -> None:
