@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import io
 import json
 import math
 import shutil
@@ -16,6 +15,7 @@ from pipelines.package_check import Column
 
 STDIN = "-"
 CSV = ".csv"
+BOM = b"\xef\xbb\xbf"
 Row = dict[str, Any]
 
 
@@ -69,15 +69,14 @@ def _of_json_lines(file: IO[bytes], name: str) -> Iterator[tuple[str, Row]]:
     for number, line in enumerate(file, 1):
         if line.strip():
             where = f"{'standard input' if name == STDIN else name}: line {number}"
-            yield where, _parse(line.removeprefix(b"\xef\xbb\xbf"), where)
+            yield where, _parse(line.removeprefix(BOM), where)
 
 
 def _of_csv(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[tuple[str, Row]]:
     """The same; a cell is what the model's column says, where it can be read as that."""
     kinds = {column.name: column.type for column in columns}
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    reader = csv.DictReader((line.removeprefix(BOM).decode() for line in file), strict=True)
     try:
-        reader = csv.DictReader(text, strict=True)
         for cells in reader:
             where = f"{name}: line {reader.line_num}"
             if None in cells or None in cells.values():
@@ -85,8 +84,6 @@ def _of_csv(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[tuple
             yield where, {key: _cell(cell, kinds.get(key, "string")) for key, cell in cells.items()}
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{name}: cannot be read as CSV in UTF-8 ({error})") from error
-    finally:
-        text.detach()  # the file is read twice
 
 
 def _cell(cell: str, kind: str) -> Any:

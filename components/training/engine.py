@@ -18,7 +18,7 @@ from components.training.checkpoint import Checkpoints
 from components.training.feeding import Feeder
 from components.training.journal import Due, Journal, Pace
 from components.training.optimization import learning_rate, trainable
-from components.training.order import BatchOrder
+from components.training.order import batch_order
 from components.training.state import Parts, State, restore, room_for, snapshot
 from components.training.task import Examples, Task
 from components.training.trainer import Trainer
@@ -76,7 +76,7 @@ def train(
     trained = copy.deepcopy(model) if parallel.is_sharded(settings, world) else model
     trainer = Trainer(trained, task, settings, seed, train_examples, batch_size, world)
     parts, device = trainer.parts, trainer.device
-    order = BatchOrder(len(train_examples), None if settings.batch_size == "all" else batch_size, seed)
+    order = batch_order(train_examples, settings, batch_size, seed)
     if saved := checkpoints.load(room_for(parts)):
         state = restore(saved, parts)
         progress(state.step, settings.steps, f"resumed at step {state.step}")

@@ -19,7 +19,7 @@ from components.common.recipe import Training
 from components.common.recipe.sections import BadBatches
 from components.common.step import Step
 from components.training.feeding import Feeder
-from components.training.order import BatchOrder
+from components.training.order import batch_order
 from components.training.task import Examples, Task
 from components.training.trainer import Trainer
 from components.training.world import World
@@ -70,7 +70,7 @@ def sweep(
     settings = settings.model_copy(update={"steps": len(rates), "ema": None, "bad_batches": BadBatches()})
     batch_size = len(examples) if settings.batch_size == "all" else settings.batch_size
     trainer = Trainer(model, task, settings, seed, examples, batch_size, World())
-    order = BatchOrder(len(examples), None if settings.batch_size == "all" else batch_size, seed)
+    order = batch_order(examples, settings, batch_size, seed)
     losses: list[float] = []
     average, lowest, decay = 0.0, math.inf, _decay(len(rates))
     with Feeder(task, examples, order, trainer.fitting_micro_batch, trainer.device, World()) as feeder:

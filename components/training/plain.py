@@ -22,6 +22,8 @@ class Arrays:
     A batch has a tensor of each, but for `ids`, which say which example is which.
     """
 
+    lengths: np.ndarray | None = None
+
     def __init__(self, files: dict[str, Path], split: str) -> None:
         names = [name for name in files if name.startswith(f"{split}/") and name.endswith(".npy")]
         loaded = {Path(n).stem: np.load(files[n], mmap_mode="r", allow_pickle=False) for n in sorted(names)}

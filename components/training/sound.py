@@ -85,6 +85,7 @@ class Recordings:
         self.ids = loaded["ids"]
         self.samples, self.sample_offsets = loaded["samples"], loaded["sample_offsets"]
         self.labels, self.label_offsets = loaded["labels"], loaded["label_offsets"]
+        self.lengths = np.diff(self.sample_offsets)
         self.split = split
 
     def __len__(self) -> int:

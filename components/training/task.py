@@ -11,7 +11,12 @@ Batch = dict[str, torch.Tensor]
 
 
 class Examples(Protocol):
-    """One split of the data as the task's model wants it."""
+    """One split of the data as the task's model wants it.
+
+    `lengths`, one for each example, say by what a batch is padded to its longest; None where all are of one length.
+    """
+
+    lengths: np.ndarray | None
 
     def __len__(self) -> int: ...
 

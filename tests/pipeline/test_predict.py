@@ -93,26 +93,6 @@ def test_csv_is_answered_as_json_lines_are(table_run: Finished, rows: Path, tmp_
     assert ask(table_run, "tiny-table", file).stdout == ask(table_run, "tiny-table", rows).stdout
 
 
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        (["width,height", "1,2", "1"], "line 3: it has not as many values as the header"),
-        (["width,height", "1,2,3"], "line 2: it has not as many values as the header"),
-        (["width,height", "1,", "1,2"], "line 2: 'height' is \"\", not a number"),
-        (["width,height", "1,nan"], "line 2: 'height' is NaN, not a number"),
-        (["width", "1"], "line 2: no 'height' in it"),
-        (["width,height", '1,"2'], "cannot be read as CSV in UTF-8"),
-        (["width,height"], "no rows in it"),
-    ],
-)
-def test_csv_that_cannot_be_answered_is_named(table_run: Finished, tmp_path: Path, lines: list[str], said: str) -> None:
-    file = tmp_path / "rows.csv"
-    file.write_text("\n".join(lines))
-    done = ask(table_run, "tiny-table", file)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"{file}: {said}" in done.stderr and len(done.stderr.splitlines()) == 1
-
-
 def test_a_language_model_completes(language_run: Finished) -> None:
     shown = ask(language_run, "tiny-lm", "-", stdin=json.dumps({"prompt": "def area(self):\n    return 1\n"}))
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -26,21 +26,35 @@ from components.training.task import Batch
 from tests.packed import language_task
 
 
-@given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 5))
-def test_every_epoch_reads_every_example_once(examples: int, batch_size: int, seed: int) -> None:
-    order = BatchOrder(examples, batch_size, seed)
+@given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 5), st.booleans())
+def test_every_epoch_reads_every_example_once(examples: int, batch_size: int, seed: int, by_length: bool) -> None:
+    order = BatchOrder(examples, batch_size, seed, np.arange(examples) % 7 if by_length else None)
     steps = math.lcm(examples, batch_size) // batch_size
     read = np.concatenate([order.indices(step) for step in range(steps)])
     for epoch in read.reshape(-1, examples):
         assert sorted(epoch.tolist()) == list(range(examples))
 
 
-def test_the_order_of_a_step_does_not_depend_on_the_steps_before() -> None:
-    first = BatchOrder(100, 7, seed=3)
+@pytest.mark.parametrize("lengths", [None, np.arange(100) % 9])
+def test_the_order_of_a_step_does_not_depend_on_the_steps_before(lengths: np.ndarray | None) -> None:
+    first = BatchOrder(100, 7, 3, lengths)
     for step in range(40):
         first.indices(step)
-    assert first.indices(40).tolist() == BatchOrder(100, 7, seed=3).indices(40).tolist()
-    assert first.indices(40).tolist() != BatchOrder(100, 7, seed=4).indices(40).tolist()
+    assert first.indices(40).tolist() == BatchOrder(100, 7, 3, lengths).indices(40).tolist()
+    assert first.indices(40).tolist() != BatchOrder(100, 7, 4, lengths).indices(40).tolist()
+
+
+def test_examples_of_like_length_share_a_batch_and_not_always_the_same_ones() -> None:
+    """In every epoch, wherever its first batch begins; only those that two epochs share may be mixed."""
+    lengths = np.random.default_rng(0).integers(1, 100, 1003)
+    order = BatchOrder(1003, 8, 0, lengths)
+    batches = [order.indices(step) for step in range(4 * 1003 // 8)]
+    spread = [np.ptp(lengths[batch]) for batch in batches]
+    mixed = [np.ptp(lengths[BatchOrder(1003, 8, 0).indices(step)]) for step in range(9)]
+    assert np.median(spread) < 10 < 60 < np.median(mixed)
+    assert sum(one > 40 for one in spread) <= 4
+    assert abs(np.corrcoef(np.arange(500), [lengths[batch].mean() for batch in batches[:500]])[0, 1]) < 0.2
+    assert len({tuple(sorted(batch.tolist())) for batch in batches}) == len(batches)
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 20))
@@ -93,6 +107,7 @@ class Line:
 
     mixed_precision = False
     unit: Literal["tokens", "samples"] = "samples"
+    lengths: np.ndarray | None = None
 
     def __init__(self, bad: Sequence[int] = (), factor: float = math.nan, points: int = 8) -> None:
         self.bad = bad
@@ -344,6 +359,22 @@ def test_batches_are_made_by_one_thread_and_the_training_keeps_all_of_its_own(tm
     finally:
         torch.set_num_threads(before)
     assert used == {"MainThread": {2}, "feeder_0": {1}}
+
+
+def test_a_recipe_groups_by_length(tmp_path: Path, store: Store) -> None:
+    read: list[list[int]] = []
+
+    class Long(Line):
+        lengths = np.arange(64) % 2
+
+        def batch(self, indices: np.ndarray) -> Batch:
+            read.append((indices % 2).tolist())
+            return super().batch(indices)
+
+    settings = Training(steps=16, batch_size=4, learning_rate=0.1, evaluate_every=100, group_by_length=True)
+    fit(Long(points=64), settings, Checkpoints(store, "k", tmp_path))
+    of_four = [lengths for lengths in read if len(lengths) == 4]
+    assert len(of_four) >= 16 and all(len(set(lengths)) == 1 for lengths in of_four)
 
 
 def test_training_stops_when_the_validation_loss_no_longer_improves(tmp_path: Path, store: Store) -> None:

@@ -109,8 +109,9 @@ class Training(Section):
     the way, `wsd` (warm-up, stable, decay) falls linearly in the last `decay` of the steps, both to `floor` times
     `learning_rate`. `muon` trains the hidden matrices with Muon and the rest with AdamW,
     whose averages of the gradient and of its square decay by `beta1` and `beta2`.
-    `batch_size` counts examples or sequences; `all` takes the whole training split each step. A batch that does not
-    fit into memory is worked off in parts of `micro_batch_size`, with the same result; `auto` takes what fits.
+    `batch_size` counts examples or sequences; `all` takes the whole training split each step. `group_by_length` puts
+    examples of like length into one batch, where the task pads it to its longest. A batch that does not fit into
+    memory is worked off in parts of `micro_batch_size`, with the same result; `auto` takes what fits.
     `devices` processes, each with its part of every batch, train together: on GPUs, or else on the machine's cores;
     on each of `nodes` machines of a cluster, if that is more than one.
     Each holds the whole model (`ddp`) or a part of it (`fsdp`). `activation_checkpointing` computes what a block holds
@@ -124,6 +125,7 @@ class Training(Section):
     steps: int = Field(ge=0, le=10_000_000)
     learning_rate: float = Field(gt=0, le=100)
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["all"] = 16
+    group_by_length: bool = False
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     devices: int = Field(default=1, ge=1, le=1024)
     nodes: int = Field(default=1, ge=1, le=1024)

@@ -56,6 +56,8 @@ class Windows:
     is; where the warm-up reaches back beyond its beginning, it is filled with BOUNDARY, as in evaluation.
     """
 
+    lengths: np.ndarray | None = None
+
     def __init__(self, files: dict[str, Path], split: str, corpus: str, length: int, warm_up: int) -> None:
         names = {kind: files[f"{split}/{corpus}/{kind}.npy"] for kind in ("tokens", "offsets", "ids")}
         loaded = {kind: np.load(file, mmap_mode="r", allow_pickle=False) for kind, file in names.items()}

@@ -39,6 +39,8 @@ class PackedTokens:
     dimension), the flat places of the labels, if they are few.
     """
 
+    lengths: np.ndarray | None = None
+
     def __init__(self, files: dict[str, Path], folder: str, kind: str, length: int) -> None:
         self.length = length
         names = sorted(n for n in files if n.startswith(folder + "/") and n.endswith(f"{kind}.tokens.npy"))

@@ -45,6 +45,8 @@ class Rows:
     `ids` (uint64) are the rows' own: equal rows have equal ones.
     """
 
+    lengths: np.ndarray | None = None
+
     def __init__(self, files: dict[str, Path], split: str) -> None:
         stems = sorted(n.removesuffix("features.npy") for n in files if n.startswith(f"{split}/") and "features" in n)
         self.features = np.concatenate([np.load(files[f"{s}features.npy"], allow_pickle=False) for s in stems])

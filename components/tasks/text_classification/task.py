@@ -29,6 +29,8 @@ class Texts(Arrays):
     fine-tuning, and else with `keys`, int64, (batch,), which fix what is hidden of each text in validation.
     """
 
+    lengths: np.ndarray
+
     def __init__(self, files: dict[str, Path], split: str, stage: str, padding: int) -> None:
         super().__init__(files, split)
         self.stage, self.padding = stage, padding

@@ -35,6 +35,8 @@ class Pairs(Arrays):
         paired = self.arrays.pop("paired")
         self.rows = np.arange(len(paired)) if stage == "pretraining" else np.flatnonzero(paired)
         self.ids = self.ids[self.rows]
+        sides = [(self.arrays[side][self.rows] != special["padding"]).sum(1) for side in ("source", "target")]
+        self.lengths = np.concatenate(sides) if stage == "pretraining" else sides[0] + sides[1]
 
     def __len__(self) -> int:
         return len(self.rows) * (2 if self.stage == "pretraining" else 1)
