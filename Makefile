@@ -47,6 +47,7 @@ bench-data: $(VENV)/installed-bench ## measure the data contract and tokenising 
 
 bench-train: $(VENV)/installed-bench ## measure the training engine against its peers (an hour)
 	@$(BIN)/python -m benchmarks.bench_train
+	@$(BIN)/python -m benchmarks.bench_threads
 
 bench-gate: $(VENV)/installed-bench ## measure comparison and registration against their peers, and how often a gate errs
 	@$(BIN)/python -m benchmarks.bench_gate

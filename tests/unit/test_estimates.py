@@ -135,3 +135,7 @@ def test_a_model_of_no_known_shape_costs_what_it_cost_before(tmp_path: Path) -> 
     assert larger.model_flops == pytest.approx(2 * measured["model_flops"])
     for change in ("model.hidden_size=64", "preprocessing.sequence_length=16", "pretraining.batch_size=all"):
         assert expected(steps, change, recipe=recipe)["pretraining"].model_flops is None, change
+    finished = memo.last(steps.store, "pretraining", recipes.load(recipe, []).name)
+    assert finished is not None
+    memo.commit(steps.store, finished.model_copy(update={"metrics": {**finished.metrics, "steps": 0}}))
+    assert expected(steps, "seed=7", recipe=recipe)["pretraining"].model_flops is None, "no steps are no measure"
