@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.machine import machine
 
-CASES = ("alone", "a thread", "a thread on one core")
+CASES = ("nothing", "a thread", "a thread on one core")
 ROUNDS, STEPS = 3, 40
 
 
@@ -22,9 +22,9 @@ def main() -> None:
         for case in CASES:
             command = [sys.executable, "-m", "benchmarks.bench_threads", case]
             fastest[case] = min(fastest[case], float(subprocess.check_output(command)))
-    print("| batches are made by | ms a step | times alone |\n|---|---|---|")
+    print("| beside it | ms a step | times alone |\n|---|---|---|")
     for case, seconds in fastest.items():
-        print(f"| {case} | {seconds * 1000:.1f} | {seconds / fastest['alone']:.2f} |")
+        print(f"| {case} | {seconds * 1000:.1f} | {seconds / fastest['nothing']:.2f} |")
 
 
 def measure(case: str) -> float:
