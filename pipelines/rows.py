@@ -77,6 +77,9 @@ def _of_csv(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[tuple
     kinds = {column.name: column.type for column in columns}
     reader = csv.DictReader((line.removeprefix(BOM).decode() for line in file), strict=True)
     try:
+        names = list(reader.fieldnames or [])
+        if twice := [column for column in kinds if names.count(column) > 1]:
+            raise UserError(f"{name}: line 1: {twice[0]!r} is there twice; the model reads that column")
         for cells in reader:
             where = f"{name}: line {reader.line_num}"
             if None in cells or None in cells.values():

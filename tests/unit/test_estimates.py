@@ -23,6 +23,14 @@ def expected(steps: Steps, *overrides: str, recipe: Path | None = None) -> dict[
     return estimates.estimate(loaded, steps.store, plan(loaded, steps.store))
 
 
+def remember(steps: Steps, /, **metrics: float | None) -> None:
+    """Let the last pretraining have measured this instead; None: it measured no such thing."""
+    finished = memo.last(steps.store, "pretraining", recipes.from_json(steps.recipe).name)
+    assert finished is not None, "there was no pretraining"
+    kept = {name: value for name, value in (finished.metrics | metrics).items() if value is not None}
+    memo.commit(steps.store, finished.model_copy(update={"metrics": kept}))
+
+
 def test_a_decoder_costs_the_flops_that_were_expected_before_anything_was_known(tmp_path: Path) -> None:
     recipe = language_recipe(tmp_path, write_corpus(tmp_path / "data"))
     steps = Steps(recipe, tmp_path / "steps")
@@ -112,10 +120,7 @@ def test_a_record_of_a_version_that_measured_less_is_no_measure(tmp_path: Path) 
     recipe = language_recipe(tmp_path, write_corpus(tmp_path / "data"))
     steps = Steps(recipe, tmp_path / "steps")
     steps.pretrained(steps.corpus())
-    finished = memo.last(steps.store, "pretraining", "tiny-lm")
-    assert finished is not None
-    older = {name: value for name, value in finished.metrics.items() if name != "model_flops"}
-    memo.commit(steps.store, finished.model_copy(update={"metrics": older}))
+    remember(steps, model_flops=None)
     found = expected(steps, "seed=2", recipe=recipe)
     assert found["pretraining"].device_hours is None
     assert json.loads(found["pretraining"].model_dump_json())["model_flops"] > 0
@@ -135,7 +140,6 @@ def test_a_model_of_no_known_shape_costs_what_it_cost_before(tmp_path: Path) -> 
     assert larger.model_flops == pytest.approx(2 * measured["model_flops"])
     for change in ("model.hidden_size=64", "preprocessing.sequence_length=16", "pretraining.batch_size=all"):
         assert expected(steps, change, recipe=recipe)["pretraining"].model_flops is None, change
-    finished = memo.last(steps.store, "pretraining", recipes.load(recipe, []).name)
-    assert finished is not None
-    memo.commit(steps.store, finished.model_copy(update={"metrics": {**finished.metrics, "steps": 0}}))
+    assert expected(steps, "seed=7", recipe=recipe)["pretraining"].model_flops
+    remember(steps, steps=0)
     assert expected(steps, "seed=7", recipe=recipe)["pretraining"].model_flops is None, "no steps are no measure"

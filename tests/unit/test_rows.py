@@ -35,6 +35,7 @@ def test_a_cell_is_what_its_column_says() -> None:
         (["width", "1"], "line 2: no 'height' in it"),
         (["width,height", '1,"2'], "cannot be read as CSV in UTF-8"),
         (["width,height"], "no rows in it"),
+        (["width,height,width", "1,2,3"], "line 1: 'width' is there twice"),
     ],
 )
 def test_csv_that_cannot_be_answered_is_named(lines: list[str], said: str) -> None:

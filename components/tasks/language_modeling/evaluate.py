@@ -160,26 +160,27 @@ def _length(text: str) -> str:
 
 def _counted(task: Any, corpus: Manifest, order: int, value: float) -> list[Baseline]:
     """Bits per byte of models that count in the first `COUNTED` training tokens: how often each occurs, and which come
-    after which, in as many as fit into a number.
+    after which, in as many as fit into a number. Every held-out token is predicted.
     """
-    tokens, offsets = _documents(task.examples("pretraining", "train").shards)
-    held_out = _documents(task.examples("pretraining", "test").shards)
+    training = _documents(task.examples("pretraining", "train").shards, COUNTED)
+    held_out = task.examples("pretraining", "test").shards
     found = []
     for n in sorted({1, min(order, int(math.log(CODES, task.vocab_size)))}):
-        known = NGrams(tokens, offsets, n, task.vocab_size, corpus.info["end_of_text"])
-        bits = float(known.losses(*held_out).sum()) / math.log(2) / corpus.info["splits"]["test"]["bytes"]
+        known = NGrams(*training, n, task.vocab_size, corpus.info["end_of_text"])
+        nats = math.fsum(known.losses(*_documents([shard])).sum() for shard in held_out if len(shard.tokens) > 1)
+        bits = nats / math.log(2) / corpus.info["splits"]["test"]["bytes"]
         what = "the frequencies of the tokens" if n == 1 else f"{n}-grams of tokens"
         found.append(Baseline("bits_per_byte", what, value, most=bits))
     return found
 
 
-def _documents(shards: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens of the first documents, at most `COUNTED`: of each those after its END, with that of the next one;
-    where each begins, and their end.
+def _documents(shards: Any, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of the documents, or the first `most` of them: of each document those after its END, with that of the
+    next one; where each begins, and their end.
     """
     tokens, offsets, size = [], [], 0
     for shard in shards:
-        kept = shard.tokens[1 : 1 + COUNTED - size]
+        kept = shard.tokens[1:] if most is None else shard.tokens[1 : 1 + most - size]
         tokens.append(kept)
         offsets.append(shard.offsets[:-1][shard.offsets[:-1] < len(kept)] + size)
         size += len(kept)
