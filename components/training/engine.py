@@ -64,8 +64,8 @@ def train(
     Raises:
         TrainingDiverged: more batches than the recipe allows were bad, or the validation loss is not finite; the last
             good checkpoint stays in the store.
-        UserError: the recipe's micro-batch, or even one example, does not fit into memory; or the processes cannot
-            share the batch evenly.
+        UserError: the recipe's micro-batch, or even one example, does not fit into memory; the processes cannot share
+            the batch evenly; or examples of one length are to be grouped by it.
         Preempted: SIGTERM came; what was done is saved.
     """
     started, world = time.monotonic(), checkpoints.world

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from components.common.errors import UserError
 from components.common.recipe import Training
 from components.training.task import Examples
 
@@ -51,7 +52,13 @@ class BatchOrder:
 
 
 def batch_order(examples: Examples, settings: Training, batch_size: int, seed: int) -> BatchOrder:
-    """As the recipe says, of batches of so many examples."""
+    """As the recipe says, of batches of so many examples.
+
+    Raises:
+        UserError: examples of one length are to be grouped by it.
+    """
+    if settings.group_by_length and examples.lengths is None:
+        raise UserError("group_by_length: all examples of this stage have one length; set it to false")
     size = None if settings.batch_size == "all" else batch_size
     return BatchOrder(len(examples), size, seed, examples.lengths if settings.group_by_length else None)
 

@@ -377,6 +377,12 @@ def test_a_recipe_groups_by_length(tmp_path: Path, store: Store) -> None:
     assert len(of_four) >= 16 and all(len(set(lengths)) == 1 for lengths in of_four)
 
 
+def test_examples_of_one_length_are_not_grouped_by_it(tmp_path: Path, store: Store) -> None:
+    settings = Training(steps=1, batch_size=4, learning_rate=0.1, group_by_length=True)
+    with pytest.raises(UserError, match="group_by_length: all examples of this stage have one length"):
+        fit(Line(), settings, Checkpoints(store, "k", tmp_path))
+
+
 def test_training_stops_when_the_validation_loss_no_longer_improves(tmp_path: Path, store: Store) -> None:
     task = Line()
     model = torch.nn.Linear(1, 1, bias=False)
