@@ -4,11 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from components.common.measure import ACCURACY, LOSS
 from components.common.recipe import sections
+from components.common.recipe.classification import MEASURES, ClassifierComparison, ClassifierGate
 from components.common.recipe.sections import (
-    Bound,
-    Comparison,
     Evaluation,
     FineTuning,
     Preparation,
@@ -68,28 +66,13 @@ class ImageModel(Section):
         return 2**self.stages
 
 
-class ImageGate(Section):
-    """Thresholds; `roc_auc` is one class against the rest, averaged; `ece` is the expected calibration error."""
-
-    accuracy: Bound | None = None
-    roc_auc: Bound | None = None
-    loss: Bound | None = None
-    ece: Bound | None = None
-
-
-class ImageComparison(Comparison):
-    """`metric` is what the models are compared by."""
-
-    metric: Literal["loss", "accuracy"] = "loss"
-
-
 class ImageEvaluation(Evaluation):
     """`baseline` is the shares of the classes, and logistic regression on the pixels with the same labels. `samples`
     images are shown.
     """
 
-    gate: ImageGate = ImageGate()
-    comparison: ImageComparison | None = ImageComparison()
+    gate: ClassifierGate = ClassifierGate()
+    comparison: ClassifierComparison | None = ClassifierComparison()
     samples: int = Field(default=24, ge=0, le=400)
 
 
@@ -103,7 +86,7 @@ class Recipe(sections.Recipe):
     fine_tuning: FineTuning | None
     evaluation: ImageEvaluation = ImageEvaluation()
 
-    measures: ClassVar = {"loss": LOSS, "accuracy": ACCURACY}
+    measures: ClassVar = MEASURES
 
     @model_validator(mode="after")
     def _fits_images(self) -> "Recipe":

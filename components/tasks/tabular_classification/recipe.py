@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from components.common.measure import ACCURACY, LOSS
 from components.common.recipe import sections
-from components.common.recipe.sections import Bound, Comparison, Evaluation, Preparation, Section
+from components.common.recipe.classification import MEASURES, ClassifierComparison, ClassifierGate
+from components.common.recipe.sections import Evaluation, Preparation, Section
 
 
 class TabularPreprocessing(Preparation):
@@ -24,28 +24,11 @@ class MLPModel(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-class TabularGate(Section):
-    """Thresholds; `roc_auc` is for two classes, or one against the rest averaged over the classes; `ece` is the
-    expected calibration error.
-    """
-
-    accuracy: Bound | None = None
-    roc_auc: Bound | None = None
-    loss: Bound | None = None
-    ece: Bound | None = None
-
-
-class TabularComparison(Comparison):
-    """`metric` is what the models are compared by."""
-
-    metric: Literal["loss", "accuracy"] = "loss"
-
-
 class TabularEvaluation(Evaluation):
     """`baseline` is the shares of the classes in the training split, and logistic regression."""
 
-    gate: TabularGate = TabularGate()
-    comparison: TabularComparison | None = TabularComparison()
+    gate: ClassifierGate = ClassifierGate()
+    comparison: ClassifierComparison | None = ClassifierComparison()
 
 
 class Recipe(sections.Recipe):
@@ -56,4 +39,4 @@ class Recipe(sections.Recipe):
     model: MLPModel = MLPModel()
     evaluation: TabularEvaluation = TabularEvaluation()
 
-    measures: ClassVar = {"loss": LOSS, "accuracy": ACCURACY}
+    measures: ClassVar = MEASURES

@@ -4,11 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from components.common.measure import ACCURACY, LOSS
 from components.common.recipe import sections
+from components.common.recipe.classification import MEASURES, ClassifierComparison, ClassifierGate
 from components.common.recipe.sections import (
-    Bound,
-    Comparison,
     Evaluation,
     FineTuning,
     Preparation,
@@ -63,28 +61,13 @@ class EncoderModel(Section):
         return self
 
 
-class TextGate(Section):
-    """Thresholds; `roc_auc` is one class against the rest, averaged; `ece` is the expected calibration error."""
-
-    accuracy: Bound | None = None
-    roc_auc: Bound | None = None
-    loss: Bound | None = None
-    ece: Bound | None = None
-
-
-class TextComparison(Comparison):
-    """`metric` is what the models are compared by."""
-
-    metric: Literal["loss", "accuracy"] = "loss"
-
-
 class TextEvaluation(Evaluation):
     """`baseline` is the shares of the classes, and TF-IDF with logistic regression on the same labels. `samples` texts
     are shown.
     """
 
-    gate: TextGate = TextGate()
-    comparison: TextComparison | None = TextComparison()
+    gate: ClassifierGate = ClassifierGate()
+    comparison: ClassifierComparison | None = ClassifierComparison()
     samples: int = Field(default=10, ge=0, le=100)
 
 
@@ -98,7 +81,7 @@ class Recipe(sections.Recipe):
     fine_tuning: FineTuning | None
     evaluation: TextEvaluation = TextEvaluation()
 
-    measures: ClassVar = {"loss": LOSS, "accuracy": ACCURACY}
+    measures: ClassVar = MEASURES
 
     @model_validator(mode="after")
     def _learns_labels(self) -> "Recipe":
