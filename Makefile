@@ -70,7 +70,7 @@ kind-up: install ## start a kind cluster with KFP, MLflow and our images (docs/k
 	@$(MAKE) images
 	@k8s/kind-up
 
-kind-e2e: install ## run both recipes on the kind cluster and check what came out
+kind-e2e: install ## run python-lm and tabular-mlp on the kind cluster and check what came out
 	@k8s/kind-e2e
 
 kind-down: ## remove the kind cluster
@@ -80,7 +80,7 @@ minikube-up: install ## start a minikube cluster with KFP, MLflow and our images
 	@$(MAKE) images
 	@k8s/minikube-up
 
-minikube-e2e: install ## run both recipes on the minikube cluster and check what came out
+minikube-e2e: install ## run python-lm and tabular-mlp on the minikube cluster and check what came out
 	@k8s/minikube-e2e
 
 minikube-down: ## remove the minikube cluster

@@ -97,7 +97,7 @@ def _baseline(check: dict[str, Any]) -> str:
 def _difference(store: Store, tuned: Manifest, scratch: Manifest) -> str:
     """How much better pretraining has made it, by the metric that the gate compares by, by paired bootstrap."""
     numbers = decide_between(store, tuned, scratch, tuned.info["comparison"] | {"minimum": 1})["numbers"]
-    return f"{numbers['low']:+.3f} to {numbers['high']:+.3f} ({numbers['metric']}, {numbers['examples']} examples)"
+    return f"{numbers['low']:+.3f} to {numbers['high']:+.3f} ({numbers['metric']}, {numbers['examples']:,} examples)"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the documents say is what the code does."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -53,3 +54,11 @@ def test_every_component_is_described(step: str) -> None:
         assert f"## {section}\n" in readme
     named = [*STEPS[step].outputs] if step in STEPS else ["report"]
     assert not [output for output in named if f"`{output}`" not in readme]
+
+
+def test_the_readme_has_every_recipe_with_the_seconds_that_were_measured() -> None:
+    reached, readme = ((ROOT / document).read_text() for document in ("docs/recipes.md", "README.md"))
+    measured = re.findall(r"^\| ([a-z-]+) \| (\d+) \| [\d,]+ \|", reached, re.MULTILINE)
+    named = re.findall(r"^\| \[([a-z-]+)\]\(.*\| (\d+) \|$", readme, re.MULTILINE)
+    assert sorted(named) == sorted(measured)
+    assert {name for name, _ in named} == {recipe.stem for recipe in (ROOT / "recipes").glob("*.yaml")}
