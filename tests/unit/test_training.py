@@ -1,4 +1,4 @@
-"""The engine's parts: order, schedule, steps, checkpoints."""
+"""Training: steps, bad batches, checkpoints, what is compiled, recomputed or cut into parts."""
 
 import math
 import shutil
@@ -10,8 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from components.common.errors import TrainingDiverged, UserError
 from components.common.recipe import Training
@@ -20,75 +18,9 @@ from components.training import compilation, journal, memory
 from components.training.checkpoint import Checkpoints
 from components.training.device import seed_everything
 from components.training.engine import Result, train
-from components.training.optimization import learning_rate, make_optimizers
-from components.training.order import BatchOrder, evenly_spaced
+from components.training.order import BatchOrder
 from components.training.task import Batch
 from tests.packed import language_task
-
-
-@given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 5), st.booleans())
-def test_every_epoch_reads_every_example_once(examples: int, batch_size: int, seed: int, by_length: bool) -> None:
-    order = BatchOrder(examples, batch_size, seed, np.arange(examples) % 7 if by_length else None)
-    steps = math.lcm(examples, batch_size) // batch_size
-    read = np.concatenate([order.indices(step) for step in range(steps)])
-    for epoch in read.reshape(-1, examples):
-        assert sorted(epoch.tolist()) == list(range(examples))
-
-
-@pytest.mark.parametrize("lengths", [None, np.arange(100) % 9])
-def test_the_order_of_a_step_does_not_depend_on_the_steps_before(lengths: np.ndarray | None) -> None:
-    first = BatchOrder(100, 7, 3, lengths)
-    for step in range(40):
-        first.indices(step)
-    assert first.indices(40).tolist() == BatchOrder(100, 7, 3, lengths).indices(40).tolist()
-    assert first.indices(40).tolist() != BatchOrder(100, 7, 4, lengths).indices(40).tolist()
-
-
-def test_examples_of_like_length_share_a_batch_and_not_always_the_same_ones() -> None:
-    """In every epoch, wherever its first batch begins; only those that two epochs share may be mixed."""
-    lengths = np.random.default_rng(0).integers(1, 100, 1003)
-    order = BatchOrder(1003, 8, 0, lengths)
-    batches = [order.indices(step) for step in range(4 * 1003 // 8)]
-    spread = [np.ptp(lengths[batch]) for batch in batches]
-    mixed = [np.ptp(lengths[BatchOrder(1003, 8, 0).indices(step)]) for step in range(9)]
-    assert np.median(spread) < 10 < 60 < np.median(mixed)
-    assert sum(one > 40 for one in spread) <= 4
-    assert abs(np.corrcoef(np.arange(500), [lengths[batch].mean() for batch in batches[:500]])[0, 1]) < 0.2
-    assert len({tuple(sorted(batch.tolist())) for batch in batches}) == len(batches)
-
-
-@given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 20))
-def test_validation_covers_a_small_split_whole(examples: int, batch_size: int, batches: int) -> None:
-    chosen = np.concatenate(evenly_spaced(examples, batch_size, batches))
-    assert len(set(chosen.tolist())) == len(chosen) <= batch_size * batches
-    if examples <= batch_size * batches:
-        assert chosen.tolist() == list(range(examples))
-
-
-def test_the_rate_warms_up_and_ends_at_a_tenth() -> None:
-    settings = Training(steps=100, learning_rate=1.0, warmup=0.1, schedule="cosine")
-    rates = [learning_rate(step, settings) for step in range(100)]
-    assert rates[:10] == pytest.approx([n / 10 for n in range(1, 11)])
-    assert rates[10] == 1.0
-    assert rates == rates[:10] + sorted(rates[10:], reverse=True)
-    assert rates[-1] == pytest.approx(0.1, abs=0.001)
-
-
-def test_wsd_is_constant_and_then_falls_straight_to_its_floor() -> None:
-    settings = Training(steps=100, learning_rate=1.0, warmup=0.1, schedule="wsd", decay=0.4, floor=0.2)
-    rates = [learning_rate(step, settings) for step in range(100)]
-    assert rates[10:60] == [1.0] * 50
-    assert rates[60:] == pytest.approx([1 - 0.8 * n / 40 for n in range(40)])
-
-
-def test_vectors_do_not_decay() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
-    decays = {
-        id(p): group["weight_decay"]
-        for group in make_optimizers(model, [], Training(steps=1, learning_rate=0.1, weight_decay=0.5))[0].param_groups
-        for p in group["params"]
-    }
-    assert [decays[id(p)] for p in model.parameters()] == [0.5, 0.0, 0.0, 0.0]
 
 
 @pytest.fixture(autouse=True)
