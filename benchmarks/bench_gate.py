@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.machine import machine
-from components.common.comparison.bootstrap import paired
-from components.common.comparison.decision import decide
-from components.common.comparison.rows import Measured
-from components.common.measure import LOSS
-from components.common.recipe.sections import Comparison
+from modelmill.champion.comparison.bootstrap import paired
+from modelmill.champion.comparison.decision import decide
+from modelmill.champion.comparison.rows import Measured
+from modelmill.recipe.measure import LOSS
+from modelmill.recipe.sections import Comparison
 
 RESAMPLES = 10_000
 SIMULATED = 1000  # resamples a decision in the simulation

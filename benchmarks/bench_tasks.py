@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
-from components.common import manifest
-from components.common import recipe as recipes
-from components.common.comparison.decision import decide_between
-from components.common.manifest import Manifest
-from components.common.store import Store, open_store
+from modelmill import recipe as recipes
+from modelmill.champion.comparison.decision import decide_between
+from modelmill.store import Store, manifest, open_store
+from modelmill.store.manifest import Manifest
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(file.stem for file in (ROOT / "recipes").glob("*.yaml"))
@@ -61,7 +60,7 @@ def _row(name: str, folder: Path) -> str:
 
 
 def _modelmill(*words: str) -> list[str]:
-    return [sys.executable, "-m", "pipelines.cli", *words]
+    return [sys.executable, "-m", "modelmill.pipelines.cli", *words]
 
 
 def _run(path: Path, folder: Path, *changes: str) -> dict[str, Any]:

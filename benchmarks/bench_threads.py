@@ -31,7 +31,7 @@ def measure(case: str) -> float:
     """Seconds a step of an LSTM over 16 sequences of 130 steps in time."""
     import torch
 
-    from components.training.device import thread_beside_training
+    from modelmill.training.device.threads import thread_beside_training
 
     def make() -> torch.Tensor:
         return torch.zeros(16, 1 << 16) / 2

@@ -6,9 +6,8 @@ USER root
 # What the base already holds is not installed again.
 COPY docker/requirements/data-validation.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/data-validation.txt
+COPY modelmill modelmill/
 COPY components/__init__.py components/
-COPY components/common components/common/
-COPY components/tasks components/tasks/
 COPY components/data_validation components/data_validation/
 
 ARG IMAGE=modelmill/data-validation:0.1.0

@@ -7,10 +7,8 @@ ARG FLAVOR=
 # What the shared image already holds is not installed again.
 COPY docker/requirements/evaluation${FLAVOR}.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/evaluation${FLAVOR}.txt
+COPY modelmill modelmill/
 COPY components/__init__.py components/
-COPY components/common components/common/
-COPY components/tasks components/tasks/
-COPY components/training components/training/
 COPY components/evaluation components/evaluation/
 
 ARG IMAGE=modelmill/evaluation:0.1.0

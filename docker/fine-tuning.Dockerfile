@@ -7,10 +7,8 @@ ARG FLAVOR=
 # What the shared image already holds is not installed again.
 COPY docker/requirements/fine-tuning${FLAVOR}.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/fine-tuning${FLAVOR}.txt
+COPY modelmill modelmill/
 COPY components/__init__.py components/
-COPY components/common components/common/
-COPY components/tasks components/tasks/
-COPY components/training components/training/
 COPY components/fine_tuning components/fine_tuning/
 
 ARG IMAGE=modelmill/fine-tuning:0.1.0

@@ -2,10 +2,8 @@
 ARG BASE=modelmill/model:0.1.0
 FROM ${BASE}
 
+COPY modelmill modelmill/
 COPY components/__init__.py components/
-COPY components/common components/common/
-COPY components/tasks components/tasks/
-COPY components/training components/training/
 COPY components/pretraining components/pretraining/
 
 ARG IMAGE=modelmill/pretraining:0.1.0

@@ -6,9 +6,8 @@ USER root
 # What the base already holds is not installed again.
 COPY docker/requirements/registration.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/registration.txt
+COPY modelmill modelmill/
 COPY components/__init__.py components/
-COPY components/common components/common/
-COPY components/tasks components/tasks/
 COPY components/registration components/registration/
 COPY components/reporting components/reporting/
 

@@ -6,6 +6,7 @@ USER root
 # What the base already holds is not installed again.
 COPY docker/requirements/trigger.txt /opt/requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/requirements/trigger.txt
+COPY modelmill modelmill/
 COPY components components/
 COPY pipelines pipelines/
 
@@ -17,4 +18,4 @@ LABEL org.opencontainers.image.title="Modelmill trigger service" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
-ENTRYPOINT ["python", "-m", "pipelines.cli"]
+ENTRYPOINT ["python", "-m", "modelmill.pipelines.cli"]

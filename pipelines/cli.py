@@ -8,13 +8,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from components.common.errors import ModelmillError, UserError, one_line
-from pipelines import registry, use
-from pipelines.cluster import commands as cluster_commands
-from pipelines.cluster import schedule_commands
-from pipelines.data import app as data_app
-from pipelines.printing import DEFAULT_STORE, AsJson, IfChanged, Overrides, StoreUri, complain, print_json
-from pipelines.trigger import commands as trigger
+from modelmill.core.errors import ModelmillError, UserError, one_line
+from modelmill.pipelines import registry, use
+from modelmill.pipelines.cluster import commands as cluster_commands
+from modelmill.pipelines.cluster import schedule_commands
+from modelmill.pipelines.data import app as data_app
+from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, IfChanged, Overrides, StoreUri, complain, print_json
+from modelmill.pipelines.trigger import commands as trigger
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,12 +57,12 @@ def run(
     Ends with 0 when the model is registered or there was nothing to do, 2 for a mistake in what was given, 3 when the
     data or the model failed its gate, and 1 when anything else failed.
     """
-    from pipelines import run as running
-    from pipelines import show
+    from modelmill.pipelines import run as running
+    from modelmill.pipelines import show
 
     loaded, opened = _open(recipe, overrides, store)
     if runner is Runner.docker:
-        from pipelines.runners import containers
+        from modelmill.pipelines.runners import containers
 
         containers.check(loaded, opened)
     running.check(loaded, opened)
@@ -79,8 +79,8 @@ def run(
 @app.command(epilog="Example: modelmill plan recipes/python-lm.yaml --set fine_tuning.learning_rate=1e-3")
 def plan(recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show which steps a run would run, why, and what training would cost; nothing is run and nothing is written."""
-    from pipelines import estimates, show
-    from pipelines import plan as planning
+    from modelmill.pipelines import estimates, show
+    from modelmill.pipelines import plan as planning
 
     loaded, opened = _open(recipe, overrides, store)
     planned = planning.plan(loaded, opened)
@@ -110,9 +110,9 @@ def lr_find(
 
     The steps before the stage are found finished, or run and kept; of what is tried, nothing is kept.
     """
-    from pipelines import lr_find as finding
-    from pipelines import run as running
-    from pipelines import show
+    from modelmill.pipelines import lr_find as finding
+    from modelmill.pipelines import run as running
+    from modelmill.pipelines import show
 
     loaded, opened = _open(recipe, overrides, store)
     sweep, chosen = finding.Sweep(low, high, steps), finding.choose_stage(loaded, stage.value if stage else None)
@@ -154,7 +154,7 @@ def compile_(
 
     With --cluster each step gets that cluster's image and the nodes of its profile; without, nothing of a cluster.
     """
-    from pipelines import compiling
+    from modelmill.pipelines import compiling
 
     if output.suffix not in {".yaml", ".yml"}:
         raise UserError(f"--output {output}: KFP reads .yaml files; give the name that ending")
@@ -175,7 +175,7 @@ def demo_data(
     as_json: AsJson = False,
 ) -> None:
     """Write the data that a demo recipe trains on, from what is on this machine; nothing is downloaded."""
-    from pipelines import demo_data as demos
+    from modelmill.pipelines import demo_data as demos
 
     files = demos.write(name, output or Path("data") / name)
     size = sum(f.stat().st_size for f in files)
@@ -198,12 +198,12 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Say where a run's HTML report is, or write it to a file, or print the run's log, or compare two runs."""
-    from components.common import runs
-    from components.common.store import KeyNotFound, open_store
-    from pipelines.run import log_key, summary
+    from modelmill.pipelines.run import log_key, summary
+    from modelmill.runtime import run_records
+    from modelmill.store import KeyNotFound, open_store
 
     opened = open_store(store)
-    known = runs.run_ids(opened)
+    known = run_records.run_ids(opened)
     if not known:
         raise UserError(f"--store {store}: no runs in it yet; start one with modelmill run RECIPE")
     chosen = run_id or known[-1]
@@ -211,14 +211,14 @@ def report(
         if one not in known:
             raise UserError(f"{one}: no such run in {store}; the latest is {known[-1]}")
     if compare is not None:
-        from pipelines import comparing
+        from modelmill.pipelines import comparing
 
         page_of = output or Path("comparison.html")
         comparing.write(opened, *compare, page_of)
         print_json({"runs": list(compare), "file": str(page_of)}) if as_json else print(page_of)
         return
     try:
-        page = opened.get(log_key(chosen) if log else runs.report_key(chosen))
+        page = opened.get(log_key(chosen) if log else run_records.report_key(chosen))
     except KeyNotFound:
         raise UserError(f"{chosen}: the run has no {'log' if log else 'report'}; it may be running still") from None
     if output is not None:
@@ -231,7 +231,7 @@ def report(
     elif as_json:
         print_json(summary(opened, chosen))
     else:
-        key = log_key(chosen) if log else runs.report_key(chosen)
+        key = log_key(chosen) if log else run_records.report_key(chosen)
         print(output or opened.local_path(key) or f"{opened.uri}/{key}")
 
 
@@ -250,7 +250,7 @@ def doctor(
     With --cluster, what a submission needs: the file, profiles, images, KFP and its version, token, namespace, store,
     MLflow, and a recipe.
     """
-    from pipelines.doctor import examine, examine_cluster
+    from modelmill.pipelines.doctor import examine, examine_cluster
 
     findings = examine_cluster(cluster, recipe, overrides) if cluster else examine(store, recipe, overrides)
     if as_json:
@@ -284,8 +284,8 @@ def main() -> None:
 
 def _end(opened: Any, run_id: str, store: str, as_json: bool) -> NoReturn:
     """Say how a run ended, and end with its exit code."""
-    from pipelines import show
-    from pipelines.run import summary
+    from modelmill.pipelines import show
+    from modelmill.pipelines.run import summary
 
     said = summary(opened, run_id)
     if as_json:
@@ -299,8 +299,8 @@ def _end(opened: Any, run_id: str, store: str, as_json: bool) -> NoReturn:
 
 
 def _open(recipe: Path, overrides: list[str] | None, store: str) -> tuple[Any, Any]:
-    from components.common import recipe as recipes
-    from components.common.store import open_store
+    from modelmill import recipe as recipes
+    from modelmill.store import open_store
 
     return recipes.load(recipe, overrides), open_store(store)
 

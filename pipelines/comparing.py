@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from components.common.errors import UserError
-from components.common.store import Store
+from modelmill.core.errors import UserError
+from modelmill.store import Store
 
 
 def write(store: Store, first: str, second: str, output: Path) -> None:
@@ -12,10 +12,9 @@ def write(store: Store, first: str, second: str, output: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    from components.reporting.compare import render
-    from components.reporting.evidence import Run
+    from modelmill.components.reporting.api import Run, render_comparison
 
-    page = render(*(Run.find(store, run_id) for run_id in (first, second)))
+    page = render_comparison(*(Run.find(store, run_id) for run_id in (first, second)))
     try:
         output.write_text(page, "utf-8")
     except OSError as error:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.common import recipe as recipes
-from components.common.errors import UserError
-from components.common.recipe import Recipe
-from components.common.steps import STEPS
-from components.common.store import Store
-from pipelines.printing import complain
+from modelmill import recipe as recipes
+from modelmill.core.errors import UserError
+from modelmill.pipelines.printing import complain
+from modelmill.recipe import Recipe
+from modelmill.recipe.step_specs import STEPS
+from modelmill.store import Store
 
 
 def for_any(recipe: Recipe, store: Store, output: Path, if_changed: bool) -> None:
@@ -18,7 +18,7 @@ def for_any(recipe: Recipe, store: Store, output: Path, if_changed: bool) -> Non
     Raises:
         UserError: the file cannot be written.
     """
-    from pipelines import dag
+    from modelmill.pipelines import dag
 
     with _writing(output):
         dag.compile_to(recipe, store.uri, str(output), if_changed=if_changed)
@@ -34,7 +34,7 @@ def for_cluster(recipe: Path, overrides: list[str] | None, cluster: Path, output
     Raises:
         UserError: a file cannot be read, the recipe does not go with the cluster, or the output cannot be written.
     """
-    from pipelines.cluster import placement, profiles, settings
+    from modelmill.pipelines.cluster import placement, profiles, settings
 
     loaded, described = recipes.load(recipe, overrides), settings.load(cluster)
     placement.check(loaded, described, profiles.load(described.profiles))

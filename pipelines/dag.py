@@ -5,18 +5,18 @@ from typing import Any
 
 from kfp import compiler, dsl
 
-from components.common import node
-from components.common import recipe as recipes
-from components.common.recipe import Recipe
-from components.common.recipe.sections import Resources, StepResources
-from components.common.steps import STEPS
-from components.data_validation.component import data_validation, look, reason_to_train, shard_scan
-from components.evaluation.component import evaluation
-from components.fine_tuning.component import fine_tuning
-from components.preprocessing.component import fitting, preprocessing, shard_encoding
-from components.pretraining.component import pretraining
-from components.registration.component import registration
-from components.reporting.component import reporting
+from modelmill import recipe as recipes
+from modelmill.components.data_validation.component import data_validation, look, reason_to_train, shard_scan
+from modelmill.components.evaluation.component import evaluation
+from modelmill.components.fine_tuning.component import fine_tuning
+from modelmill.components.preprocessing.component import fitting, preprocessing, shard_encoding
+from modelmill.components.pretraining.component import pretraining
+from modelmill.components.registration.component import registration
+from modelmill.components.reporting.component import reporting
+from modelmill.recipe import Recipe
+from modelmill.recipe.sections import Resources, StepResources
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import node
 
 # Says where a task runs and in what: it is given the task and the name of its step.
 Place = Callable[[Any, str], None]

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from components.common import shards
-from components.common.errors import UserError
-from components.common.shards import FORMATS, Shard
-from pipelines import profiles
-from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json, printable
+from modelmill.core.errors import UserError
+from modelmill.data import shards
+from modelmill.data.shards import FORMATS, Shard
+from modelmill.pipelines import profiles
+from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json, printable
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Ask something of data outside a run.")
 
@@ -30,11 +30,10 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Hold data against a suite, as the first step of a run does; ends with 0 if it keeps it, else with 3."""
-    from components.common import recipe as recipes
+    from modelmill import recipe as recipes
 
     contract = recipes.read_suite(suite, where="--suite")
-    from components.data_validation.contract import judge
-    from components.data_validation.suite import parse
+    from modelmill.components.data_validation.api import judge, parse
 
     parse(contract)  # what it cannot be held against is said before a byte of the data is read
     found = _find(path, format_, media)
@@ -65,7 +64,7 @@ def profile(
     if output is not None and output.exists():
         raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
     found = _find(path, format_, media)
-    from components.data_validation.contract import draft
+    from modelmill.components.data_validation.api import draft
 
     drafted = draft(path, found, output.stem if output else "suite", lambda done, total, text: None)
     if output is not None:
@@ -86,12 +85,12 @@ def drift(
     as_json: AsJson = False,
 ) -> None:
     """Hold a recipe's data against that of its registered model; ends with 3 if it has drifted, else with 0."""
-    from components.common import recipe as recipes
-    from components.common.store import open_store
+    from modelmill import recipe as recipes
+    from modelmill.store import open_store
 
     loaded, opened = recipes.load(recipe, set_), open_store(store)
     found = shards.of(loaded.data)
-    from components.data_validation.drift import of_recipe
+    from modelmill.components.data_validation.api import of_recipe
 
     model = loaded.registration.model
     compared = of_recipe(loaded, found, opened)
@@ -159,20 +158,20 @@ def _find(path: str, format_: str, media: str | None) -> list[Shard]:
 
 def _quarantined(store: str, run_id: str | None) -> tuple[str, dict[str, list[dict[str, Any]]]]:
     """The run, and what it or the validation that it reused left out."""
-    from components.common import manifest, runs
-    from components.common.store import KeyNotFound, open_store
+    from modelmill.runtime import run_records
+    from modelmill.store import KeyNotFound, manifest, open_store
 
     opened = open_store(store)
-    known = runs.run_ids(opened)
+    known = run_records.run_ids(opened)
     chosen = run_id or (known[-1] if known else "")
     if chosen not in known:
         latest = f"the latest is {known[-1]}" if known else "there are none yet; start one with modelmill run RECIPE"
         raise UserError(f"--store {store}: no run {run_id or ''}; {latest}".replace("no run ;", "no runs;"))
-    record = runs.read_step(opened, chosen, "data_validation")
+    record = run_records.read_step(opened, chosen, "data_validation")
     made = manifest.load(opened, record.outputs["validation"]) if record and record.outputs else None
-    entry = next((e for e in made.entries if e.path == runs.QUARANTINE), None) if made else None
+    entry = next((e for e in made.entries if e.path == run_records.QUARANTINE), None) if made else None
     try:
-        key = f"runs/{chosen}/validation/{runs.QUARANTINE}"
+        key = f"runs/{chosen}/validation/{run_records.QUARANTINE}"
         data = manifest.read_entry(opened, entry) if entry else opened.get(key)
     except KeyNotFound:
         return chosen, {"shards": [], "files": []}

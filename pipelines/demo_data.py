@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from components.common import tasks
-from components.common.errors import UserError
+from modelmill.core.errors import UserError
+from modelmill.recipe import task_packages
 
 # Shards, which another number of them leaves behind.
 _NUMBERED = "*-[0-9][0-9][0-9][0-9][0-9].*"
@@ -14,8 +14,8 @@ _NUMBERED = "*-[0-9][0-9][0-9][0-9][0-9].*"
 
 def known() -> dict[str, Callable[[int], dict[str, bytes]]]:
     """What makes the files of a demo, by the name of its recipe, given how many shards there should be."""
-    having = [task for task in tasks.packages() if tasks.has(task, "demo")]
-    return {name: make for task in having for name, make in tasks.part(task, "demo").DEMOS.items()}
+    having = [task for task in task_packages.packages() if task_packages.has(task, "demo")]
+    return {name: make for task in having for name, make in task_packages.part(task, "demo").DEMOS.items()}
 
 
 def write(name: str, folder: Path, shards: int = 8) -> list[Path]:

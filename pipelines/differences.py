@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from components.common import manifest, memo, runs
-from components.common.errors import Corrupt
-from components.common.manifest import Manifest
-from components.common.steps import STEPS
-from components.common.store import Store
-from components.common.tracking.versions import Version
+from modelmill.core.errors import Corrupt
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import memo, run_records
+from modelmill.runtime.tracking.versions import Version
+from modelmill.store import Store, manifest
+from modelmill.store.manifest import Manifest
 
 # A key or a name, and its two values.
 Difference = tuple[str, Any, Any]
@@ -37,7 +37,7 @@ def _differences(a: dict[str, Any] | None, b: dict[str, Any] | None) -> list[Dif
 
 
 def _recipe(store: Store, version: Version) -> dict[str, Any] | None:
-    record = runs.read_run(store, version.tags.get("modelmill.run_id", ""))
+    record = run_records.read_run(store, version.tags.get("modelmill.run_id", ""))
     return record.recipe if record else None
 
 
@@ -64,7 +64,7 @@ def _code(store: Store, version: Version) -> dict[str, Any] | None:
     """The source, Python and libraries of each step of the run that made the version."""
     found = {}
     for step in STEPS:
-        record = runs.read_step(store, version.tags.get("modelmill.run_id", ""), step)
+        record = run_records.read_step(store, version.tags.get("modelmill.run_id", ""), step)
         finished = memo.with_key(store, step, record.key) if record else None
         if finished is not None:
             found[step] = finished.document["code"]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from components.common import recipe as recipes
-from components.common import tracking
-from components.common.errors import ModelmillError, UserError, one_line
-from components.common.steps import STEPS
-from components.common.store import open_store
+from modelmill import recipe as recipes
+from modelmill.core.errors import ModelmillError, UserError, one_line
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import tracking
+from modelmill.store import open_store
 
 PYTHONS = ((3, 11), (3, 13))
 FREE_BYTES = 2 << 30
@@ -41,7 +41,7 @@ def examine(store: str, recipe: Path | None, overrides: list[str] | None) -> lis
 
 def examine_cluster(file: Path, recipe: Path | None, overrides: list[str] | None) -> list[Finding]:
     """Every check of a cluster in order; nothing is submitted."""
-    from pipelines.cluster.examining import checks_of
+    from modelmill.pipelines.cluster.examining import checks_of
 
     return [_run(name, check) for name, check in checks_of(file, recipe, overrides).items()]
 
@@ -95,7 +95,7 @@ def _device() -> str:
 
 
 def _recipe(path: Path, overrides: list[str] | None, store: str) -> str:
-    from pipelines.plan import plan
+    from modelmill.pipelines.plan import plan
 
     recipe = recipes.load(path, overrides)
     will_run = [step.name for step in plan(recipe, open_store(store)) if step.status == "will run"]

@@ -5,19 +5,19 @@ same settings was trained on data prepared alike, hours from how fast others wer
 import json
 from typing import NamedTuple
 
-from components.common import manifest, memo, weights
-from components.common.errors import Corrupt, ModelmillError
-from components.common.manifest import Manifest
-from components.common.recipe import Recipe, Training, given_tokenizer
-from components.common.recipe.adapters import AdaptedFineTuning
-from components.common.runs import Estimate
-from components.common.steps import settings_of
-from components.common.store import Store
-from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
-from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
-from pipelines import speeds
-from pipelines.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
-from pipelines.plan import Planned
+from modelmill.core.errors import Corrupt, ModelmillError
+from modelmill.pipelines import speeds
+from modelmill.pipelines.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
+from modelmill.pipelines.plan import Planned
+from modelmill.recipe import Recipe, Training, given_tokenizer
+from modelmill.recipe.adapters import AdaptedFineTuning
+from modelmill.recipe.step_specs import settings_of
+from modelmill.runtime import memo, weights
+from modelmill.runtime.run_records import Estimate
+from modelmill.store import Store, manifest
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from modelmill.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
 
 
 def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, Estimate]:

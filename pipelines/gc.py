@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from components.common.errors import ModelmillError
-from components.common.store import Store
-from components.common.store.retention import BATCH_SECONDS, announcing
-from pipelines.reachable import Reachable
+from modelmill.core.errors import ModelmillError
+from modelmill.pipelines.reachable import Reachable
+from modelmill.store import Store
+from modelmill.store.retention import BATCH_SECONDS, announcing
 
 # Of one announcement; at once where the store answers many requests at once.
 _BATCH, _AT_ONCE = 1000, 16

@@ -4,13 +4,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.common import digest, manifest, memo, runs
-from components.common.errors import Corrupt, UserError
-from components.common.manifest import Entry, Manifest
-from components.common.memo import Finished
-from components.common.steps import STEPS
-from components.common.store import Store
-from components.common.tracking import Version
+from modelmill.core import digest
+from modelmill.core.errors import Corrupt, UserError
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import memo, run_records
+from modelmill.runtime.memo import Finished
+from modelmill.runtime.tracking import Version
+from modelmill.store import Store, manifest
+from modelmill.store.manifest import Entry, Manifest
 
 # The tags of a version, `modelmill.<name>`, and the outputs whose manifests they name by digest.
 OUTPUTS = {
@@ -33,7 +34,7 @@ def of_version(store: Store, version: Version) -> dict[str, Any]:
     """
     tags = {name.removeprefix("modelmill."): value for name, value in version.tags.items()}
     run_id = tags.get("run_id")
-    run = runs.read_run(store, run_id) if run_id else None
+    run = run_records.read_run(store, run_id) if run_id else None
     past = _Past(store, run_id)
     registration = past.step_of_run("registration")
     return {
@@ -62,7 +63,7 @@ class _Past:
 
     def step_of_run(self, step: str) -> Finished | None:
         """The step as the run has made or found it."""
-        record = runs.read_step(self._store, self._run_id, step) if self._run_id else None
+        record = run_records.read_step(self._store, self._run_id, step) if self._run_id else None
         return memo.with_key(self._store, step, record.key) if record else None
 
     def trace(self, output: str, sha256: str) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from components.common import runs
-from components.common.errors import UserError
-from components.common.recipe import Recipe
-from components.common.runs import StepRecord
-from components.common.store import KeyNotFound, Store
-from pipelines import run as running
+from modelmill.core.errors import UserError
+from modelmill.pipelines import run as running
+from modelmill.recipe import Recipe
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import StepRecord
+from modelmill.store import KeyNotFound, Store
 
 STAGES = ("pretraining", "fine_tuning")
 MOST_ROWS = 12
@@ -77,17 +77,17 @@ def find(
     run_id = running.start(recipe, store, command)
     try:
         asked = {"stage": stage, "sweep": sweep._asdict()}
-        running.wait_for("pipelines.runners.lr_find", recipe, store, run_id, watch, **asked)
+        running.wait_for("modelmill.pipelines.runners.lr_find", recipe, store, run_id, watch, **asked)
     except KeyboardInterrupt:
-        runs.forget(store, run_id)
+        run_records.forget(store, run_id)
         raise
     watch(running.records(store, run_id))
     try:
-        found = json.loads(store.get(runs.lr_find_key(run_id)))
+        found = json.loads(store.get(run_records.lr_find_key(run_id)))
     except KeyNotFound:
         running.report(recipe, store, run_id)
         return run_id, None
-    runs.forget(store, run_id)
+    run_records.forget(store, run_id)
     return run_id, found
 
 
@@ -102,9 +102,9 @@ def command(recipe: Path, options: list[str], stage: str, found: dict[str, Any])
 
 def draw(output: Path, recipe: Recipe, stage: str, found: dict[str, Any], use: str | None) -> None:
     """Write the page with the curve."""
-    from components.reporting.lr_find import render
+    from modelmill.components.reporting.api import render_rates
 
-    write(output, render(recipe.name, stage, getattr(recipe, stage), found, _headline(found), use))
+    write(output, render_rates(recipe.name, stage, getattr(recipe, stage), found, _headline(found), use))
 
 
 def show(console: Console, found: dict[str, Any], use: str | None, output: Path) -> None:

@@ -1,10 +1,11 @@
 """Registered models by the names that people give them: MODEL, MODEL@ALIAS or MODEL/VERSION."""
 
-from components.common import standing, tracking
-from components.common.errors import UserError, one_line
-from components.common.store import Store
-from components.common.tracking import Version
-from components.common.tracking.aliases import ROLES
+from modelmill.champion import champion_state
+from modelmill.core.errors import UserError, one_line
+from modelmill.runtime import tracking
+from modelmill.runtime.tracking import Version
+from modelmill.runtime.tracking.aliases import ROLES
+from modelmill.store import Store
 
 CHAMPION = "champion"
 
@@ -75,7 +76,7 @@ def _default(store: Store, name: str, mine: list[Version]) -> Version:
 def _aliases(store: Store, name: str, mine: list[Version]) -> dict[str, str]:
     """The version that each alias names; those that are ours are where the store says, which MLflow follows."""
     named = {alias: one.version for one in mine for alias in one.aliases}
-    now = standing.read(store, name)
+    now = champion_state.read(store, name)
     if now.log is None:
         return named
     ours = {role: getattr(now, role).version for role in ROLES if getattr(now, role)}

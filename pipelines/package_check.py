@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components.common import digest, manifest, steps, tasks
-from components.common.errors import Corrupt, UserError
-from components.common.manifest import Manifest
-from components.common.store import Store
-from components.common.tracking import Version
-from components.common.weights import PICKLES
+from modelmill.core import digest
+from modelmill.core.errors import Corrupt, UserError
+from modelmill.recipe import step_specs, task_packages
+from modelmill.runtime.tracking import Version
+from modelmill.runtime.weights import PICKLES
+from modelmill.store import Store, manifest
+from modelmill.store.manifest import Manifest
 
 MODEL = "artifacts/model"
 SCRIPT = "serve.py"
@@ -53,8 +54,10 @@ def check(store: Store, version: Version, folder: Path) -> None:
     registered = _registered(store, version)
     expected = {f"artifacts/{entry.path}": entry.sha256 for entry in registered.under("model")}
     task = registered.info["task"]
-    if task in tasks.packages() and version.tags.get("modelmill.code") == steps.source_of("registration", task):
-        expected[SCRIPT] = digest.of_file(tasks.folder(task) / SCRIPT)
+    if task in task_packages.packages() and version.tags.get("modelmill.code") == step_specs.source_of(
+        "registration", task
+    ):
+        expected[SCRIPT] = digest.of_file(task_packages.folder(task) / SCRIPT)
     for name, sha256 in expected.items():
         if name not in files:
             raise Corrupt(f"{uri}: {name} is missing; {_advice(version)}")

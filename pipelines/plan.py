@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from components.common import memo, sources
-from components.common.recipe import Recipe, given_tokenizer
-from components.common.steps import STEPS
-from components.common.store import Store
+from modelmill.recipe import Recipe, given_tokenizer
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import external_inputs, memo
+from modelmill.store import Store
 
 
 class Planned(NamedTuple):
@@ -27,7 +27,7 @@ def plan(recipe: Recipe, store: Store) -> list[Planned]:
     planned = []
     for name, spec in STEPS.items():
         inputs: dict[str, str | None] = {k: made.get(k) for k in spec.inputs if not k.startswith("source.")}
-        document = memo.key_document(name, recipe, inputs | sources.digests(name, recipe, store))
+        document = memo.key_document(name, recipe, inputs | external_inputs.digests(name, recipe, store))
         is_known = None not in document["inputs"].values()
         finished = memo.find(store, document) if is_known else None
         key = memo.key_of(document) if is_known else None

@@ -10,13 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from components.common import tracking
-from components.common.errors import UserError
-from components.common.store import Store
-from components.common.tracking import Version
-from pipelines import package_check
-from pipelines.package_check import Column
-from pipelines.rows import Row
+from modelmill.core.errors import UserError
+from modelmill.pipelines import package_check
+from modelmill.pipelines.package_check import Column
+from modelmill.pipelines.rows import Row
+from modelmill.runtime import tracking
+from modelmill.runtime.tracking import Version
+from modelmill.store import Store
 
 ROWS = 256
 

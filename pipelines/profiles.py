@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.printing import printable
+from modelmill.pipelines.printing import printable
 
 if TYPE_CHECKING:
-    from components.data_validation.contract import Draft
-    from components.data_validation.drift import Drift
-    from components.data_validation.profile import Column
+    from modelmill.components.data_validation.api import Column, Draft, Drift
 
 MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
 

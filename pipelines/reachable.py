@@ -27,13 +27,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-from components.common import digest, manifest, runs, tracking
-from components.common.errors import Corrupt
-from components.common.memo import Finished
-from components.common.runs import StepRecord
-from components.common.standing import Decision
-from components.common.store import KeyNotFound, Stat, Store, blobs
-from components.common.store.retention import GRACE_SECONDS, KEY
+from modelmill.champion.champion_state import Decision
+from modelmill.core import digest
+from modelmill.core.errors import Corrupt
+from modelmill.runtime import run_records, tracking
+from modelmill.runtime.memo import Finished
+from modelmill.runtime.run_records import StepRecord
+from modelmill.store import KeyNotFound, Stat, Store, blobs, manifest
+from modelmill.store.retention import GRACE_SECONDS, KEY
 
 # Which step finds what under these.
 CACHES = {"states": "data_validation", "encoded": "preprocessing"}
@@ -153,7 +154,7 @@ class Reachable:
                 continue
             for key, age in of_run:
                 with contextlib.suppress(ValueError):  # a record that is damaged names nothing
-                    record = runs.read_step(self._store, run_id, key.rpartition("/")[2].removesuffix(".json"))
+                    record = run_records.read_step(self._store, run_id, key.rpartition("/")[2].removesuffix(".json"))
                     if record is not None:
                         yield record, age >= self._grace
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from components.common.errors import Corrupt, ModelmillError, UserError, one_line
-from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
+from modelmill.core.errors import Corrupt, ModelmillError, UserError, one_line
+from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
 
 if TYPE_CHECKING:
-    from components.common.standing import Candidate
-    from components.common.store import Store
-    from components.common.tracking.versions import Version
+    from modelmill.champion.champion_state import Candidate
+    from modelmill.runtime.tracking.versions import Version
+    from modelmill.store import Store
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at what is registered, and why.")
 
@@ -29,14 +29,15 @@ def register(main: typer.Typer) -> None:
 @app.command("list", epilog="Example: modelmill registry list")
 def list_(store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """List the models that were registered from this store, and where they stand."""
-    from components.common import standing, tracking
-    from components.common.store import open_store
-    from pipelines import registry_tables as tables
+    from modelmill.champion import champion_state
+    from modelmill.pipelines import registry_tables as tables
+    from modelmill.runtime import tracking
+    from modelmill.store import open_store
 
     opened = open_store(store)
     rows = [
-        tables.model_row(name, standing.read(opened, name), tracking.registered(opened, name))
-        for name in standing.models(opened)
+        tables.model_row(name, champion_state.read(opened, name), tracking.registered(opened, name))
+        for name in champion_state.models(opened)
     ]
     print_json({"models": rows}) if as_json else Console().print(tables.models(rows))
 
@@ -48,13 +49,13 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a model's versions, or one of them with what made it and what was decided about it."""
-    from components.common import standing
-    from pipelines import models
-    from pipelines import registry_tables as tables
+    from modelmill.champion import champion_state
+    from modelmill.pipelines import models
+    from modelmill.pipelines import registry_tables as tables
 
     name, chosen = models.split(model)
     opened, found = _open(store, name)
-    now = standing.read(opened, name)
+    now = champion_state.read(opened, name)
     if chosen is None:
         rows = [tables.version_row(opened, one, now) for one in found]
         print_json({**tables.model_row(name, now, found), "versions": rows}) if as_json else Console().print(
@@ -62,7 +63,7 @@ def show(
         )
         return
     version = models.pick(opened, name, found, chosen)
-    decided = [entry for _, entry in standing.history(opened, name) if entry.version == version.version]
+    decided = [entry for _, entry in champion_state.history(opened, name) if entry.version == version.version]
     said = {"model": name, **tables.version_row(opened, version, now), "tags": version.tags}
     said["decisions"] = [entry.model_dump() for entry in decided]
     print_json(said) if as_json else tables.show_version(Console(), said)
@@ -77,8 +78,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two versions: settings of the recipe, shards of the data, metrics, code."""
-    from pipelines import differences, models
-    from pipelines import registry_tables as tables
+    from modelmill.pipelines import differences, models
+    from modelmill.pipelines import registry_tables as tables
 
     opened, found = _open(store, model)
     one, other = (models.pick(opened, model, found, chosen) for chosen in (a, b))
@@ -92,15 +93,15 @@ def diff(
 @app.command(epilog="Example: modelmill registry log tabular-mlp")
 def log(model: Model, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show every decision about a model, newest first, and check that none was changed or left out."""
-    from components.common import standing
-    from components.common.tracking.versions import WITNESS
-    from pipelines import registry_tables as tables
+    from modelmill.champion import champion_state
+    from modelmill.pipelines import registry_tables as tables
+    from modelmill.runtime.tracking.versions import WITNESS
 
     # The witnesses first: the log only grows.
     opened, found = _open(store, model)
     entries: list[tuple[str, Any]] = []
     try:
-        entries.extend(standing.history(opened, model))
+        entries.extend(champion_state.history(opened, model))
         known = {digest for digest, _ in entries}
         for version in found:
             witness = version.tags.get(WITNESS)
@@ -123,11 +124,11 @@ def repair(
     as_json: AsJson = False,
 ) -> None:
     """Point MLflow's aliases to where the store says that they belong."""
-    from components.common import standing
-    from components.common.store import open_store
+    from modelmill.champion import champion_state
+    from modelmill.store import open_store
 
     opened = open_store(store)
-    names = standing.models(opened)
+    names = champion_state.models(opened)
     if model is not None and model not in names:
         _open(store, model)
         raise UserError(f"{model}: nothing was decided about it in {store} yet; modelmill promote {model} VERSION")
@@ -147,8 +148,8 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a verified version of a model the champion, whatever its evaluation says."""
-    from components.common import promotion
-    from components.common.store import check_conditional_writes
+    from modelmill.champion import promotion
+    from modelmill.store import check_conditional_writes
 
     opened, found = _open(store, model)
     candidate = _verified(model, found, version)
@@ -166,11 +167,11 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Put the previous champion back; the version rolled back from is not promoted again but by a person."""
-    from components.common import promotion, standing
-    from components.common.store import check_conditional_writes
+    from modelmill.champion import champion_state, promotion
+    from modelmill.store import check_conditional_writes
 
     opened, found = _open(store, model)
-    now = standing.read(opened, model)
+    now = champion_state.read(opened, model)
     if now.champion is None:
         raise UserError(f"{model}: no champion to roll back from; modelmill promote {model} VERSION makes one")
     others = [one.version for one in found if one.is_verified and one.version != now.champion.version]
@@ -206,9 +207,10 @@ def _open(store: str, model: str) -> "tuple[Store, list[Version]]":
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from components.common import standing, tracking
-    from components.common.recipe.sections import Name
-    from components.common.store import open_store
+    from modelmill.champion import champion_state
+    from modelmill.recipe.sections import Name
+    from modelmill.runtime import tracking
+    from modelmill.store import open_store
 
     opened = open_store(store)
     try:
@@ -217,7 +219,7 @@ def _open(store: str, model: str) -> "tuple[Store, list[Version]]":
     except ValidationError:
         found = []
     if not found:
-        known = ", ".join(standing.models(opened)) or "none"
+        known = ", ".join(champion_state.models(opened)) or "none"
         raise UserError(
             f"{one_line(Exception(model))}: no model of this name is registered from {store}; known: {known}"
         )
@@ -229,7 +231,7 @@ def _verified(model: str, found: "list[Version]", number: str) -> "Candidate":
     Raises:
         UserError: the version may not become the champion.
     """
-    from pipelines import models
+    from modelmill.pipelines import models
 
     version = next((one for one in found if one.version == number), None)
     if version is None:
@@ -243,7 +245,7 @@ def _verified(model: str, found: "list[Version]", number: str) -> "Candidate":
 
 
 def _follow(store: "Store", model: str) -> list[str]:
-    from components.common import tracking
+    from modelmill.runtime import tracking
 
     try:
         with tracking.client(store) as client:

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.common.standing import Candidate, Decision, Standing
-from components.common.store import Store
-from components.common.tracking.versions import Version
-from pipelines import differences
-from pipelines.printing import printable
+from modelmill.champion.champion_state import Candidate, Decision, Standing
+from modelmill.pipelines import differences
+from modelmill.pipelines.printing import printable
+from modelmill.runtime.tracking.versions import Version
+from modelmill.store import Store
 
 MOST_SHARDS = 5
 STYLE = {"promoted": "green", "registered": "cyan", "refused": "yellow", "rolled back": "red"}

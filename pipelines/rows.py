@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from components.common.errors import UserError
-from pipelines.package_check import Column
+from modelmill.core.errors import UserError
+from modelmill.pipelines.package_check import Column
 
 STDIN = "-"
 CSV = ".csv"

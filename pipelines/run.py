@@ -13,18 +13,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from components.common import recipe as recipes
-from components.common import runs, sources, tracking
-from components.common.recipe import Recipe
-from components.common.runs import RunRecord, StepRecord
-from components.common.step_log import write_without_secrets
-from components.common.steps import STEPS
-from components.common.store import Store
-from pipelines.estimates import estimate
-from pipelines.plan import plan
+from modelmill import recipe as recipes
+from modelmill.pipelines.estimates import estimate
+from modelmill.pipelines.plan import plan
+from modelmill.recipe import Recipe
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import external_inputs, run_records, tracking
+from modelmill.runtime.run_records import RunRecord, StepRecord
+from modelmill.runtime.step_log import write_without_secrets
+from modelmill.store import Store
 
 POLL_SECONDS = 0.2
-RUNNERS = {"subprocess": "pipelines.runners.subprocess", "docker": "pipelines.runners.docker"}
+RUNNERS = {"subprocess": "modelmill.pipelines.runners.subprocess", "docker": "modelmill.pipelines.runners.docker"}
 
 
 def check(recipe: Recipe, store: Store) -> None:
@@ -33,11 +33,11 @@ def check(recipe: Recipe, store: Store) -> None:
     Raises:
         UserError: the store, the data, the weights to start from or the registry.
     """
-    sources.digests("data_validation", recipe, store)
+    external_inputs.digests("data_validation", recipe, store)
     store.check()
     tracking.tracking_uri(store)
     for step in STEPS:
-        sources.digests(step, recipe, store)
+        external_inputs.digests(step, recipe, store)
 
 
 def new_run_id() -> str:
@@ -61,7 +61,7 @@ def execute(
     """
     run_id = start(recipe, store, command)
     wait_for(RUNNERS[runner], recipe, store, run_id, watch, if_changed=if_changed)
-    if runs.read_outcome(store, run_id) is None:
+    if run_records.read_outcome(store, run_id) is None:
         report(recipe, store, run_id)
     watch(records(store, run_id))
     return run_id
@@ -78,7 +78,7 @@ def start(recipe: Recipe, store: Store, command: list[str]) -> str:
         resume=shlex.join(command),
         estimates=estimate(recipe, store, plan(recipe, store)),
     )
-    runs.write_run(store, record)
+    run_records.write_run(store, record)
     return run_id
 
 
@@ -110,7 +110,7 @@ def wait_for(
 
 def report(recipe: Recipe, store: Store, run_id: str) -> None:
     """Do the exit handler's work, where it did not come to run: its runner died, or has none."""
-    from components.reporting.component import reporting
+    from modelmill.components.reporting.component import reporting
 
     with tempfile.TemporaryDirectory(prefix="modelmill-report-") as folder:
         page = SimpleNamespace(path=f"{folder}/report.html")
@@ -134,7 +134,7 @@ def _records(store: Store, run_id: str, ended: dict[str, StepRecord]) -> list[St
     """
     found: list[StepRecord] = []
     for step in STEPS:
-        record = ended.get(step) or runs.read_step(store, run_id, step)
+        record = ended.get(step) or run_records.read_step(store, run_id, step)
         if record is None:
             break
         found.append(record)
@@ -144,7 +144,7 @@ def _records(store: Store, run_id: str, ended: dict[str, StepRecord]) -> list[St
 
 def summary(store: Store, run_id: str) -> dict[str, Any]:
     """The run as one JSON object, as `run --json` prints it."""
-    outcome = runs.read_outcome(store, run_id) or {}
+    outcome = run_records.read_outcome(store, run_id) or {}
     steps = [
         {
             "name": r.name,

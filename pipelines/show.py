@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from components.common import units
-from components.common.runs import Estimate, StepRecord
-from components.common.steps import STEPS
-from pipelines.estimates import total as sums
-from pipelines.plan import Planned
+from modelmill.core import units
+from modelmill.pipelines.estimates import total as sums
+from modelmill.pipelines.plan import Planned
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime.run_records import Estimate, StepRecord
 
 LINE_SECONDS = 5.0
 STYLE = {"ran": "green", "reused": "cyan", "failed": "red", "running": "yellow", "will run": "yellow"}

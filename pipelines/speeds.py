@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from components.common import memo
-from components.common.recipe import Recipe
-from components.common.store import Store
-from components.common.units import prefixed
+from modelmill.core.units import prefixed
+from modelmill.recipe import Recipe
+from modelmill.runtime import memo
+from modelmill.store import Store
 
 STAGES = ("pretraining", "fine_tuning")
 

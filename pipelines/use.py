@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from components.common.errors import UserError
-from pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
+from modelmill.core.errors import UserError
+from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
 
 DAY = 24 * 3600
 # So long that a line which is read by a program is not wrapped.
@@ -41,10 +41,10 @@ def predict(
     Without an alias or a version that is the champion, else the newest version that is verified. Its files are compared
     with what was registered before they are loaded, and every row is looked at before the first is answered.
     """
-    from components.common.store import open_store
-    from pipelines import models
-    from pipelines import predict as predicting
-    from pipelines import rows as reading
+    from modelmill.pipelines import models
+    from modelmill.pipelines import predict as predicting
+    from modelmill.pipelines import rows as reading
+    from modelmill.store import open_store
 
     opened = open_store(store)
     with reading.readable(rows) as given:
@@ -76,10 +76,10 @@ def lineage(
     as_json: AsJson = False,
 ) -> None:
     """Show what a registered version was made from, down to its shards; or what was made from a shard."""
-    from components.common import tracking
-    from components.common.store import open_store
-    from pipelines import lineage as lines
-    from pipelines import lineage_text, models
+    from modelmill.pipelines import lineage as lines
+    from modelmill.pipelines import lineage_text, models
+    from modelmill.runtime import tracking
+    from modelmill.store import open_store
 
     opened = open_store(store)
     if shard is not None and model is None:
@@ -105,9 +105,9 @@ def gc(
 
     Nothing younger than a day is deleted. What is needed again is made again.
     """
-    from components.common.store import open_store
-    from pipelines import gc as collecting
-    from pipelines.reachable import Reachable
+    from modelmill.pipelines import gc as collecting
+    from modelmill.pipelines.reachable import Reachable
+    from modelmill.store import open_store
 
     opened = open_store(store)
     reachable = Reachable(opened, keep_days * DAY)

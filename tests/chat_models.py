@@ -7,7 +7,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from components.preprocessing import tokenizer
+from modelmill.corpus.text import tokenizer
 from tests.recipes import source_file
 
 MARKS = ["<|im_start|>", "<|im_end|>", "<s>", "</s>"]

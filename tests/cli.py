@@ -18,11 +18,10 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 
-from components.common import manifest
-from components.common.store import open_store
-from components.common.tracking import connection
+from modelmill.runtime.tracking import connection
+from modelmill.store import manifest, open_store
 
-COMMAND = [sys.executable, "-m", "pipelines.cli"]
+COMMAND = [sys.executable, "-m", "modelmill.pipelines.cli"]
 ROOT = Path(__file__).parents[1]
 
 

@@ -11,8 +11,8 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from components.data_validation import suite as suites
-from components.data_validation.engine import frame_of
+from modelmill.components.data_validation import suite as suites
+from modelmill.components.data_validation.engine import frame_of
 
 
 def validate(suite: dict[str, Any], table: pa.Table) -> list[dict[str, Any]]:

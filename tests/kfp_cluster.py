@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from pipelines import cli
-from pipelines.cluster import client as clients
+from modelmill.pipelines import cli
+from modelmill.pipelines.cluster import client as clients
 from tests.recipes import table_recipe
 
 PROFILES = {"profiles": {"cpu": {"cpu": "1", "memory": "1Gi"}}}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from components.common.manifest import Manifest
-from components.preprocessing.packing import pack_documents
-from components.tasks.language_modeling.recipe import DecoderModel
-from components.tasks.language_modeling.task import LanguageModeling
+from modelmill.corpus.packing import pack_documents
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.recipe import DecoderModel
+from modelmill.tasks.language_modeling.task import LanguageModeling
 
 
 def language_task(folder: Path, documents: list[list[int]], length: int) -> LanguageModeling:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.common.media.audio import encode
+from modelmill.data.media.audio import encode
 
 RATE = 8_000
 SECONDS = 0.08

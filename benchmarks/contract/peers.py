@@ -16,10 +16,10 @@ STARTED = time.perf_counter()
 
 
 def modelmill(shards: Path, suite: dict) -> Callable[[], list[bool]]:
-    import components.data_validation.judge
-    import components.data_validation.shard_states  # noqa: F401
-    from components.common import shards as found
-    from components.data_validation import contract
+    import modelmill.components.data_validation.gx_judge
+    import modelmill.components.data_validation.shard_states  # noqa: F401
+    from modelmill.components.data_validation import contract
+    from modelmill.data import shards as found
 
     def judge() -> list[bool]:
         judged = contract.judge(str(shards), found.find(str(shards), "auto"), suite, lambda done, total, text: None)

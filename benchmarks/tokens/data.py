@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from components.common.digest import fraction
-from components.preprocessing import tokenizer
-from pipelines import demo_data
+from modelmill.core.digest import fraction
+from modelmill.corpus.text import tokenizer
+from modelmill.pipelines import demo_data
 
 SHARDS = 8
 VOCABULARY = 4096

@@ -24,9 +24,9 @@ Made = tuple[int, float]  # tokens, seconds
 
 def modelmill(shards: Path, processes: int, scratch: Path) -> Made:
     """As the preprocessing step does: reading, splitting, tokenising, packing, writing, and starting the processes."""
-    from components.common import shards as found
-    from components.common.recipe.text import LanguagePreprocessing
-    from components.preprocessing.encoding import encode
+    from modelmill.corpus.text.encoding import encode
+    from modelmill.corpus.text.settings import LanguagePreprocessing
+    from modelmill.data import shards as found
 
     settings = LanguagePreprocessing(split_by="path", sequence_length=LENGTH)
     jobs = [

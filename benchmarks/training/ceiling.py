@@ -5,8 +5,8 @@ Run as `python -m benchmarks.training.ceiling`: prints them.
 
 import torch
 
-from components.training import device as devices
+from modelmill.training.device import determinism, hardware
 
 if __name__ == "__main__":
-    devices.seed_everything(0)  # as the engine does, with the same switches
-    print(devices.matmul_ceiling(devices.pick_device(), torch.bfloat16))
+    determinism.seed_everything(0)  # as the engine does, with the same switches
+    print(hardware.matmul_ceiling(hardware.pick_device(), torch.bfloat16))

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 from benchmarks.tokens import data as text
-from components.common import shards
-from components.common.recipe.text import LanguagePreprocessing
-from components.preprocessing.encoding import encode
+from modelmill.corpus.text.encoding import encode
+from modelmill.corpus.text.settings import LanguagePreprocessing
+from modelmill.data import shards
 
 
 def write(folder: Path, length: int) -> Path:

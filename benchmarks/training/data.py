@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.common.manifest import Manifest
-from components.common.recipe import Training
-from components.common.recipe.adapters import AdaptedFineTuning, Lora
-from components.tasks.language_modeling.recipe import DecoderModel
-from components.tasks.language_modeling.task import LanguageModeling, PackedTokens
-from components.training.device import pick_device
-from components.training.order import BatchOrder
-from components.training.task import Batch
+from modelmill.recipe import Training
+from modelmill.recipe.adapters import AdaptedFineTuning, Lora
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.language_modeling.recipe import DecoderModel
+from modelmill.tasks.language_modeling.task import LanguageModeling, PackedTokens
+from modelmill.training.device.hardware import pick_device
+from modelmill.training.loop.order import BatchOrder
 
 SEED = 0
 LORA = AdaptedFineTuning(steps=1, learning_rate=1e-3, method="lora", lora=Lora(rank=8, alpha=16.0))

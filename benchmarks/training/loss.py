@@ -16,12 +16,12 @@ from torch import nn
 
 from benchmarks.training import data
 from benchmarks.training.peers import trainer_arguments
-from components.common.recipe import Training
-from components.tasks.language_modeling.task import LanguageModeling
-from components.training import device as devices
-from components.training.feeding import to_device
-from components.training.optimization import learning_rate
-from components.training.order import evenly_spaced
+from modelmill.recipe import Training
+from modelmill.tasks.language_modeling.task import LanguageModeling
+from modelmill.training.device import determinism, hardware
+from modelmill.training.loop.feeding import to_device
+from modelmill.training.loop.optimization import learning_rate
+from modelmill.training.loop.order import evenly_spaced
 
 MEASURED = 10  # times
 WINDOWS = 32  # at once
@@ -43,12 +43,12 @@ def hyperparameters(shape: data.Shape, steps: int) -> Training:
 
 
 def modelmill(model: nn.Module, task: LanguageModeling, settings: Training, scratch: Path) -> Curve:
-    from components.common.store import open_store
-    from components.training.checkpoint import Checkpoints
-    from components.training.engine import train
+    from modelmill.store import open_store
+    from modelmill.training.loop.checkpoint import Checkpoints
+    from modelmill.training.loop.engine import train
 
-    devices.reuse_freed_memory()
-    devices.seed_everything(data.SEED)
+    hardware.reuse_freed_memory()
+    determinism.seed_everything(data.SEED)
     examples = data.splits(task, "pretraining")
     checkpoints = Checkpoints(open_store(f"file://{scratch}/store"), "bench", scratch)
     result = train(model, task, *examples, settings, data.SEED, checkpoints, lambda *_: None)
@@ -86,7 +86,7 @@ def hugging_face_trainer(model: nn.Module, task: LanguageModeling, settings: Tra
 @torch.no_grad()
 def _validation_loss(model: nn.Module, task: LanguageModeling, settings: Training) -> float:
     """As the engine measures it."""
-    device = devices.pick_device()
+    device = hardware.pick_device()
     model.to(device)
     examples = data.splits(task, "pretraining")[1]
     total, terms = 0.0, 0

@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader
 
 from benchmarks.training import data
 from benchmarks.training.data import LORA, SHAPES, Shape
-from components.tasks.language_modeling.task import LanguageModeling
-from components.training import device as devices
-from components.training.order import evenly_spaced
-from components.training.task import Batch
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.language_modeling.task import LanguageModeling
+from modelmill.training.device import determinism, hardware
+from modelmill.training.loop.order import evenly_spaced
 
 AS_WRITTEN, SAVING = "modelmill, not compiled", "modelmill, a checkpoint every step"
 # `cpu` counts the seconds of this process's processors, for a machine that others use, too.
@@ -51,7 +51,7 @@ class Job:
     clock: Callable[[], float]
     takes_turns: bool
     every: int
-    device: torch.device = field(default_factory=devices.pick_device)
+    device: torch.device = field(default_factory=hardware.pick_device)
     step_seconds: list[float] = field(default_factory=list)
     flops: float | None = None
     _began: float | None = None
@@ -80,10 +80,10 @@ class Job:
 
 def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) -> nn.Module:
     """Our engine, with what the steps do before they call it."""
-    from components.common.store import open_store
-    from components.fine_tuning import lora
-    from components.training import engine
-    from components.training.checkpoint import Checkpoints
+    from modelmill.components.fine_tuning import lora
+    from modelmill.store import open_store
+    from modelmill.training.loop import engine
+    from modelmill.training.loop.checkpoint import Checkpoints
 
     class Ticking(engine.Trainer):
         def step(self, step: int, *others: Any) -> torch.Tensor:
@@ -92,8 +92,8 @@ def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) 
             return loss
 
     engine.Trainer = Ticking  # type: ignore[misc]
-    devices.reuse_freed_memory()
-    devices.seed_everything(data.SEED)
+    hardware.reuse_freed_memory()
+    determinism.seed_everything(data.SEED)
     model = data.first_model(job.task)
     if job.stage == "lora":
         lora.add_adapters(model, LORA)
@@ -140,7 +140,7 @@ def trainer_arguments(scratch: Path, settings: Any, **others: Any) -> Any:
         adam_beta2=0.95,
         optim="adamw_torch_fused",
         bf16=True,
-        use_cpu=devices.pick_device().type == "cpu",
+        use_cpu=hardware.pick_device().type == "cpu",
         remove_unused_columns=False,  # which would take `shift_labels` away
         logging_strategy="no",
         logging_nan_inf_filter=False,
@@ -256,12 +256,12 @@ def loss_after(job: Job, model: nn.Module) -> float:
 
 def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str, clock: str, turns: str) -> None:
     task = data.open_task(Path(corpus), SHAPES[shape])
-    every = 1 if name == SAVING else min(STEPS_AT_ONCE[devices.pick_device().type], int(steps) - int(warm_up))
+    every = 1 if name == SAVING else min(STEPS_AT_ONCE[hardware.pick_device().type], int(steps) - int(warm_up))
     with tempfile.TemporaryDirectory() as scratch:
         timing = Path(scratch), CLOCKS[clock], turns == "1", every
         job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), *timing)
         model = PEERS[name](job)
-        peak = devices.peak_memory(job.device)
+        peak = hardware.peak_memory(job.device)
     found = {
         "step_seconds": statistics.median(job.step_seconds),
         "flops": job.flops,

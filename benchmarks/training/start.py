@@ -29,19 +29,20 @@ def commands(shape: str, corpus: Path) -> dict[str, list[str]]:
 def main(shape: str, corpus: str, clock: str) -> None:
     """The engine, with the imports of the pretraining step and all that it does before the first step."""
     from benchmarks.training import data
-    from components.common.store import open_store
-    from components.pretraining import step  # noqa: F401  the step's own imports count
-    from components.training import device, stage  # noqa: F401
-    from components.training.checkpoint import Checkpoints
-    from components.training.engine import train
+    from modelmill.components.pretraining import step  # noqa: F401  the step's own imports count
+    from modelmill.store import open_store
+    from modelmill.training.device import determinism, hardware
+    from modelmill.training.loop import stage  # noqa: F401
+    from modelmill.training.loop.checkpoint import Checkpoints
+    from modelmill.training.loop.engine import train
 
     def end(done: float, *_: object) -> None:
         if done >= 1:
             print(time.process_time() if clock == "cpu" else time.time(), flush=True)
             os._exit(0)
 
-    device.reuse_freed_memory()
-    device.seed_everything(data.SEED)
+    hardware.reuse_freed_memory()
+    determinism.seed_everything(data.SEED)
     its = data.SHAPES[shape]
     task = data.open_task(Path(corpus), its)
     settings = data.settings(its, steps=2, compile="off")

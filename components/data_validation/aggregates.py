@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from components.data_validation import engine
-from components.data_validation.engine import CannotCompute
-from components.data_validation.plan import SAMPLES, Need, table_need
+from modelmill.components.data_validation import engine
+from modelmill.components.data_validation.engine import CannotCompute
+from modelmill.components.data_validation.plan import SAMPLES, Need, table_need
 
 if TYPE_CHECKING:
-    from components.data_validation.merged import Merged
+    from modelmill.components.data_validation.merged_metrics import Merged
 
 
 def _on_prototype(merged: "Merged", need: Need) -> Any:

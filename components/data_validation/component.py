@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.common.image import image_of
+from modelmill.core.image import image_of
 
 
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
 def shard_scan(recipe: str, store: str, group: int, groups: int) -> int:
     """Scan one group of shards ahead of the step, which finds their states; how many shards were read."""
-    from components.data_validation.step import scan_group
+    from modelmill.components.data_validation.step import scan_group
 
     return scan_group(recipe=recipe, store=store, group=group, groups=groups)
 
@@ -18,7 +18,7 @@ def shard_scan(recipe: str, store: str, group: int, groups: int) -> int:
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
 def look(recipe: str, store: str, run_id: str) -> bool:
     """Whether the data or the recipe has changed since a run came to an end with it; nothing is read but names."""
-    from components.data_validation.step import has_changed
+    from modelmill.components.data_validation.step import has_changed
 
     return has_changed(recipe=recipe, store=store, run_id=run_id)
 
@@ -36,7 +36,7 @@ def data_validation(
 
     `drifted` and `drift` (the largest population stability index) compare it with the registered model's data.
     """
-    from components.data_validation.step import run
+    from modelmill.components.data_validation.step import run
 
     values = run(recipe=recipe, store=store, run_id=run_id, dataset=dataset.path, validation=validation.path)
     return values["drifted"], values["drift"]
@@ -47,6 +47,6 @@ def reason_to_train(recipe: str, store: str, run_id: str, drifted: bool) -> bool
     """Whether validated data is a reason to train (`data.retrain`): a condition on one of several outputs is never true
     in KFP's local runner.
     """
-    from components.data_validation.step import is_reason_to_train
+    from modelmill.components.data_validation.step import is_reason_to_train
 
     return is_reason_to_train(recipe=recipe, store=store, run_id=run_id)

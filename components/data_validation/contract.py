@@ -7,25 +7,25 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from components.common import shards
-from components.common.errors import GateFailed, UserError
-from components.common.manifest import Entry, Manifest
-from components.common.media.joining import UnusableRow
-from components.common.recipe.sections import Quarantine
-from components.common.shards import Shard
-from components.data_validation import data_docs, quarantine, verdict
-from components.data_validation import draft as drafting
-from components.data_validation import judge as great_expectations
-from components.data_validation import profile as profiles
-from components.data_validation import suite as suites
-from components.data_validation.merged import Merged, ScannedShard
-from components.data_validation.packing import unpack
-from components.data_validation.plan import Plan, make_plan
-from components.data_validation.profile import Profile
-from components.data_validation.quarantine import LeftOut
-from components.data_validation.scan import Pass
-from components.data_validation.scanning import Progress, Scan, give_memory_back
-from components.data_validation.shard_states import ShardStates
+from modelmill.components.data_validation import data_docs, quarantine, verdict
+from modelmill.components.data_validation import draft as drafting
+from modelmill.components.data_validation import gx_judge as great_expectations
+from modelmill.components.data_validation import profile as profiles
+from modelmill.components.data_validation import suite as suites
+from modelmill.components.data_validation.merged_metrics import Merged, ScannedShard
+from modelmill.components.data_validation.packing import unpack
+from modelmill.components.data_validation.plan import Plan, make_plan
+from modelmill.components.data_validation.profile import Profile
+from modelmill.components.data_validation.quarantine import LeftOut
+from modelmill.components.data_validation.scan import Pass
+from modelmill.components.data_validation.scanning import Progress, Scan, give_memory_back
+from modelmill.components.data_validation.shard_states import ShardStates
+from modelmill.core.errors import GateFailed, UserError
+from modelmill.data import shards
+from modelmill.data.media.joining import UnusableRow
+from modelmill.data.shards import Shard
+from modelmill.recipe.sections import Quarantine
+from modelmill.store.manifest import Entry, Manifest
 
 
 class Quarantined(GateFailed):

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from components.data_validation.profile import Column, Profile
+from modelmill.components.data_validation.profile import Column, Profile
 
 # A text or number column with so few values, each seen often, is taken for one of categories.
 MOST_CATEGORIES = 20

@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.common import steps
-from components.common.recipe import Recipe
-from components.common.recipe.sections import DriftLimits
-from components.common.shards import Shard
-from components.common.store import Store
-from components.data_validation import contract, reference
-from components.data_validation.profile import Column, Profile
-from components.data_validation.shard_states import ShardStates
-from components.data_validation.sketch import Histogram
+from modelmill.components.data_validation import contract, reference
+from modelmill.components.data_validation.profile import Column, Profile
+from modelmill.components.data_validation.shard_states import ShardStates
+from modelmill.components.data_validation.sketch import Histogram
+from modelmill.data.shards import Shard
+from modelmill.recipe import Recipe, step_specs
+from modelmill.recipe.sections import DriftLimits
+from modelmill.store import Store
 
 DECILES = 10
 # The reference's most frequent values are compared one by one, the others together.
@@ -103,7 +102,7 @@ def of_recipe(recipe: Recipe, found: list[Shard], store: Store) -> tuple[str, Dr
         return None
     suite: dict[str, Any] = recipe.data.suite  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="modelmill-drift-") as scratch:
-        states = ShardStates(store, steps.code_of("data_validation", recipe), Path(scratch))
+        states = ShardStates(store, step_specs.code_of("data_validation", recipe), Path(scratch))
         judged = contract.judge(
             recipe.data.path, found, suite, lambda done, total, text: None, states, recipe.data.quarantine, profile=True
         )

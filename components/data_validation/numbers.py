@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data_validation.packing import pack, unpack
+from modelmill.components.data_validation.packing import pack, unpack
 
 
 class Numbers:

@@ -8,10 +8,10 @@ import great_expectations as gx
 import pandas as pd
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from components.common import digest
-from components.common.errors import UserError
-from components.data_validation import engine
-from components.data_validation.suite import columns_of
+from modelmill.components.data_validation import engine
+from modelmill.components.data_validation.suite import columns_of
+from modelmill.core import digest
+from modelmill.core.errors import UserError
 
 SAMPLES = 20
 RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}

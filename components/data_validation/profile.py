@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.data_validation.sketch import Histogram, Values
+from modelmill.components.data_validation.sketch import Histogram, Values
 
 TOKEN_BUCKETS = 256
 # Documents whose tokens are looked at together.

@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from components.common.errors import GateFailed
-from components.common.manifest import Entry
-from components.common.recipe.sections import Quarantine
-from components.common.shards import Shard
-from components.data_validation import verdict
+from modelmill.components.data_validation import verdict
+from modelmill.core.errors import GateFailed
+from modelmill.data.shards import Shard
+from modelmill.recipe.sections import Quarantine
+from modelmill.store.manifest import Entry
 
 _MAX_WHY, _MAX_VALUE = 300, 200
 

@@ -4,12 +4,11 @@ import json
 import logging
 from typing import NamedTuple
 
-from components.common import manifest, references
-from components.common.errors import Corrupt
-from components.common.manifest import Manifest
-from components.common.references import PROFILE
-from components.common.store import Store
-from components.data_validation.profile import Profile
+from modelmill.components.data_validation.profile import Profile
+from modelmill.core.errors import Corrupt
+from modelmill.store import Store, manifest, references
+from modelmill.store.manifest import Manifest
+from modelmill.store.references import PROFILE
 
 log = logging.getLogger("modelmill")
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from components.data_validation import engine, fast
-from components.data_validation.engine import Known
-from components.data_validation.packing import pack
-from components.data_validation.plan import SAMPLES, Need
+from modelmill.components.data_validation import arrow_conditions, engine
+from modelmill.components.data_validation.engine import Known
+from modelmill.components.data_validation.packing import pack
+from modelmill.components.data_validation.plan import SAMPLES, Need
 
 # Also of long texts a sample is a sample.
 SAMPLE_TEXT = 10_000
@@ -86,7 +86,7 @@ class Rejections:
             self._filtered += self._in_domain(piece)
             if self._is_settled_by_type(piece):
                 return
-            rejected = fast.rejected(self.need, piece.table) if self._has_columns(piece) else None
+            rejected = arrow_conditions.rejected(self.need, piece.table) if self._has_columns(piece) else None
             if rejected is not None:
                 self._rejected += pc.sum(rejected).as_py() or 0
                 if self._taken < SAMPLES and self._rejected > self._taken:

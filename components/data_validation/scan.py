@@ -7,16 +7,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.common import shards
-from components.common.shards import Shard
-from components.data_validation import engine
-from components.data_validation.engine import Known
-from components.data_validation.numbers import Numbers
-from components.data_validation.packing import pack
-from components.data_validation.plan import Need, Plan
-from components.data_validation.profile import Profile
-from components.data_validation.rejections import Order, Piece, Rejections
-from components.data_validation.tally import TallyWriter
+from modelmill.components.data_validation import engine
+from modelmill.components.data_validation.engine import Known
+from modelmill.components.data_validation.numbers import Numbers
+from modelmill.components.data_validation.packing import pack
+from modelmill.components.data_validation.plan import Need, Plan
+from modelmill.components.data_validation.profile import Profile
+from modelmill.components.data_validation.rejections import Order, Piece, Rejections
+from modelmill.components.data_validation.value_counts import TallyWriter
+from modelmill.data import shards
+from modelmill.data.shards import Shard
 
 State = dict[str, Any]
 

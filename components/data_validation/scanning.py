@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import UserError
-from components.common.shards import Shard
-from components.data_validation import suite as suites
-from components.data_validation.merged import ScannedShard
-from components.data_validation.plan import make_plan
-from components.data_validation.scan import Pass, scan
-from components.data_validation.shard_states import ShardStates
+from modelmill.components.data_validation import suite as suites
+from modelmill.components.data_validation.merged_metrics import ScannedShard
+from modelmill.components.data_validation.plan import make_plan
+from modelmill.components.data_validation.scan import Pass, scan
+from modelmill.components.data_validation.shard_states import ShardStates
+from modelmill.core.errors import UserError
+from modelmill.data.shards import Shard
 
 Progress = Callable[[float, float, str], None]
 

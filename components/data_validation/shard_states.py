@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from components.common import digest, manifest
-from components.common.manifest import Entry
-from components.common.shards import Shard
-from components.common.store import KeyNotFound, Store, blobs
-from components.data_validation.merged import ScannedShard
+from modelmill.components.data_validation.merged_metrics import ScannedShard
+from modelmill.core import digest
+from modelmill.data.shards import Shard
+from modelmill.store import KeyNotFound, Store, blobs, manifest
+from modelmill.store.manifest import Entry
 
 
 class ShardStates:

@@ -5,15 +5,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from components.common import manifest, retraining, runs, shards
-from components.common import recipe as recipes
-from components.common.digest import canonical_json, of_json
-from components.common.errors import GateFailed, UserError, one_line
-from components.common.manifest import Manifest
-from components.common.references import PROFILE
-from components.common.runs import DRIFT, QUARANTINE
-from components.common.step import Made, Step, run_step, try_step, work_ahead
-from components.common.store import KeyNotFound, Store, open_store
+from modelmill import recipe as recipes
+from modelmill.core.digest import canonical_json, of_json
+from modelmill.core.errors import GateFailed, UserError, one_line
+from modelmill.data import shards
+from modelmill.recipe.step_specs import DATA
+from modelmill.runtime import retraining, run_records
+from modelmill.runtime.run_records import DRIFT, QUARANTINE
+from modelmill.runtime.step_runtime import Made, Step, run_step, try_step, work_ahead
+from modelmill.store import KeyNotFound, Store, manifest, open_store
+from modelmill.store.manifest import Manifest
+from modelmill.store.references import PROFILE
 
 log = logging.getLogger("modelmill")
 _MOST_NAMED = 20
@@ -32,7 +34,7 @@ def run(*, recipe: str, store: str, run_id: str, dataset: str, validation: str) 
 
 
 def _drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Path) -> dict[str, Any]:
-    from components.data_validation import drift, reference
+    from modelmill.components.data_validation import drift, reference
 
     new = reference.profile_of(store, Manifest.parse(validation.read_bytes()))
     known = reference.find(store, recipe.registration.model)
@@ -41,21 +43,21 @@ def _drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Path) 
     found = drift.compare(known.profile, new, recipe.data.drift)
     report = {"model": recipe.registration.model, "version": known.version, **found.to_json()}
     store.put(f"runs/{run_id}/validation/{DRIFT}", canonical_json(report))
-    record = runs.read_step(store, run_id, "data_validation")
+    record = run_records.read_step(store, run_id, "data_validation")
     if found.drifted and record is not None:
         record.headline += f", drifted from {recipe.registration.model} v{known.version} (PSI {found.value:.2f})"
-        runs.write_step(store, run_id, record)
+        run_records.write_step(store, run_id, record)
     return {"drifted": found.drifted, "drift": found.value}
 
 
 def _make(step: Step) -> Made:
     """Keep the verdict and its page, whatever the verdict is; then let the data pass or not."""
-    from components.data_validation import contract
-    from components.data_validation.shard_states import ShardStates
+    from modelmill.components.data_validation import contract
+    from modelmill.components.data_validation.shard_states import ShardStates
 
     path = step.recipe.data.path
     found = shards.of(step.recipe.data)
-    if shards.fingerprint(found) != step.digests["source.data"]:
+    if shards.fingerprint(found) != step.digests[DATA]:
         raise UserError(f"data.path: {path}: changed while the step was starting; run again")
     suite: dict[str, Any] = step.recipe.data.suite  # type: ignore[assignment]
     states = ShardStates(step.store, step.document["code"], step.scratch)
@@ -107,7 +109,7 @@ def has_changed(*, recipe: str, store: str, run_id: str) -> bool:
     found = []
 
     def work(step: Step) -> str:
-        found.append(retraining.look(recipe, step.store, run_id, step.digests[retraining.DATA]))
+        found.append(retraining.look(recipe, step.store, run_id, step.digests[DATA]))
         return found[0].text
 
     try_step("data_validation", work, recipe=recipe, store=store, run_id=run_id, inputs={})
@@ -130,8 +132,8 @@ def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
     Returns:
         How many shards were read.
     """
-    from components.data_validation import scanning
-    from components.data_validation.shard_states import ShardStates
+    from modelmill.components.data_validation import scanning
+    from modelmill.components.data_validation.shard_states import ShardStates
 
     def work(step: Step) -> int:
         data = step.recipe.data

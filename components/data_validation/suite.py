@@ -14,7 +14,7 @@ from great_expectations.expectations.registry import (
     list_registered_expectation_implementations,
 )
 
-from components.common.errors import UserError
+from modelmill.core.errors import UserError
 
 _KEYS = {"type", "kwargs", "meta", "id", "severity", "notes", "description"}
 _COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")

@@ -5,7 +5,7 @@ import itertools
 import json
 from typing import Any
 
-from components.common.manifest import Entry
+from modelmill.store.manifest import Entry
 
 _MAX_EXPECTATIONS, _MAX_SAMPLES, _MAX_TEXT = 3, 3, 40
 

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from components.common import manifest, standing
-from components.common.comparison import decide_between
-from components.common.comparison.decision import Decision
-from components.common.errors import Corrupt
-from components.common.manifest import Manifest
-from components.common.step import Step
-from components.evaluation.step import FINE_TUNED
+from modelmill.champion import champion_state
+from modelmill.champion.comparison import decide_between
+from modelmill.champion.comparison.decision import Decision
+from modelmill.core.errors import Corrupt
+from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.runtime.step_runtime import Step
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
 
 
 def settings(step: Step) -> dict[str, Any] | None:
@@ -29,7 +30,7 @@ def compare(step: Step, evaluation: Manifest) -> Decision:
         evaluation: the model's, with its rows in the store.
     """
     model = step.recipe.registration.model
-    champion = standing.read(step.store, model).champion
+    champion = champion_state.read(step.store, model).champion
     if evaluation.info["comparison"] is None:
         return _passed("not compared", "The recipe asks for no comparison: the thresholds alone decide.")
     if champion is None:
@@ -59,7 +60,7 @@ def log_refusal(step: Step, evaluation: Manifest, gate: dict[str, Any]) -> None:
     why += [] if decision["passed"] else [decision["reason"]]
     model = step.inputs[FINE_TUNED].digest
     numbers = decision["numbers"] | {"metrics": evaluation.info["metrics"]}
-    standing.refuse(step.store, step.recipe.registration.model, model, evaluation.digest, " ".join(why), numbers)
+    champion_state.refuse(step.store, step.recipe.registration.model, model, evaluation.digest, " ".join(why), numbers)
 
 
 def _passed(verdict: str, reason: str) -> Decision:

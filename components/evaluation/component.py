@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.common.image import image_of
+from modelmill.core.image import image_of
 
 
 @dsl.component(base_image=image_of("evaluation"), install_kfp_package=False)
@@ -16,7 +16,7 @@ def evaluation(
     evaluation: dsl.Output[dsl.Artifact],
 ) -> bool:
     """Measure the models on the held-out split; true if the gate lets the model pass."""
-    from components.evaluation.step import run
+    from modelmill.components.evaluation.step import run
 
     values = run(
         recipe=recipe,

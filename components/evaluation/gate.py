@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from components.evaluation.measured import Baseline
+from modelmill.measures.measured import Baseline
 
 
 def judge(

@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from components.common import manifest, tasks
-from components.common.comparison import rows
-from components.common.manifest import Manifest
-from components.common.step import Made, Step, run_step
-
-CORPUS, PRETRAINED, FINE_TUNED = "preprocessing.corpus", "pretraining.model", "fine_tuning.model"
+from modelmill.champion.comparison import rows
+from modelmill.recipe import task_packages
+from modelmill.recipe.step_specs import CORPUS, FINE_TUNED, PRETRAINED
+from modelmill.runtime.step_runtime import Made, Step, run_step
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
 
 
 def run(
@@ -27,13 +27,13 @@ def run(
 
 
 def make(step: Step) -> Made:
-    from components.evaluation import champion
-    from components.evaluation.gate import judge
-    from components.evaluation.measured import Measured
-    from components.training import stage
+    from modelmill.components.evaluation import champion
+    from modelmill.components.evaluation.gate import judge
+    from modelmill.measures.measured import Measured
+    from modelmill.training.loop import stage
 
     task = stage.open_task(step)
-    measured: Measured = tasks.part(step.recipe.task, "evaluate").evaluate(step, task)
+    measured: Measured = task_packages.part(step.recipe.task, "evaluate").evaluate(step, task)
     settings = step.recipe.evaluation
     gate = judge(measured.metrics, settings.gate.model_dump(exclude_none=True), measured.baselines)
     files = {"metrics.json": measured.metrics, "gate.json": gate, **measured.files}

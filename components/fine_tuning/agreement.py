@@ -2,7 +2,7 @@
 
 import torch
 
-from components.common.errors import ModelmillError
+from modelmill.core.errors import ModelmillError
 
 # Greatest difference of logits, as a fraction of the greatest logit. In fp32, adding up the same products in another
 # order makes less than a tenth of this; a wrong merge or a wrong operator makes far more.

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.common.image import image_of
+from modelmill.core.image import image_of
 
 
 @dsl.component(base_image=image_of("fine_tuning"), install_kfp_package=False)
@@ -15,7 +15,7 @@ def fine_tuning(
     model: dsl.Output[dsl.Artifact],
 ) -> None:
     """Train the pretrained weights, or adapters on them, on the task's examples."""
-    from components.fine_tuning.step import run
+    from modelmill.components.fine_tuning.step import run
 
     run(
         recipe=recipe,

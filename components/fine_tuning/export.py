@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.common.errors import ModelmillError, UserError
-from components.fine_tuning.agreement import require_agreement
-from components.training import torch_attention
-from components.training.task import Task
+from modelmill.components.fine_tuning.agreement import require_agreement
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.models import torch_attention
+from modelmill.tasks.contract import Task
 
 FOLDER, FILE = "onnx", "model.onnx"
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript")

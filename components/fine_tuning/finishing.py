@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from components.common.recipe.adapters import AdaptedFineTuning
-from components.common.recipe.sections import FineTuning
-from components.fine_tuning import export, lora
-from components.training.task import Task
+from modelmill.components.fine_tuning import export, lora
+from modelmill.recipe.adapters import AdaptedFineTuning
+from modelmill.recipe.sections import FineTuning
+from modelmill.tasks.contract import Task
 
 # Real examples that another form of the model is held against, and what is seen of a long one: the model is on the CPU.
 EXAMPLES, LENGTH = 4, 128

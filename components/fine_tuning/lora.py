@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.common.errors import UserError
-from components.common.recipe.adapters import AdaptedFineTuning
-from components.fine_tuning.agreement import require_agreement
+from modelmill.components.fine_tuning.agreement import require_agreement
+from modelmill.core.errors import UserError
+from modelmill.recipe.adapters import AdaptedFineTuning
 
 ADAPTER_FOLDER = "adapter"
 

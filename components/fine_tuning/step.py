@@ -2,16 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from components.common.recipe.sections import FineTuning
-from components.common.step import Made, Step, run_step
+from modelmill.recipe.sections import FineTuning
+from modelmill.recipe.step_specs import CORPUS, PRETRAINED
+from modelmill.runtime.step_runtime import Made, Step, run_step
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from components.training.stage import Finish
-    from components.training.task import Task
-
-CORPUS, PRETRAINED = "preprocessing.corpus", "pretraining.model"
+    from modelmill.tasks.contract import Task
+    from modelmill.training.loop.stage import Finish
 
 
 def run(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, model: str) -> None:
@@ -28,12 +27,13 @@ def run(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, m
 
 
 def make(step: Step) -> Made:
-    from components.training import skipped
+    from modelmill.training.loop import skipped
 
     settings = step.recipe.fine_tuning
     if settings is None:
         return skipped.skip_stage(step, step.inputs[PRETRAINED])
-    from components.training import processes, stage
+    from modelmill.training.launch import processes
+    from modelmill.training.loop import stage
 
     if processes.are_wanted(settings):
         return processes.run(step, settings)
@@ -44,8 +44,8 @@ def make(step: Step) -> Made:
 
 def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
     """The model before its first step, with adapters where the recipe wants them, and what becomes of it afterwards."""
-    from components.fine_tuning.finishing import Finishing
-    from components.training import stage
+    from modelmill.components.fine_tuning.finishing import Finishing
+    from modelmill.training.loop import stage
 
     pretrained = step.inputs[PRETRAINED]
     model = task.load(stage.fetch_model(step, pretrained)) if pretrained.entries else task.build()

@@ -2,13 +2,13 @@
 
 from kfp import dsl
 
-from components.common.image import image_of
+from modelmill.core.image import image_of
 
 
 @dsl.component(base_image=image_of("preprocessing"), install_kfp_package=False)
 def fitting(recipe: str, store: str, dataset: dsl.Input[dsl.Artifact]) -> bool:
     """Fit the tokenizer or scaler before shards are encoded side by side."""
-    from components.preprocessing.step import fit_ahead
+    from modelmill.components.preprocessing.step import fit_ahead
 
     fit_ahead(recipe=recipe, store=store, dataset=dataset.path)
     return True
@@ -19,7 +19,7 @@ def shard_encoding(
     recipe: str, store: str, fitted: bool, group: int, groups: int, dataset: dsl.Input[dsl.Artifact]
 ) -> int:
     """Encode one group of shards ahead of the step, which finds them; how many were encoded."""
-    from components.preprocessing.step import encode_group
+    from modelmill.components.preprocessing.step import encode_group
 
     return encode_group(recipe=recipe, store=store, dataset=dataset.path, group=group, groups=groups)
 
@@ -34,6 +34,6 @@ def preprocessing(
     encoded: list = [],  # noqa: B006 - KFP's way to wait for every group
 ) -> None:
     """Split, fit the tokenizer or scaler on the training split, encode the shards."""
-    from components.preprocessing.step import run
+    from modelmill.components.preprocessing.step import run
 
     run(recipe=recipe, store=store, run_id=run_id, dataset=dataset.path, corpus=corpus.path)

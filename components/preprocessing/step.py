@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from components.common import shards, tasks
-from components.common.errors import UserError
-from components.common.manifest import Manifest
-from components.common.recipe.sections import Data
-from components.common.shards import Shard
-from components.common.step import Made, Step, run_step, work_ahead
-
-DATASET = "data_validation.dataset"
+from modelmill.core.errors import UserError
+from modelmill.data import shards
+from modelmill.data.shards import Shard
+from modelmill.recipe import task_packages
+from modelmill.recipe.sections import Data
+from modelmill.recipe.step_specs import DATASET
+from modelmill.runtime.step_runtime import Made, Step, run_step, work_ahead
+from modelmill.store.manifest import Manifest
 
 
 def run(*, recipe: str, store: str, run_id: str, dataset: str, corpus: str) -> None:
@@ -58,7 +58,7 @@ def encode_group(*, recipe: str, store: str, dataset: str, group: int, groups: i
 
 def _task(step: Step) -> Any:
     """The task's module that has `preprocess` and, where work can be done ahead, its two halves `fit` and `encode`."""
-    return tasks.part(step.recipe.task, "preprocess")
+    return task_packages.part(step.recipe.task, "preprocess")
 
 
 def _found(step: Step) -> list[tuple[Shard, str]]:

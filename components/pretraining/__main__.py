@@ -1,6 +1,6 @@
 """One of several processes of the step, which torchrun starts."""
 
-from components.pretraining.step import make
-from components.training import processes
+from modelmill.components.pretraining.step import make
+from modelmill.training.launch import processes
 
 processes.join(make)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.common.image import image_of
+from modelmill.core.image import image_of
 
 
 @dsl.component(base_image=image_of("pretraining"), install_kfp_package=False)
@@ -14,6 +14,6 @@ def pretraining(
     model: dsl.Output[dsl.Artifact],
 ) -> None:
     """Train from random initialisation or from given weights on the corpus."""
-    from components.pretraining.step import run
+    from modelmill.components.pretraining.step import run
 
     run(recipe=recipe, store=store, run_id=run_id, corpus=corpus.path, model=model.path)

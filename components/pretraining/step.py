@@ -2,16 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from components.common import weights
-from components.common.recipe.sections import Pretraining
-from components.common.step import Made, Step, run_step
+from modelmill.recipe.sections import Pretraining
+from modelmill.recipe.step_specs import CORPUS
+from modelmill.runtime import weights
+from modelmill.runtime.step_runtime import Made, Step, run_step
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from components.training.task import Task
-
-CORPUS = "preprocessing.corpus"
+    from modelmill.tasks.contract import Task
 
 
 def run(*, recipe: str, store: str, run_id: str, corpus: str, model: str) -> None:
@@ -28,12 +27,13 @@ def run(*, recipe: str, store: str, run_id: str, corpus: str, model: str) -> Non
 
 
 def make(step: Step) -> Made:
-    from components.training import skipped
+    from modelmill.training.loop import skipped
 
     settings = step.recipe.pretraining
     if settings is None:
         return skipped.skip_stage(step, None)
-    from components.training import processes, stage
+    from modelmill.training.launch import processes
+    from modelmill.training.loop import stage
 
     if processes.are_wanted(settings):
         return processes.run(step, settings)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from components.common import manifest, tasks
-from components.common.step import Step
-
-MODEL = "fine_tuning.model"
+from modelmill.recipe import task_packages
+from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.runtime.step_runtime import Step
+from modelmill.store import manifest
 
 
 def collect(step: Step) -> dict[str, Path]:
@@ -15,8 +15,8 @@ def collect(step: Step) -> dict[str, Path]:
     Raises:
         Corrupt: their bytes, or the manifest of the corpus that the model was trained on, are not in the store.
     """
-    task = tasks.part(step.recipe.task, "register")
+    task = task_packages.part(step.recipe.task, "register")
     describing = {f"model/{name}" for name in task.DESCRIBING}
-    manifest.place(step.store, [e for e in step.inputs[MODEL].entries if e.path in describing], step.scratch)
+    manifest.place(step.store, [e for e in step.inputs[FINE_TUNED].entries if e.path in describing], step.scratch)
     more: dict[str, Path] = task.artifacts(step) if hasattr(task, "artifacts") else {}
     return {"model": step.scratch / "model", **more}

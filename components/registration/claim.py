@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.common import digest, standing
-from components.common.errors import ModelmillError
-from components.common.store import KeyNotFound, Store, StoreError, Versioned
+from modelmill.champion import champion_state
+from modelmill.core import digest
+from modelmill.core.errors import ModelmillError
+from modelmill.store import KeyNotFound, Store, StoreError, Versioned
 
 log = logging.getLogger("modelmill")
 
@@ -63,7 +64,7 @@ class Claim:
         self.key = key
         self._store, self._waiting = store, waiting
         self._object = f"registry/claims/{key}.json"
-        self._holder = f"{standing.who()} {os.getpid()} {uuid.uuid4().hex[:8]}"
+        self._holder = f"{champion_state.who()} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._renewed, self._ended = time.monotonic(), threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True, name="claim")
 

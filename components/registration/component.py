@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.common.image import image_of
+from modelmill.core.image import image_of
 
 
 @dsl.component(base_image=image_of("registration"), install_kfp_package=False)
@@ -30,7 +30,7 @@ def registration(
         evaluation: Its metrics and the gate's verdict.
         registration: Name and version of the registered model.
     """
-    from components.registration.step import run
+    from modelmill.components.registration.step import run
 
     run(
         recipe=recipe,

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 import mlflow
 from mlflow.utils.file_utils import get_local_path_or_none
 
-from components.common import digest, manifest
-from components.common.manifest import Entry
-from components.common.store import KeyNotFound, Store, StoreError, blobs
+from modelmill.core import digest
+from modelmill.store import KeyNotFound, Store, StoreError, blobs, manifest
+from modelmill.store.manifest import Entry
 
 # What MLflow's own client is told about buckets, and a plain client is not.
 _OWN_WAYS = (
@@ -90,6 +90,6 @@ def _bucket(location: str) -> Any:
     """The location as a store, where it is a bucket that is reached as the store's is, else None."""
     if not location.startswith("s3://") or any(os.environ.get(name) for name in _OWN_WAYS):
         return None
-    from components.common.store.s3 import S3Store
+    from modelmill.store.s3 import S3Store
 
     return S3Store(location, os.environ.get("MLFLOW_S3_ENDPOINT_URL"))

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
-from components.common import manifest, tasks
-from components.common.step import Step
-from components.registration.step import DATASET, EVALUATION, MODEL, VALIDATION
+from modelmill.recipe import task_packages
+from modelmill.recipe.step_specs import DATASET, EVALUATION, FINE_TUNED, VALIDATION
+from modelmill.runtime.step_runtime import Step
+from modelmill.store import manifest
 
 
 def write(step: Step) -> str:
@@ -50,11 +51,11 @@ def _metadata(step: Step) -> dict[str, Any]:
 
 
 def _task(step: Step) -> Any:
-    return tasks.part(step.recipe.task, "register")
+    return task_packages.part(step.recipe.task, "register")
 
 
 def _details(step: Step) -> str:
-    model = step.inputs[MODEL]
+    model = step.inputs[FINE_TUNED]
     sizes = [f"{model.info[key]:,} {key}" for key in ("parameters", "steps") if key in model.info]
     lines = [
         f"- **Task:** {step.recipe.task}, recipe `{step.recipe.name}`",
@@ -95,6 +96,6 @@ def _bounds(step: Step) -> dict[str, str]:
 
 
 def _lineage(step: Step) -> str:
-    digests = {"model": MODEL, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
+    digests = {"model": FINE_TUNED, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
     lines = [f"- **{name}:** `{step.inputs[key].digest}`" for name, key in digests.items()]
     return "\n".join([*lines, f"- **run:** `{step.run_id}`", f"- **code:** `{step.document['code']['source']}`"])

@@ -6,8 +6,9 @@ import mlflow
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
-from components.common import digest, tasks
-from components.common.manifest import Manifest
+from modelmill.core import digest
+from modelmill.recipe import task_packages
+from modelmill.store.manifest import Manifest
 
 SCRIPT = "serve.py"
 
@@ -20,10 +21,10 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
         artifacts: what the script is given, by name; `model` is a folder with those that describe it.
     """
     task = model.info["task"]
-    signature, example = tasks.part(task, "register").interface(artifacts["model"], dataset.info["columns"])
+    signature, example = task_packages.part(task, "register").interface(artifacts["model"], dataset.info["columns"])
     mlflow.pyfunc.save_model(
         path=str(target),
-        python_model=str(tasks.folder(task) / SCRIPT),
+        python_model=str(task_packages.folder(task) / SCRIPT),
         artifacts={name: str(path) for name, path in artifacts.items()},
         signature=signature,
         input_example=example,
@@ -39,7 +40,7 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
 
 def contents(model: Manifest, artifacts: dict[str, Path]) -> dict[str, str]:
     """The sha256 of every file that `build` was given, by its path in the package."""
-    script = tasks.folder(model.info["task"]) / SCRIPT
+    script = task_packages.folder(model.info["task"]) / SCRIPT
     own = {f"artifacts/{file.name}": file for file in artifacts.values() if file.is_file()} | {script.name: script}
     return {
         **{f"artifacts/{entry.path}": entry.sha256 for entry in model.under("model")},
@@ -53,6 +54,6 @@ def requirements(task: str, libraries: dict[str, str]) -> list[str]:
 
     A build's local label (`2.13.0+cpu`) is left out: package indexes do not have it.
     """
-    wanted = tasks.part(task, "register").REQUIREMENTS
+    wanted = task_packages.part(task, "register").REQUIREMENTS
     known = {name: f"{name}=={version.partition('+')[0]}" for name, version in libraries.items()}
     return [known.get(name, name) for name in wanted if name in known or "==" in name]

@@ -9,15 +9,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.utils.time import get_current_time_millis
 
-from components.common import manifest
-from components.common.errors import Corrupt
-from components.common.step import Step
-from components.common.store import blobs
-from components.common.tracking.versions import EVALUATION as EVALUATION_TAG
-from components.common.tracking.versions import KEY, VERIFIED
-from components.registration import delivery, model_card, package
-from components.registration.claim import Claim
-from components.registration.step import DATASET, EVALUATION, MODEL, VALIDATION
+from modelmill.components.registration import delivery, model_card, package
+from modelmill.components.registration.claim import Claim
+from modelmill.core.errors import Corrupt
+from modelmill.recipe.step_specs import DATASET, EVALUATION, FINE_TUNED, VALIDATION
+from modelmill.runtime.step_runtime import Step
+from modelmill.runtime.tracking.versions import EVALUATION as EVALUATION_TAG
+from modelmill.runtime.tracking.versions import KEY, VERIFIED
+from modelmill.store import blobs, manifest
 
 _DATASET_DIGEST_CHARACTERS = 36
 
@@ -71,13 +70,13 @@ def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path], sc
         Corrupt: a file is missing or has other bytes; the version is tagged as not verified.
     """
     uri = f"models:/{version.name}/{version.version}"
-    expected = package.contents(step.inputs[MODEL], artifacts)
+    expected = package.contents(step.inputs[FINE_TUNED], artifacts)
     location = client.get_model_version_download_uri(version.name, version.version)
     for name, sha256 in delivery.digests(uri, location, list(expected), scratch).items():
         if sha256 != expected[name]:
             client.set_model_version_tag(version.name, version.version, VERIFIED, "false")
             # Where it was copied by the server, it may have been damaged before.
-            manifest.fetch(step.store, step.inputs[MODEL].under("model"), scratch)
+            manifest.fetch(step.store, step.inputs[FINE_TUNED].under("model"), scratch)
             state = "has other bytes than were registered" if sha256 else "is missing"
             raise Corrupt(f"{uri}: {name} {state}; delete that version in MLflow and run the same command again")
 
@@ -93,7 +92,7 @@ def complete(client: Any, step: Step, key: str, version: Any) -> None:
 
 def _tags(step: Step, key: str) -> dict[str, str]:
     """What the version was made from, by digest."""
-    inputs = {"model": MODEL, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
+    inputs = {"model": FINE_TUNED, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
     return {
         KEY: key,
         **{f"modelmill.{name}": step.inputs[source].digest for name, source in inputs.items()},
@@ -136,9 +135,9 @@ def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Pa
         run_id=mlflow_run,
         model_id=logged.model_id,
     )
-    packaged = package.build(step.inputs[MODEL], step.inputs[DATASET], artifacts, scratch / "package", metadata)
+    packaged = package.build(step.inputs[FINE_TUNED], step.inputs[DATASET], artifacts, scratch / "package", metadata)
     (packaged / "README.md").write_text(model_card.write(step), "utf-8")
-    delivery.send(client, step.store, logged, packaged, step.inputs[MODEL].under("model"))
+    delivery.send(client, step.store, logged, packaged, step.inputs[FINE_TUNED].under("model"))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(mlflow_run, [LoggedModelOutput(logged.model_id, step=0)])
     return logged.model_id

@@ -5,21 +5,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.common import digest, references, runs, tracking
-from components.common.errors import GateFailed
-from components.common.manifest import Manifest
-from components.common.promotion import promote
-from components.common.references import Reference
-from components.common.sources import CHAMPION
-from components.common.standing import Candidate, Decision, digest_of
-from components.common.step import Made, Step, run_step
-from components.common.store import check_conditional_writes
-from components.common.tracking.versions import VERIFIED
-from components.registration.artifacts import collect
-from components.registration.claim import Claim, exclusively
-
-DATASET, VALIDATION = "data_validation.dataset", "data_validation.validation"
-MODEL, EVALUATION = "fine_tuning.model", "evaluation.evaluation"
+from modelmill.champion.champion_state import Candidate, Decision, digest_of
+from modelmill.champion.promotion import promote
+from modelmill.components.registration.artifacts import collect
+from modelmill.components.registration.claim import Claim, exclusively
+from modelmill.core import digest
+from modelmill.core.errors import GateFailed
+from modelmill.recipe.step_specs import CHAMPION, DATASET, EVALUATION, FINE_TUNED, VALIDATION
+from modelmill.runtime import run_records, tracking
+from modelmill.runtime.step_runtime import Made, Step, run_step
+from modelmill.runtime.tracking.versions import VERIFIED
+from modelmill.store import check_conditional_writes, references
+from modelmill.store.manifest import Manifest
+from modelmill.store.references import Reference
 
 
 def run(
@@ -41,7 +39,7 @@ def run(
         recipe=recipe,
         store=store,
         run_id=run_id,
-        inputs={DATASET: dataset, VALIDATION: validation, MODEL: model, EVALUATION: evaluation},
+        inputs={DATASET: dataset, VALIDATION: validation, FINE_TUNED: model, EVALUATION: evaluation},
         outputs={"registration": registration},
     )
 
@@ -92,7 +90,7 @@ def identity(step: Step) -> str:
     """
     return digest.of_json(
         {
-            "inputs": {name: step.digests[name] for name in (DATASET, VALIDATION, MODEL)},
+            "inputs": {name: step.digests[name] for name in (DATASET, VALIDATION, FINE_TUNED)},
             "settings": {key: step.document["settings"][key] for key in ("name", "task", "registration")},
             "code": step.document["code"],
         }
@@ -109,7 +107,7 @@ def _register(step: Step, claim: Claim, artifacts: dict[str, Path]) -> Registere
         tracking.step_run(client, step.store, step.recipe.name, step.run_id, step.name) as mlflow_run,
     ):
         # After `tracking` has set it up: mlflow reads its settings when it is imported.
-        from components.registration import registry
+        from modelmill.components.registration import registry
 
         name = step.recipe.registration.model
         found = registry.find(client, name, claim.key)
@@ -120,7 +118,7 @@ def _register(step: Step, claim: Claim, artifacts: dict[str, Path]) -> Registere
             registry.verify(client, step, version, artifacts, Path(scratch))
         registry.complete(client, step, claim.key, version)
         step.progress(3, 4, f"deciding on version {number}")
-        candidate = Candidate(version=number, model=step.digests[MODEL], evaluation=step.digests[EVALUATION])
+        candidate = Candidate(version=number, model=step.digests[FINE_TUNED], evaluation=step.digests[EVALUATION])
         _expect(step, candidate)
         settled = promote(step.store, name, candidate, is_new=found is None)
         tracking.follow(client, step.store, name)
@@ -140,7 +138,7 @@ def _expect(step: Step, candidate: Candidate) -> None:
 
 def _again(step: Step) -> str:
     """What to do when MLflow has not answered for long enough."""
-    started = runs.read_run(step.store, step.run_id)
+    started = run_records.read_run(step.store, step.run_id)
     if started is None:
         return tracking.AGAIN
     return f"; put that right, then this only registers, nothing is trained again: {started.resume}"

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from components.common.comparison import decide_between
-from components.common.errors import Corrupt
-from components.reporting import comparison, words
-from components.reporting.charts import Series, line_chart, points_of
-from components.reporting.evidence import Run, parse_json, parse_lines
-from components.reporting.render import STAGES, template
+from modelmill.champion.comparison import decide_between
+from modelmill.components.reporting import comparison, words
+from modelmill.components.reporting.charts import Series, line_chart, points_of
+from modelmill.components.reporting.evidence import Run, parse_json, parse_lines
+from modelmill.components.reporting.render import STAGES, template
+from modelmill.core.errors import Corrupt
 
 STYLES = ("third", "first")  # of the first and the second run
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.reporting import words
-from components.reporting.charts import Series, line_chart, ticks
+from modelmill.components.reporting import words
+from modelmill.components.reporting.charts import Series, line_chart, ticks
 
 WIDTH, LEFT, RIGHT, ROW, TOP, BOTTOM = 480, 130, 16, 26, 10, 40
 MOST_ROWS = 20

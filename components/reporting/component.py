@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.common.image import image_of
+from modelmill.core.image import image_of
 
 
 @dsl.component(base_image=image_of("reporting"), install_kfp_package=False)
@@ -15,6 +15,6 @@ def reporting(recipe: str, store: str, run_id: str, report: dsl.Output[dsl.HTML]
         run_id: The run to report on.
         report: The page, one self-contained file.
     """
-    from components.reporting.step import run
+    from modelmill.components.reporting.step import run
 
     run(recipe=recipe, store=store, run_id=run_id, report=report.path)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from components.common import units
-from components.common.runs import Estimate
-from components.reporting import words
-from components.reporting.evidence import Run
+from modelmill.components.reporting import words
+from modelmill.components.reporting.evidence import Run
+from modelmill.core import units
+from modelmill.runtime.run_records import Estimate
 
 # Of a training step's metrics: what the table does not say already.
 FACTS = (

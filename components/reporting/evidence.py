@@ -5,12 +5,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from components.common import manifest, runs
-from components.common.errors import Corrupt
-from components.common.manifest import Manifest
-from components.common.runs import RunRecord, StepRecord
-from components.common.steps import STEPS
-from components.common.store import KeyNotFound, Store
+from modelmill.core.errors import Corrupt
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import RunRecord, StepRecord
+from modelmill.store import KeyNotFound, Store, manifest
+from modelmill.store.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,17 @@ class Run:
     @classmethod
     def read(cls, store: Store, run_id: str, recipe: str) -> "Run":
         """Raises StoreError where the store does not answer."""
-        records = {name: runs.read_step(store, run_id, name) for name in STEPS}
+        records = {name: run_records.read_step(store, run_id, name) for name in STEPS}
         steps = {name: record for name, record in records.items() if record is not None}
         settings = parse_json(recipe)
-        return cls(store, run_id, settings if isinstance(settings, dict) else {}, runs.read_run(store, run_id), steps)
+        return cls(
+            store, run_id, settings if isinstance(settings, dict) else {}, run_records.read_run(store, run_id), steps
+        )
 
     @classmethod
     def find(cls, store: Store, run_id: str) -> "Run":
         """A run that was started from a command line, whose record has its recipe."""
-        record = runs.read_run(store, run_id)
+        record = run_records.read_run(store, run_id)
         return cls.read(store, run_id, json.dumps(record.recipe if record else {}))
 
     @property

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from components.common.recipe import Training
-from components.reporting.charts import Point, Series, line_chart, points_of
-from components.reporting.render import template
+from modelmill.components.reporting.charts import Point, Series, line_chart, points_of
+from modelmill.components.reporting.render import template
+from modelmill.recipe import Training
 
 HOW = (
     "One batch a step, the learning rate rising by the same factor each time, optimizer and weight decay as in the "

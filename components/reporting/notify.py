@@ -9,12 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from components.common import digest
-from components.common.errors import one_line
-from components.common.store import KeyNotFound, Store
-from components.reporting import notify_channels as channels
-from components.reporting.notify_words import Message
-from components.reporting.outcome import IDLE, REGISTERED
+from modelmill.components.reporting import notify_channels as channels
+from modelmill.components.reporting.notify_words import Message
+from modelmill.components.reporting.outcome import IDLE, REGISTERED
+from modelmill.core import digest
+from modelmill.core.errors import one_line
+from modelmill.store import KeyNotFound, Store
 
 log = logging.getLogger("modelmill")
 

@@ -15,7 +15,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Any
 
-from components.reporting.notify_words import Message
+from modelmill.components.reporting.notify_words import Message
 
 TIMEOUT_SECONDS = 10.0
 _TLS_PORT, _SUBMISSION_PORT = 465, 587

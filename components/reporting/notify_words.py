@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from components.common.errors import one_line
-from components.common.step_log import without_secrets
-from components.reporting.outcome import GATE_FAILED, REGISTERED
+from modelmill.components.reporting.outcome import GATE_FAILED, REGISTERED
+from modelmill.core.errors import one_line
+from modelmill.runtime.step_log import without_secrets
 
 _TITLE_CHARACTERS, _TEXT_CHARACTERS = 140, 1500
 _SIGNS = {REGISTERED: "OK", GATE_FAILED: "GATE FAILED"}

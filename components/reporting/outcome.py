@@ -3,10 +3,10 @@
 import logging
 from typing import Any
 
-from components.common import retraining, runs, tracking
-from components.common.errors import one_line
-from components.common.steps import STEPS
-from components.reporting.evidence import Run, parse_json
+from modelmill.components.reporting.evidence import Run, parse_json
+from modelmill.core.errors import one_line
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import retraining, run_records, tracking
 
 log = logging.getLogger("modelmill")
 
@@ -30,7 +30,7 @@ def decide(run: Run, finished: float) -> dict[str, Any]:
         "resume": run.resume,
         "finished": finished,
         "model": _model(run) if outcome == REGISTERED else None,
-        "report": run.uri_of(runs.report_key(run.run_id)),
+        "report": run.uri_of(run_records.report_key(run.run_id)),
     }
 
 
@@ -52,8 +52,8 @@ def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
     return REGISTERED, 0, None, None
 
 
-def _failure(record: runs.StepRecord) -> tuple[str, int, str, str]:
-    problem = record.problem or runs.Problem(kind="bug", message="it failed and did not say why")
+def _failure(record: run_records.StepRecord) -> tuple[str, int, str, str]:
+    problem = record.problem or run_records.Problem(kind="bug", message="it failed and did not say why")
     if problem.kind == "gate":
         return GATE_FAILED, 3, record.name, problem.message
     return FAILED, problem.exit_code or 1, record.name, problem.message

@@ -10,16 +10,16 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from components.common import units
-from components.common.manifest import Manifest
-from components.common.runs import DRIFT, QUARANTINE, Progress, StepRecord
-from components.common.steps import STEPS
-from components.common.store import blobs
-from components.reporting import comparison, words
-from components.reporting.charts import Series, line_chart, points_of
-from components.reporting.costs import cost_of
-from components.reporting.evidence import Run, parse_json, parse_lines
-from components.reporting.outcome import IDLE, REGISTERED
+from modelmill.components.reporting import comparison, words
+from modelmill.components.reporting.charts import Series, line_chart, points_of
+from modelmill.components.reporting.costs import cost_of
+from modelmill.components.reporting.evidence import Run, parse_json, parse_lines
+from modelmill.components.reporting.outcome import IDLE, REGISTERED
+from modelmill.core import units
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime.run_records import DRIFT, QUARANTINE, Progress, StepRecord
+from modelmill.store import blobs
+from modelmill.store.manifest import Manifest
 
 MOST_SHARDS, MOST_SAMPLES = 50, 64
 SPLITS = ("train", "validation", "test")

@@ -6,11 +6,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from components.common import retraining, runs
-from components.common.store import open_store
-from components.reporting import notify
-from components.reporting.evidence import Run
-from components.reporting.outcome import GATE_FAILED, REGISTERED, decide
+from modelmill.components.reporting import notify
+from modelmill.components.reporting.evidence import Run
+from modelmill.components.reporting.outcome import GATE_FAILED, REGISTERED, decide
+from modelmill.runtime import retraining, run_records
+from modelmill.store import open_store
 
 log = logging.getLogger("modelmill")
 
@@ -27,9 +27,9 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
     opened = open_store(store)
     found = Run.read(opened, run_id, recipe)
     outcome = decide(found, finished=time.time())
-    runs.write_outcome(opened, run_id, outcome)
+    run_records.write_outcome(opened, run_id, outcome)
     page = _page(found, outcome).encode("utf-8", "replace")
-    opened.put(runs.report_key(run_id), page)
+    opened.put(run_records.report_key(run_id), page)
     Path(report).parent.mkdir(parents=True, exist_ok=True)
     Path(report).write_bytes(page)
     log.info("%s: %s; report at %s", run_id, outcome["outcome"], outcome["report"])
@@ -40,7 +40,7 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
 
 def _page(found: Run, outcome: dict[str, Any]) -> str:
     try:
-        from components.reporting.render import render
+        from modelmill.components.reporting.render import render
 
         return render(found, outcome)
     except Exception as error:

@@ -6,7 +6,7 @@ import re
 from itertools import zip_longest
 from typing import Any
 
-from components.common import units
+from modelmill.core import units
 
 MOST_CHARACTERS, MOST_BAD_VALUES = 200, 5
 

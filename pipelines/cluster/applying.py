@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.common import digest
-from components.common import recipe as recipes
-from components.common.errors import UserError
-from pipelines.cluster import client as clients
-from pipelines.cluster import cron, placement, schedules, scheduling, settings, submitting, zones
-from pipelines.cluster.schedules import Schedule
-from pipelines.cluster.scheduling import Change, Wanted
-from pipelines.cluster.settings import Cluster
+from modelmill import recipe as recipes
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster import cron, placement, schedules, scheduling, settings, submitting, zones
+from modelmill.pipelines.cluster.schedules import Schedule
+from modelmill.pipelines.cluster.scheduling import Change, Wanted
+from modelmill.pipelines.cluster.settings import Cluster
 
 
 class Compiled(NamedTuple):

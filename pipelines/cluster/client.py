@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import ModelmillError, UserError, one_line
-from pipelines.cluster.settings import Cluster
+from modelmill.core.errors import ModelmillError, UserError, one_line
+from modelmill.pipelines.cluster.settings import Cluster
 
 LEAST = (2, 5)
 TOKEN_VARIABLE = "MODELMILL_KFP_TOKEN"

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.common.errors import UserError
-from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile, load
-from pipelines.printing import AsJson, IfChanged, Overrides, complain, print_json, printable
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile, load
+from modelmill.pipelines.printing import AsJson, IfChanged, Overrides, complain, print_json, printable
 
 _DEFAULT = Path(DEFAULT_CLUSTER)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as submit and status print it.")]
@@ -41,9 +41,9 @@ def submit(
     With --wait it ends with 0 when the model is registered, 3 when the data or the model failed its gate, and 1 when
     anything else failed; 2 is a mistake in what was given.
     """
-    from components.common import recipe as recipes
-    from components.common.standing import who
-    from pipelines.cluster import submitting
+    from modelmill import recipe as recipes
+    from modelmill.champion.champion_state import who
+    from modelmill.pipelines.cluster import submitting
 
     described = load(cluster)
     submitted = submitting.submit(recipes.load(recipe, overrides), described, who(), reason, cluster, if_changed)
@@ -52,8 +52,8 @@ def submit(
 
 def resume(run_id: RunId, wait: Wait = False, cluster: ClusterFile = _DEFAULT, as_json: AsJson = False) -> None:
     """Go on with a run that has ended: a new run of the same version, in which finished steps are reused."""
-    from components.common.standing import who
-    from pipelines.cluster import submitting
+    from modelmill.champion.champion_state import who
+    from modelmill.pipelines.cluster import submitting
 
     described = load(cluster)
     submitted = submitting.resume(run_id, described, who(), cluster)
@@ -69,8 +69,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """List the newest runs of a cluster, or show one with its steps."""
-    from pipelines.cluster import client as clients
-    from pipelines.cluster import following, reach, submitting
+    from modelmill.pipelines.cluster import client as clients
+    from modelmill.pipelines.cluster import following, reach, submitting
 
     described = load(cluster)
     with clients.connected(described) as client:
@@ -90,8 +90,8 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print what a run's steps have said: their logs in the store, else the errors that KFP has."""
-    from pipelines.cluster import client as clients
-    from pipelines.cluster import following, reach, submitting
+    from modelmill.pipelines.cluster import client as clients
+    from modelmill.pipelines.cluster import following, reach, submitting
 
     described = load(cluster)
     with clients.connected(described) as client:
@@ -108,8 +108,8 @@ def logs(
 
 def cancel(run_id: RunId, cluster: ClusterFile = _DEFAULT, as_json: AsJson = False) -> None:
     """Stop a run; what its steps have finished or saved is kept, and resume goes on from there."""
-    from pipelines.cluster import client as clients
-    from pipelines.cluster import following, submitting
+    from modelmill.pipelines.cluster import client as clients
+    from modelmill.pipelines.cluster import following, submitting
 
     described = load(cluster)
     with clients.connected(described) as client:
@@ -141,9 +141,9 @@ def _started(submitted: Any, described: Any, cluster: Path, wait: bool, as_json:
 
 
 def _follow(submitted: Any, described: Any, cluster: Path, as_json: bool) -> NoReturn:
-    from pipelines import show
-    from pipelines.cluster import client as clients
-    from pipelines.cluster import following, reach
+    from modelmill.pipelines import show
+    from modelmill.pipelines.cluster import client as clients
+    from modelmill.pipelines.cluster import following, reach
 
     run_id, store = submitted.run_id, reach.store_of(described)[0]
     try:
@@ -176,7 +176,7 @@ def _list(found: list[dict[str, Any]]) -> None:
 
 
 def _show(shown: dict[str, Any]) -> None:
-    from pipelines import show
+    from modelmill.pipelines import show
 
     said = f"{shown['run_id']}  {shown['name']}  {shown['state']}"
     print(printable(f"{said}: {shown['outcome']}" if shown["outcome"] else said))

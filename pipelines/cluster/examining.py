@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from components.common import recipe as recipes
-from components.common.errors import UserError
-from components.common.steps import STEPS
-from pipelines.cluster import applying, placement, reach
-from pipelines.cluster import client as clients
-from pipelines.cluster import profiles as profile_files
-from pipelines.cluster.schedules import DEFAULT_SCHEDULES
-from pipelines.cluster.settings import Cluster, load
+from modelmill import recipe as recipes
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster import applying, placement, reach
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster import profiles as profile_files
+from modelmill.pipelines.cluster.schedules import DEFAULT_SCHEDULES
+from modelmill.pipelines.cluster.settings import Cluster, load
+from modelmill.recipe.step_specs import STEPS
 
 _SECONDS = 5.0
 Check = Callable[[], str]

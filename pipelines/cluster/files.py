@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from components.common.errors import UserError
+from modelmill.core.errors import UserError
 
 
 def read(path: Path, where: str, missing: str) -> Any:

@@ -4,21 +4,26 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components.common import runs
-from components.common.errors import UserError, one_line
-from components.common.runs import Problem, StepRecord
-from components.common.steps import STEPS
-from components.common.store import KeyNotFound, Store
-from pipelines.cluster import client as clients
-from pipelines.cluster import submitting
-from pipelines.cluster.settings import Cluster
-from pipelines.run import records, summary
+from modelmill.core.errors import UserError, one_line
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster import submitting
+from modelmill.pipelines.cluster.settings import Cluster
+from modelmill.pipelines.run import records, summary
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import Problem, StepRecord
+from modelmill.store import KeyNotFound, Store
 
 POLL_SECONDS = 2.0
 # A server that is being replaced is away for a minute or two; the run goes on without it.
 PATIENCE = 100
 ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
-_STATUS: dict[str, runs.Status] = {"SUCCEEDED": "ran", "FAILED": "failed", "CANCELED": "failed", "RUNNING": "running"}
+_STATUS: dict[str, run_records.Status] = {
+    "SUCCEEDED": "ran",
+    "FAILED": "failed",
+    "CANCELED": "failed",
+    "RUNNING": "running",
+}
 
 
 def follow(client: Any, run_id: str, store: Store | None, watch: Callable[[list[StepRecord]], None]) -> Any:
@@ -51,7 +56,7 @@ def shown(run: Any, store: Store | None, cluster: Cluster) -> dict[str, Any]:
     """
     rows = [_row(record) for record in steps(run, store)]
     found: dict[str, Any] = {"run_id": run.run_id, "steps": rows}
-    if store is not None and runs.read_outcome(store, run.run_id) is not None:
+    if store is not None and run_records.read_outcome(store, run.run_id) is not None:
         found = summary(store, run.run_id)
     elif run.state in ENDED:
         found |= _outcome_by_kfp(run)

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from components.common import node as nodes
-from components.common.errors import UserError
-from components.common.machine import IMAGE_VARIABLE
-from components.common.recipe import Recipe
-from components.common.recipe.sections import Resources, Training
-from components.common.steps import STEPS
-from pipelines.cluster import profiles as profile_files
-from pipelines.cluster import reach, training_nodes
-from pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleration
-from pipelines.cluster.settings import GPU_STEPS, Cluster
+from modelmill.core.errors import UserError
+from modelmill.core.machine import IMAGE_VARIABLE
+from modelmill.pipelines.cluster import profiles as profile_files
+from modelmill.pipelines.cluster import reach, training_nodes
+from modelmill.pipelines.cluster.profiles import Accelerator, Profile, Profiles, Toleration
+from modelmill.pipelines.cluster.settings import GPU_STEPS, Cluster
+from modelmill.recipe import Recipe
+from modelmill.recipe.sections import Resources, Training
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import node as nodes
 
 USER = 10001
 # The PriorityClasses of k8s/base: of a run that a person waits for, and of one that begins by itself.
@@ -35,7 +35,7 @@ def compile_for(
     Raises:
         UserError: as `check` and as reading the profiles.
     """
-    from pipelines import dag
+    from modelmill.pipelines import dag
 
     profiles = profile_files.load(cluster.profiles)
     check(recipe, cluster, profiles)

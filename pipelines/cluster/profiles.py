@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from components.common.errors import UserError
-from components.common.recipe.load import explain
-from components.common.recipe.sections import GPU, Section
-from pipelines.cluster import files
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster import files
+from modelmill.recipe.load import explain
+from modelmill.recipe.sections import GPU, Section
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+[EPTGMK]i?$")]
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

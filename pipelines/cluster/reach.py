@@ -4,9 +4,9 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-from components.common.errors import ModelmillError, UserError, one_line
-from components.common.store import Store
-from pipelines.cluster.settings import Cluster
+from modelmill.core.errors import ModelmillError, UserError, one_line
+from modelmill.pipelines.cluster.settings import Cluster
+from modelmill.store import Store
 
 _SECONDS = 3.0
 
@@ -30,7 +30,7 @@ def store_of(cluster: Cluster) -> tuple[Store | None, str]:
 
     An endpoint in AWS_ENDPOINT_URL (a forwarded port, say) goes before the cluster file's, which is as steps see it.
     """
-    from components.common.store.s3 import S3Store
+    from modelmill.store.s3 import S3Store
 
     if why := refused(cluster):
         return None, why

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cluster.schedules import DEFAULT_SCHEDULES
-from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
-from pipelines.printing import AsJson, complain, print_json
+from modelmill.pipelines.cluster.schedules import DEFAULT_SCHEDULES
+from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
+from modelmill.pipelines.printing import AsJson, complain, print_json
 
 if TYPE_CHECKING:
-    from pipelines.cluster.scheduling import Change
+    from modelmill.pipelines.cluster.scheduling import Change
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run recipes again and again on a cluster.")
 
@@ -32,7 +32,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what apply would change; nothing is changed and nothing is uploaded."""
-    from pipelines.cluster import applying
+    from modelmill.pipelines.cluster import applying
 
     changes = applying.compare(file, cluster)
     _show(changes, as_json, is_applied=False)
@@ -45,7 +45,7 @@ def apply(file: File = _FILE, cluster: ClusterFile = _CLUSTER, as_json: AsJson =
 
     Applying again changes nothing, and repairs what an apply that was interrupted has left.
     """
-    from pipelines.cluster import applying
+    from modelmill.pipelines.cluster import applying
 
     _show(applying.apply(file, cluster), as_json, is_applied=True)
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from components.common.errors import UserError
-from components.common.recipe.load import explain
-from components.common.recipe.sections import Section
-from pipelines.cluster import cron, files, zones
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster import cron, files, zones
+from modelmill.recipe.load import explain
+from modelmill.recipe.sections import Section
 
 DEFAULT_SCHEDULES = "schedules.yaml"
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from pipelines.cluster import client as clients
-from pipelines.cluster.submitting import Uploaded
-from pipelines.cluster.zones import Part
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster.submitting import Uploaded
+from modelmill.pipelines.cluster.zones import Part
 
 PREFIX = "modelmill-"
 _MARK = re.compile(r"^modelmill schedule ([a-z0-9-]+) ([0-9a-f]{64})$")

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import typer
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
-from components.common.errors import UserError
-from components.common.image import VERSION
-from components.common.recipe.load import explain
-from components.common.recipe.sections import Section
-from components.common.steps import STEPS
-from pipelines.cluster import files
+from modelmill.core.errors import UserError
+from modelmill.core.image import VERSION
+from modelmill.pipelines.cluster import files
+from modelmill.recipe.load import explain
+from modelmill.recipe.sections import Section
+from modelmill.recipe.step_specs import STEPS
 
 DEFAULT_CLUSTER = "cluster.yaml"
 GPU_STEPS = ("pretraining", "fine_tuning", "evaluation")

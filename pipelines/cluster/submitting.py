@@ -11,17 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.common import digest, runs
-from components.common import recipe as recipes
-from components.common.errors import ModelmillError, UserError
-from components.common.recipe import Recipe
-from components.common.runs import Estimate, RunRecord
-from components.common.store import Store
-from pipelines import estimates
-from pipelines.cluster import client as clients
-from pipelines.cluster import reach
-from pipelines.cluster.placement import INTERACTIVE, compile_for
-from pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
+from modelmill import recipe as recipes
+from modelmill.core import digest
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.pipelines import estimates
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster import reach
+from modelmill.pipelines.cluster.placement import INTERACTIVE, compile_for
+from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
+from modelmill.recipe import Recipe
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import Estimate, RunRecord
+from modelmill.store import Store
 
 VERSION_CHARACTERS = 12
 RUNNING = {"PENDING", "RUNNING", "CANCELING", "PAUSED"}
@@ -98,7 +99,7 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = Path(D
         name, reason = before.display_name.split(" ")[0], f"resumes {run_id}"
         run = start(client, cluster, name, uploaded, requested_by, reason, parameters)
     store, _ = reach.store_of(cluster)
-    known = runs.read_run(store, run_id) if store else None
+    known = run_records.read_run(store, run_id) if store else None
     note = ""
     if known is not None:
         costs = known.estimates
@@ -214,7 +215,7 @@ def record(
         reason=reason,
     )
     try:
-        runs.write_run(store, kept)
+        run_records.write_run(store, kept)
     except ModelmillError as error:
         return f"the run's record was not written: {error}"
     return ""

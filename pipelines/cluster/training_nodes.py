@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from components.common.node import Node
-from pipelines.cluster.profiles import Expression, Profile, Profiles
+from modelmill.pipelines.cluster.profiles import Expression, Profile, Profiles
+from modelmill.runtime.node import Node
 
 # The step imports torch, holds no data, and passes a log on.
 CPU, MEMORY = "1", "2Gi"

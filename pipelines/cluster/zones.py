@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pipelines.cluster.cron import DAY, HOUR, MONTH, WEEKDAY, Cron
+from modelmill.pipelines.cluster.cron import DAY, HOUR, MONTH, WEEKDAY, Cron
 
 AHEAD, BEHIND = timedelta(days=370), timedelta(days=370)
 _STEP = timedelta(minutes=30)

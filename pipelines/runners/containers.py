@@ -2,12 +2,12 @@
 
 import os
 
-from components.common.errors import UserError, one_line
-from components.common.image import image_of
-from components.common.recipe import Recipe, given_tokenizer
-from components.common.steps import STEPS
-from components.common.store import Store
-from components.common.tracking.connection import redact
+from modelmill.core.errors import UserError, one_line
+from modelmill.core.image import image_of
+from modelmill.recipe import Recipe, given_tokenizer
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime.tracking.connection import redact
+from modelmill.store import Store
 
 _FLAG = "--runner docker"
 

@@ -1,4 +1,6 @@
-"""Runs the DAG in containers on this machine, through KFP's DockerRunner: `python -m pipelines.runners.docker REQUEST`.
+"""Runs the DAG in containers on this machine, through KFP's DockerRunner.
+
+Start it by `python -m modelmill.pipelines.runners.docker REQUEST`.
 
 A step's container has a read-only root, no capabilities, a user who is not root, the network of this machine, and a
 volume of its own at /tmp that goes with it.
@@ -11,10 +13,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.common import recipe as recipes
-from components.common.lifetime import exit_with_stdin
-from components.common.standing import who
-from pipelines.runners import removal
+from modelmill import recipe as recipes
+from modelmill.champion.champion_state import who
+from modelmill.core.lifetime import exit_with_stdin
+from modelmill.pipelines.runners import removal
 
 # Of the images; who runs as root gives the steps this user, who is not.
 IMAGE_USER = 10001
@@ -33,7 +35,7 @@ def main(request: Path) -> int:
     exit_with_stdin()
     from kfp import local
 
-    from pipelines.dag import build
+    from modelmill.pipelines.dag import build
 
     with (
         tempfile.TemporaryDirectory(prefix="modelmill-kfp-", ignore_cleanup_errors=True) as root,

@@ -1,4 +1,4 @@
-"""Runs the steps before a stage, then tries learning rates: `python -m pipelines.runners.lr_find REQUEST`."""
+"""Runs the steps before a stage, then tries learning rates: `python -m modelmill.pipelines.runners.lr_find REQUEST`."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from components.common.lifetime import exit_with_stdin
+from modelmill.core.lifetime import exit_with_stdin
 
 
 def main(request: Path) -> int:
@@ -18,9 +18,9 @@ def main(request: Path) -> int:
         SystemExit: a step has failed, and has recorded why.
     """
     exit_with_stdin()
-    from components.data_validation.component import data_validation
-    from components.preprocessing.component import preprocessing
-    from components.pretraining.component import pretraining
+    from modelmill.components.data_validation.component import data_validation
+    from modelmill.components.preprocessing.component import preprocessing
+    from modelmill.components.pretraining.component import pretraining
 
     asked = json.loads(request.read_text("utf-8"))
     run = {key: asked[key] for key in ("recipe", "store", "run_id")}
@@ -30,14 +30,14 @@ def main(request: Path) -> int:
         data_validation.python_func(**run, dataset=dataset, validation=validation)
         preprocessing.python_func(**run, dataset=dataset, corpus=corpus)
         if asked["stage"] == "pretraining":
-            from components.pretraining import lr_find as of_pretraining
+            from modelmill.components.pretraining.api import find_rates as pretraining_rates
 
-            of_pretraining.run(**run, corpus=corpus.path, **asked["sweep"])
+            pretraining_rates(**run, corpus=corpus.path, **asked["sweep"])
         else:
-            from components.fine_tuning import lr_find as of_fine_tuning
+            from modelmill.components.fine_tuning.api import find_rates as fine_tuning_rates
 
             pretraining.python_func(**run, corpus=corpus, model=model)
-            of_fine_tuning.run(**run, corpus=corpus.path, pretrained=model.path, **asked["sweep"])
+            fine_tuning_rates(**run, corpus=corpus.path, pretrained=model.path, **asked["sweep"])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Removes a run's containers when what starts them has ended: `python -m pipelines.runners.removal LABEL`."""
+"""Removes a run's containers when what starts them has ended: `python -m modelmill.pipelines.runners.removal LABEL`."""
 
 import contextlib
 import subprocess
@@ -20,7 +20,7 @@ def afterwards(label: str) -> Iterator[None]:
     A process in a session of its own does so: what kills this one, be it SIGKILL to its whole group or a terminal that
     is closed, does not reach it. It sees its standard input end.
     """
-    command = [sys.executable, "-m", "pipelines.runners.removal", label]
+    command = [sys.executable, "-m", "modelmill.pipelines.runners.removal", label]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as remover:
         yield
         remover.kill()  # every container was waited for

@@ -1,12 +1,15 @@
-"""Runs the DAG on this machine through KFP's SubprocessRunner: `python -m pipelines.runners.subprocess REQUEST`."""
+"""Runs the DAG on this machine through KFP's SubprocessRunner.
+
+Start it by `python -m modelmill.pipelines.runners.subprocess REQUEST`.
+"""
 
 import json
 import sys
 import tempfile
 from pathlib import Path
 
-from components.common import recipe as recipes
-from components.common.lifetime import exit_with_stdin
+from modelmill import recipe as recipes
+from modelmill.core.lifetime import exit_with_stdin
 
 
 def main(request: Path) -> int:
@@ -14,7 +17,7 @@ def main(request: Path) -> int:
     exit_with_stdin()
     from kfp import local
 
-    from pipelines.dag import build
+    from modelmill.pipelines.dag import build
 
     asked = json.loads(request.read_text("utf-8"))
     recipe = recipes.from_json(asked["recipe"])

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from components.common import runs
-from components.common.recipe import Recipe
-from components.common.store import Store
-from pipelines.trigger import claims, cool_down
-from pipelines.trigger.claims import Asker, Claim, Wanted
+from modelmill.pipelines.trigger import claims, cool_down
+from modelmill.pipelines.trigger.claims import Asker, Claim, Wanted
+from modelmill.recipe import Recipe
+from modelmill.runtime import run_records
+from modelmill.store import Store
 
 # `refused` is a gate's verdict or a user's mistake: the same data and recipe would get it again.
 State = Literal["running", "succeeded", "refused", "failed"]
@@ -89,7 +89,7 @@ class Starter:
 
 def state_in(store: Store, run_id: str) -> State:
     """How a run goes, by what its exit handler has left in the store."""
-    outcome = runs.read_outcome(store, run_id)
+    outcome = run_records.read_outcome(store, run_id)
     if outcome is None:
         return "running"
     code = outcome.get("exit_code")

@@ -8,11 +8,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from components.common import digest, sources
-from components.common import recipe as recipes
-from components.common.errors import ModelmillError
-from components.common.recipe import Recipe
-from components.common.store import KeyNotFound, Store
+from modelmill import recipe as recipes
+from modelmill.core import digest
+from modelmill.core.errors import ModelmillError
+from modelmill.recipe import Recipe
+from modelmill.runtime import external_inputs
+from modelmill.store import KeyNotFound, Store
 
 Kind = Literal["manual", "event", "poll", "schedule", "drift"]
 # A holder that has not submitted its run after so many seconds is taken for dead.
@@ -70,7 +71,7 @@ def wanted(recipe: Recipe, store: Store) -> Wanted:
     Raises:
         UserError: the data cannot be read or there are none.
     """
-    data = sources.digests("data_validation", recipe, store)["source.data"]
+    data = external_inputs.digests("data_validation", recipe, store)["source.data"]
     text = recipes.to_json(recipe).encode()
     return Wanted(recipe=recipe.name, recipe_digest=digest.of_bytes(text), data_digest=data)
 

@@ -4,13 +4,13 @@ import threading
 import time
 from pathlib import Path
 
-from components.common.recipe import Recipe
-from components.common.store import Store
-from pipelines.cluster import client as clients
-from pipelines.cluster import placement, submitting
-from pipelines.cluster.settings import Cluster
-from pipelines.trigger.asking import State, state_in
-from pipelines.trigger.claims import Asker
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster import placement, submitting
+from modelmill.pipelines.cluster.settings import Cluster
+from modelmill.pipelines.trigger.asking import State, state_in
+from modelmill.pipelines.trigger.claims import Asker
+from modelmill.recipe import Recipe
+from modelmill.store import Store
 
 # For so long what KFP has said of a run is believed, so that many duplicate triggers ask it once.
 _BELIEVED_SECONDS = 5.0

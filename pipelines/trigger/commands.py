@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.common.errors import UserError
-from pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
-from pipelines.printing import AsJson, Overrides, print_json
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
+from modelmill.pipelines.printing import AsJson, Overrides, print_json
 
 if TYPE_CHECKING:
-    from pipelines.trigger.asking import Starter
+    from modelmill.pipelines.trigger.asking import Starter
 
 CoolDown = Annotated[
     float,
@@ -58,10 +58,10 @@ def trigger(
 
     A run that has failed may be asked for again; one that a gate has refused only with --force.
     """
-    from components.common import recipe as recipes
-    from components.common.errors import one_line
-    from components.common.standing import who
-    from pipelines.trigger.claims import Asker
+    from modelmill import recipe as recipes
+    from modelmill.champion.champion_state import who
+    from modelmill.core.errors import one_line
+    from modelmill.pipelines.trigger.claims import Asker
 
     if not reason.strip():
         raise UserError("--reason: say why, in a few words")
@@ -93,7 +93,7 @@ def trigger_server(
 
     MODELMILL_TRIGGER_SECRET, or the file that MODELMILL_TRIGGER_SECRET_FILE names, holds the secret that signs.
     """
-    from pipelines.trigger import serving, signing
+    from modelmill.pipelines.trigger import serving, signing
 
     secrets = signing.read_secrets()
     known = serving.load_recipes(recipes)
@@ -110,9 +110,9 @@ def _starter(file: Path, cool_down: float) -> "Starter":
     Raises:
         UserError: the file, or the store cannot be reached from here.
     """
-    from pipelines.cluster import reach, settings
-    from pipelines.trigger.asking import Starter
-    from pipelines.trigger.cluster_runs import ClusterRuns
+    from modelmill.pipelines.cluster import reach, settings
+    from modelmill.pipelines.trigger.asking import Starter
+    from modelmill.pipelines.trigger.cluster_runs import ClusterRuns
 
     cluster = settings.load(file)
     # The data of recipes are in the same place, and are listed with what the environment says.

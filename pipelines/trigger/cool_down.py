@@ -5,8 +5,8 @@ import time
 
 from pydantic import BaseModel
 
-from components.common.errors import UserError
-from components.common.store import KeyNotFound, Store
+from modelmill.core.errors import UserError
+from modelmill.store import KeyNotFound, Store
 
 DEFAULT_SECONDS = 600.0
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_plus
 
-from components.common.errors import UserError
-from components.common.recipe import Recipe
+from modelmill.core.errors import UserError
+from modelmill.recipe import Recipe
 
 _FILER = "/buckets/"
 # Recipes that one webhook call names as the reason; the call may hold a thousand objects.

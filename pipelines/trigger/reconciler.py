@@ -1,12 +1,12 @@
 """Looks for changed data itself, every so often: an event can be lost, and a server can be down when it comes."""
 
-from components.common.errors import ModelmillError, UserError
-from components.common.recipe import Recipe
-from components.common.store import KeyNotFound, Store
-from pipelines.trigger import claims
-from pipelines.trigger.asking import Answer, Starter
-from pipelines.trigger.claims import Asker
-from pipelines.trigger.cool_down import CoolingDown
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.pipelines.trigger import claims
+from modelmill.pipelines.trigger.asking import Answer, Starter
+from modelmill.pipelines.trigger.claims import Asker
+from modelmill.pipelines.trigger.cool_down import CoolingDown
+from modelmill.recipe import Recipe
+from modelmill.store import KeyNotFound, Store
 
 BY = "reconciler"
 

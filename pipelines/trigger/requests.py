@@ -7,10 +7,10 @@ import anyio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from components.common.errors import ModelmillError, one_line
-from components.common.store import StoreError
-from pipelines.trigger.cool_down import CoolingDown
-from pipelines.trigger.signing import WINDOW_SECONDS, Unauthorized
+from modelmill.core.errors import ModelmillError, one_line
+from modelmill.pipelines.trigger.cool_down import CoolingDown
+from modelmill.pipelines.trigger.signing import WINDOW_SECONDS, Unauthorized
+from modelmill.store import StoreError
 
 BODY_BYTES = 64 << 10
 # SeaweedFS names every chunk of 4 MiB of an object, before and after a change: this is enough for objects of 40 GB.

@@ -13,14 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.common.errors import ModelmillError, UserError, one_line
-from components.common.recipe import Recipe
-from pipelines.trigger import events, metrics, signing
-from pipelines.trigger.asking import Answer, Starter
-from pipelines.trigger.claims import Asker
-from pipelines.trigger.cool_down import CoolingDown
-from pipelines.trigger.reconciler import Reconciler, look_at_all
-from pipelines.trigger.requests import (
+from modelmill.core.errors import ModelmillError, UserError, one_line
+from modelmill.pipelines.trigger import events, metrics, signing
+from modelmill.pipelines.trigger.asking import Answer, Starter
+from modelmill.pipelines.trigger.claims import Asker
+from modelmill.pipelines.trigger.cool_down import CoolingDown
+from modelmill.pipelines.trigger.reconciler import Reconciler, look_at_all
+from modelmill.pipelines.trigger.requests import (
     BODY_BYTES,
     EVENT_BYTES,
     Answered,
@@ -30,7 +29,8 @@ from pipelines.trigger.requests import (
     parse_trigger,
     read_body,
 )
-from pipelines.trigger.signing import Secrets
+from modelmill.pipelines.trigger.signing import Secrets
+from modelmill.recipe import Recipe
 
 # Requests that are worked on at once, each in a thread; others wait.
 _AT_ONCE = 8

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import uvicorn
 
-from components.common import recipe as recipes
-from components.common.errors import UserError
-from components.common.recipe import Recipe
-from pipelines.trigger.asking import Starter
-from pipelines.trigger.server import application
-from pipelines.trigger.signing import Secrets
+from modelmill import recipe as recipes
+from modelmill.core.errors import UserError
+from modelmill.pipelines.trigger.asking import Starter
+from modelmill.pipelines.trigger.server import application
+from modelmill.pipelines.trigger.signing import Secrets
+from modelmill.recipe import Recipe
 
 
 def load_recipes(folder: Path) -> list[Recipe]:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.common.errors import ModelmillError, UserError
-from components.common.store import Store
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.store import Store
 
 SECRET, EVENTS_SECRET = "MODELMILL_TRIGGER_SECRET", "MODELMILL_TRIGGER_EVENTS_SECRET"
 TIMESTAMP_HEADER, SIGNATURE_HEADER = "X-Modelmill-Timestamp", "X-Modelmill-Signature"

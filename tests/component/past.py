@@ -5,11 +5,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from components.common import manifest, runs
-from components.common.manifest import Entry, Manifest
-from components.common.runs import Estimate, Problem, RunRecord, StepRecord
-from components.common.store.folder import FolderStore
-from components.reporting import step as reporting
+from modelmill.components.reporting import step as reporting
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import Estimate, Problem, RunRecord, StepRecord
+from modelmill.store import manifest
+from modelmill.store.folder import FolderStore
+from modelmill.store.manifest import Entry, Manifest
 
 RUN = "20260102-030405-abc"
 HOSTILE = "<script>alert('x')</script>\" onload=\"alert(1)"
@@ -51,11 +52,11 @@ class Finished:
     def __init__(self, store: FolderStore, folder: Path, recipe: dict[str, Any]) -> None:
         path = folder / "kfp" / "report"
         reporting.run(recipe=json.dumps(recipe), store=store.uri, run_id=RUN, report=str(path))
-        outcome = runs.read_outcome(store, RUN)
+        outcome = run_records.read_outcome(store, RUN)
         assert outcome is not None
         self.outcome = outcome
         self.source = path.read_text("utf-8")
-        self.stored = store.get(runs.report_key(RUN)).decode()
+        self.stored = store.get(run_records.report_key(RUN)).decode()
         self.page = Page(self.source)
 
 
@@ -66,7 +67,7 @@ class Past:
         self.folder = folder
         self.store = FolderStore(f"file://{folder / 'store'}")
         self.recipe = {"name": "tiny", "task": task, "data": {"path": "/data", "note": HOSTILE}}
-        self.status: runs.Status = "ran"
+        self.status: run_records.Status = "ran"
         self.digests: dict[str, str] = {}
         self.plan({})
 
@@ -80,7 +81,7 @@ class Past:
             resume=RESUME,
             estimates=estimates,
         )
-        runs.write_run(self.store, record)
+        run_records.write_run(self.store, record)
 
     def step(self, name: str, outputs: dict[str, Manifest], **fields: Any) -> None:
         digests = {output: manifest.save(self.store, made) for output, made in outputs.items()}
@@ -96,7 +97,7 @@ class Past:
             reason="" if self.status == "reused" else "first run",
             metrics={"rows_per_second": 1234.5},
         )
-        runs.write_step(self.store, RUN, record.model_copy(update=fields))
+        run_records.write_step(self.store, RUN, record.model_copy(update=fields))
 
     def fail(self, name: str, problem: Problem) -> None:
         self.step(name, {}, status="failed", problem=problem, headline="")

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from components.common import manifest, runs, standing, tracking
-from components.common import recipe as recipes
-from components.common.manifest import Entry, Manifest
-from components.common.store import Store, open_store
-from components.registration import step as registration
+from modelmill import recipe as recipes
+from modelmill.champion import champion_state
+from modelmill.components.registration import step as registration
+from modelmill.runtime import run_records, tracking
+from modelmill.store import Store, manifest, open_store
+from modelmill.store.manifest import Entry, Manifest
 from tests.recipes import language_recipe, table_recipe
 
 USER, PASSWORD = "someone", "hunter2-secret"
@@ -118,8 +119,8 @@ class Case:
         for key in list(self.store.list("memo/registration/")):
             self.store.delete(key)
 
-    def problem(self, number: int = 1) -> runs.Problem:
-        record = runs.read_step(self.store, self.run_id(number), "registration")
+    def problem(self, number: int = 1) -> run_records.Problem:
+        record = run_records.read_step(self.store, self.run_id(number), "registration")
         assert record is not None and record.problem is not None
         return record.problem
 
@@ -198,16 +199,16 @@ def assert_whole(case: Case) -> None:
     number = str(version.version)
     assert version.tags["modelmill.verified"] == "true"
     assert tracking.aliases(case.store, case.name, number) == ["champion"]
-    now = standing.read(case.store, case.name)
+    now = champion_state.read(case.store, case.name)
     assert now.champion is not None and now.champion.version == number
-    assert [entry.version for _, entry in standing.history(case.store, case.name)] == [number]
+    assert [entry.version for _, entry in champion_state.history(case.store, case.name)] == [number]
     assert version.tags["modelmill.log"] == now.log
 
 
 # Kills or stops the process at a call to MLflow, before it is sent or after it was answered.
 CHILD = """
 import json, os, signal, sys
-from components.registration import claim
+from modelmill.components.registration import claim
 where, method = sys.argv[2].split(":")
 claim.SECONDS = float(sys.argv[3])
 if where != "never":
@@ -222,7 +223,7 @@ if where != "never":
         real(*args, **kwargs)
         os.kill(os.getpid(), signal.SIGKILL)
     setattr(mlflow.MlflowClient, method, deadly)
-from components.registration.step import run
+from modelmill.components.registration.step import run
 run(**json.loads(sys.argv[1]))
 from mlflow.telemetry.client import get_telemetry_client
 print("torch" if "torch" in sys.modules else "no torch", "telemetry" if get_telemetry_client() else "quiet")

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from components.common import manifest, runs
-from components.common import recipe as recipes
-from components.common.manifest import Manifest
-from components.common.store import open_store
-from components.data_validation.component import data_validation
-from components.evaluation.component import evaluation
-from components.fine_tuning.component import fine_tuning
-from components.preprocessing.component import preprocessing
-from components.pretraining.component import pretraining
+from modelmill import recipe as recipes
+from modelmill.components.data_validation.component import data_validation
+from modelmill.components.evaluation.component import evaluation
+from modelmill.components.fine_tuning.component import fine_tuning
+from modelmill.components.preprocessing.component import preprocessing
+from modelmill.components.pretraining.component import pretraining
+from modelmill.runtime import run_records
+from modelmill.store import manifest, open_store
+from modelmill.store.manifest import Manifest
 
 FACES = {
     "data_validation": data_validation,
@@ -48,9 +48,9 @@ class Steps:
         self.value = FACES[step].python_func(self.recipe, self.store.uri, str(self.calls), **artifacts)
         return {name: Manifest.parse(paths[name].read_bytes()) for name in outputs}
 
-    def record(self, step: str) -> runs.StepRecord:
+    def record(self, step: str) -> run_records.StepRecord:
         """The record of the step in the last call."""
-        record = runs.read_step(self.store, str(self.calls), step)
+        record = run_records.read_step(self.store, str(self.calls), step)
         assert record is not None
         return record
 

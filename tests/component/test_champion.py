@@ -8,15 +8,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from components.common import manifest, standing
-from components.common import recipe as recipes
-from components.common.comparison.rows import FILE, read
-from components.common.manifest import Manifest
-from components.common.promotion import promote
-from components.common.standing import Candidate
-from components.preprocessing.split import split_of
-from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
-from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
+from modelmill import recipe as recipes
+from modelmill.champion import champion_state
+from modelmill.champion.champion_state import Candidate
+from modelmill.champion.comparison.rows import FILE, read
+from modelmill.champion.promotion import promote
+from modelmill.corpus.split import split_of
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from modelmill.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 
@@ -43,8 +44,8 @@ def evaluate(recipe: Path, folder: Path, *overrides: str) -> tuple[Steps, Manife
 def crown(steps: Steps, name: str, model: Manifest, evaluation: Manifest) -> None:
     """Make a model the champion."""
     candidate = Candidate(version="1", model=model.digest, evaluation=evaluation.digest)
-    entry = standing.decision("promoted", candidate, "a test says so", None)
-    standing.change(steps.store, name, lambda now: (now.model_copy(update={"champion": candidate}), entry))
+    entry = champion_state.decision("promoted", candidate, "a test says so", None)
+    champion_state.change(steps.store, name, lambda now: (now.model_copy(update={"champion": candidate}), entry))
 
 
 def test_a_row_for_each_held_out_row_of_a_table(tmp_path: Path) -> None:
@@ -153,10 +154,10 @@ def test_a_better_challenger_passes_and_a_worse_one_does_not(tmp_path: Path) -> 
     steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, "fine_tuning.steps=6")
     assert (evaluation.info["decision"]["verdict"], steps.value) == ("worse", False)
     assert steps.record("evaluation").headline.endswith("gate failed; against the champion: worse")
-    (_, refused), (_, crowned), *_ = standing.history(steps.store, "tiny-table")
+    (_, refused), (_, crowned), *_ = champion_state.history(steps.store, "tiny-table")
     assert (refused.what, refused.version, refused.against) == ("refused", None, "1")
     assert refused.evidence == evaluation.digest and refused.reason == evaluation.info["decision"]["reason"]
-    assert crowned.what == "promoted" and standing.read(steps.store, "tiny-table").champion.model == strong.digest
+    assert crowned.what == "promoted" and champion_state.read(steps.store, "tiny-table").champion.model == strong.digest
     steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, BETTER)
     assert (evaluation.info["decision"]["verdict"], steps.value) == ("the champion itself", True)
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from components.common import manifest
-from components.preprocessing.framing import DATE
-from components.registration.artifacts import collect
-from components.tasks.language_modeling.serve import LanguageModel
+from modelmill.components.registration.artifacts import collect
+from modelmill.corpus.text.framing import DATE
+from modelmill.store import manifest
+from modelmill.tasks.language_modeling.serve import LanguageModel
 from tests.chat_models import TRIMMED, write_chat_model
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, write_corpus

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.common import digest, manifest
-from components.common.store import blobs
+from modelmill.core import digest
+from modelmill.store import blobs, manifest
 from tests import mlflow_server as mlflow_servers
 from tests.component.registrations import Case, assert_whole, download, make_case, versions
 from tests.seaweedfs import SeaweedFS

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.common import runs
-from components.common.runs import Estimate, Problem
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import Estimate, Problem
 from tests.component.past import HOSTILE, RUN, Past
 
 pytestmark = pytest.mark.usefixtures("default_registry")
@@ -27,10 +27,10 @@ def training_of(past: Past, metrics: dict[str, Any], **fields: Any) -> str:
     past.preprocessing()
     for name in ("pretraining", "fine_tuning"):
         past.stage(name)
-        record = runs.read_step(past.store, RUN, name)
+        record = run_records.read_step(past.store, RUN, name)
         assert record is not None
         ended = fields if name == "fine_tuning" else {"status": "reused"}
-        runs.write_step(past.store, RUN, record.model_copy(update={"metrics": metrics, **ended}))
+        run_records.write_step(past.store, RUN, record.model_copy(update={"metrics": metrics, **ended}))
     body = past.report().source.partition('<section id="training">')[2]
     return " ".join(unescape(re.sub("<[^>]+>", " ", body)).split())
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from components.common import manifest, runs
-from components.common.manifest import Manifest
-from components.common.store import open_store
-from components.data_validation.component import data_validation
-from pipelines import demo_data
+from modelmill.components.data_validation.component import data_validation
+from modelmill.pipelines import demo_data
+from modelmill.runtime import run_records
+from modelmill.store import manifest, open_store
+from modelmill.store.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,7 @@ class Run:
         """The exit code and the message of a call that ends the step."""
         with pytest.raises(SystemExit) as ended:
             self(*expectations, run_id=run_id)
-        record = runs.read_step(self.store, run_id, "data_validation")
+        record = run_records.read_step(self.store, run_id, "data_validation")
         assert record is not None and record.problem is not None and record.status == "failed"
         assert record.problem.exit_code == ended.value.code and "\n" not in record.problem.message
         return record.problem.exit_code, record.problem.message
@@ -78,7 +78,7 @@ def test_the_demo_data_meets_its_suite(run: Run, name: str, task: str) -> None:
     demo_data.write(name, run.data)
     suite = json.loads((ROOT / "recipes" / "suites" / f"{name}.json").read_text())
     run(*suite["expectations"])
-    record = runs.read_step(run.store, "1", "data_validation")
+    record = run_records.read_step(run.store, "1", "data_validation")
     total = len(suite["expectations"])
     assert record is not None and record.metrics["passed"] == record.metrics["expectations"] == total
     assert record.headline == f"{record.metrics['rows']} rows, {total}/{total} expectations"
@@ -99,7 +99,7 @@ def test_passing_data_gives_manifests_of_the_shards_and_of_the_verdict(run: Run)
     assert validation.made_from["dataset"] == dataset.digest
     for entry in validation.entries:
         assert manifest.read_entry(run.store, entry).decode() == run.left(entry.path)
-    record = runs.read_step(run.store, "1", "data_validation")
+    record = run_records.read_step(run.store, "1", "data_validation")
     assert record is not None
     counts = {"rows": 3, "shards": 2, "new_shards": 2, "quarantined": 0, "bytes": 49}
     assert record.metrics == counts | {"expectations": 2, "passed": 2}
@@ -189,7 +189,7 @@ def test_a_shard_that_was_scanned_is_not_read_again(run: Run) -> None:
     assert "expect_column_values_to_be_unique(a) 2 of 6 rows: 1.jsonl:1=2, 2.jsonl:1=2" in message
     run.rows("1.jsonl", {"a": 1})
     run(unique, expect("expect_column_max_to_be_between", column="a", max_value=100), run_id="4")
-    scanned = [runs.read_step(run.store, run_id, "data_validation") for run_id in ("1", "2", "4")]
+    scanned = [run_records.read_step(run.store, run_id, "data_validation") for run_id in ("1", "2", "4")]
     assert [record.metrics["new_shards"] for record in scanned if record] == [3, 1, 4]
 
 
@@ -304,8 +304,8 @@ import logging, socket
 logging.basicConfig(level=logging.INFO)
 def refuse(*args): raise AssertionError(f"connects to {args[1:]}")
 socket.socket.connect = refuse
-from components.common import shards
-from components.data_validation import contract
+from modelmill import shards
+from modelmill.components.data_validation import contract
 suite = {"name": "s", "expectations": [
     {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "a", "regex": "(x)|y"}},
     {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "a"}},

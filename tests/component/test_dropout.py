@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.common import manifest, tasks
-from components.common import recipe as recipes
-from components.common.manifest import Manifest
+from modelmill import recipe as recipes
+from modelmill.recipe import task_packages
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 
@@ -48,7 +49,7 @@ def measured(steps: Steps, made: Manifest, stage: str) -> float:
     recipe = recipes.from_json(steps.recipe)
     corpus = manifest.load(steps.store, made.made_from["preprocessing.corpus"])
     files = manifest.fetch(steps.store, corpus.entries, steps.folder / "files")
-    task = tasks.part(recipe.task, "task").make_task(corpus, files, recipe.model)
+    task = task_packages.part(recipe.task, "task").make_task(corpus, files, recipe.model)
     examples = task.examples(stage, "validation")
     batch = examples.batch(np.arange(len(examples)))
     with torch.no_grad():

@@ -11,14 +11,14 @@ from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, roc_auc_score
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from components.common import manifest
-from components.common import recipe as recipes
-from components.common.manifest import Manifest
-from components.evaluation.gate import judge
-from components.evaluation.measured import Baseline
-from components.evaluation.ngrams import NGrams
-from components.preprocessing.split import split_of
-from components.tasks.language_modeling import evaluate
+from modelmill import recipe as recipes
+from modelmill.components.evaluation.gate import judge
+from modelmill.corpus.split import split_of
+from modelmill.measures.measured import Baseline
+from modelmill.measures.ngrams import NGrams
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling import evaluate
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 

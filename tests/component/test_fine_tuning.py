@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from components.common.errors import ModelmillError
-from components.common.manifest import Manifest
-from components.fine_tuning import export
-from components.tasks.language_modeling.task import LanguageModeling
-from components.tasks.tabular_classification.task import MLP
+from modelmill.components.fine_tuning import export
+from modelmill.core.errors import ModelmillError
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.task import LanguageModeling
+from modelmill.tasks.tabular_classification.task import MLP
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.preprocessing import tokenizer
-from components.preprocessing.split import split_of
+from modelmill.corpus.split import split_of
+from modelmill.corpus.text import tokenizer
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, write_corpus
 
@@ -80,7 +80,7 @@ def test_a_training_document_that_quotes_evaluation_is_left_out(tmp_path: Path) 
 
 
 def at_settings(at: Steps) -> Any:
-    from components.common import recipe as recipes
+    from modelmill import recipe as recipes
 
     return recipes.from_json(at.recipe).preprocessing
 
@@ -207,8 +207,8 @@ def test_rules_that_leave_nothing_are_the_users_mistake(tmp_path: Path) -> None:
     "key", ["near_duplicates.similarity=1.5", "redact=[phones]", "max_repetition=-1", "dedup=true"]
 )
 def test_a_wrong_setting_is_refused_with_its_key(key: str, tmp_path: Path) -> None:
-    from components.common import recipe as recipes
-    from components.common.errors import UserError
+    from modelmill import recipe as recipes
+    from modelmill.core.errors import UserError
 
     path = language_recipe(tmp_path, write_corpus(tmp_path / "data"))
     with pytest.raises(UserError, match="preprocessing.hygiene." + key.split("=")[0].split(".")[0]):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components.common import recipe as recipes
-from components.common import tracking
-from components.common.store import open_store
+from modelmill import recipe as recipes
+from modelmill.runtime import tracking
+from modelmill.store import open_store
 from tests import receivers
 from tests.component.steps import Steps
 from tests.mlflow_server import MlflowServer

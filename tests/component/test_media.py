@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from components.common import recipe as recipes
-from components.common import shards
-from components.common.manifest import Manifest
-from components.preprocessing import media, whole
+from modelmill import recipe as recipes
+from modelmill.corpus import in_memory, media
+from modelmill.data import shards
+from modelmill.store.manifest import Manifest
 from tests import cli
 from tests.component.steps import Steps
 from tests.media import RATE, png, sound, tone, write
@@ -178,7 +178,7 @@ def test_preprocessing_reads_what_was_validated_and_keeps_copies_together(tmp_pa
     recipe = recipes.from_json(at.recipe)
     found = [(shard, dataset.entry(shard.path).sha256) for shard in shards.of(recipe.data)]
     step: Any = SimpleNamespace(recipe=recipe, progress=lambda done, total, text: None)
-    rows = whole.read(step, found, {})
+    rows = in_memory.read(step, found, {})
     assert [one.name for one in rows.files] == [*pictures(40), *copies]
     assert rows.splits[:40].tolist() == rows.splits[40:].tolist() and len(set(rows.splits)) == 3
     assert rows.ids[:40].tolist() == rows.ids[40:].tolist() and len(set(rows.ids.tolist())) == 40

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from components.common import node
-from components.common.manifest import Manifest
-from components.common.node import Node
-from components.common.recipe import Training
-from components.common.store import open_store
-from components.training import definition, nodes, trainjobs
+from modelmill.recipe import Training
+from modelmill.runtime import node
+from modelmill.runtime.node import Node
+from modelmill.store import open_store
+from modelmill.store.manifest import Manifest
+from modelmill.training.launch import nodes, trainjob_spec, trainjobs
 from tests import kubernetes_api
 from tests.component.steps import Steps
 from tests.kubernetes_api import KubernetesApi
@@ -145,7 +145,7 @@ def mine(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_another_definition(job: dict[str, Any]) -> dict[str, Any]:
-    job["metadata"]["annotations"][definition.ANNOTATION] = "0" * 64
+    job["metadata"]["annotations"][trainjob_spec.ANNOTATION] = "0" * 64
     job["spec"]["trainer"]["command"] = idle()
     return job
 

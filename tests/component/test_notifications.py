@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from components.common.runs import Problem
-from components.common.store import open_store
-from components.reporting import notify
-from components.reporting.outcome import IDLE
+from modelmill.components.reporting import notify
+from modelmill.components.reporting.outcome import IDLE
+from modelmill.runtime.run_records import Problem
+from modelmill.store import open_store
 from tests import receivers
 from tests.component.past import RESUME, RUN, Finished, Past
 from tests.mlflow_server import free_port

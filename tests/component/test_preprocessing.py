@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from components.common import manifest, runs
-from components.common import recipe as recipes
-from components.common.manifest import Manifest
-from components.common.store import blobs
-from components.preprocessing.component import fitting, shard_encoding
-from components.preprocessing.split import split_of
+from modelmill import recipe as recipes
+from modelmill.components.preprocessing.component import fitting, shard_encoding
+from modelmill.corpus.split import split_of
+from modelmill.runtime import run_records
+from modelmill.store import blobs, manifest
+from modelmill.store.manifest import Manifest
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 
@@ -162,7 +162,7 @@ def test_tasks_ahead_of_the_step_leave_it_nothing_to_encode(task: str, fit: str,
             assert fitting.python_func(**given)
             counts = [shard_encoding.python_func(**given, fitted=True, group=n, groups=2) for n in range(2)]
             assert counts == [2, 1]
-            assert runs.read_step(steps.store, str(steps.calls), "preprocessing") is None
+            assert run_records.read_step(steps.store, str(steps.calls), "preprocessing") is None
         made.append(steps.call("preprocessing", ["corpus"], dataset=dataset)["corpus"])
         assert steps.record("preprocessing").metrics["new_shards"] == (0 if name == "ahead" else 3)
     assert made[0].entries == made[1].entries and made[0].info == made[1].info

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.common import memo, runs, standing, tracking, weights
-from components.common.errors import UserError
-from components.common.runs import StepRecord
+from modelmill.champion import champion_state
+from modelmill.core.errors import UserError
+from modelmill.runtime import memo, run_records, tracking, weights
+from modelmill.runtime.run_records import StepRecord
 from tests.cli import wait_until
 from tests.component.registrations import Case, assert_whole, child, make_case, versions, written_by_child
 
@@ -219,13 +220,13 @@ def test_the_next_run_finds_the_evaluation_of_who_has_become_the_champion(table:
         table.store, memo.Finished(document=before, outputs={}, values={}, metrics={}, headline="its", seconds=1.0)
     )
     record = StepRecord(name="evaluation", status="ran", key=memo.key_of(before))
-    runs.write_step(table.store, table.run_id(1), record)
+    run_records.write_step(table.store, table.run_id(1), record)
     table.change("evaluation", comparison={"metric": "accuracy"})
     process = child(table, kill)
     output, _ = process.communicate()
     assert process.returncode == (0 if kill == "never:" else -signal.SIGKILL), output
     after = before | {
-        "inputs": {"source.champion": standing.digest_of(standing.read(table.store, table.name).champion)}
+        "inputs": {"source.champion": champion_state.digest_of(champion_state.read(table.store, table.name).champion)}
     }
     assert after != before
     found = memo.find(table.store, after)
@@ -234,7 +235,7 @@ def test_the_next_run_finds_the_evaluation_of_who_has_become_the_champion(table:
 
 def test_the_evaluation_decides_and_the_loser_is_the_challenger(table: Case) -> None:
     table.run()
-    compared = {"source.champion": standing.digest_of(standing.read(table.store, table.name).champion)}
+    compared = {"source.champion": champion_state.digest_of(champion_state.read(table.store, table.name).champion)}
     table.change("model", steps=8)
     numbers = {"difference": -0.1}
     decision = {"passed": False, "reason": "worse by 0.1", "numbers": numbers}
@@ -242,7 +243,7 @@ def test_the_evaluation_decides_and_the_loser_is_the_challenger(table: Case) -> 
     assert table.run(2).info["version"] == "2"
     assert tracking.aliases(table.store, table.name, "1") == ["champion"]
     assert tracking.aliases(table.store, table.name, "2") == ["challenger"]
-    _, entry = next(standing.history(table.store, table.name))
+    _, entry = next(champion_state.history(table.store, table.name))
     assert (entry.what, entry.version, entry.against, entry.reason) == ("refused", "2", "1", "worse by 0.1")
     assert entry.numbers == numbers and entry.evidence == table.manifests["evaluation"].digest
     table.change("model", steps=9)

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.common import runs, standing, steps, tracking
-from components.common.manifest import Manifest
+from modelmill.champion import champion_state
+from modelmill.recipe import step_specs
+from modelmill.runtime import run_records, tracking
+from modelmill.store.manifest import Manifest
 from tests.component.registrations import (
     LENGTH,
     PASSWORD,
@@ -38,7 +40,7 @@ def test_a_registered_version_says_what_it_is_and_what_made_it(language: Case, r
     made = language.run()
     assert made.kind == "registration" and made.entries == []
     assert made.info == {"name": language.name, "version": "1"}
-    record = runs.read_step(language.store, language.run_id(1), "registration")
+    record = run_records.read_step(language.store, language.run_id(1), "registration")
     assert record is not None and record.headline == f"{language.name} v1 @champion"
     assert record.metrics == {
         "version": "1",
@@ -51,9 +53,9 @@ def test_a_registered_version_says_what_it_is_and_what_made_it(language: Case, r
         "modelmill.key": version.tags["modelmill.key"],
         "modelmill.recipe": "tiny-lm",
         "modelmill.run_id": language.run_id(1),
-        "modelmill.code": steps.source_of("registration", "language_modeling"),
+        "modelmill.code": step_specs.source_of("registration", "language_modeling"),
         "modelmill.verified": "true",
-        "modelmill.log": standing.read(language.store, language.name).log,
+        "modelmill.log": champion_state.read(language.store, language.name).log,
         **{f"modelmill.{key}": m.digest for key, m in language.manifests.items()},
     }
     assert "bits_per_byte | 2.5 | at most 8" in version.description

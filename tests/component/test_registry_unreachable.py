@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from components.common import runs, tracking
-from components.common.errors import ModelmillError, UserError
-from components.common.runs import RunRecord
-from components.common.tracking.patience import patience
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.runtime import run_records, tracking
+from modelmill.runtime.run_records import RunRecord
+from modelmill.runtime.tracking.patience import patience
 from tests import mlflow_server as mlflow_servers
 from tests.component.registrations import PASSWORD, USER, Case, assert_whole, child
 from tests.mlflow_server import MlflowServer, free_port
@@ -60,7 +60,7 @@ def test_the_message_ends_with_the_command_that_finishes_the_registration(
     monkeypatch.setenv("MODELMILL_REGISTRY_SECONDS", "1.5")
     resume = "modelmill run recipe.yaml"
     started = RunRecord(run_id=table.run_id(1), recipe={}, store=table.store.uri, started=0.0, resume=resume)
-    runs.write_run(table.store, started)
+    run_records.write_run(table.store, started)
     with pytest.raises(SystemExit) as stopped:
         table.run()
     assert stopped.value.code == 1

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from components.common import digest, runs, tracking
-from components.common.manifest import Manifest
-from components.common.runs import Problem, Progress
-from components.common.steps import STEPS
-from components.common.store import blobs
-from components.reporting import step as reporting
+from modelmill.components.reporting import step as reporting
+from modelmill.core import digest
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import run_records, tracking
+from modelmill.runtime.run_records import Problem, Progress
+from modelmill.store import blobs
+from modelmill.store.manifest import Manifest
 from tests.component.past import DOCS, HOSTILE, RESUME, RUN, Page, Past, gx_result
 
 pytestmark = pytest.mark.usefixtures("default_registry")
@@ -231,7 +232,7 @@ def test_recipe_that_cannot_be_read_still_has_an_outcome(tmp_path: Path, recipe:
     past = Past(tmp_path)
     past.fail("data_validation", Problem(kind="user", message="the recipe is not JSON", exit_code=2))
     reporting.run(recipe=recipe, store=past.store.uri, run_id=RUN, report=str(tmp_path / "report"))
-    outcome = runs.read_outcome(past.store, RUN)
+    outcome = run_records.read_outcome(past.store, RUN)
     assert outcome is not None and (outcome["exit_code"], outcome["reason"]) == (2, "the recipe is not JSON")
     assert "the recipe is not JSON" in (tmp_path / "report").read_text("utf-8")
 
@@ -273,7 +274,7 @@ def test_crash_while_rendering_hides_neither_the_outcome_nor_the_way_on(
 def test_face_compiles_as_an_exit_handler_with_an_html_output(tmp_path: Path) -> None:
     from kfp import compiler, dsl
 
-    from components.reporting.component import reporting as face
+    from modelmill.components.reporting.component import reporting as face
 
     @dsl.component(base_image="any", install_kfp_package=False)
     def work() -> None:

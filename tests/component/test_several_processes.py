@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.common import manifest, runs
-from components.common.manifest import Manifest
-from components.common.recipe import Training
+from modelmill.recipe import Training
+from modelmill.runtime import run_records
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 
@@ -73,7 +74,7 @@ def when_trained(steps: Steps, call: int, act: Callable[[], None], beyond: int =
 
     def wait() -> None:
         while True:
-            record = runs.read_step(steps.store, str(call), "pretraining")
+            record = run_records.read_step(steps.store, str(call), "pretraining")
             at = record.progress if record else None
             if at and at.text.startswith("loss") and at.done > beyond:
                 return act()
@@ -126,7 +127,7 @@ def process_of(folder: Path, rank: int) -> int:
     """The process of a rank that trains into the store below a folder."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            is_worker = b"components.pretraining" in (process / "cmdline").read_bytes()
+            is_worker = b"modelmill.components.pretraining" in (process / "cmdline").read_bytes()
             variables = (process / "environ").read_bytes().split(b"\0")
             if is_worker and f"RANK={rank}".encode() in variables and str(folder) in job_of(process):
                 return int(process.name)

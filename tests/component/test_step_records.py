@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.common import runs
+from modelmill.runtime import run_records
 from tests.component.steps import Steps
 from tests.recipes import table_recipe, write_table
 
@@ -18,7 +18,7 @@ def steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Steps:
 
 
 def log_of(steps: Steps, step: str) -> str:
-    return steps.store.get(runs.step_log_key(str(steps.calls), step)).decode()
+    return steps.store.get(run_records.step_log_key(str(steps.calls), step)).decode()
 
 
 def test_a_step_that_runs_and_one_that_is_reused_keep_their_logs(steps: Steps) -> None:
@@ -37,11 +37,11 @@ def test_a_step_that_fails_says_why_in_its_log(steps: Steps) -> None:
 
 def test_a_run_that_nobody_of_ours_started_is_recorded_by_its_first_step(steps: Steps) -> None:
     dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
-    run = runs.read_run(steps.store, "1")
+    run = run_records.read_run(steps.store, "1")
     assert run is not None and run.recipe == json.loads(steps.recipe)
     assert (run.run_id, run.store, run.resume) == ("1", steps.store.uri, "modelmill resume 1")
     assert run.started == steps.record("data_validation").started
     given = run.model_copy(update={"run_id": "2", "resume": "modelmill run recipe.yaml"})
-    runs.write_run(steps.store, given)
+    run_records.write_run(steps.store, given)
     steps.call("preprocessing", ["corpus"], dataset=dataset)
-    assert runs.read_run(steps.store, "2") == given, "who started a run has recorded it better"
+    assert run_records.read_run(steps.store, "2") == given, "who started a run has recorded it better"

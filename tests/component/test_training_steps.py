@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from components.common import manifest
-from components.common.manifest import Manifest
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 

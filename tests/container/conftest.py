@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.common.image import image_of
-from components.common.steps import STEPS
+from modelmill.core.image import image_of
+from modelmill.recipe.step_specs import STEPS
 from tests import mlflow_server
 from tests.container import postgres
 from tests.seaweedfs import SeaweedFS

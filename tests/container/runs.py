@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from components.common.store import Store, open_store
-from pipelines.runners.docker import RUN_LABEL
+from modelmill.pipelines.runners.docker import RUN_LABEL
+from modelmill.store import Store, open_store
 from tests import cli
 from tests.seaweedfs import SeaweedFS
 

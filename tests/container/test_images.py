@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from components.common.image import VERSION, image_of
-from components.common.steps import STEPS
-from pipelines.runners.docker import IMAGE_USER
+from modelmill.core.image import VERSION, image_of
+from modelmill.pipelines.runners.docker import IMAGE_USER
+from modelmill.recipe.step_specs import STEPS
 from tests.cli import ROOT
 
 # The module of a task's package that a step runs.
@@ -64,7 +64,7 @@ def test_an_image_that_does_not_train_has_no_torch(images: list[str], step: str)
 @pytest.mark.parametrize("step", STEPS)
 def test_an_image_holds_its_own_step_and_no_other(images: list[str], step: str) -> None:
     command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", image_of(step)]
-    code = f"import os, components.{step}.step; print(*os.listdir('/app/components'))"
+    code = f"import os, modelmill.components.{step}.step; print(*os.listdir('/app/components'))"
     done = subprocess.run([*command, "python", "-c", code], capture_output=True, text=True, check=True)
     assert set(STEPS) & set(done.stdout.split()) == {step}
 
@@ -72,7 +72,7 @@ def test_an_image_holds_its_own_step_and_no_other(images: list[str], step: str) 
 @pytest.mark.parametrize(("step", "part"), PARTS.items())
 def test_an_image_has_what_its_part_of_every_task_imports(images: list[str], step: str, part: str) -> None:
     command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", image_of(step)]
-    code = f"from components.common import tasks; [tasks.part(task, '{part}') for task in tasks.packages()]"
+    code = f"from modelmill import tasks; [tasks.part(task, '{part}') for task in tasks.packages()]"
     done = subprocess.run([*command, "python", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

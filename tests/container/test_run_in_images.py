@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components.common import runs
-from components.common.image import image_of
-from components.common.store import Store
-from pipelines.runners.docker import IMAGE_USER
+from modelmill.core.image import image_of
+from modelmill.pipelines.runners.docker import IMAGE_USER
+from modelmill.runtime import run_records
+from modelmill.store import Store
 from tests import cli, receivers
 from tests.container import postgres
 from tests.container.runs import Seen, containers_of, open_store_of, run_in_images, upload, watched
@@ -89,7 +89,7 @@ def test_a_recipe_runs_in_the_images_and_costs_nothing_again(ran: Ran, images: l
     uri = ran.environment["MLFLOW_TRACKING_URI"]
     version = MlflowClient(uri, registry_uri=uri).get_model_version(ran.model, "1")
     assert version.status == "READY"
-    assert ran.model.encode() in ran.store.get(runs.report_key(ran.summary["run_id"]))
+    assert ran.model.encode() in ran.store.get(run_records.report_key(ran.summary["run_id"]))
 
 
 def test_steps_run_as_nobody_on_a_read_only_root(ran: Ran) -> None:
@@ -104,7 +104,7 @@ def test_a_container_is_given_the_secrets_that_it_needs(ran: Ran) -> None:
     """Nobody but the report is told whom to notify, and it does so."""
     for container in ran.seen.containers:
         told = json.dumps(container)
-        is_report = "components.reporting" in told
+        is_report = "modelmill.components.reporting" in told
         assert (_PATH in told) == (_SECRETS["MODELMILL_NOTIFY_SECRET"] in told) == is_report
         assert _SECRETS["MODELMILL_KFP_TOKEN"] not in told
     assert ran.webhook.paths == [f"/{_PATH}"] * 2
@@ -147,13 +147,13 @@ def test_a_command_that_is_killed_leaves_no_container(
 
     # All that belongs to the command names its store: in the environment, or, the step itself, as an argument.
     with cli.started("run", recipe, "--runner", "docker", **servers, MODELMILL_STORE=store) as process:
-        assert cli.wait_until(lambda: any(map(containers_of, runs.run_ids(opened))), 120)
+        assert cli.wait_until(lambda: any(map(containers_of, run_records.run_ids(opened))), 120)
         kill(process.pid, signal.SIGKILL)
 
     assert cli.wait_until(lambda: not cli.processes_of(store), 120), "its runner, its step or what removes it lives on"
-    (run_id,) = runs.run_ids(opened)
+    (run_id,) = run_records.run_ids(opened)
     assert not containers_of(run_id)
-    step = runs.read_step(opened, run_id, "data_validation")
+    step = run_records.read_step(opened, run_id, "data_validation")
     assert step is None or step.status == "running", "it went on to its end"
 
 

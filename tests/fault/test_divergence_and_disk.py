@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from components.common.store import open_store
+from modelmill.store import open_store
 from tests import cli
 from tests.recipes import table_recipe, write_table
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from components.common import runs
-from components.common.steps import STEPS
-from components.common.store import open_store
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import run_records
+from modelmill.store import open_store
 from tests import cli
 from tests.recipes import language_recipe, write_corpus
 
@@ -38,10 +38,10 @@ def digests(summary: dict[str, Any]) -> dict[str, str]:
     return {step["name"]: step["output_digest"] for step in summary["steps"]}
 
 
-def records(store: Path, step: str) -> list[runs.StepRecord]:
+def records(store: Path, step: str) -> list[run_records.StepRecord]:
     """The records of a step in every run of the store, oldest first."""
     opened = open_store(f"file://{store}")
-    found = (runs.read_step(opened, run_id, step) for run_id in runs.run_ids(opened))
+    found = (run_records.read_step(opened, run_id, step) for run_id in run_records.run_ids(opened))
     return [record for record in found if record is not None]
 
 

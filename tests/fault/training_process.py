@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from components.common.manifest import Manifest
-from components.common.recipe import Training
-from components.common.store import open_store
-from components.tasks.tabular_classification.recipe import MLPModel
-from components.tasks.tabular_classification.task import TabularClassification
-from components.training.checkpoint import Checkpoints
-from components.training.device import seed_everything
-from components.training.engine import train
+from modelmill.recipe import Training
+from modelmill.store import open_store
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.tabular_classification.recipe import MLPModel
+from modelmill.tasks.tabular_classification.task import TabularClassification
+from modelmill.training.device.determinism import seed_everything
+from modelmill.training.loop.checkpoint import Checkpoints
+from modelmill.training.loop.engine import train
 
 STEPS = 1200
 

@@ -10,9 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from components.common.image import VERSION
-from pipelines.cluster.placement import INTERACTIVE, SCHEDULED
-from pipelines.cluster.settings import Kfp, Secrets, load
+from modelmill.core.image import VERSION
+from modelmill.pipelines.cluster.placement import INTERACTIVE, SCHEDULED
+from modelmill.pipelines.cluster.settings import Kfp, Secrets, load
 from tests.k8s.rendered import K8S, OVERLAYS, containers, made_secrets, named, of_kind, pods, render
 
 # Kinds that Kubernetes itself does not define.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cluster.settings import load
+from modelmill.pipelines.cluster.settings import load
 from tests.k8s.rendered import BIN, K8S, OVERLAYS, ROOT, made_secrets, named
 from tests.seaweedfs import SeaweedFS
 
@@ -40,8 +40,8 @@ class Commands:
         self.k8s, self.calls_file = root / "k8s", root / "calls"
         shutil.copytree(K8S, self.k8s)
         shutil.copytree(ROOT / "recipes", root / "recipes")
-        (root / "components" / "common").mkdir(parents=True)
-        shutil.copy(ROOT / "components" / "common" / "image.py", root / "components" / "common")
+        (root / "modelmill" / "core").mkdir(parents=True)
+        shutil.copy(ROOT / "modelmill" / "core" / "image.py", root / "modelmill" / "core")
         commands = root / "commands"
         commands.mkdir()
         for name in ("kubectl", "docker", "kind", "minikube", "curl"):

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from components.common import manifest
-from components.common.store import open_store
+from modelmill.store import manifest, open_store
 from tests import cli, kfp_cluster
 from tests.kfp_cluster import Done
 from tests.kfp_server import KfpServer, serving_kfp

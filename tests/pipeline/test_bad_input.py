@@ -10,8 +10,8 @@ import pytest
 import yaml
 from safetensors.numpy import save
 
-from components.common.store import open_store
-from components.preprocessing import tokenizer
+from modelmill.corpus.text import tokenizer
+from modelmill.store import open_store
 from tests import cli
 from tests.chat_models import write_chat_model
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table

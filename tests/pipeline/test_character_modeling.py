@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.common import manifest
+from modelmill.store import manifest
 from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from components.common import runs
-from components.common.store import open_store
+from modelmill.runtime import run_records
+from modelmill.store import open_store
 from tests import cli
 from tests.pipeline.conftest import Finished
 from tests.recipes import table_recipe, write_table
@@ -47,7 +47,7 @@ def test_help_names_every_command_and_how_to_begin() -> None:
 def test_help_imports_no_heavy_library() -> None:
     heavy = {"torch", "mlflow", "kfp", "great_expectations", "transformers", "pandas", "boto3", "sklearn"}
     program = (
-        "import sys\nfrom pipelines.cli import app\n"
+        "import sys\nfrom modelmill.pipelines.cli import app\n"
         f"for command in {COMMANDS}:\n"
         "    try: app([command, '--help'])\n    except SystemExit: pass\n"
         f"print('imported:', sorted({heavy!r} & set(sys.modules)))"
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_the_run_with_one_line_and_no_process_left(tmp_path: Path) -
 
     def training() -> bool:
         opened = open_store(f"file://{store}")
-        records = (runs.read_step(opened, run_id, "fine_tuning") for run_id in runs.run_ids(opened))
+        records = (run_records.read_step(opened, run_id, "fine_tuning") for run_id in run_records.run_ids(opened))
         return any(record and record.progress and record.progress.total > 1 for record in records)
 
     temporary = tmp_path / "tmp"

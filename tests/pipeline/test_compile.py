@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.common.image import image_of
-from components.common.steps import STEPS
+from modelmill.core.image import image_of
+from modelmill.recipe.step_specs import STEPS
 from tests import cli
 from tests.recipes import table_recipe, write_table
 

@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from components.common import references, runs
-from components.common.store import open_store
+from modelmill.runtime import run_records
+from modelmill.store import open_store, references
 from tests import cli
 from tests.pipeline.conftest import Finished
 from tests.recipes import write_table
@@ -30,9 +30,9 @@ def test_drift_is_said_by_the_command_the_step_and_the_report(table_run: Finishe
         for n, width, height, kind in (r.split(",") for r in rows[1:])
     ]
     (data / "table.csv").write_text("\n".join([rows[0], *wider]) + "\n")
-    records = len(runs.run_ids(opened))
+    records = len(run_records.run_ids(opened))
     moved = cli.modelmill("data", "drift", recipe, *changes, "--store", f"file://{store}", "--json")
-    assert moved.returncode == 3 and len(runs.run_ids(opened)) == records
+    assert moved.returncode == 3 and len(run_records.run_ids(opened)) == records
     found = json.loads(moved.stdout)
     assert found["drifted"] and found["measures"][0]["column"] == "width" and found["drift"] > 1
     assert {m["column"] for m in found["measures"] if m["drifted"]} == {"width"}
@@ -40,9 +40,9 @@ def test_drift_is_said_by_the_command_the_step_and_the_report(table_run: Finishe
     second = cli.run_json(recipe, store, *changes)
     assert second["returncode"] == 0
     assert ", drifted from tiny-table v1 (PSI " in second["steps"][0]["headline"]
-    kept = json.loads(opened.get(f"runs/{second['run_id']}/validation/{runs.DRIFT}"))
+    kept = json.loads(opened.get(f"runs/{second['run_id']}/validation/{run_records.DRIFT}"))
     assert kept["measures"] == found["measures"] and kept["version"] == "1"
-    report = opened.get(runs.report_key(second["run_id"])).decode()
+    report = opened.get(run_records.report_key(second["run_id"])).decode()
     assert "Drift from the data of tiny-table version 1" in report and 'id="drift"' in report
 
     # The second model was made from the new data, and is what data is held against from now on.

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from components.common import digest, manifest, memo, runs, standing
-from components.common.manifest import Manifest
-from components.common.runs import StepRecord
-from components.common.steps import STEPS
-from components.common.store import Store, blobs, open_store, retention
+from modelmill.champion import champion_state
+from modelmill.core import digest
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import memo, run_records
+from modelmill.runtime.run_records import StepRecord
+from modelmill.store import Store, blobs, manifest, open_store, retention
+from modelmill.store.manifest import Manifest
 from tests import cli
 from tests.mlflow_server import MlflowServer, free_port
 from tests.pipeline.conftest import Finished
@@ -108,9 +110,9 @@ def test_a_run_counts_for_as_many_days_as_asked(table_run: Finished, tmp_path: P
     short = collect(store, "--dry", "--keep-days", "5")
     assert made_by(missed) - made_by(table_run.summary) <= set(short["keys"])
     # Another run has used it since.
-    record = runs.read_step(open_store(f"file://{store}"), missed["run_id"], "fine_tuning")
+    record = run_records.read_step(open_store(f"file://{store}"), missed["run_id"], "fine_tuning")
     assert record is not None
-    runs.write_step(open_store(f"file://{store}"), missed["run_id"], record)
+    run_records.write_step(open_store(f"file://{store}"), missed["run_id"], record)
     assert not made_by(missed) & set(collect(store, "--dry", "--keep-days", "5")["keys"])
 
 
@@ -131,15 +133,15 @@ def test_the_log_of_decisions_stays_with_the_champion_and_without_who_was_refuse
         entries = [manifest.add_bytes(opened, f"{kind} of {of}".encode(), "a.json")]
         return manifest.save(opened, Manifest(kind=kind, entries=entries))
 
-    champion = standing.Candidate(version="1", model=made("model", "one"), evaluation=made("evaluation", "one"))
-    crowned = standing.decision("promoted", champion, "the first", None)
-    standing.change(opened, "m", lambda _: (standing.Standing(champion=champion), crowned))
+    champion = champion_state.Candidate(version="1", model=made("model", "one"), evaluation=made("evaluation", "one"))
+    crowned = champion_state.decision("promoted", champion, "the first", None)
+    champion_state.change(opened, "m", lambda _: (champion_state.Standing(champion=champion), crowned))
     refused = made("model", "another")
     for number in range(2):
-        standing.refuse(opened, "m", refused, made("evaluation", f"another, {number}"), "worse", {})
+        champion_state.refuse(opened, "m", refused, made("evaluation", f"another, {number}"), "worse", {})
     age(store, 400)
     assert collect(store)["objects"] == 6, "a manifest and a file each of one model and two evaluations"
-    assert [entry.what for _, entry in standing.history(opened, "m")] == ["refused", "refused", "promoted"]
+    assert [entry.what for _, entry in champion_state.history(opened, "m")] == ["refused", "refused", "promoted"]
     assert_whole(opened, champion.model)
     assert_whole(opened, champion.evaluation)
 
@@ -152,7 +154,7 @@ def test_checkpoints_go_when_their_training_was_given_up(tmp_path: Path) -> None
         opened.put(f"checkpoints/{key}/latest.json", b"[]")
     age(store, 60)
     opened.put(f"checkpoints/{young}/latest.json", b"[]")
-    runs.write_step(opened, "a-run", StepRecord(name="pretraining", status="running", key=resumed))
+    run_records.write_step(opened, "a-run", StepRecord(name="pretraining", status="running", key=resumed))
     assert collect(store)["keys"] == [f"checkpoints/{old}/latest.json"]
 
 
@@ -172,7 +174,7 @@ def unregistered(table_run: Finished, folder: Path) -> tuple[Path, dict[str, Any
 def test_what_a_step_that_begins_could_find_stays(table_run: Finished, tmp_path: Path) -> None:
     store, summary = unregistered(table_run, tmp_path)
     opened = open_store(f"file://{store}")
-    runs.write_step(opened, "new-run", StepRecord(name="preprocessing", status="running", started=time.time()))
+    run_records.write_step(opened, "new-run", StepRecord(name="preprocessing", status="running", started=time.time()))
     done = collect(store)
     digests = {step["name"]: step["output_digest"] for step in summary["steps"]}
     assert_whole(opened, digests["preprocessing"])
@@ -248,9 +250,9 @@ def test_killed_in_the_midst_of_it_the_store_is_whole_and_the_next_one_ends_it(
 
 WRITER = """
 import sys
-from components.common import digest, manifest
-from components.common.manifest import Manifest
-from components.common.store import open_store
+from modelmill import digest, manifest
+from modelmill.store.manifest import Manifest
+from modelmill.store import open_store
 
 store = open_store(sys.argv[1])
 for number in range(int(sys.argv[2])):
@@ -298,9 +300,7 @@ def test_a_store_on_s3(seaweedfs: SeaweedFS, mlflow_server: MlflowServer) -> Non
     """Objects there are young, so all that can be seen is that nothing of them goes."""
     uri = seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}")
     environment = {**seaweedfs.env, "MLFLOW_TRACKING_URI": mlflow_server.uri}
-    script = (
-        "import sys; from components.common.store import blobs, open_store as o; blobs.put_bytes(o(sys.argv[1]), b'x')"
-    )
+    script = "import sys; from modelmill.store import blobs, open_store as o; blobs.put_bytes(o(sys.argv[1]), b'x')"
     subprocess.run([sys.executable, "-c", script, uri], env=cli.environment(**environment), check=True)
     done = cli.modelmill("gc", "--store", uri, "--keep-days", "0", "--json", **environment)
     assert done.returncode == 0, done.stderr

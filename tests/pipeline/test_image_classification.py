@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from components.common import manifest
+from modelmill.store import manifest
 from tests import cli, media
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from components.common.media.images import png
+from modelmill.data.media.images import png
 from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished

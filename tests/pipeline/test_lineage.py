@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.common import digest
-from components.common import recipe as recipes
-from components.common.steps import code_of, source_of
+from modelmill import recipe as recipes
+from modelmill.core import digest
+from modelmill.recipe.step_specs import code_of, source_of
 from tests import cli
 from tests.pipeline.conftest import Finished
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.common import runs
-from components.common.store import open_store
+from modelmill.runtime import run_records
+from modelmill.store import open_store
 from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished
@@ -28,7 +28,7 @@ def test_rates_are_tried_and_nothing_but_the_steps_before_is_kept(tmp_path: Path
     first = lr_find(recipe, store, "--from", "1e-3", "--to", "50")
     assert first["stage"] == "fine_tuning" and 1e-3 <= first["suggestion"] <= 50
     opened = open_store(f"file://{store}")
-    assert runs.run_ids(opened) == []
+    assert run_records.run_ids(opened) == []
     assert {key.split("/")[1] for key in opened.list("memo/")} == {"data_validation", "preprocessing", "pretraining"}
     assert list(opened.list("checkpoints/")) == []
     assert lr_find(recipe, store, "--from", "1e-3", "--to", "50") == first
@@ -46,14 +46,14 @@ def test_the_suggested_rate_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", ["pretraining", "fine_tuning"])
 def test_both_stages_of_a_language_model_are_tried(stage: str, language_run: Finished, tmp_path: Path) -> None:
     store = language_run.copy(tmp_path)
-    before = runs.run_ids(open_store(f"file://{store}"))
+    before = run_records.run_ids(open_store(f"file://{store}"))
     found = lr_find(language_run.recipe, store, "--stage", stage, "--steps", "40", "--from", "1e-4", "--to", "0.1")
     assert found["stage"] == stage and len(found["rows"]) <= 40
     assert 1e-4 <= found["suggestion"] <= 0.1
     # Random weights know nothing of 320 tokens; fine-tuning begins where pretraining ended.
     assert (found["rows"][0]["loss"] > 5.5) == (stage == "pretraining")
     assert f"--set {stage}.learning_rate={found['suggestion']:.2g}" in found["command"]
-    assert runs.run_ids(open_store(f"file://{store}")) == before
+    assert run_records.run_ids(open_store(f"file://{store}")) == before
 
 
 def test_people_get_a_short_table_and_a_page_with_the_curve(table_run: Finished, tmp_path: Path) -> None:
@@ -84,9 +84,11 @@ def test_data_that_breaks_its_contract_leaves_a_run_that_says_so(tmp_path: Path)
     assert done.returncode == 3
     assert "modelmill: data_validation: " in done.stderr and "Traceback" not in done.stderr
     opened = open_store(f"file://{store}")
-    (run_id,) = runs.run_ids(opened)
+    (run_id,) = run_records.run_ids(opened)
     assert f"again: modelmill lr-find {recipe}" in done.stderr
-    assert b"max_value" in opened.get(runs.report_key(run_id)) or b"width" in opened.get(runs.report_key(run_id))
+    assert b"max_value" in opened.get(run_records.report_key(run_id)) or b"width" in opened.get(
+        run_records.report_key(run_id)
+    )
     assert not (tmp_path / "lr-find.html").exists()
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.common import recipe as recipes
-from components.common.image import VERSION
-from components.common.steps import STEPS
-from pipelines.cluster import placement, profiles, settings
+from modelmill import recipe as recipes
+from modelmill.core.image import VERSION
+from modelmill.pipelines.cluster import placement, profiles, settings
+from modelmill.recipe.step_specs import STEPS
 from tests import cli
 from tests.clusters import DIGEST, cluster_file, gpu_recipe
 from tests.recipes import table_recipe, write_table

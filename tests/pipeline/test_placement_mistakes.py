@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from components.common import recipe as recipes
-from components.common.errors import UserError
-from pipelines.cluster import examining, placement, settings
+from modelmill import recipe as recipes
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster import examining, placement, settings
 from tests import cli
 from tests.clusters import DIGEST, PROFILES, cluster_file, gpu_recipe
 

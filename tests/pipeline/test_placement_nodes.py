@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.common.node import Node
+from modelmill.runtime.node import Node
 from tests.clusters import cluster_file, gpu_recipe
 from tests.pipeline.test_compile import compiled as compiled_for_any
 from tests.pipeline.test_compile import executors

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.common import recipe as recipes
-from components.common.store import open_store
-from pipelines.cluster import applying, placement, settings
-from pipelines.trigger.claims import Asker, Kind
-from pipelines.trigger.cluster_runs import ClusterRuns
+from modelmill import recipe as recipes
+from modelmill.pipelines.cluster import applying, placement, settings
+from modelmill.pipelines.trigger.claims import Asker, Kind
+from modelmill.pipelines.trigger.cluster_runs import ClusterRuns
+from modelmill.store import open_store
 from tests import cli, kfp_cluster
 from tests.clusters import PROFILES, cluster_file, gpu_recipe
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.common.manifest import Manifest
+from modelmill.store.manifest import Manifest
 from tests import cli
 from tests.component.steps import Steps
 from tests.recipes import table_recipe, write_table

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from components.common import runs, standing
-from components.common.runs import RunRecord
-from components.common.store import Store, blobs, open_store
+from modelmill.champion import champion_state
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import RunRecord
+from modelmill.store import Store, blobs, open_store
 from tests import cli
 from tests.component.registrations import Case, make_case, write_table_model
 
@@ -39,15 +40,15 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
 
 def register(case: Case, number: int, accuracy: float) -> None:
     """Another model of this accuracy, from a run that the store knows."""
-    now = standing.read(case.store, case.name)
+    now = champion_state.read(case.store, case.name)
     better = now.champion is None or accuracy > 0.7
     case.change("model", steps=number)
     decision = {"passed": better, "reason": f"accuracy {accuracy}", "numbers": {"accuracy": accuracy}}
-    compared = {"source.champion": standing.digest_of(now.champion)}
+    compared = {"source.champion": champion_state.digest_of(now.champion)}
     case.change("evaluation", compared, metrics={"accuracy": accuracy}, comparison={"metric": "x"}, decision=decision)
     recipe = json.loads(case.arguments["recipe"])
     recipe["fine_tuning"]["learning_rate"] = number / 10
-    runs.write_run(
+    run_records.write_run(
         case.store,
         RunRecord(run_id=case.run_id(number), recipe=recipe, store=case.store.uri, started=0.0, resume="modelmill run"),
     )
@@ -121,7 +122,7 @@ def test_diff_names_settings_shards_metrics_and_code(copy: Copy) -> None:
     text = copy.call("registry", "diff", copy.name, "1", "2")
     assert "fine_tuning.learning_rate" in text and "more.csv" in text
     assert "nothing differs" in copy.call("registry", "diff", copy.name, "2", "2")
-    runs.forget(copy.store, f"{copy.name}-run-1")
+    run_records.forget(copy.store, f"{copy.name}-run-1")
     between = copy.json("registry", "diff", copy.name, "1", "2")
     assert between["settings"] is None and between["code"] is None and between["metrics"]
     assert "no longer in the store" in copy.call("registry", "diff", copy.name, "1", "2")
@@ -131,7 +132,7 @@ def test_rollback_puts_the_previous_champion_back_and_promote_undoes_that(copy: 
     said = copy.call("rollback", copy.name, "--reason", HOSTILE)
     assert said == f"{copy.name}: version 1 is the champion in place of version 2\n"
     assert copy.aliases() == {"champion": "1"}
-    assert standing.read(copy.store, copy.name).withdrawn == ("2",)
+    assert champion_state.read(copy.store, copy.name).withdrawn == ("2",)
     assert "\x1b" not in copy.call("registry", "log", copy.name)
     nothing = copy.call("rollback", copy.name, fails=2)
     assert "no previous champion to go back to; name a version with --to (verified are 2, 3)" in nothing
@@ -165,7 +166,7 @@ def test_a_version_that_cannot_be_champion_is_one_line_that_names_those_that_can
     assert "version 2 is the champion already; verified are 1" in copy.call("rollback", copy.name, "--to", "2", fails=2)
     client.delete_model_version(copy.name, "1")
     assert "no version 1; there are 2, 3, 4" in copy.call("rollback", copy.name, fails=2)
-    assert standing.read(copy.store, copy.name).withdrawn == ()
+    assert champion_state.read(copy.store, copy.name).withdrawn == ()
 
 
 @pytest.mark.parametrize("name", ["nobody", "../escape", "it's", "", "a\x1b[31m"])

@@ -8,9 +8,9 @@ import mlflow
 import pandas as pd
 import pytest
 
-from components.common import manifest, runs
-from components.common.steps import STEPS
-from components.common.store import open_store
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import run_records
+from modelmill.store import manifest, open_store
 from tests import cli
 from tests.mlflow_server import MlflowServer
 from tests.pipeline.conftest import Finished
@@ -91,7 +91,7 @@ def test_a_changed_setting_runs_what_depends_on_it_and_plan_has_said_so(language
     done = cli.run_json(language_run.recipe, store, *change)
     assert cli.statuses(done) == {name: status.replace("will run", "ran") for name, status in expected.items()}
     assert done["model"]["version"] == "2"
-    record = runs.read_run(open_store(f"file://{store}"), done["run_id"])
+    record = run_records.read_run(open_store(f"file://{store}"), done["run_id"])
     assert record is not None and record.model_dump()["estimates"] == estimates
     measured = done["steps"][3]["metrics"]
     assert measured["model_flops"] == pytest.approx(estimates["fine_tuning"]["model_flops"], rel=0.01)
@@ -198,6 +198,6 @@ def test_a_run_on_s3_with_a_server_for_a_registry_gives_the_same_weights(
 
 
 def test_the_outcome_of_a_run_is_kept(table_run: Finished) -> None:
-    outcome = runs.read_outcome(open_store(f"file://{table_run.store}"), table_run.summary["run_id"])
+    outcome = run_records.read_outcome(open_store(f"file://{table_run.store}"), table_run.summary["run_id"])
     assert outcome is not None
     assert (outcome["outcome"], outcome["exit_code"], outcome["failed_step"]) == ("registered", 0, None)

@@ -12,8 +12,8 @@ import kfp_server_api as api
 import pytest
 import yaml
 
-from components.common.errors import ModelmillError, UserError
-from pipelines.cluster import applying
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.pipelines.cluster import applying
 from tests import cli
 from tests.kfp_server import KfpServer, Request, serving_kfp
 from tests.recipes import table_recipe

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from components.common.media import audio
+from modelmill.data.media import audio
 from tests import cli, speech
 from tests.pipeline.conftest import Finished
 from tests.recipes import OPEN_SUITE

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components.common import runs
-from components.common.store import open_store
-from components.reporting import step as reporting
+from modelmill.components.reporting import step as reporting
+from modelmill.runtime import run_records
+from modelmill.store import open_store
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request
@@ -85,8 +85,8 @@ def test_who_is_slower_uses_what_the_faster_has_made(kfp: KfpServer, submit: Cal
 
     seen: dict[tuple[str, int], bool] = {}
     kfp.before = meet
-    from components.common import recipe as recipes
-    from pipelines.cluster import settings, submitting
+    from modelmill import recipe as recipes
+    from modelmill.pipelines.cluster import settings, submitting
 
     recipe, cluster = recipes.load(Path("tiny-table.yaml"), None), settings.load(Path("cluster.yaml"))
     threads = [
@@ -221,7 +221,7 @@ def test_the_runs_record_is_in_the_store_where_it_can_be_reached(
     done = call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--reason", "drift", "--json")
     submitted = json.loads(done.out)
     assert submitted["note"] == done.err == ""
-    record = runs.read_run(open_store(store), submitted["run_id"])
+    record = run_records.read_run(open_store(store), submitted["run_id"])
     assert record is not None
     assert record.recipe["name"] == "tiny-table"
     assert record.reason == "drift"
@@ -239,25 +239,25 @@ def test_the_runs_record_says_what_training_is_expected_to_cost(
     cluster = ("--cluster", write_cluster(tmp_path, kfp.url, store))
     recipe = language_recipe(tmp_path, tmp_path / "data", data__path="s3://data/texts")
     first = json.loads(call("submit", recipe, *cluster, "--json").out)["run_id"]
-    record = runs.read_run(open_store(store), first)
+    record = run_records.read_run(open_store(store), first)
     assert record is not None and set(record.estimates) == {"pretraining", "fine_tuning"}
     assert record.estimates["pretraining"].amount == 20 * 4 * 64
     assert (record.estimates["pretraining"].model_flops or 0) > 0
     kfp.end_run(first, "FAILED")
     again = json.loads(call("resume", first, *cluster, "--json").out)["run_id"]
-    resumed = runs.read_run(open_store(store), again)
+    resumed = run_records.read_run(open_store(store), again)
     assert resumed is not None and resumed.estimates == record.estimates
 
 
 def test_the_report_says_who_asked_and_why(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/store")
-    record = runs.RunRecord(
+    record = run_records.RunRecord(
         run_id="r1", recipe={}, store=store.uri, started=0.0, resume="", requested_by="ann", reason="<new> data"
     )
-    runs.write_run(store, record)
+    run_records.write_run(store, record)
     reporting.run(recipe="{}", store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
     assert "ann: &lt;new&gt; data" in page
-    runs.write_run(store, record.model_copy(update={"requested_by": "", "reason": ""}))
+    run_records.write_run(store, record.model_copy(update={"requested_by": "", "reason": ""}))
     reporting.run(recipe="{}", store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
     assert "Requested by" not in (tmp_path / "page.html").read_text()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from components.common import runs
-from components.common.runs import StepRecord
-from components.common.store import Store, open_store
-from pipelines.cluster import client as clients
-from pipelines.cluster import following
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster import following
+from modelmill.runtime import run_records
+from modelmill.runtime.run_records import StepRecord
+from modelmill.store import Store, open_store
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request, serving_kfp
@@ -113,11 +113,11 @@ def test_wait_shows_what_the_store_has_and_ends_as_the_outcome_says(
     kfp: KfpServer, call: Callable[..., Done], store: Store, tmp_path: Path
 ) -> None:
     def end(run_id: str) -> None:
-        runs.write_step(
+        run_records.write_step(
             store, run_id, StepRecord(name="data_validation", status="ran", started=time.time(), headline="9 shards")
         )
         outcome = {"outcome": "gate failed", "exit_code": 3, "failed_step": "evaluation", "reason": "accuracy is low"}
-        runs.write_outcome(store, run_id, outcome)
+        run_records.write_outcome(store, run_id, outcome)
         kfp.end_run(run_id, "SUCCEEDED")
 
     when_asked_again(kfp, end)
@@ -167,7 +167,7 @@ def test_resume_starts_the_same_version_with_the_same_parameters(
     assert new.pipeline_version_reference == kfp.runs[run_id].pipeline_version_reference
     assert new.runtime_config.parameters == {"store": "s3://other/mill"}
     assert new.description.endswith(f": resumes {run_id}")
-    record = runs.read_run(store, new.run_id)
+    record = run_records.read_run(store, new.run_id)
     assert record is not None and record.recipe["name"] == "tiny-table"
     assert len(kfp.versions) == 1
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from components.common import manifest
-from components.common.store import open_store
+from modelmill.store import manifest, open_store
 from tests import cli
 from tests.recipes import OPEN_SUITE
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.common.store import Store, open_store
+from modelmill.store import Store, open_store
 from tests.seaweedfs import SeaweedFS
 from tests.store.proxy import Proxy
 

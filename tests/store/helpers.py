@@ -5,7 +5,7 @@ from pathlib import Path
 # A program that writes, for tests that kill it. Arguments: store URI, key, file.
 UPLOAD = """
 import sys, pathlib
-from components.common.store import open_store
+from modelmill.store import open_store
 
 open_store(sys.argv[1]).upload(sys.argv[2], pathlib.Path(sys.argv[3]))
 """

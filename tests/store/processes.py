@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-from components.common.store import Store, open_store
+from modelmill.store import Store, open_store
 
 
 def claim(store: Store, me: int, rounds: int, start: Any) -> list[int]:

@@ -3,11 +3,11 @@
 import random
 from typing import Any
 
-from components.common import manifest, promotion, standing
-from components.common.manifest import Manifest
-from components.common.promotion import Settled, Verdict
-from components.common.standing import Candidate
-from components.common.store import Store
+from modelmill.champion import champion_state, promotion
+from modelmill.champion.champion_state import Candidate
+from modelmill.champion.promotion import Settled, Verdict
+from modelmill.store import Store, manifest
+from modelmill.store.manifest import Manifest
 
 MODEL = "racers"
 
@@ -17,7 +17,7 @@ def evaluated(store: Store, version: str, score: float, compared: Candidate | No
     passed = compared is None or score > score_of(store, compared)
     evaluation = Manifest(
         kind="evaluation",
-        made_from={"source.champion": standing.digest_of(compared), "note": note},
+        made_from={"source.champion": champion_state.digest_of(compared), "note": note},
         info={
             "passed": True,
             "metrics": {"score": score},
@@ -47,11 +47,11 @@ def race(store: Store, me: int, rounds: int, start: Any) -> list[int]:
     for number in range(rounds):
         score = random.Random(f"{me} {number}").random()
         start.wait(60)
-        champion = standing.read(store, MODEL).champion
+        champion = champion_state.read(store, MODEL).champion
         candidate = evaluated(store, f"{me}{number:03d}", score, champion)
         start.wait(60)
         settled = promote(store, candidate)
-        after = standing.read(store, MODEL).champion
+        after = champion_state.read(store, MODEL).champion
         if after is None or score_of(store, after) < score:
             won.append(-1)
         if settled.decision is not None and settled.decision.what == "promoted":

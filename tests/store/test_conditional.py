@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.common.store import StoreError, check_conditional_writes
-from components.common.store.folder import FolderStore
+from modelmill.store import StoreError, check_conditional_writes
+from modelmill.store.folder import FolderStore
 
 
 class Careless(FolderStore):

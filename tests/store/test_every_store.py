@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.common import digest
-from components.common.store import KeyNotFound, Store, StoreError
+from modelmill.core import digest
+from modelmill.store import KeyNotFound, Store, StoreError
 from tests.store.helpers import names_in
 from tests.store.processes import claim, count_up, in_processes
 

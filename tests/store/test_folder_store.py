@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.common.store import StoreError, open_store
-from components.common.store.folder import FolderStore
+from modelmill.store import StoreError, open_store
+from modelmill.store.folder import FolderStore
 from tests.store.helpers import UPLOAD, names_in
 
 _MIB = 1 << 20

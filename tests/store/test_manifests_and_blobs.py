@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from components.common import digest, manifest
-from components.common.errors import Corrupt
-from components.common.manifest import Entry, Manifest
-from components.common.store import Store, blobs
+from modelmill.core import digest
+from modelmill.core.errors import Corrupt
+from modelmill.store import Store, blobs, manifest
+from modelmill.store.manifest import Entry, Manifest
 from tests.store.helpers import names_in
 
 _ABSENT = "0" * 64

@@ -1,7 +1,7 @@
 """Eight processes promote at once, over thirty rounds: one champion, and never a worse one over a better one."""
 
-from components.common import standing
-from components.common.store import Store
+from modelmill.champion import champion_state
+from modelmill.store import Store
 from tests.store.processes import in_processes
 from tests.store.promotions import MODEL, race, score_of
 
@@ -12,7 +12,7 @@ def test_of_many_who_promote_at_once_the_best_is_the_champion(store: Store) -> N
     won = in_processes(PROCESSES, race, store.uri, ROUNDS)
     assert sorted(won) == list(range(PROCESSES))
     assert not any(-1 in versions for versions in won.values()), "a worse version was the champion"
-    entries = [entry for _, entry in standing.history(store, MODEL)][::-1]
+    entries = [entry for _, entry in champion_state.history(store, MODEL)][::-1]
     # Every candidate was decided about once, and every decision is in the log.
     assert sorted(int(entry.version or -1) for entry in entries) == sorted(
         int(f"{me}{number:03d}") for me in range(PROCESSES) for number in range(ROUNDS)
@@ -24,7 +24,7 @@ def test_of_many_who_promote_at_once_the_best_is_the_champion(store: Store) -> N
     candidates = [entry.candidate for entry in promoted]
     scores = [score_of(store, candidate) for candidate in candidates if candidate is not None]
     assert len(scores) == len(promoted) > 1 and scores == sorted(scores)
-    now = standing.read(store, MODEL)
+    now = champion_state.read(store, MODEL)
     assert (now.champion, now.previous) == (candidates[-1], candidates[-2])
     every = [entry.candidate for entry in entries]
     assert scores[-1] == max(score_of(store, candidate) for candidate in every if candidate is not None)

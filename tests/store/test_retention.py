@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from components.common.errors import ModelmillError
-from components.common.store import Store, blobs, open_store, retention
-from components.common.store.folder import FolderStore
+from modelmill.core.errors import ModelmillError
+from modelmill.store import Store, blobs, open_store, retention
+from modelmill.store.folder import FolderStore
 
 DATA = b"the bytes of a shard"
 DAY = 24 * 3600
@@ -75,7 +75,7 @@ def test_who_finds_a_blob_that_is_being_deleted_writes_it_again(store: Store, mo
 
 
 def test_a_writer_and_a_gc_that_meet_leave_the_blob(folder: FolderStore) -> None:
-    """Whichever is first; what gc does in `pipelines.gc`, at the same moment."""
+    """Whichever is first; what gc does in `modelmill.pipelines.gc`, at the same moment."""
     key = blobs.key_of(blobs.put_bytes(folder, DATA))
     for _ in range(60):
         make_old(folder, key)
@@ -129,7 +129,7 @@ def test_a_gc_that_says_nothing_is_waited_for_no_longer_than_its_lease(
 
 CLAIM = """
 import sys
-from components.common.store import open_store, retention
+from modelmill.store import open_store, retention
 
 with retention.announcing(open_store(sys.argv[1])):
     print("claimed", flush=True)

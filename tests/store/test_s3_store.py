@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from components.common import digest
-from components.common.errors import UserError
-from components.common.store import KeyNotFound, StoreError, open_store
-from components.common.store.s3 import S3Store
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.store import KeyNotFound, StoreError, open_store
+from modelmill.store.s3 import S3Store
 from tests.seaweedfs import SeaweedFS
 from tests.store.helpers import UPLOAD, names_in
 from tests.store.proxy import Proxy

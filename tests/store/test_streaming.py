@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.common import listing, shards
-from components.common.errors import UserError
+from modelmill.core.errors import UserError
+from modelmill.data import data_files, shards
 from tests.seaweedfs import SeaweedFS
 from tests.store.proxy import Proxy
 
@@ -33,8 +33,8 @@ OBJECTS = {
 @pytest.fixture(params=OBJECTS)
 def found(request: pytest.FixtureRequest, seaweedfs: SeaweedFS, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A shard that is read in ranges of 64 KiB, and its bytes."""
-    monkeypatch.setattr(listing, "WHOLE", 0)
-    monkeypatch.setattr(listing, "_RANGE", 1 << 16)
+    monkeypatch.setattr(data_files, "WHOLE", 0)
+    monkeypatch.setattr(data_files, "_RANGE", 1 << 16)
     bucket, _, prefix = s3_uri.removeprefix("s3://").partition("/")
     data = OBJECTS[request.param]()
     seaweedfs.client().put_object(Bucket=bucket, Key=f"{prefix}/{request.param}", Body=data)
@@ -76,7 +76,7 @@ def test_an_object_that_changes_while_it_is_read_is_no_longer_the_shard(found: A
 
 
 def test_validation_reads_s3_as_it_reads_a_folder(found: Any, tmp_path: Path) -> None:
-    from components.data_validation import contract
+    from modelmill.components.data_validation import contract
 
     shard, data = found
     (tmp_path / shard.path).write_bytes(data)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.common import recipe as recipes
-from components.common.recipe import Recipe
+from modelmill import recipe as recipes
+from modelmill.recipe import Recipe
 from tests.recipes import table_recipe, write_table
 from tests.seaweedfs import SeaweedFS
 from tests.trigger.replicas import Runs

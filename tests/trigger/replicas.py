@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from components.common.recipe import Recipe
-from components.common.store import open_store
-from pipelines.trigger import signing
-from pipelines.trigger.asking import Starter, State
-from pipelines.trigger.claims import Asker
-from pipelines.trigger.server import application
-from pipelines.trigger.signing import Secrets
+from modelmill.pipelines.trigger import signing
+from modelmill.pipelines.trigger.asking import Starter, State
+from modelmill.pipelines.trigger.claims import Asker
+from modelmill.pipelines.trigger.server import application
+from modelmill.pipelines.trigger.signing import Secrets
+from modelmill.recipe import Recipe
+from modelmill.store import open_store
 
 SECRET, BEARER = b"a secret that only tests know", b"another one, of the webhooks"
 BEARER_HEADER = {"Authorization": f"Bearer {BEARER.decode()}"}

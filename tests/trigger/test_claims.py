@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from components.common import recipe as recipes
-from components.common.errors import UserError
-from components.common.recipe import Recipe
-from components.common.store import Store, open_store
-from pipelines.trigger import claims
-from pipelines.trigger.asking import Starter
-from pipelines.trigger.claims import Asker, Claim
-from pipelines.trigger.cool_down import CoolingDown
+from modelmill import recipe as recipes
+from modelmill.core.errors import UserError
+from modelmill.pipelines.trigger import claims
+from modelmill.pipelines.trigger.asking import Starter
+from modelmill.pipelines.trigger.claims import Asker, Claim
+from modelmill.pipelines.trigger.cool_down import CoolingDown
+from modelmill.recipe import Recipe
+from modelmill.store import Store, open_store
 from tests.cli import ROOT
 from tests.recipes import write_table
 from tests.trigger.replicas import Runs
@@ -26,10 +26,10 @@ POLL = Asker(by="reconciler", kind="poll", reason="changed")
 # Holds the claim and the cool-down, and is gone before it has a run.
 DIES = """
 import os, sys
-from components.common import recipe as recipes
-from components.common.store import open_store
-from pipelines.trigger.asking import Starter
-from pipelines.trigger.claims import Asker
+from modelmill import recipe as recipes
+from modelmill.store import open_store
+from modelmill.pipelines.trigger.asking import Starter
+from modelmill.pipelines.trigger.claims import Asker
 starter = Starter(open_store(sys.argv[1]), lambda *asked: os._exit(9), lambda run_id: "running", 3600)
 starter.ask(recipes.from_json(sys.argv[2]), Asker(by="ann", kind="manual", reason="new rows"))
 """

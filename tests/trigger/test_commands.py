@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.common import runs as records
-from components.common.store import open_store
+from modelmill.runtime import run_records as records
+from modelmill.store import open_store
 from tests import cli, kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, serving_kfp
@@ -63,7 +63,7 @@ def server(folder: Path, cluster: Path, **env: str) -> Iterator[Client]:
     (folder / "server").mkdir()
     secret = folder / "secret"
     secret.write_bytes(SECRET + b"\n")
-    command = [sys.executable, "-m", "pipelines.cli", "trigger-server", "--recipes", str(folder / "recipes")]
+    command = [sys.executable, "-m", "modelmill.pipelines.cli", "trigger-server", "--recipes", str(folder / "recipes")]
     command += ["--cluster", str(cluster), "--port", str(port), "--poll", "0"]
     environment = {"PYTHONPATH": str(cli.ROOT), "MODELMILL_TRIGGER_SECRET_FILE": str(secret), **env}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.common.recipe import Recipe
-from components.common.store import open_store
-from pipelines.trigger.requests import BODY_BYTES, EVENT_BYTES
+from modelmill.pipelines.trigger.requests import BODY_BYTES, EVENT_BYTES
+from modelmill.recipe import Recipe
+from modelmill.store import open_store
 from tests import seaweedfs
 from tests.cli import ROOT, wait_until
 from tests.trigger.replicas import BEARER, BEARER_HEADER, Runs, no_work, serving

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from components.common.recipe import Recipe
-from components.common.store import open_store
-from pipelines.trigger import claims, signing
+from modelmill.pipelines.trigger import claims, signing
+from modelmill.recipe import Recipe
+from modelmill.store import open_store
 from tests.cli import wait_until
 from tests.recipes import write_table
 from tests.trigger.replicas import BEARER_HEADER, Runs, no_work, serving

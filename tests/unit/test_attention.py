@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from components.training import attention
+from modelmill.models import attention
 
 
 @pytest.mark.parametrize("length", [2, 63, 64, 200, 256, 700, 1100])

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.digest import fraction
-from components.common.manifest import Manifest
-from components.common.python_sources import taken_apart
-from components.common.recipe.corpora import ONLY
-from components.evaluation.ngrams import NGrams
-from components.tasks.character_modeling import demo, evaluate, generation
-from components.tasks.character_modeling.recipe import RecurrentModel
-from components.tasks.character_modeling.stream import BOUNDARY, SYMBOLS, pack
-from components.tasks.character_modeling.task import IGNORED, CharacterModeling, Windows
-from components.training import probe
+from modelmill.core.digest import fraction
+from modelmill.corpus.settings import ONLY
+from modelmill.corpus.text.python_sources import taken_apart
+from modelmill.measures.ngrams import NGrams
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.character_modeling import demo, evaluate, generation
+from modelmill.tasks.character_modeling.recipe import RecurrentModel
+from modelmill.tasks.character_modeling.stream import BOUNDARY, SYMBOLS, pack
+from modelmill.tasks.character_modeling.task import IGNORED, CharacterModeling, Windows
+from modelmill.training.loop import probe
 
 DOCUMENTS = [b"abcabc", b"x", "naïve".encode(), b"the cat sat on the mat", b"the dog sat on the log"]
 WARM_UP, LENGTH = 4, 7

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.common.recipe import Training
-from components.common.store import Store, open_store
-from components.training.checkpoint import Checkpoints, Snapshot
-from components.training.guard import Guard
-from components.training.optimization import make_optimizers
-from components.training.state import Parts, State, restore, room_for
-from components.training.state import snapshot as snapshot_of
+from modelmill.recipe import Training
+from modelmill.store import Store, open_store
+from modelmill.training.loop.checkpoint import Checkpoints, Snapshot
+from modelmill.training.loop.guard import Guard
+from modelmill.training.loop.optimization import make_optimizers
+from modelmill.training.loop.state import Parts, State, restore, room_for
+from modelmill.training.loop.state import snapshot as snapshot_of
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from components.common.comparison.bootstrap import paired
-from components.common.comparison.decision import decide, what_differs
-from components.common.comparison.rows import Measured, unique_ids
-from components.common.measure import ACCURACY, LOSS
-from components.common.recipe.sections import Comparison
+from modelmill.champion.comparison.bootstrap import paired
+from modelmill.champion.comparison.decision import decide, what_differs
+from modelmill.champion.comparison.rows import Measured, unique_ids
+from modelmill.recipe.measure import ACCURACY, LOSS
+from modelmill.recipe.sections import Comparison
 
 SETTINGS = Comparison().model_dump() | {"metric": "loss", "measure": LOSS._asdict(), "seed": 0}
 
@@ -50,7 +50,7 @@ def test_an_interval_is_that_of_scipy(count: int, weighted: bool) -> None:
 
 def test_grouping_loses_no_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where a group holds examples that differ much."""
-    monkeypatch.setattr("components.common.comparison.bootstrap.GROUPS", 3)
+    monkeypatch.setattr("modelmill.champion.comparison.bootstrap.GROUPS", 3)
     values = np.random.default_rng(0).normal(size=20_000)
     found = paired(values, np.ones(len(values)))
     half = 1.96 * values.std() / np.sqrt(len(values))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.common import shards
-from components.common.errors import UserError
-from components.data_validation import contract
-from components.data_validation.judge import _plain
-from components.data_validation.suite import UNSUPPORTED, parse, supported
+from modelmill.components.data_validation import contract
+from modelmill.components.data_validation.gx_judge import _plain
+from modelmill.components.data_validation.suite import UNSUPPORTED, parse, supported
+from modelmill.core.errors import UserError
+from modelmill.data import shards
 from tests import gx_on_pandas
 
 Suite = list[dict[str, Any]]

@@ -9,8 +9,8 @@ from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
-from components.training import cost, nvml
-from components.training.system_metrics import Monitor
+from modelmill.training.device import cost, nvml
+from modelmill.training.device.system_metrics import Monitor
 
 CPU = torch.device("cpu")
 

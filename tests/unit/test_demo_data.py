@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from components.common.errors import UserError
-from pipelines import demo_data
+from modelmill.core.errors import UserError
+from modelmill.pipelines import demo_data
 
 
 def test_python_lm_is_the_standard_library_without_packages_and_tests(tmp_path: Path) -> None:

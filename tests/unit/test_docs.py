@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from components.common import tasks
-from components.common.recipe.sections import Resources
-from components.common.steps import STEPS
+from modelmill.recipe import task_packages
+from modelmill.recipe.sections import Resources
+from modelmill.recipe.step_specs import STEPS
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,13 +31,13 @@ def sections(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from sections(part)
 
 
-@pytest.mark.parametrize("task", tasks.packages())
+@pytest.mark.parametrize("task", task_packages.packages())
 def test_every_key_of_a_recipe_is_documented(task: str) -> None:
-    own = tasks.folder(task) / "README.md"
+    own = task_packages.folder(task) / "README.md"
     text = (ROOT / "docs" / "recipes.md").read_text() + (own.read_text() if own.is_file() else "")
     missing = [
         key
-        for key in keys(tasks.part(task, "recipe").Recipe)
+        for key in keys(task_packages.part(task, "recipe").Recipe)
         if f"{key}`" not in text and f"{key}." not in text and key not in STEPS
     ]
     assert not missing

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from components.tasks.language_modeling.task import _boundaries
-from components.training import document_attention, torch_attention
-from components.training.cross_entropy import IGNORED
-from components.training.device import seed_everything
+from modelmill.models import document_attention, torch_attention
+from modelmill.models.cross_entropy import IGNORED
+from modelmill.tasks.language_modeling.task import _boundaries
+from modelmill.training.device.determinism import seed_everything
 from tests.packed import language_task
 
 DOCUMENTS = [[1, 2, 3], [4], list(range(5, 24)), [24, 25]]

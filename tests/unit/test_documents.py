@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from pipelines.cli import app
+from modelmill.pipelines.cli import app
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "components/*/README.md")

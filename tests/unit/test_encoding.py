@@ -10,11 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
-from components.common import shards
-from components.common.recipe.text import LanguagePreprocessing
-from components.preprocessing import documents, encoding, packing, tokenizer, words
-from components.preprocessing.array_file import ArrayFile
-from components.preprocessing.framing import Separated
+from modelmill.corpus import packing
+from modelmill.corpus.array_file import ArrayFile
+from modelmill.corpus.text import documents, encoding, tokenizer, words
+from modelmill.corpus.text.framing import Separated
+from modelmill.corpus.text.settings import LanguagePreprocessing
+from modelmill.data import shards
 from tests.recipes import source_file, write_corpus
 
 U16 = np.dtype(np.uint16)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from components.common import memo
-from components.common import recipe as recipes
-from components.common.runs import Estimate
-from pipelines import estimates
-from pipelines.plan import plan
+from modelmill import recipe as recipes
+from modelmill.pipelines import estimates
+from modelmill.pipelines.plan import plan
+from modelmill.runtime import memo
+from modelmill.runtime.run_records import Estimate
 from tests.component.steps import Steps
 from tests.pipeline.test_text_classification import rows as text_rows
 from tests.pipeline.test_text_classification import write_recipe as text_recipe

@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from components.common import recipe as recipes
-from components.common.manifest import Manifest
-from components.fine_tuning import lora
-from components.tasks.language_modeling.recipe import DecoderModel
-from components.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
-from components.tasks.language_modeling.task import LanguageModeling
-from components.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
-from components.tasks.tabular_classification.task import MLP
-from components.training import probe, torch_attention
-from pipelines.flops import Adapters, Decoder, Perceptron
+from modelmill import recipe as recipes
+from modelmill.components.fine_tuning import lora
+from modelmill.models import torch_attention
+from modelmill.pipelines.flops import Adapters, Decoder, Perceptron
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.recipe import DecoderModel
+from modelmill.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from modelmill.tasks.language_modeling.task import LanguageModeling
+from modelmill.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
+from modelmill.tasks.tabular_classification.task import MLP
+from modelmill.training.loop import probe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

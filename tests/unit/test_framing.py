@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from components.common.errors import UserError
-from components.preprocessing import packing, tokenizer
-from components.preprocessing.framing import DATE, Chat, Separated
-from components.preprocessing.pairs import Pair
-from components.preprocessing.tokenizer import Encoder
+from modelmill.core.errors import UserError
+from modelmill.corpus import packing
+from modelmill.corpus.text import tokenizer
+from modelmill.corpus.text.framing import DATE, Chat, Separated
+from modelmill.corpus.text.pairs import Pair
+from modelmill.corpus.text.tokenizer import Encoder
 from tests.chat_models import CHATML, INSTRUCT, PLAIN, TRIMMED, write_chat_model
 
 PAIRS = [
@@ -125,7 +126,7 @@ def test_a_separator_frames_as_it_did(tmp_path: Path) -> None:
 def test_rendering_a_template_needs_no_torch(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "chat", CHATML)
     script = (
-        "import sys, pathlib\nfrom components.preprocessing.framing import Chat\n"
+        "import sys, pathlib\nfrom modelmill.corpus.text.framing import Chat\n"
         "Chat(pathlib.Path(sys.argv[1]), 0)\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, str(folder)], check=True)

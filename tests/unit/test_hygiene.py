@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.common.recipe.text import Hygiene, LanguagePreprocessing
-from components.common.shards import find
-from components.preprocessing.hygiene import deciding, overlaps
-from components.preprocessing.hygiene.cleaning import EMAIL, SECRET, clean
-from components.preprocessing.hygiene.fingerprints import Fingerprints, signature
-from components.preprocessing.hygiene.rules import REASONS, reason, repetition
-from components.preprocessing.hygiene.scan import FILE, KEPT, Scanned, scan
-from components.preprocessing.split import split_of
+from modelmill.corpus.split import split_of
+from modelmill.corpus.text.hygiene import deciding, overlaps
+from modelmill.corpus.text.hygiene.cleaning import EMAIL, SECRET, clean
+from modelmill.corpus.text.hygiene.fingerprints import Fingerprints, signature
+from modelmill.corpus.text.hygiene.rules import REASONS, reason, repetition
+from modelmill.corpus.text.hygiene.scan import FILE, KEPT, Scanned, scan
+from modelmill.corpus.text.settings import Hygiene, LanguagePreprocessing
+from modelmill.data.shards import find
 from tests.recipes import source_file
 
 REDACT = Hygiene(redact=["emails", "secrets"])
@@ -296,9 +296,9 @@ def test_how_documents_are_spread_over_shards_makes_no_difference(
 
 def test_what_is_off_is_not_even_imported() -> None:
     code = (
-        "import sys; from components.preprocessing.hygiene.examining import examine; "
-        "from components.tasks.language_modeling import preprocess as language_modeling; "
-        "from components.tasks.language_modeling.recipe import LanguagePreprocessing; "
+        "import sys; from modelmill.corpus.text.hygiene.examining import examine; "
+        "from modelmill.tasks.language_modeling import preprocess as language_modeling; "
+        "from modelmill.tasks.language_modeling.recipe import LanguagePreprocessing; "
         "assert examine(None, [], LanguagePreprocessing()).info == {}; assert 'datasketch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.errors import UserError
-from components.common.manifest import Manifest
-from components.common.media.images import decode, fitted, png
-from components.evaluation.logistic import Labelled, logistic_regression
-from components.preprocessing.whole import Whole
-from components.tasks.image_classification import demo
-from components.tasks.image_classification.augmentation import moved, rotated
-from components.tasks.image_classification.preprocess import number
-from components.tasks.image_classification.recipe import ImageModel, ImagePreprocessing
-from components.tasks.image_classification.task import ImageClassification
-from components.training import layers
-from components.training.architectures import ARCHITECTURES
+from modelmill.core.errors import UserError
+from modelmill.corpus.in_memory import Whole
+from modelmill.data.media.images import decode, fitted, png
+from modelmill.measures.logistic import Labelled, logistic_regression
+from modelmill.models import layers
+from modelmill.models.architectures import ARCHITECTURES
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.image_classification import demo
+from modelmill.tasks.image_classification.augmentation import moved, rotated
+from modelmill.tasks.image_classification.preprocess import number
+from modelmill.tasks.image_classification.recipe import ImageModel, ImagePreprocessing
+from modelmill.tasks.image_classification.task import ImageClassification
 
 INFO = {"classes": ["a", "b", "c"], "other_classes": ["x", "y"], "channels": 3, "size": 16}
 
@@ -55,7 +55,7 @@ def test_each_network_gives_features_of_any_image_by_itself(architecture: str) -
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_is_served_computes_what_was_trained(architecture: str) -> None:
-    from components.tasks.image_classification import serve
+    from modelmill.tasks.image_classification import serve
 
     description = ARCHITECTURES[architecture](1, 8, 2, 2)
     network, images = layers.sequence(description), torch.randn(3, 1, 9, 9)
@@ -67,7 +67,7 @@ def test_what_is_served_computes_what_was_trained(architecture: str) -> None:
 def test_what_is_served_refuses_what_is_no_image(given: str, why: str) -> None:
     from mlflow.exceptions import MlflowException
 
-    from components.tasks.image_classification import serve
+    from modelmill.tasks.image_classification import serve
 
     served = serve.ImageClassifier()
     served.config = {"size": 8, "channels": 1}

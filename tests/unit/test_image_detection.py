@@ -9,13 +9,13 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from components.common.manifest import Manifest
-from components.tasks.image_detection import baseline, demo, evaluate, losses, preprocess
-from components.tasks.image_detection.augmentation import GREY, vary
-from components.tasks.image_detection.detection import Boxes, matched, mean_average_precision, overlaps
-from components.tasks.image_detection.network import STRIDE, Detector
-from components.tasks.image_detection.recipe import DetectorModel
-from components.tasks.image_detection.task import ImageDetection, picture_losses
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.image_detection import baseline, demo, evaluate, losses, preprocess
+from modelmill.tasks.image_detection.augmentation import GREY, vary
+from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision, overlaps
+from modelmill.tasks.image_detection.network import STRIDE, Detector
+from modelmill.tasks.image_detection.recipe import DetectorModel
+from modelmill.tasks.image_detection.task import ImageDetection, picture_losses
 
 BOXES = torch.tensor([[[8.0, 8.0, 24.0, 32.0], [40.0, 36.0, 56.0, 60.0], [0.0, 0.0, 0.0, 0.0]]])
 LABELS = torch.tensor([[1, 2, -1]])

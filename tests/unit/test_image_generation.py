@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from components.preprocessing.whole import Whole
-from components.tasks.image_generation import evaluate, features, networks
-from components.tasks.image_generation.preprocess import learned
-from components.training import layers
+from modelmill.corpus.in_memory import Whole
+from modelmill.models import layers
+from modelmill.tasks.image_generation import evaluate, features, networks
+from modelmill.tasks.image_generation.preprocess import learned
 
 
 def players(channels: int = 1, size: int = 12) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -88,7 +88,7 @@ def test_fine_tuning_sees_the_first_images_by_hash_and_held_out_ones() -> None:
 
 
 def test_what_is_served_makes_what_was_trained_in_a_grid() -> None:
-    from components.tasks.image_generation import serve
+    from modelmill.tasks.image_generation import serve
 
     description, noise = networks.generator(4, 3, 12, 8), torch.randn(3, 4)
     network = layers.sequence(description)

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.common import shards
-from components.common.errors import UserError
-from components.common.media import audio, espeak, files, finding, images
-from components.common.media.files import Unusable
-from components.preprocessing import media
-from components.preprocessing.media import File
+from modelmill.core.errors import UserError
+from modelmill.corpus import media
+from modelmill.corpus.media import File
+from modelmill.data import shards
+from modelmill.data.media import audio, files, finding, images
+from modelmill.data.media.files import Unusable
+from modelmill.demo import espeak
 from tests.media import RATE, encoded, png, sound, tone, write
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from components.common import manifest, memo
-from components.common import recipe as recipes
-from components.common.manifest import Manifest
-from components.common.recipe import Recipe
-from components.common.steps import STEPS, visible_to
-from components.common.store import Store, blobs, open_store
+from modelmill import recipe as recipes
+from modelmill.recipe import Recipe
+from modelmill.recipe.step_specs import STEPS, visible_to
+from modelmill.runtime import memo
+from modelmill.store import Store, blobs, manifest, open_store
+from modelmill.store.manifest import Manifest
 from tests.recipes import language_recipe
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from components.common.recipe import Training
-from components.training.optimization import learning_rate, make_optimizers
+from modelmill.recipe import Training
+from modelmill.training.loop.optimization import learning_rate, make_optimizers
 
 
 def test_the_rate_warms_up_and_ends_at_a_tenth() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.training.order import BatchOrder, evenly_spaced
+from modelmill.training.loop.order import BatchOrder, evenly_spaced
 
 
 @given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 5), st.booleans())

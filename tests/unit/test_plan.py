@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from components.common import recipe as recipes
-from components.preprocessing import tokenizer
-from pipelines.estimates import estimate
-from pipelines.plan import plan
+from modelmill import recipe as recipes
+from modelmill.corpus.text import tokenizer
+from modelmill.pipelines.estimates import estimate
+from modelmill.pipelines.plan import plan
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 

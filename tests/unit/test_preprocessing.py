@@ -5,11 +5,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from components.common.recipe.sections import Preparation
-from components.preprocessing.packing import Frame, pack_documents, pack_pairs, token_type
-from components.preprocessing.pairs import python_docstrings
-from components.preprocessing.split import split_of
-from components.tasks.tabular_classification.table import fit_scaler, moments_of
+from modelmill.corpus.packing import Frame, pack_documents, pack_pairs, token_type
+from modelmill.corpus.split import split_of
+from modelmill.corpus.text.pairs import python_docstrings
+from modelmill.recipe.sections import Preparation
+from modelmill.tasks.tabular_classification.table import fit_scaler, moments_of
 
 END, SEPARATOR = 0, [1]
 ids = st.lists(st.integers(2, 300), max_size=40)

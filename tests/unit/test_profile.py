@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 
-from components.common import shards
-from components.common.recipe.sections import DriftLimits
-from components.data_validation import contract
-from components.data_validation.draft import candidates
-from components.data_validation.drift import Drift, compare, stability_index, wasserstein
-from components.data_validation.profile import Profile, merged
-from components.data_validation.sketch import MOST_BINS, Histogram
+from modelmill.components.data_validation import contract
+from modelmill.components.data_validation.draft import candidates
+from modelmill.components.data_validation.drift import Drift, compare, stability_index, wasserstein
+from modelmill.components.data_validation.profile import Profile, merged
+from modelmill.components.data_validation.sketch import MOST_BINS, Histogram
+from modelmill.data import shards
+from modelmill.recipe.sections import DriftLimits
 
 LIMITS = DriftLimits()
 NUMBERS = st.lists(st.floats(allow_nan=False), max_size=200)

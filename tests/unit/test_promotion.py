@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.common import manifest, promotion, standing
-from components.common.errors import Corrupt, UserError
-from components.common.manifest import Manifest
-from components.common.promotion import Verdict
-from components.common.standing import Candidate, Standing
-from components.common.store import Store, blobs, open_store
+from modelmill.champion import champion_state, promotion
+from modelmill.champion.champion_state import Candidate, Standing
+from modelmill.champion.promotion import Verdict
+from modelmill.core.errors import Corrupt, UserError
+from modelmill.store import Store, blobs, manifest, open_store
+from modelmill.store.manifest import Manifest
 from tests.store.promotions import MODEL, evaluated, promote
 
 
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def now(store: Store) -> Standing:
-    return standing.read(store, MODEL)
+    return champion_state.read(store, MODEL)
 
 
 def champion(store: Store) -> Candidate | None:
@@ -38,7 +38,7 @@ def roles(store: Store) -> tuple[str | None, ...]:
 
 def log(store: Store) -> list[tuple[str, str | None, str | None]]:
     """What, which version, against which; the first decision first."""
-    return [(entry.what, entry.version, entry.against) for _, entry in standing.history(store, MODEL)][::-1]
+    return [(entry.what, entry.version, entry.against) for _, entry in champion_state.history(store, MODEL)][::-1]
 
 
 def climb(store: Store, *scores: int) -> list[Candidate]:
@@ -58,7 +58,7 @@ def test_the_first_version_is_the_champion_and_the_one_compared_with_it_takes_it
 
 def test_a_promotion_rests_on_the_numbers_of_its_evaluation(store: Store) -> None:
     _, second = climb(store, 1, 2)
-    digest, entry = next(standing.history(store, MODEL))
+    digest, entry = next(champion_state.history(store, MODEL))
     assert digest == now(store).log
     assert (entry.reason, entry.numbers, entry.evidence) == ("then", {"score": 2}, second.evaluation)
     assert entry.candidate == second and entry.who
@@ -211,7 +211,7 @@ def test_whatever_is_done_the_log_tells_the_standing(steps: list[tuple[str, int]
         assert not found.champion or found.champion.version not in others
         assert not found.champion or found.champion.version not in found.withdrawn
         assert not found.previous or found.previous.version not in found.withdrawn
-        entries = list(standing.history(store, MODEL))
+        entries = list(champion_state.history(store, MODEL))
         won = [entry.candidate for _, entry in entries if entry.what in ("promoted", "rolled back")]
         assert (won[0] if won else None) == found.champion
 
@@ -219,11 +219,11 @@ def test_whatever_is_done_the_log_tells_the_standing(steps: list[tuple[str, int]
 def test_claims_are_no_models(store: Store) -> None:
     climb(store, 1)
     store.put("registry/claims/0123.json", b"{}")
-    assert standing.models(store) == [MODEL]
+    assert champion_state.models(store) == [MODEL]
 
 
 def digests(store: Store) -> list[str]:
-    return [digest for digest, _ in standing.history(store, MODEL)]
+    return [digest for digest, _ in champion_state.history(store, MODEL)]
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -253,4 +253,4 @@ def test_a_damaged_log_keeps_nobody_from_rolling_back(store: Store) -> None:
 def test_a_damaged_standing_is_named(store: Store, data: bytes) -> None:
     store.put(f"registry/{MODEL}.json", data)
     with pytest.raises(Corrupt, match=f"registry/{MODEL}.json is damaged"):
-        standing.read(store, MODEL)
+        champion_state.read(store, MODEL)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.recipe import Training
-from components.training.device import seed_everything
-from components.training.lr_find import Row, read_off, smooth, spread, sweep
+from modelmill.recipe import Training
+from modelmill.training.device.determinism import seed_everything
+from modelmill.training.loop.rate_range import Row, read_off, smooth, spread, sweep
 from tests.unit.test_training import Line
 
 RATES = spread(1e-6, 1.0, 100)

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.common import shards
-from components.common.errors import UserError
-from components.common.reading import blocks, delimited, json_lines
+from modelmill.core.errors import UserError
+from modelmill.data import shards
+from modelmill.data.reading import blocks, delimited, json_lines
 
 SMALL = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -141,7 +141,7 @@ def test_a_parquet_file_whose_row_group_would_not_fit_is_refused(
 PEAK = """
 import sys
 from pathlib import Path
-from components.common import shards
+from modelmill import shards
 (shard,) = shards.find(sys.argv[1], "auto")
 rows = sum(piece.num_rows for piece in shards.Stream(shard))
 (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.common import recipe as recipes
-from components.common.errors import UserError, one_line
+from modelmill import recipe as recipes
+from modelmill.core.errors import UserError, one_line
 from tests.recipes import language_recipe, table_recipe
 
 

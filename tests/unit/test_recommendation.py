@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from components.tasks.recommendation import demo, ranking
-from components.tasks.recommendation.histories import LEAST, gather, training, windows
-from components.tasks.recommendation.ranking import Known, Ranked
-from components.tasks.recommendation.recipe import InteractionPreprocessing
-from components.tasks.recommendation.serve import Recommender, parse
-from components.tasks.recommendation.task import SASRec
+from modelmill.tasks.recommendation import demo, ranking
+from modelmill.tasks.recommendation.histories import LEAST, gather, training, windows
+from modelmill.tasks.recommendation.ranking import Known, Ranked
+from modelmill.tasks.recommendation.recipe import InteractionPreprocessing
+from modelmill.tasks.recommendation.serve import Recommender, parse
+from modelmill.tasks.recommendation.task import SASRec
 
 
 def test_histories_are_in_the_order_of_time_and_the_catalogue_in_that_of_popularity() -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.common import units
-from components.reporting import words
-from components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, powers_of_ten, ticks
-from components.reporting.outcome import explain
+from modelmill.components.reporting import words
+from modelmill.components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, powers_of_ten, ticks
+from modelmill.components.reporting.outcome import explain
+from modelmill.core import units
 
 SVG = "{http://www.w3.org/2000/svg}"
 

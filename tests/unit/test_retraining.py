@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from components.common import memo, retraining, runs
-from components.common import recipe as recipes
-from components.common.memo import Finished
-from components.common.runs import Problem, StepRecord
-from components.common.steps import STEPS
-from components.common.store import Store, open_store
-from components.reporting import step as reporting
+from modelmill import recipe as recipes
+from modelmill.components.reporting import step as reporting
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import memo, retraining, run_records
+from modelmill.runtime.memo import Finished
+from modelmill.runtime.run_records import Problem, StepRecord
+from modelmill.store import Store, open_store
 from tests.recipes import table_recipe, write_table
 
 DATA = "d" * 64
@@ -30,16 +30,16 @@ def recipe(tmp_path: Path) -> str:
 
 def ended(store: Store, recipe: str, run_id: str, folder: Path, **last: Any) -> str:
     """A run whose steps have run on DATA, the last of them with a problem if one is given; its outcome."""
-    document = {"step": "data_validation", "code": {}, "settings": {}, "inputs": {retraining.DATA: DATA}}
+    document = {"step": "data_validation", "code": {}, "settings": {}, "inputs": {"source.data": DATA}}
     finished = Finished(document=document, outputs={}, values={}, metrics={}, headline="", seconds=0)
     memo.commit(store, finished)
     for name in STEPS:
         record = StepRecord(name=name, status="ran", key=memo.key_of(document) if name == "data_validation" else "")
         if name == "evaluation" and last:
             record = StepRecord(name=name, status="failed", problem=Problem(message="it is so", **last))
-        runs.write_step(store, run_id, record)
+        run_records.write_step(store, run_id, record)
     reporting.run(recipe=recipe, store=store.uri, run_id=run_id, report=str(folder / "report.html"))
-    return str((runs.read_outcome(store, run_id) or {})["outcome"])
+    return str((run_records.read_outcome(store, run_id) or {})["outcome"])
 
 
 def test_a_run_that_a_gate_refused_is_not_repeated_until_something_changes(

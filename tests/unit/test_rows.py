@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from components.common.errors import UserError
-from pipelines import rows
-from pipelines.package_check import Column
+from modelmill.core.errors import UserError
+from modelmill.pipelines import rows
+from modelmill.pipelines.package_check import Column
 
 COLUMNS = [Column("width", "double"), Column("height", "double")]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from components.common.errors import UserError
-from pipelines.cluster import cron, schedules, scheduling, zones
-from pipelines.cluster.scheduling import Change, Found, Wanted
-from pipelines.cluster.zones import Part
+from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster import cron, schedules, scheduling, zones
+from modelmill.pipelines.cluster.scheduling import Change, Found, Wanted
+from modelmill.pipelines.cluster.zones import Part
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.common import shards
-from components.common.errors import UserError, one_line
-from components.common.reading import blocks
+from modelmill.core.errors import UserError, one_line
+from modelmill.data import shards
+from modelmill.data.reading import blocks
 
 ZSTD = pa.Codec("zstd")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.common.runs import Estimate, Problem, Progress, StepRecord
-from pipelines.show import Bars, cost_table, run_table
+from modelmill.pipelines.show import Bars, cost_table, run_table
+from modelmill.runtime.run_records import Estimate, Problem, Progress, StepRecord
 
 
 def last_frame(*watched: list[StepRecord]) -> list[str]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.manifest import Manifest
-from components.tasks.speech_enhancement import sounds, wiener
-from components.tasks.speech_enhancement.recipe import MaskModel
-from components.tasks.speech_enhancement.task import SpeechEnhancement
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.speech_enhancement import sounds, wiener
+from modelmill.tasks.speech_enhancement.recipe import MaskModel
+from modelmill.tasks.speech_enhancement.task import SpeechEnhancement
 
 RATE = 8_000
 

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.common.manifest import Manifest
-from components.evaluation import transcripts
-from components.tasks.speech_recognition import augmentation
-from components.tasks.speech_recognition.demo import DIGITS, WORDS, utterances
-from components.tasks.speech_recognition.recipe import Augmentation, RecognitionModel
-from components.tasks.speech_recognition.task import SpeechRecognition
-from components.training.recogniser import read
-from components.training.sound import IGNORED, LogMel, mel_filters
+from modelmill.measures import transcripts
+from modelmill.models.speech.recogniser import read
+from modelmill.models.speech.spectra import IGNORED, LogMel, mel_filters
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.speech_recognition import augmentation
+from modelmill.tasks.speech_recognition.demo import DIGITS, WORDS, utterances
+from modelmill.tasks.speech_recognition.recipe import Augmentation, RecognitionModel
+from modelmill.tasks.speech_recognition.task import SpeechRecognition
 from tests.speech import RATE, spoken
 
 ALPHABET = " abcd"

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.manifest import Manifest
-from components.evaluation import warping
-from components.tasks.speech_synthesis import alignment
-from components.tasks.speech_synthesis.network import BOUNDARY, owners
-from components.tasks.speech_synthesis.recipe import SynthesisModel
-from components.tasks.speech_synthesis.task import SpeechSynthesis
-from components.training.sound import LogMel
-from components.training.vocoder import griffin_lim, unmelled
+from modelmill.measures import warping
+from modelmill.models.speech.spectra import LogMel
+from modelmill.models.speech.vocoder import griffin_lim, unmelled
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.speech_synthesis import alignment
+from modelmill.tasks.speech_synthesis.network import BOUNDARY, owners
+from modelmill.tasks.speech_synthesis.recipe import SynthesisModel
+from modelmill.tasks.speech_synthesis.task import SpeechSynthesis
 from tests.speech import RATE, spoken
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from components.common import runs, step_log
-from components.common.store import KeyNotFound, Store, open_store
+from modelmill.runtime import run_records, step_log
+from modelmill.store import KeyNotFound, Store, open_store
 
 ROOT = Path(__file__).parents[2]
-KEY = runs.step_log_key("r", "training")
+KEY = run_records.step_log_key("r", "training")
 log = logging.getLogger("modelmill")
 
 
@@ -144,7 +144,8 @@ def test_a_disk_that_takes_no_log_does_not_fail_the_step(
 
 def test_processes_that_the_step_starts_log_into_it_once(store: Store) -> None:
     child = (
-        "import logging; from components.common.step import prepare_process; prepare_process(); prepare_process();"
+        "import logging; from modelmill.runtime.step_runtime import prepare_process;"
+        "prepare_process(); prepare_process();"
         "logging.getLogger('modelmill').info('from a child')"
     )
     with step_log.kept(store, "r", "training"):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.errors import UserError
-from components.common.manifest import Manifest
-from components.preprocessing import whole
-from components.preprocessing.whole import Whole
-from components.tasks.text_classification import baseline, demo, evaluate, labels, masking
-from components.tasks.text_classification.recipe import EncoderModel, Recipe, TextPreprocessing
-from components.tasks.text_classification.task import TextClassification, Texts
-from components.training.draws import drawn
+from modelmill.core.errors import UserError
+from modelmill.corpus import in_memory
+from modelmill.corpus.in_memory import Whole
+from modelmill.models.keyed_random import drawn
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.text_classification import baseline, demo, evaluate, labels, masking
+from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe, TextPreprocessing
+from modelmill.tasks.text_classification.task import TextClassification, Texts
 
 FIRST, MASK, PADDING, SIZE = 0, 1, 2, 50
 
@@ -162,7 +162,7 @@ def test_a_class_that_a_split_lacks_is_named() -> None:
     data = rows(["a", "b", "a", "b", "a"], ["train", "train", "validation", "validation", "test"])
     _, numbered, _ = labels.number(data, TextPreprocessing())
     with pytest.raises(UserError, match=r"class 'b' is missing from the test split's 1 labelled rows; raise .*\.test"):
-        whole.require_classes(numbered.labels, data.splits, numbered.classes, "preprocessing.labelled")
+        in_memory.require_classes(numbered.labels, data.splits, numbered.classes, "preprocessing.labelled")
 
 
 def test_the_baseline_is_what_words_tell() -> None:

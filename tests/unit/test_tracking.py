@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from components.common import recipe as recipes
-from components.common import tracking
-from components.common.errors import ModelmillError, UserError
-from components.common.recipe import Recipe
-from components.common.store import Store, open_store
+from modelmill import recipe as recipes
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.recipe import Recipe
+from modelmill.runtime import tracking
+from modelmill.store import Store, open_store
 from tests.mlflow_server import free_port
 from tests.recipes import table_recipe
 
@@ -99,7 +99,7 @@ def test_using_the_default_registry_leaves_it_the_default(store: Store, recipe: 
 
 def test_a_store_without_a_database_has_no_version_and_costs_no_import(tmp_path: Path) -> None:
     code = (
-        "import sys; from components.common import tracking; from components.common.store import open_store\n"
+        "import sys; from modelmill import tracking; from modelmill.store import open_store\n"
         "store = open_store(sys.argv[1])\n"
         "print(tracking.has_version(store, 'm', '1'), tracking.aliases(store, 'm', '1'), 'mlflow' in sys.modules)"
     )
@@ -123,8 +123,8 @@ def test_a_version_that_does_not_exist_is_a_users_error_to_download(used: Store,
 
 def test_nothing_that_asks_the_registry_starts_mlflows_telemetry(used: Store, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from components.common import tracking\n"
-        "from components.common.errors import UserError; from components.common.store import open_store\n"
+        "import sys; from pathlib import Path; from modelmill import tracking\n"
+        "from modelmill.core.errors import UserError; from modelmill.store import open_store\n"
         "store = open_store(sys.argv[1])\n"
         "try: tracking.download_version(store, 'models:/nobody/1', Path(sys.argv[2]))\n"
         "except UserError: pass\n"

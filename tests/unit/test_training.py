@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.errors import TrainingDiverged, UserError
-from components.common.recipe import Training
-from components.common.store import Store, open_store
-from components.training import compilation, journal, memory
-from components.training.checkpoint import Checkpoints
-from components.training.device import seed_everything
-from components.training.engine import Result, train
-from components.training.order import BatchOrder
-from components.training.task import Batch
+from modelmill.core.errors import TrainingDiverged, UserError
+from modelmill.recipe import Training
+from modelmill.store import Store, open_store
+from modelmill.tasks.contract import Batch
+from modelmill.training.device import compilation, memory
+from modelmill.training.device.determinism import seed_everything
+from modelmill.training.loop import journal
+from modelmill.training.loop.checkpoint import Checkpoints
+from modelmill.training.loop.engine import Result, train
+from modelmill.training.loop.order import BatchOrder
 from tests.packed import language_task
 
 

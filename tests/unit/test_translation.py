@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from components.common.manifest import Manifest
-from components.tasks.translation import demo, noise
-from components.tasks.translation.dictionary import Dictionary
-from components.tasks.translation.recipe import Recipe, TranslatorModel
-from components.tasks.translation.task import IGNORED, Pairs, Translation
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.translation import demo, noise
+from modelmill.tasks.translation.dictionary import Dictionary
+from modelmill.tasks.translation.recipe import Recipe, TranslatorModel
+from modelmill.tasks.translation.task import IGNORED, Pairs, Translation
 
 END, MASK, PADDING, SOURCE, TARGET, SIZE = 0, 1, 2, 3, 4, 40
 SPECIAL = {"end": END, "mask": MASK, "padding": PADDING, "source": SOURCE, "target": TARGET}

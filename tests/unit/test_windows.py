@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.tasks.language_modeling import task as language_modeling
-from components.training import cross_entropy
-from components.training.device import seed_everything
+from modelmill.models import cross_entropy
+from modelmill.tasks.language_modeling import task as language_modeling
+from modelmill.training.device.determinism import seed_everything
 from tests.packed import language_task
 
 

@@ -1,6 +1,0 @@
-"""The recipe: one YAML file that says what to train, as pydantic models that refuse what they do not know."""
-
-from components.common.recipe.load import from_json, given_tokenizer, load, parse, read_suite, to_json
-from components.common.recipe.sections import Recipe, Training
-
-__all__ = ["Recipe", "Training", "from_json", "given_tokenizer", "load", "parse", "read_suite", "to_json"]

@@ -1,0 +1,19 @@
+"""What commands call of pretraining, outside a run: the learning-rate range test."""
+
+from modelmill.components.pretraining.step import build
+from modelmill.recipe.step_specs import CORPUS
+from modelmill.runtime.step_runtime import Step, try_step
+
+
+def find_rates(*, recipe: str, store: str, run_id: str, corpus: str, low: float, high: float, steps: int) -> None:
+    """Sweep the rates from low to high with the model that the step would train; `corpus` is a file with a manifest."""
+
+    def work(step: Step) -> str:
+        from modelmill.training.loop import rate_range, stage
+
+        settings = step.recipe.pretraining
+        assert settings is not None
+        task = stage.open_task(step)
+        return rate_range.run(step, task, build(step, task, settings), settings, low, high, steps)
+
+    try_step("pretraining", work, recipe=recipe, store=store, run_id=run_id, inputs={CORPUS: corpus})

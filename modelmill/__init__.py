@@ -1,0 +1,1 @@
+"""The library: what steps share. It knows no step and no runner."""

@@ -1,0 +1,1 @@
+"""Which version is champion: state, rules, statistical comparison."""

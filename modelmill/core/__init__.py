@@ -1,0 +1,1 @@
+"""What everything may use: errors, digests, units, the life of processes."""

@@ -1,0 +1,1 @@
+"""What tasks share to turn validated rows into arrays."""

@@ -1,0 +1,40 @@
+"""A data set of two corpora, one for each stage: which rows are in which."""
+
+import numpy as np
+
+from modelmill.core.errors import UserError
+from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.settings import ONLY, Rows
+
+PRETRAINING, FINE_TUNING = "pretraining", "fine_tuning"
+
+
+def members(rows: Whole, chosen: Rows | None) -> dict[str, np.ndarray]:
+    """Which rows are in each corpus: bool, (rows,), by its name; what a run is about comes first."""
+    if chosen is None:
+        return {ONLY: np.ones(len(rows.ids), bool)}
+    are_chosen = np.array([str(value) == chosen.value for value in rows.columns[chosen.column]])
+    return {FINE_TUNING: are_chosen, PRETRAINING: ~are_chosen}
+
+
+def require(count: int, what: str, corpus: str, split: str, rows: Whole, chosen: Rows | None) -> None:
+    """
+    Args:
+        count: of the rows of a corpus that are in a split. what: such a row is, in a word.
+    Raises:
+        UserError: there are none.
+    """
+    if count:
+        return
+    if chosen is not None:
+        values = {str(value) for value in rows.columns[chosen.column]}
+        if chosen.value not in values or values == {chosen.value}:
+            some = ", ".join(repr(value) for value in sorted(values)[:5])
+            problem = "no row has" if chosen.value not in values else "every row has"
+            raise UserError(
+                f"preprocessing.fine_tune_on: {problem} {chosen.value!r} in column {chosen.column!r}, so that nothing "
+                f"is left for {corpus}; its values are {some}"
+            )
+    fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
+    of = "" if chosen is None else f" of {corpus}"
+    raise UserError(f"{fraction}: no {what}{of} is in the {split} split; change it, or add data")

@@ -1,0 +1,164 @@
+"""Data that fits into memory: read whole, split by hash, kept as arrays. What most tasks need of preprocessing."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.corpus.media import File
+from modelmill.corpus.split import SPLITS, split_of
+from modelmill.data import shards
+from modelmill.data.shards import Shard
+from modelmill.runtime.step_runtime import Made, Step
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
+
+
+class Whole(NamedTuple):
+    """columns: by name, with a value a row and without nulls. splits: the name of each row's split. ids: uint64, equal
+    for equal rows. files: the image or recording of each row, where the data is such (see `media`).
+    """
+
+    columns: dict[str, list[Any]]
+    splits: np.ndarray
+    ids: np.ndarray
+    files: list[File]
+
+
+def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Whole:
+    """All rows of a data set, and the split of each, by the hash of `preprocessing.split_by` or of the whole row.
+
+    Of images and recordings a row is what is in the file, whatever its name: copies stay in one split.
+
+    Args:
+        found: the dataset's shards, each with the sha256 that was validated.
+        columns: which are needed: the recipe's key that names a column, and the column.
+    Raises:
+        UserError: a column is missing or has a null, or a shard has changed since it was validated.
+    """
+    settings = step.recipe.preprocessing
+    wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
+    values: dict[str, list[Any]] = {name: [] for name in wanted.values()}
+    files: list[File] = []
+    contents: list[tuple[str, ...]] = []
+    for shard, table in _tables(step, found, wanted):
+        for name in values:
+            values[name] += table.column(name).to_pylist()
+        if shard.media:
+            files += [File(shard, name) for name in table.column("file").to_pylist()]
+        contents += [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
+    rows = zip(*values.values(), strict=True) if values else [()] * len(contents)
+    wholes = [json.dumps(row + content, default=str) for row, content in zip(rows, contents, strict=True)]
+    identities = [str(value) for value in values[settings.split_by]] if settings.split_by else wholes
+    splits = np.array([split_of(identity, settings) for identity in identities])
+    ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
+    return Whole(values, splits, ids, files)
+
+
+def read_columns(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> dict[str, list[Any]]:
+    """The values of some columns of all rows, by the columns' names; arguments and errors are those of `read`."""
+    values: dict[str, list[Any]] = {name: [] for name in columns.values()}
+    for _, table in _tables(step, found, columns):
+        for name in values:
+            values[name] += table.column(name).to_pylist()
+    return values
+
+
+def _tables(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Iterator[tuple[Shard, pa.Table]]:
+    """The shards one by one, each with the columns that are wanted."""
+    for number, (shard, sha256) in enumerate(found):
+        step.progress(number, len(found), "reading")
+        table, _ = shards.read(shard, sha256)
+        for key, name in columns.items():
+            _require(table, shard, key, name)
+        yield shard, table
+
+
+def corpus(
+    step: Step,
+    arrays: Mapping[str, Mapping[str, np.ndarray]],
+    info: dict[str, Any],
+    files: Mapping[str, bytes] | None = None,
+) -> Made:
+    """What `preprocess` makes.
+
+    Args:
+        arrays: by split and name; the first axis of all of a split's is that of its examples.
+        info: what training has to know beside them. files: what prepares an input in serving, too, by name.
+    Raises:
+        UserError: a split has no examples.
+    """
+    counts = {split: len(next(iter(arrays[split].values()))) for split in SPLITS}
+    for split, count in counts.items():
+        if not count:
+            fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
+            raise UserError(f"{fraction}: no example is in the {split} split; change it, or add data")
+    entries = [manifest.add_bytes(step.store, data, name) for name, data in (files or {}).items()]
+    for split in SPLITS:
+        for name, array in arrays[split].items():
+            file = step.scratch / split / f"{name}.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, array, allow_pickle=False)
+            entries.append(manifest.add_file(step.store, file, f"{split}/{name}.npy", rows=len(array)))
+    described = {
+        "task": step.recipe.task,
+        "splits": {split: {"examples": count} for split, count in counts.items()},
+        "held_out": step.recipe.preprocessing.held_out,
+    }
+    return Made(
+        outputs={
+            "corpus": Manifest(kind="corpus", entries=entries, made_from=step.digests, info={**described, **info})
+        },
+        headline=", ".join(f"{count:,} {split}" for split, count in counts.items()),
+        metrics={f"{split}_examples": count for split, count in counts.items()},
+    )
+
+
+def chosen(rows: Whole, mask: np.ndarray) -> Whole:
+    """Rows where the mask, bool, (rows,), is true."""
+    if mask.all():
+        return rows
+    columns = {name: _where(values, mask) for name, values in rows.columns.items()}
+    return Whole(columns, rows.splits[mask], rows.ids[mask], _where(rows.files, mask) if rows.files else [])
+
+
+def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str], labelled: str) -> None:
+    """
+    Args:
+        labels: numbers of classes, int64, (rows,), negative where there is none. labelled: the key of the recipe that
+            says how many training rows have one.
+    Raises:
+        UserError: a split has no row of a class.
+    """
+    for split in SPLITS:
+        counts = np.bincount(labels[(splits == split) & (labels >= 0)], minlength=len(classes))
+        if not counts.all():
+            name = classes[int(np.flatnonzero(counts == 0)[0])]
+            advice = labelled if split == "train" else f"preprocessing.{split}"
+            raise UserError(
+                f"preprocessing.label: class {name!r} is missing from the {split} split's {int(counts.sum())} labelled "
+                f"rows; raise {advice}, add data, or leave the class out"
+            )
+
+
+def by_split(whole: Whole, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The rows of arrays over all rows that are in each split, with their ids as the array `ids`."""
+    both = {**arrays, "ids": whole.ids}
+    return {split: {name: array[whole.splits == split] for name, array in both.items()} for split in SPLITS}
+
+
+def _where(values: list[Any], mask: np.ndarray) -> list[Any]:
+    return [value for value, keep in zip(values, mask, strict=True) if keep]
+
+
+def _require(table: pa.Table, shard: Shard, key: str, name: str) -> None:
+    if name not in table.column_names:
+        raise UserError(f"{key}: {shard.path} has no column {name!r}; its columns are {', '.join(table.column_names)}")
+    position = int(pc.index(pc.is_null(table.column(name), nan_is_null=True), True).as_py())
+    if position >= 0:
+        raise UserError(f"{key}: {shard.path} row {position + 1}: column {name!r} is null")

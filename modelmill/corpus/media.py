@@ -1,0 +1,92 @@
+"""The images and recordings of a data set's rows as arrays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from modelmill.core.errors import UserError
+from modelmill.data.media.files import Unusable
+from modelmill.data.shards import Shard
+from modelmill.runtime.step_runtime import Step
+
+# Files that are decoded at once and, in arrays, wait to be taken.
+_READERS = 8
+
+
+class File(NamedTuple):
+    """A file by its name in a manifest, which is the shard."""
+
+    shard: Shard
+    name: str
+
+
+def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
+    """The pixels of each image in order, uint8 of shape (height, width, channels): grey with 1 channel, RGB with 3.
+
+    Raises:
+        UserError: naming the file: it cannot be decoded.
+    """
+    from modelmill.data.media.images import decode
+
+    return _decoded(files, partial(decode, channels=channels))
+
+
+def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images scaled and cut to squares of one size: those that are used, uint8, (images, channels, size, size); and
+    which are, bool, (files,).
+
+    Args:
+        settings: the recipe's `preprocessing`, with `size` and `channels`; and with `small`, which says what becomes of
+            an image that is smaller: `refuse`, `drop` or `enlarge`.
+    Raises:
+        UserError: naming the file: it cannot be decoded, or is too small and the recipe refuses such.
+    """
+    from modelmill.data.media.images import fitted
+
+    size = settings.size
+    found = np.empty((len(files), settings.channels, size, size), np.uint8)
+    is_used = np.ones(len(files), bool)
+    for place, image in enumerate(images(files, settings.channels)):
+        if place % 1000 == 0:
+            step.progress(place, len(files), "decoding")
+        height, width = image.shape[:2]
+        if min(height, width) < size and settings.small != "enlarge":
+            if settings.small == "refuse":
+                raise UserError(
+                    f"{files[place].shard.uri}: {files[place].name}: {width} x {height} pixels, fewer than "
+                    f"preprocessing.size, {size}; lower that, or set preprocessing.small: drop (or enlarge)"
+                )
+            is_used[place] = False
+        else:
+            found[place] = fitted(image, size).transpose(2, 0, 1)
+    return found[is_used], is_used
+
+
+def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:
+    """The samples of each recording in order, float32 of shape (samples,): the mean of its channels.
+
+    Args:
+        rate: the wanted sample rate in Hz. resample: whether a recording of another rate is resampled or refused.
+    Raises:
+        UserError: naming the file: it cannot be decoded, or has another rate and is not to be resampled.
+    """
+    from modelmill.data.media.audio import decode
+
+    return _decoded(files, partial(decode, rate=rate, resample=resample))
+
+
+def _decoded(files: Sequence[File], decode: Callable[[bytes], np.ndarray]) -> Iterator[np.ndarray]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(files), _READERS):
+            yield from pool.map(partial(_one, decode), files[start : start + _READERS])
+
+
+def _one(decode: Callable[[bytes], np.ndarray], file: File) -> np.ndarray:
+    assert file.shard.media is not None
+    try:
+        return decode(file.shard.media.content(file.name))
+    except Unusable as error:
+        raise UserError(f"{file.shard.uri}: {file.name}: {error}") from None

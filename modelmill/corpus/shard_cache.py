@@ -1,0 +1,58 @@
+"""Encoded shards, kept under what made them, so that one new shard costs one shard."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modelmill.core import digest
+from modelmill.runtime.step_runtime import Step
+from modelmill.store import KeyNotFound, blobs, manifest
+from modelmill.store.manifest import Entry
+
+
+class Encoded(NamedTuple):
+    """One shard's arrays as `SPLIT/KIND.npy`, and what was counted in it."""
+
+    entries: list[Entry]
+    counts: dict[str, dict[str, Any]]
+
+    def numbered(self, number: int) -> list[Entry]:
+        """The entries as files of the shard with this number: `train/00003.documents.tokens.npy`."""
+        return [e.model_copy(update={"path": e.path.replace("/", f"/{number:05d}.")}) for e in self.entries]
+
+
+class ShardCache:
+    """What was encoded with the step's code, its settings and one fitted tokenizer or scaler."""
+
+    def __init__(self, step: Step, fitted: str, unread: frozenset[str] = frozenset()) -> None:
+        """
+        Args:
+            fitted: digest of what the shards are encoded with, a tokenizer or a scaler; or a name for what needs none.
+            unread: settings that make no difference.
+        """
+        self.store = step.store
+        settings = step.recipe.preprocessing.model_dump(
+            mode="json", by_alias=True, exclude={"fit", "tokenizer", *unread}
+        )
+        self.made_with = {"code": step.document["code"], "settings": settings, "fitted": fitted}
+
+    def find(self, sha256: str) -> Encoded | None:
+        """The shard with these bytes, if it was encoded and every array is still there."""
+        try:
+            found = json.loads(self.store.get(self._key(sha256)))
+        except KeyNotFound:
+            return None
+        entries = [Entry.model_validate(entry) for entry in found["entries"]]
+        if any(self.store.size(blobs.key_of(entry.sha256)) != entry.bytes for entry in entries):
+            return None
+        return Encoded(entries, found["counts"])
+
+    def keep(self, sha256: str, files: dict[str, Path], counts: dict[str, dict[str, Any]]) -> Encoded:
+        """Store a shard's arrays, then the document that makes them count."""
+        entries = [manifest.add_file(self.store, file, name) for name, file in sorted(files.items())]
+        document = {"entries": [entry.model_dump() for entry in entries], "counts": counts}
+        self.store.put(self._key(sha256), digest.canonical_json(document))
+        return Encoded(entries, counts)
+
+    def _key(self, sha256: str) -> str:
+        return f"encoded/{digest.of_json({'shard': sha256, **self.made_with})}.json"

@@ -1,0 +1,19 @@
+"""Which split a record is in: by a hash of what identifies it, so that it never moves when data is added."""
+
+from modelmill.core import digest
+from modelmill.recipe.sections import Preparation
+
+SPLITS = ("train", "validation", "test")
+
+
+def split_of(identity: str, settings: Preparation) -> str:
+    """`train`, `validation` or `test` for a record; depends on nothing but its identity and the fractions.
+
+    Widening a fraction moves records out of training only.
+    """
+    # The prefix keeps the draw independent of other uses of the same hash, such as spreading files over shards.
+    drawn = digest.fraction("split:" + identity)
+    if drawn < settings.test:
+        return "test"
+    # Validation is taken from the far end: changing one fraction leaves the other split as it is.
+    return "validation" if drawn >= 1 - settings.validation else "train"

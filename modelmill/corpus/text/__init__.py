@@ -1,0 +1,1 @@
+"""Text: documents, hygiene, tokenizers, framing, windows."""

@@ -1,0 +1,106 @@
+"""One shard of documents as token arrays."""
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from modelmill.corpus import packing
+from modelmill.corpus.array_file import PackedFiles
+from modelmill.corpus.split import SPLITS
+from modelmill.corpus.text import documents
+from modelmill.corpus.text.documents import Document
+from modelmill.corpus.text.framing import Framing, framing_of
+from modelmill.corpus.text.settings import LanguagePreprocessing
+from modelmill.corpus.text.tokenizer import Encoder
+from modelmill.data.shards import Shard
+from modelmill.runtime import weights
+
+# Characters of text that are in hand at once.
+_BATCH = 1 << 20
+
+
+def encode(
+    shard: Shard,
+    sha256: str,
+    settings: LanguagePreprocessing,
+    folder: Path,
+    target: Path,
+    left_out: frozenset[int] = frozenset(),
+) -> tuple[dict[str, Path], dict[str, dict[str, int]]]:
+    """Read, split, tokenise and pack one shard into .npy files below `target`; the files and what they hold.
+
+    Documents pass through in batches: memory does not grow with the shard.
+    """
+    encoder, framing = _tools(folder, weights.tokenizer_digest(folder), settings.pairs and settings.pairs.framing)
+    with ExitStack() as stack:
+        splits = {split: _Split(stack, target, split, encoder, framing, settings.sequence_length) for split in SPLITS}
+        for batch in _batches(documents.read(shard, sha256, settings, left_out)):
+            for split, chosen in _by_split(batch).items():
+                splits[split].add(chosen)
+    files = {name: path for split in splits.values() for name, path in split.files().items()}
+    return files, {name: dict(split.counts) for name, split in splits.items()}
+
+
+class _Split:
+    """The documents and pairs of one split."""
+
+    def __init__(
+        self, stack: ExitStack, target: Path, split: str, encoder: Encoder, framing: Framing | None, length: int
+    ) -> None:
+        self.documents = stack.enter_context(PackedFiles(target, f"{split}/documents"))
+        self.pairs = stack.enter_context(PackedFiles(target, f"{split}/pairs"))
+        self.encoder = encoder
+        self.framing = framing
+        self.length = length
+        self.counts = Counter(documents=0, bytes=0, tokens=0, pairs=0, response_tokens=0)
+
+    def add(self, batch: list[Document]) -> None:
+        ids, vocabulary, dtype = self.encoder.ids, self.encoder.vocabulary, self.encoder.dtype
+        texts = [document.text for document in batch]
+        packed = packing.pack_documents(ids(texts), vocabulary.end, dtype, self.documents.position)
+        self.documents.append(packed)
+        size = sum(len(text.encode()) for text in texts)
+        self.counts.update(documents=len(texts), bytes=size, tokens=len(packed.tokens) - 1)
+        if self.framing is None or not any(document.pairs for document in batch):
+            return
+        pairs = [self.framing.fitted(pair, document.row) for document in batch for pair in document.pairs]
+        both = zip(ids([p.prompt for p in pairs]), ids([p.response for p in pairs]), strict=True)
+        packed = packing.pack_pairs(
+            list(both), vocabulary.end, self.framing.frame, self.length, dtype, self.pairs.position
+        )
+        self.pairs.append(packed)
+        assert packed.learned is not None
+        # The first token is the last of the batch before.
+        self.counts.update(pairs=len(pairs), response_tokens=int(packed.learned[1:].sum()))
+
+    def files(self) -> dict[str, Path]:
+        return self.documents.files() | self.pairs.files()
+
+
+@functools.lru_cache(maxsize=1)
+def _tools(folder: Path, content: str, framing: str | None) -> tuple[Encoder, Framing | None]:
+    """A process encodes many shards with one tokenizer: what it has learned of one shard's words serves the next."""
+    encoder = Encoder(folder)
+    return encoder, framing_of(framing, folder, encoder.vocabulary) if framing else None
+
+
+def _batches(found: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    size = 0
+    for document in found:
+        batch.append(document)
+        size += len(document.text)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _by_split(batch: list[Document]) -> dict[str, list[Document]]:
+    chosen: dict[str, list[Document]] = {}
+    for document in batch:
+        chosen.setdefault(document.split, []).append(document)
+    return chosen

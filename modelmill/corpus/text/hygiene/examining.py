@@ -1,0 +1,114 @@
+"""Hygiene over all shards of a step: each is scanned once and kept, then all are decided on together."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.corpus import processes
+from modelmill.corpus.shard_cache import Encoded, ShardCache
+from modelmill.corpus.text.hygiene import deciding, overlaps
+from modelmill.corpus.text.hygiene.overlaps import Overlaps
+from modelmill.corpus.text.hygiene.rules import REASONS
+from modelmill.corpus.text.hygiene.scan import FILE, KEPT, Scanned, scan
+from modelmill.corpus.text.settings import Hygiene, LanguagePreprocessing
+from modelmill.data.shards import Shard
+from modelmill.runtime.step_runtime import Step
+from modelmill.store import manifest
+
+Found = list[tuple[Shard, str]]
+CHANGES = ("normalised", "emails", "secrets")
+# What a scan does not look at.
+_UNREAD = frozenset({"pairs", "sequence_length"})
+
+
+class Examined(NamedTuple):
+    """left_out: for each shard the rows that are not in the corpus. info: counts, for the manifest and people."""
+
+    left_out: list[frozenset[int]]
+    info: dict[str, Any]
+
+
+def examine(step: Step, found: Found, settings: LanguagePreprocessing) -> Examined:
+    """
+    Raises:
+        UserError: every document would be left out, or a shard has changed.
+    """
+    if settings.hygiene == Hygiene():
+        return Examined([frozenset()] * len(found), {})
+    scanned = _scan_all(step, found, settings)
+    reasons = deciding.decide(scanned, settings.hygiene)
+    if settings.hygiene.contamination is not None:
+        _leave_out_contaminated(step, found, settings, scanned, reasons)
+    info = _count(scanned, reasons)
+    if not info["kept"]:
+        raise UserError(f"preprocessing.hygiene: every document would be left out ({why(info)}); loosen the rules")
+    return Examined([_left_out(one) for one in reasons], info)
+
+
+def why(info: dict[str, Any]) -> str:
+    """How many documents were left out for which reason; empty for none."""
+    return ", ".join(f"{count} {reason}" for reason, count in info.get("left_out", {}).items())
+
+
+def _scan_all(step: Step, found: Found, settings: LanguagePreprocessing) -> list[Scanned]:
+    cache = ShardCache(step, "hygiene", _UNREAD)
+    known = {sha256: cache.find(sha256) for _, sha256 in found}
+    new = {sha256: shard for shard, sha256 in found if known[sha256] is None}
+    jobs = [(shard, sha256, settings, step.scratch / "scanned" / sha256) for sha256, shard in new.items()]
+    for done, (sha256, files) in enumerate(zip(new, processes.each(scan, jobs), strict=True)):
+        known[sha256] = cache.keep(sha256, files, {})
+        step.progress(done, len(new) + 1, "looking for what to leave out")
+    return [Scanned.load(_fetch(step, known[sha256], sha256, FILE)) for _, sha256 in found]
+
+
+def _leave_out_contaminated(
+    step: Step, found: Found, settings: LanguagePreprocessing, scanned: list[Scanned], reasons: list[np.ndarray]
+) -> None:
+    """A shard is read again for this, unless neither the held-out documents nor its own have changed."""
+    assert settings.hygiene.contamination is not None
+    held_out: Path = step.scratch / "held_out.npy"
+    np.save(held_out, overlaps.held_out_runs(scanned, reasons), allow_pickle=False)
+    cache = ShardCache(step, "contamination:" + digest.of_file(held_out), _UNREAD)
+    left_out = [_left_out(one) for one in reasons]
+    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, left_out, strict=True)]
+    known = {key: cache.find(key) for key in keys}
+    new = {key: number for number, key in enumerate(keys) if known[key] is None}
+    jobs = [
+        (*found[number], settings, left_out[number], held_out, step.scratch / "overlaps" / key)
+        for key, number in new.items()
+    ]
+    for key, files in zip(new, processes.each(overlaps.find_overlaps, jobs), strict=True):
+        known[key] = cache.keep(key, files, {})
+    there = [Overlaps.load(_fetch(step, known[key], key, overlaps.FILE)) for key in keys]
+    for one, rows in zip(reasons, overlaps.contaminated(there, settings.hygiene.contamination.common), strict=True):
+        one[rows] = REASONS.index("contaminated")
+
+
+def _fetch(step: Step, kept: Encoded | None, key: str, name: str) -> Path:
+    """A file that is kept of a shard."""
+    entries = kept.entries if kept else []
+    return manifest.fetch(step.store, entries, step.scratch / "known" / key)[name]
+
+
+def _left_out(reasons: np.ndarray) -> frozenset[int]:
+    return frozenset(np.flatnonzero(reasons != KEPT).tolist())
+
+
+def but_for(sha256: str, left_out: frozenset[int]) -> str:
+    """What is kept of a shard without some of its rows is kept under this."""
+    return digest.of_json([sha256, sorted(left_out)]) if left_out else sha256
+
+
+def _count(scanned: list[Scanned], reasons: list[np.ndarray]) -> dict[str, Any]:
+    counted = Counter(np.concatenate(reasons).tolist())
+    changes = sum(shard.changes[one == KEPT].sum(axis=0) for shard, one in zip(scanned, reasons, strict=True))
+    return {
+        "documents": sum(counted.values()),
+        "kept": counted[KEPT],
+        "left_out": {name: counted[place] for place, name in enumerate(REASONS) if counted[place]},
+        "changed": dict(zip(CHANGES, np.asarray(changes).tolist(), strict=True)),
+    }

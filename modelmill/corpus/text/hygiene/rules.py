@@ -1,0 +1,38 @@
+"""Why a document is left out for what it is, whatever the others are."""
+
+import re
+
+from modelmill.corpus.text.settings import Hygiene
+
+# In the order in which they are tried; a document is left out for the first that applies.
+REASONS = ("broken", "too_short", "too_long", "repetitive", "exact_duplicate", "near_duplicate", "contaminated")
+# U+FFFD is what is left of bytes that were no UTF-8; the controls are not of any text.
+_BROKEN = re.compile("[\ufffd\x00-\x08\x0b\x0e-\x1f\x7f]")
+
+
+def reason(text: str, hygiene: Hygiene) -> str | None:
+    """The first rule that a cleaned document breaks by itself; None for none."""
+    if hygiene.broken == "drop" and _BROKEN.search(text):
+        return "broken"
+    if hygiene.min_characters is not None and len(text) < hygiene.min_characters:
+        return "too_short"
+    if hygiene.max_characters is not None and len(text) > hygiene.max_characters:
+        return "too_long"
+    if hygiene.max_repetition is not None and repetition(text) > hygiene.max_repetition:
+        return "repetitive"
+    return None
+
+
+def repetition(text: str) -> float:
+    """The fraction of characters that lie in lines which were there before (Rae et al., 2021,
+    https://arxiv.org/abs/2112.11446, appendix A); blank lines do not count.
+    """
+    seen: set[str] = set()
+    total = repeated = 0
+    for line in text.splitlines():
+        if not (stripped := line.strip()):
+            continue
+        total += len(stripped)
+        repeated += len(stripped) if stripped in seen else 0
+        seen.add(stripped)
+    return repeated / total if total else 0.0

@@ -1,0 +1,125 @@
+"""The byte-level BPE tokenizer: trained on the training split, or taken whole from a model folder."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from modelmill.core.errors import UserError
+from modelmill.corpus import packing
+from modelmill.corpus.text import words
+from modelmill.runtime.weights import TOKENIZER, tokenizer_files
+
+END_OF_TEXT = "<|endoftext|>"
+RESPONSE = "<|response|>"
+
+
+class Vocabulary(NamedTuple):
+    """size: number of ids. end: id that opens and closes documents. separator: ids between prompt and response."""
+
+    size: int
+    end: int
+    separator: list[int]
+
+
+def train(texts: Iterator[str], vocab_size: int, folder: Path, named: Mapping[str, str] | None = None) -> None:
+    """Train byte-level BPE (Sennrich et al., 2016, https://arxiv.org/abs/1508.07909) and write it as
+    `transformers` reads it. No text is unknown to it, and none is normalised.
+
+    Args:
+        named: special tokens instead of `RESPONSE`, by what they are to `transformers` (`mask_token`, say).
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT, *(named.values() if named else [RESPONSE])],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / TOKENIZER[0]))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "clean_up_tokenization_spaces": False,
+        **(named or {}),
+    }
+    (folder / TOKENIZER[1]).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Take a model folder's tokenizer as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER:
+        if not (source / name).is_file():
+            raise UserError(f"preprocessing.tokenizer.from: {source}: no {name} in it")
+    for file in tokenizer_files(source):
+        shutil.copyfile(file, folder / file.name)
+
+
+def load(folder: Path) -> Tokenizer:
+    """The tokenizer, reading special tokens in a text as plain characters: data cannot end its own document.
+
+    Raises:
+        UserError: the file is not a tokenizer.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER[0]))
+    except Exception as error:  # the library raises plain Exception
+        raise UserError(f"preprocessing.tokenizer.from: {TOKENIZER[0]} is not a tokenizer: {error}") from error
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def vocabulary(folder: Path) -> Vocabulary:
+    """
+    Raises:
+        UserError: the tokenizer has no end-of-text token.
+    """
+    return _vocabulary(load(folder), folder)
+
+
+class Encoder:
+    """Texts to ids, with the `vocabulary` they are of and the `dtype` they have."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            UserError: as `load` and `vocabulary`.
+        """
+        self.tokenizer = load(folder)
+        self.vocabulary = _vocabulary(self.tokenizer, folder)
+        self.dtype = packing.token_type(self.vocabulary.size)
+        self._words = words.Words(self.tokenizer, self.dtype) if words.apply_to(self.tokenizer) else None
+
+    def ids(self, texts: list[str]) -> list[np.ndarray]:
+        """The ids of each text, nothing added: `dtype`, shape (tokens,)."""
+        if self._words is not None:
+            return [self._words.encode(text) for text in texts]
+        found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, self.dtype) for encoding in found]
+
+
+def _vocabulary(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
+    end_token = _end_token(folder)
+    end = tokenizer.token_to_id(end_token) if end_token else None
+    if end is None:
+        raise UserError(f"preprocessing.tokenizer.from: {TOKENIZER[1]} names no eos_token that the tokenizer knows")
+    response = tokenizer.token_to_id(RESPONSE)
+    separator = [response] if response is not None else tokenizer.encode("\n\n", add_special_tokens=False).ids
+    return Vocabulary(tokenizer.get_vocab_size(with_added_tokens=True), end, separator)
+
+
+def _end_token(folder: Path) -> str | None:
+    token = json.loads((folder / TOKENIZER[1]).read_text("utf-8")).get("eos_token")
+    return token.get("content") if isinstance(token, dict) else token

@@ -1,0 +1,243 @@
+"""Looking for data in a folder or a bucket, and reading one file or object of it."""
+
+import contextlib
+import fnmatch
+import glob
+import io
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+
+# Objects up to this size are read at once, larger ones in ranges of at least that one; in bytes.
+WHOLE, _RANGE = 64 << 20, 8 << 20
+
+
+class Found(NamedTuple):
+    """A file or object that has not been looked into yet; `tag` is empty for a file."""
+
+    path: str
+    uri: str
+    bytes: int = 0
+    tag: str = ""
+
+
+def listed(path: str) -> list[Found]:
+    """The files or objects at a folder (in depth), a file, a glob pattern, or the same below `s3://`; unsorted.
+
+    Raises:
+        UserError: there is nothing of that name, it cannot be read, or a link leads out of the folder.
+    """
+    if path.startswith("s3://"):
+        return _in_s3(path)
+    if "://" in path and not path.startswith("file://"):
+        raise UserError(f"data.path: {path}: data is a folder, a file, a glob pattern or s3://BUCKET/PREFIX")
+    return _on_disk(path.removeprefix("file://"))
+
+
+def with_tag(file: Found) -> Found:
+    """With size and content tag; an S3 object has them from its listing."""
+    if file.tag:
+        return file
+    path = Path(file.uri)
+    if not path.is_file():
+        why = "a link to nothing" if path.is_symlink() else "not a regular file"
+        raise UserError(f"data.path: {path}: {why}")
+    try:
+        return file._replace(bytes=path.stat().st_size, tag=digest.of_file(path))
+    except OSError as error:
+        raise UserError(f"data.path: {path}: cannot be read ({error.strerror})") from error
+
+
+def open_file(uri: str, tag: str, size: int) -> BinaryIO:
+    """A file, or the S3 object that has this tag and so many bytes, to read from the start or anywhere.
+
+    A small object comes with one request; of a larger one the ranges that are read, each asked for again where the
+    connection breaks.
+
+    Raises:
+        UserError: it is gone or changed, or cannot be read; so does reading.
+    """
+    if not uri.startswith("s3://"):
+        try:
+            return Path(uri).open("rb")
+        except OSError as error:
+            raise UserError(f"{uri}: cannot be read ({error.strerror})") from error
+    remote = _Object(uri, tag, size)
+    return io.BytesIO(remote.readall()) if size <= WHOLE else io.BufferedReader(remote, _RANGE)
+
+
+class _Object(io.RawIOBase):
+    """An S3 object of one version, read by ranges."""
+
+    def __init__(self, uri: str, tag: str, size: int) -> None:
+        self._uri, self._tag, self._size, self._position = uri, tag, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(start + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._fetch(min(len(buffer), self._size - self._position))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._fetch(self._size - self._position)
+
+    def _fetch(self, count: int) -> bytes:
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        if count <= 0:
+            return b""
+        bucket, _, key = self._uri.removeprefix("s3://").partition("/")
+        wanted = f"bytes={self._position}-{self._position + count - 1}"
+        with _explained(self._uri, bucket) as client:
+            for is_last in (False, False, True):
+                try:
+                    answer = client.get_object(Bucket=bucket, Key=key, IfMatch=self._tag, Range=wanted)
+                    data = bytes(answer["Body"].read())
+                    break
+                except (HTTPClientError, IncompleteReadError):
+                    if is_last:
+                        raise
+        self._position += len(data)
+        return data
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in path.split("/"))
+
+
+def _fixed_part(path: str) -> str:
+    """The folder that a glob pattern starts from: everything before its first part with a wildcard."""
+    parts = path.split("/")
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:first])
+
+
+def _on_disk(path: str) -> list[Found]:
+    start = Path(path).absolute()
+    if start.is_file():
+        return [Found(start.name, str(start))]
+    if start.is_dir():
+        root, files = start, _walk(start)
+    elif glob.has_magic(path):
+        root = Path(_fixed_part(start.as_posix()) or "/")
+        files = [f for f in map(Path, glob.glob(str(start), recursive=True)) if not f.is_dir()]  # noqa: PTH207
+    else:
+        raise UserError(f"data.path: {path}: no such file or folder (a demo's data: modelmill demo-data NAME)")
+    named = [(f.relative_to(root).as_posix(), f) for f in files]
+    return [Found(name, str(_inside(root, f))) for name, f in named if not _is_hidden(name)]
+
+
+def _walk(root: Path) -> list[Path]:
+    """Every file below a folder; a linked folder inside it is found at its own place, one outside is refused."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"data.path: {error.filename}: cannot be read ({error.strerror})") from error
+
+    files: list[Path] = []
+    for folder, subfolders, names in os.walk(root, onerror=refuse):
+        subfolders[:] = [n for n in subfolders if not _is_hidden(n)]
+        for name in subfolders:
+            _inside(root, Path(folder, name))
+        files += [Path(folder, name) for name in names]
+    return files
+
+
+def _inside(root: Path, file: Path) -> Path:
+    """The file, unless it is a link that leads out of the data's root or its name cannot be written down."""
+    if file.is_symlink() and not file.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"data.path: {file}: a link that leads out of {root}; copy the file or point data.path at it")
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"data.path: {os.fsencode(file)!r}: the name is not UTF-8; rename it") from None
+    return file
+
+
+def _in_s3(uri: str) -> list[Found]:
+    bucket, _, rest = uri.removeprefix("s3://").partition("/")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]+", bucket):
+        raise UserError(f"data.path: {uri}: write s3://BUCKET/PREFIX")
+    rest = rest.strip("/")
+    if glob.has_magic(rest):
+        root = _fixed_part(rest)
+        below = _objects(bucket, root, f"{root}/" if root else "")
+        pattern = rest.removeprefix(root).strip("/").split("/")
+        return [o for o in below if _matches(o.path.split("/"), pattern) and not _is_hidden(o.path)]
+    folder = _objects(bucket, rest, f"{rest}/" if rest else "")
+    if folder:
+        return [o for o in folder if not _is_hidden(o.path)]
+    parent, _, name = rest.rpartition("/")
+    return [o for o in _objects(bucket, parent, rest) if o.path == name]
+
+
+def _objects(bucket: str, root: str, prefix: str) -> list[Found]:
+    """The objects whose key begins with `prefix`, named relative to the folder `root`."""
+    with _explained(f"data.path: s3://{bucket}/{prefix}", bucket) as client:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        items = [item for page in pages for item in page.get("Contents", []) if not item["Key"].endswith("/")]
+    start = f"{root}/" if root else ""
+    return [
+        Found(item["Key"].removeprefix(start), f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
+        for item in items
+    ]
+
+
+def _matches(parts: list[str], pattern: list[str]) -> bool:
+    """Whether a path matches a glob pattern, both split at `/`; `**` stands for any number of folders."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+@contextlib.contextmanager
+def _explained(where: str, bucket: str) -> Iterator[Any]:
+    """A client for the endpoint and the credentials of the environment; what it raises becomes a UserError."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from modelmill.store.s3_errors import code_of, reason_of
+
+    client = None
+    try:
+        client = _client(frozenset(item for item in os.environ.items() if item[0].startswith("AWS_")))
+        yield client
+    except (BotoCoreError, ClientError, ValueError) as error:
+        known = {
+            "NoSuchBucket": f"there is no bucket {bucket}",
+            "NoSuchKey": "gone since it was listed; run again",
+            "PreconditionFailed": "changed since it was validated; run again",
+        }
+        endpoint = client.meta.endpoint_url if client else "S3"
+        raise UserError(f"{where}: {known.get(code_of(error)) or reason_of(error, bucket, endpoint)}") from error
+
+
+@cache
+def _client(environment: frozenset[tuple[str, str]]) -> Any:
+    """One client for one set of AWS_* variables; making it takes longer than a small request."""
+    import boto3
+    from botocore.config import Config
+
+    # Stores other than AWS may not know the newer checksums.
+    checksums = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    config = Config(connect_timeout=5, retries={"mode": "standard"}, **checksums)
+    return boto3.session.Session().client("s3", config=config)

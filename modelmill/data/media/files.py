@@ -1,0 +1,88 @@
+"""The files that a manifest names: where they are, and their bytes."""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from modelmill.core.errors import UserError
+from modelmill.data.data_files import Found, open_file
+
+Kind = Literal["images", "audio"]
+# What happens to rows whose file is missing or broken; who only looks at data keeps them.
+Corrupt = Literal["refuse", "leave_out", "keep"]
+# Larger files are not read: each is held in memory; in bytes.
+MAX_BYTES = 256 << 20
+
+
+class Unusable(Exception):
+    """A file that is missing or cannot be decoded; the message says why."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """The files of one manifest.
+
+    tag, size: of the manifest alone. files: those below the manifest's folder that it names, by the name that it has
+    for them, so that nothing else can be read through it; those that are not there are missing. Found.tag changes with
+    the content: the ETag of an S3 object; on disk the size and the times of change, so that finding opens nothing.
+    """
+
+    kind: Kind
+    corrupt: Corrupt
+    tag: str
+    size: int
+    files: Mapping[str, Found] = field(compare=False, repr=False)
+
+    def content(self, name: str) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            Unusable: it is not there, empty or too large. UserError: it has changed since it was found, or the disk or
+                the server cannot be read.
+        """
+        file = self.files.get(name)
+        if file is None:
+            raise Unusable("not there, or not a regular file (names that begin with . or _ are skipped)")
+        if not file.bytes:
+            raise Unusable("empty (0 bytes)")
+        if file.bytes > MAX_BYTES:
+            raise Unusable(f"{file.bytes:,} bytes, more than {MAX_BYTES >> 20} MiB")
+        with open_file(file.uri, file.tag, file.bytes) as stream:
+            data = stream.read(file.bytes + 1)
+            is_changed = len(data) != file.bytes
+            if not file.uri.startswith("s3://"):
+                is_changed = is_changed or tag_of(os.fstat(stream.fileno())) != file.tag
+        if is_changed:
+            raise UserError(f"{file.uri}: changed since it was found; run again")
+        return data
+
+
+def inside(name: object) -> str:
+    """A name in a manifest as the path below its folder.
+
+    Raises:
+        ValueError: saying why it is none.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError("is empty" if name in (None, "") else f"is {name!r}, not the name of a file")
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or not parts:
+        raise ValueError(f"{name!r} is not a path below the manifest's folder")
+    return "/".join(parts)
+
+
+def on_disk(file: Found) -> Found | None:
+    """With size and tag; None for what is no regular file, which reading could wait for."""
+    try:
+        status = Path(file.uri).stat()
+    except OSError:
+        return None
+    return file._replace(bytes=status.st_size, tag=tag_of(status)) if stat.S_ISREG(status.st_mode) else None
+
+
+def tag_of(status: os.stat_result) -> str:
+    """What no change of the content leaves as it was: a program can set the time of modification, but not of change."""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"

@@ -1,0 +1,82 @@
+"""Manifests in a folder or a bucket, each with the files that it names."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from modelmill.core import digest
+from modelmill.data import shards
+from modelmill.core.errors import UserError
+from modelmill.data.data_files import Found, listed
+from modelmill.data.media import files
+from modelmill.data.media.files import Corrupt, Kind, Media
+from modelmill.data.shards import COMPRESSIONS, FORMATS, Shard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE = "file"
+
+
+def manifests(path: str, format: str, kind: Kind) -> tuple[list[Found], dict[str, Found]]:
+    """What may be a manifest at `path`, by its suffix, and every file that one could name, by its URI.
+
+    Raises:
+        UserError: nothing is there, it cannot be read, or no file is a manifest.
+    """
+    found = listed(path)
+    named = [file for file in found if _is_manifest(file, format)]
+    if not named:
+        suffixes = ", ".join(suffix for suffix, known in FORMATS.items() if known not in ("text",))
+        raise UserError(
+            f"data.path: {path}: no manifest there ({suffixes}), a table whose column {FILE!r} names the {kind}"
+        )
+    root = named[0].uri.removesuffix(named[0].path)
+    is_root = root.rstrip("/").endswith(path.removeprefix("file://").rstrip("/"))
+    return named, {file.uri: file for file in (found if is_root else listed(root))}
+
+
+def with_files(shard: Shard, kind: Kind, corrupt: Corrupt, there: Mapping[str, Found]) -> Shard:
+    """A manifest as a shard of its own and its files' bytes, whose tag changes with any of them.
+
+    A manifest that cannot be read has no files: what is wrong with it is said by who reads it.
+    """
+    folder = shard.uri.rpartition("/")[0]
+    chosen: dict[str, Found] = {}
+    missing: list[str] = []
+    try:
+        for piece in shards.Stream(shard):
+            for name in set(_names(piece)) - chosen.keys():
+                file = there.get(f"{folder}/{name}")
+                if file is not None and not file.tag:
+                    file = files.on_disk(file)
+                if file is None:
+                    missing.append(name)
+                else:
+                    chosen[name] = file
+    except UserError:
+        chosen, missing = {}, []
+    tags = [[name, file.tag] for name, file in sorted(chosen.items())]
+    media = Media(kind, corrupt, shard.tag, shard.bytes, chosen)
+    size = shard.bytes + sum(file.bytes for file in {file.uri: file for file in chosen.values()}.values())
+    return shard._replace(bytes=size, tag=digest.of_json([shard.tag, tags, sorted(set(missing))]), media=media)
+
+
+def _names(piece: "pa.Table") -> list[str]:
+    if FILE not in piece.column_names:
+        return []
+    names = []
+    for name in piece[FILE].unique().to_pylist():
+        try:
+            names.append(files.inside(name))
+        except ValueError:
+            continue  # refused where it is read
+    return names
+
+
+def _is_manifest(file: Found, format: str) -> bool:
+    name = PurePosixPath(file.path)
+    if name.suffix.lower() in COMPRESSIONS:
+        name = name.with_suffix("")
+    known = FORMATS.get(name.suffix.lower(), "text")
+    return known != "text" if format == "auto" else known == format

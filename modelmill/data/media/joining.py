@@ -1,0 +1,115 @@
+"""Rows of a manifest joined by what is measured of their files."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError, one_line
+from modelmill.data.media import files
+from modelmill.data.media.files import Kind, Media, Unusable
+from modelmill.data.media.finding import FILE
+
+# Of every file: its size, the sha256 of its bytes, which equal files share, and whether it could be decoded.
+COLUMNS = {"bytes": pa.int64(), "sha256": pa.string(), "readable": pa.bool_()}
+# Files that are read at once: decoders work side by side, and a bucket answers each request late.
+_READERS = 8
+
+
+class UnusableRow(NamedTuple):
+    """A row, from 1, whose file cannot be used."""
+
+    row: int
+    file: str
+    why: str
+
+
+class Joining:
+    """Joins the pieces of one manifest in order. unusable: rows whose file cannot be used; rows: all so far."""
+
+    def __init__(self, media: Media, where: str) -> None:
+        self._media, self._where = media, where
+        self._measure, self._columns = _decoder(media.kind)
+        self._digests: dict[str, str | None] = {}
+        self.unusable: list[UnusableRow] = []
+        self.rows = 0
+
+    def sha256(self, manifest: str) -> str:
+        """Of everything that was read: the manifest, whose sha256 is given, and the files that it names."""
+        return digest.of_json([manifest, sorted(self._digests.items())])
+
+    def add(self, piece: pa.Table) -> pa.Table:
+        """The piece with the columns of its files; without rows whose file cannot be used, if they are left out.
+
+        Raises:
+            UserError: there is no column of names or one that is computed here, a name leads out of the folder, or a
+                file has changed since it was found.
+        """
+        names = self._names(piece)
+        wanted = list(dict.fromkeys(names))
+        with ThreadPoolExecutor(_READERS) as pool:
+            known = dict(zip(wanted, pool.map(self._look, wanted), strict=True))
+        self._digests |= {name: values.get("sha256") for name, (values, _) in known.items()}
+        unusable = [
+            UnusableRow(self.rows + place, name, known[name][1])
+            for place, name in enumerate(names, 1)
+            if known[name][1]
+        ]
+        self.unusable += unusable
+        self.rows += len(names)
+        for column, type_ in self._columns.items():
+            values = pa.array([known[name][0].get(column) for name in names], type_)
+            piece = piece.append_column(column, values)
+        return piece.filter(piece["readable"]) if unusable and self._media.corrupt == "leave_out" else piece
+
+    def finish(self) -> None:
+        """
+        Raises:
+            UserError: files cannot be used, and are not to be left out.
+        """
+        if self.unusable and self._media.corrupt == "refuse":
+            first, named = self.unusable[0], len({one.file for one in self.unusable})
+            said = f"{named} {'file' if named == 1 else 'files'} that it names cannot be used"
+            raise UserError(
+                f"{self._where}: {said}, the first {first.file} (row {first.row}): {first.why}; "
+                "write it again or take it out, or leave such rows out: --set data.corrupt_files=leave_out"
+            )
+
+    def _names(self, piece: pa.Table) -> list[str]:
+        if FILE not in piece.column_names:
+            have = ", ".join(piece.column_names[:10]) or "none"
+            raise UserError(f"{self._where}: no column {FILE!r} that names the {self._media.kind}; its columns: {have}")
+        if taken := [name for name in piece.column_names if name in self._columns]:
+            raise UserError(f"{self._where}: column {taken[0]!r} is what is measured of the files; rename it")
+        return list(self._inside(piece[FILE].to_pylist()))
+
+    def _inside(self, names: Iterable[Any]) -> Iterable[str]:
+        for place, name in enumerate(names, self.rows + 1):
+            try:
+                yield files.inside(name)
+            except ValueError as error:
+                raise UserError(f"{self._where}: row {place}: column {FILE!r} {error}") from None
+
+    def _look(self, name: str) -> tuple[dict[str, Any], str]:
+        """The columns of a file, and why it cannot be used, or nothing."""
+        values: dict[str, Any] = {"readable": False}
+        try:
+            data = self._media.content(name)
+            values |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            return values | self._measure(data) | {"readable": True}, ""
+        except Unusable as error:
+            return values, one_line(error)
+
+
+def _decoder(kind: Kind) -> tuple[Callable[[bytes], dict[str, Any]], dict[str, pa.DataType]]:
+    """What measures a file, and the columns that come of it; decoders are imported where there is something to decode."""
+    if kind == "images":
+        from modelmill.data.media import images
+
+        return images.measure, images.COLUMNS | COLUMNS
+    from modelmill.data.media import audio
+
+    return audio.measure, audio.COLUMNS | COLUMNS

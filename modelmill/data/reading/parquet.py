@@ -1,0 +1,58 @@
+"""Parquet as tables of so many rows; memory does not grow with the file."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from modelmill.core.errors import UserError
+from modelmill.data.reading.blocks import Source, empty, refuse_bomb
+
+
+def tables(source: Source, rows: int) -> Iterator[pa.Table]:
+    """Tables of at most `rows` rows, at least one.
+
+    Args:
+        source: a file that can seek.
+    Raises:
+        UserError: naming the file: empty, cut off, broken, not Parquet, or with a row group that is too large.
+    """
+    if not source.file.seek(0, io.SEEK_END):
+        raise empty(source.where)
+    source.file.seek(0)
+    with _explaining(source.file, source.where), pyarrow.parquet.ParquetFile(source.file, pre_buffer=False) as file:
+        for group in range(file.metadata.num_row_groups):
+            refuse_bomb(file.metadata.row_group(group).total_byte_size, source)
+        schema = distinct_columns(file.schema_arrow.empty_table(), source.where)
+        pieces = 0
+        for batch in file.iter_batches(batch_size=rows, use_threads=False):
+            pieces += 1
+            yield pa.Table.from_batches([batch])
+        if not pieces:
+            yield schema
+
+
+def distinct_columns(table: pa.Table, where: str) -> pa.Table:
+    """
+    Raises:
+        UserError: a column has no name, or that of another.
+    """
+    names = table.column_names
+    for name in names:
+        if not name or names.count(name) > 1:
+            what = f"column {name!r} appears twice" if name else "a column has no name"
+            raise UserError(f"{where}:1: {what}; rename it")
+    return table
+
+
+@contextlib.contextmanager
+def _explaining(file: BinaryIO, where: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        file.seek(-min(4, file.seek(0, io.SEEK_END)), io.SEEK_END)
+        what = f"broken Parquet ({error})" if file.read() == b"PAR1" else "cut off or not Parquet"
+        raise UserError(f"{where}: {what}; write the file again") from None

@@ -1,0 +1,1 @@
+"""Sources of demo data that several tasks use."""

@@ -1,0 +1,1 @@
+"""What tasks share to measure a model on held-out examples."""

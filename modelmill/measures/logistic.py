@@ -1,0 +1,52 @@
+"""Logistic regression, the baseline of a classifier: what a linear model makes of the same labels."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from modelmill.measures.measured import Baseline
+
+Split = tuple[np.ndarray, np.ndarray]
+# The weight of the data against that of small coefficients; the validation split decides.
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+
+
+class Labelled(NamedTuple):
+    """Of each split the features, (examples, features), and the numbers of the classes, int64, (examples,)."""
+
+    training: Split
+    validation: Split
+    test: Split
+
+
+def logistic_regression(what: str, data: Labelled, classes: int, metrics: dict[str, float]) -> tuple[Baseline, ...]:
+    """The loss and the accuracy to be beaten: those of the strength with the lowest validation loss.
+
+    Args:
+        what: the features, in words. metrics: the model's `loss` and `accuracy`.
+    """
+    tried = []
+    for strength in STRENGTHS:
+        model = LogisticRegression(C=strength, max_iter=300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(*data.training)
+        tried.append((_measure(model, data.validation, classes)[0], _measure(model, data.test, classes)))
+    _, (loss, accuracy) = min(tried)
+    name = f"logistic regression on {what}"
+    return (
+        Baseline("loss", name, metrics["loss"], most=loss),
+        Baseline("accuracy", name, metrics["accuracy"], least=accuracy),
+    )
+
+
+def _measure(model: LogisticRegression, labelled: Split, classes: int) -> tuple[float, float]:
+    """Mean loss in nats, and accuracy."""
+    features, truth = labelled
+    probabilities = model.predict_proba(features)
+    loss = log_loss(truth, probabilities, labels=np.arange(classes))
+    return float(loss), float((model.classes_[probabilities.argmax(axis=1)] == truth).mean())

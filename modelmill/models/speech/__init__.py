@@ -1,0 +1,1 @@
+"""Networks of speech and the spectra that they read."""

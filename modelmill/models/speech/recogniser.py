@@ -1,0 +1,141 @@
+"""A network that writes down what is spoken, a symbol for each 20 ms.
+
+Convolutions over log-mel spectra and bidirectional LSTM layers, trained with CTC, as in Deep Speech 2 (Amodei et al.,
+2015, https://arxiv.org/abs/1512.02595).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modelmill.models.speech.spectra import LogMel, silenced
+
+KERNEL, STRIDES = 5, (2, 1)
+# The symbol that is no character, and stands between two that are alike; characters are numbered from 1.
+BLANK = 0
+# Recordings that are heard at once.
+BATCH = 32
+
+
+Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Recogniser(nn.Module):
+    """Args:
+    config: `sample_rate` in Hz, `alphabet`, `mels`, `channels`, `hidden_size` and `num_layers`.
+    """
+
+    def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
+        super().__init__()
+        channels, hidden = config["channels"], config["hidden_size"]
+        self.spectra = LogMel(config["sample_rate"], config["mels"])
+        self.convolutions = nn.ModuleList(
+            [
+                nn.Conv1d(config["mels"], channels, KERNEL, stride=STRIDES[0], padding=KERNEL // 2),
+                nn.Conv1d(channels, channels, KERNEL, padding=KERNEL // 2),
+            ]
+        )
+        self.norms = nn.ModuleList([nn.LayerNorm(channels) for _ in self.convolutions])
+        widths = [channels, *[2 * hidden] * (config["num_layers"] - 1)]
+        self.onward = nn.ModuleList([nn.LSTM(width, hidden, batch_first=True) for width in widths])
+        self.back = nn.ModuleList([nn.LSTM(width, hidden, batch_first=True) for width in widths])
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * hidden, len(config["alphabet"]) + 1)
+
+    def forward(
+        self, samples: torch.Tensor, lengths: torch.Tensor, mask: Mask | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of symbols, (batch, frames, characters + 1), and how many frames are each recording's, (batch,).
+
+        What stands after a recording's end does not change what is made of it.
+
+        Args:
+            samples: (batch, samples), where full scale is 1. lengths: of each in samples, (batch,).
+            mask: blanks parts of spectra, (batch, frames, mels), given how many frames are each recording's.
+        """
+        frames = self.spectra.frames(lengths)
+        hidden = normalised(self.spectra(silenced(samples[:, :, None], lengths)[:, :, 0]), frames)
+        if mask is not None:
+            hidden = mask(hidden, frames)
+        for convolution, norm, stride in zip(self.convolutions, self.norms, STRIDES, strict=True):
+            hidden = F.gelu(norm(convolution(hidden.transpose(1, 2)).transpose(1, 2)))
+            frames = torch.div(frames - 1, stride, rounding_mode="floor") + 1
+            hidden = self.dropout(silenced(hidden, frames))
+        for onward, back in zip(self.onward, self.back, strict=True):
+            both = onward(hidden)[0], turned(back(turned(hidden, frames))[0], frames)
+            hidden = self.dropout(silenced(torch.cat(both, 2), frames))
+        return self.head(hidden), frames
+
+
+def turned(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Values, (batch, length, width), each row from its own end to its beginning."""
+    places = lengths[:, None] - 1 - torch.arange(values.shape[1], device=values.device)
+    rows = torch.arange(len(values), device=values.device)[:, None]
+    return silenced(values[rows, places.clamp(min=0)], lengths)
+
+
+def normalised(spectra: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """Each recording's spectra with a mean of 0 and a standard deviation of 1: how loud it was does not matter."""
+    kept = silenced(torch.ones_like(spectra), frames)
+    count = kept.sum((1, 2), keepdim=True)
+    centred = (spectra - (spectra * kept).sum((1, 2), keepdim=True) / count) * kept
+    return centred / ((centred.square().sum((1, 2), keepdim=True) / count).sqrt() + 1e-3)
+
+
+def ctc(
+    logits: torch.Tensor,
+    frames: torch.Tensor,
+    labels: torch.Tensor,
+    label_lengths: torch.Tensor,
+    smoothing: float = 0.0,
+) -> torch.Tensor:
+    """The summed loss of connectionist temporal classification (Graves et al., 2006,
+    https://doi.org/10.1145/1143844.1143891), in nats.
+
+    Args:
+        logits, frames: as the network makes them. labels: numbers of characters, int64, (batch, characters), whatever
+            after the end of each. label_lengths: (batch,). smoothing: share of the cross-entropy with all symbols.
+    """
+    likelihood = F.log_softmax(logits.float(), dim=2)
+    # On a CPU, whatever the device: PyTorch's CTC has no deterministic gradient on a GPU.
+    loss = F.ctc_loss(
+        likelihood.transpose(0, 1).cpu(),
+        (labels + 1).clamp(min=BLANK).cpu(),
+        frames.cpu(),
+        label_lengths.cpu(),
+        blank=BLANK,
+        reduction="sum",
+        zero_infinity=True,  # of a recording that was sped up so much that its transcript no longer fits
+    ).to(logits.device)
+    if not smoothing:
+        return loss
+    return (1 - smoothing) * loss - smoothing * silenced(likelihood, frames).mean(2).sum()
+
+
+@torch.no_grad()
+def hear(model: Recogniser, sounds: Sequence[np.ndarray], alphabet: str) -> list[str]:
+    """What the network makes of sounds, each float32, (samples,)."""
+    device = next(model.parameters()).device
+    found = []
+    for first in range(0, len(sounds), BATCH):
+        some = sounds[first : first + BATCH]
+        lengths = torch.tensor([len(one) for one in some], device=device)
+        samples = nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in some], batch_first=True).to(device)
+        logits, frames = model(samples, lengths)
+        best = logits.argmax(2).cpu().numpy()
+        found += [read(row[:count], alphabet) for row, count in zip(best, frames.tolist(), strict=True)]
+    return found
+
+
+def read(symbols: np.ndarray, alphabet: str) -> str:
+    """The text of the most likely symbol of each frame: repeated ones are one, and blanks none."""
+    is_new = np.concatenate([[True], symbols[1:] != symbols[:-1]])
+    return " ".join(text_of(symbols[is_new & (symbols != BLANK)] - 1, alphabet).split())
+
+
+def text_of(numbers: np.ndarray, alphabet: str) -> str:
+    return "".join(alphabet[number] for number in numbers.tolist())

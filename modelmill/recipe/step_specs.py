@@ -1,0 +1,172 @@
+"""The six steps as data: what each takes, what it reads of the recipe, and the code that it is.
+
+The DAG wires exactly these inputs, a step's key is made from exactly these parts, and `plan` predicts with the same
+table what will run.
+"""
+
+import importlib.metadata
+import platform
+from typing import Any, NamedTuple
+
+from modelmill.recipe import Recipe, step_code
+
+# Settings that change how a step works but not what it makes, but for rounding, as other hardware does.
+RESULT_NEUTRAL = frozenset({"checkpoint_seconds", "devices", "nodes", "strategy", "activation_checkpointing"})
+
+
+# Manifests that steps hand on, as `step.output`.
+DATASET, VALIDATION = "data_validation.dataset", "data_validation.validation"
+CORPUS = "preprocessing.corpus"
+PRETRAINED, FINE_TUNED = "pretraining.model", "fine_tuning.model"
+EVALUATION = "evaluation.evaluation"
+# What comes from outside the DAG.
+DATA, FITTED, INIT = "source.data", "source.fitted", "source.init"
+CHAMPION, REGISTRY = "source.champion", "source.registry"
+
+
+class StepSpec(NamedTuple):
+    """A step of the DAG.
+
+    inputs: names of outputs of earlier steps, as `step.output` or, for what lies outside the DAG, `source.NAME`.
+    outputs: names of the manifests that it makes, the main one first.
+    settings: dotted recipe keys that its result depends on.
+    locations: dotted recipe keys that say where bytes are; the bytes' digests count, not these.
+    parts: modules of the task's package that the step calls (see `step_code`).
+    libraries: distributions whose version may change the result.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    settings: tuple[str, ...]
+    locations: tuple[str, ...]
+    parts: tuple[str, ...]
+    libraries: tuple[str, ...]
+
+
+# What decodes the files of such data, in the steps that read it.
+_MEDIA_LIBRARIES = {None: (), "images": ("pillow",), "audio": ("soundfile", "soxr")}
+_MODEL_LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
+
+STEPS: dict[str, StepSpec] = {
+    step.name: step
+    for step in (
+        StepSpec(
+            name="data_validation",
+            inputs=(DATA,),
+            outputs=("dataset", "validation"),
+            settings=("data.format", "data.media", "data.corrupt_files", "data.suite", "data.quarantine"),
+            locations=("data.path",),
+            parts=(),
+            libraries=("great-expectations", "pandas", "pyarrow", "duckdb"),
+        ),
+        StepSpec(
+            name="preprocessing",
+            inputs=(DATASET, FITTED),
+            outputs=("corpus",),
+            settings=("task", "data.format", "data.media", "data.corrupt_files", "preprocessing"),
+            locations=("data.path", "name"),
+            parts=("recipe", "preprocess"),
+            libraries=("tokenizers", "transformers", "datasketch", "numpy", "pyarrow"),
+        ),
+        StepSpec(
+            name="pretraining",
+            inputs=(CORPUS, INIT),
+            outputs=("model",),
+            settings=("task", "seed", "model", "pretraining"),
+            locations=(),
+            parts=("recipe", "task"),
+            libraries=_MODEL_LIBRARIES,
+        ),
+        StepSpec(
+            name="fine_tuning",
+            inputs=(CORPUS, PRETRAINED),
+            outputs=("model",),
+            settings=("task", "seed", "model", "fine_tuning"),
+            locations=(),
+            parts=("recipe", "task"),
+            libraries=(*_MODEL_LIBRARIES, "onnx", "onnxscript"),
+        ),
+        StepSpec(
+            name="evaluation",
+            inputs=(CORPUS, PRETRAINED, FINE_TUNED, CHAMPION),
+            outputs=("evaluation",),
+            settings=("task", "seed", "evaluation"),
+            locations=("registration.model",),
+            parts=("recipe", "task", "evaluate"),
+            libraries=(*_MODEL_LIBRARIES, "scikit-learn", "pyarrow"),
+        ),
+        StepSpec(
+            name="registration",
+            inputs=(
+                DATASET,
+                VALIDATION,
+                FINE_TUNED,
+                EVALUATION,
+                REGISTRY,
+            ),
+            outputs=("registration",),
+            settings=("name", "task", "registration"),
+            locations=(),
+            parts=("recipe", "register", "serve"),
+            libraries=("mlflow",),
+        ),
+    )
+}
+
+
+def settings_of(step: str, recipe: Recipe) -> dict[str, Any]:
+    """The part of the recipe that the step's result depends on, by dotted key; values are JSON."""
+    document = recipe.model_dump(mode="json", by_alias=True)
+    return {key: _without_neutral(_at(document, key)) for key in STEPS[step].settings}
+
+
+def visible_to(step: str, recipe: Recipe) -> Recipe:
+    """The recipe with every part left out that the step has not said it reads, so that no key can miss one."""
+    keys = STEPS[step].settings + STEPS[step].locations
+    changes: dict[str, Any] = {}
+    for name in type(recipe).model_fields:
+        if name in keys:
+            continue
+        inner = {key.split(".", 1)[1] for key in keys if key.startswith(name + ".")}
+        section = getattr(recipe, name)
+        hidden = dict.fromkeys(set(type(section).model_fields) - inner) if inner else {}
+        changes[name] = section.model_copy(update=hidden) if inner else None
+    return recipe.model_copy(update=changes)
+
+
+def code_of(step: str, recipe: Recipe) -> dict[str, str]:
+    """What runs the step: the digest of its source, the image or Python that holds it, and library versions."""
+    media = _MEDIA_LIBRARIES[recipe.data.media] if "data.media" in STEPS[step].settings else ()
+    libraries = (*STEPS[step].libraries, *media, *recipe.libraries.get(step, ()))
+    versions = {library: _version(library) for library in libraries}
+    return {
+        "source": source_of(step, recipe.task),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def source_of(step: str, task: str) -> str:
+    """Return the digest of all source that can change what a step makes for a task."""
+    return step_code.source_digest(step, task, STEPS[step].parts)
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # what only some recipes need
+
+
+def _at(document: dict[str, Any], key: str) -> Any:
+    value: Any = document
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _without_neutral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_neutral(v) for k, v in value.items() if k not in RESULT_NEUTRAL}
+    return value

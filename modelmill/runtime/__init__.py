@@ -1,0 +1,1 @@
+"""Run one step: its records, log, memo, inputs from outside, and tracking."""

@@ -1,0 +1,87 @@
+"""Digests of what comes from outside the DAG: the data, the weights to start from, the champion, the registry."""
+
+import contextlib
+from collections.abc import Callable
+
+from modelmill.champion import champion_state
+from modelmill.champion.comparison.decision import what_differs
+from modelmill.core.errors import Corrupt, UserError
+from modelmill.data import shards
+from modelmill.recipe import Recipe, given_tokenizer
+from modelmill.recipe.adapters import AdaptedFineTuning
+from modelmill.recipe.step_specs import CHAMPION, DATA, FITTED, INIT, REGISTRY, STEPS
+from modelmill.runtime import compatibility, fitted, tracking, weights
+from modelmill.store import Store, manifest
+
+NOTHING = "none"
+
+
+def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
+    """Digests of the step's `source.*` inputs.
+
+    Raises:
+        UserError: the data matches nothing, a model folder has no weights or none that fit the recipe, the registry is
+            not configured.
+    """
+    wanted = [name for name in STEPS[step].inputs if name.startswith("source.")]
+    return {name: _DIGESTS[name](recipe, store) for name in wanted}
+
+
+def _data(recipe: Recipe, store: Store) -> str:
+    return shards.fingerprint(shards.of(recipe.data))
+
+
+def _fitted(recipe: Recipe, store: Store) -> str:
+    """A tokenizer from elsewhere, or what an earlier run has fitted once."""
+    source = given_tokenizer(recipe)
+    if source is None:
+        return fitted.find(store, recipe) or NOTHING
+    folder = weights.locate("preprocessing.tokenizer.from", source, store)
+    pairs = getattr(recipe.preprocessing, "pairs", None)
+    if pairs is not None and pairs.framing == "chat":
+        compatibility.require_chat_template(folder)
+    return weights.tokenizer_digest(folder)
+
+
+def _init(recipe: Recipe, store: Store) -> str:
+    if recipe.pretraining is None or recipe.pretraining.init == "random":
+        return NOTHING
+    folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
+    if length := getattr(recipe.preprocessing, "sequence_length", None):
+        compatibility.require_length(folder, length)
+    if isinstance(recipe.fine_tuning, AdaptedFineTuning):
+        compatibility.require_modules(folder, recipe.fine_tuning.adapted)
+    if source := given_tokenizer(recipe):
+        tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
+        compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
+    return weights.digest(folder)
+
+
+def _champion(recipe: Recipe, store: Store) -> str:
+    if recipe.evaluation.comparison is None:
+        return NOTHING
+    model = recipe.registration.model
+    champion = champion_state.read(store, model).champion
+    if champion is None:
+        return champion_state.NOBODY
+    with contextlib.suppress(Corrupt):  # evaluation says so, if it has to read it
+        mine, its = recipe.preprocessing.held_out, manifest.load(store, champion.evaluation).info.get("held_out", {})
+        if differs := what_differs(mine, {key: its.get(key) for key in mine}):
+            raise UserError(
+                f"evaluation.comparison: the champion, {model} version {champion.version}, was measured on another "
+                f"split: {differs}; put that back, or decide by thresholds alone: --set evaluation.comparison=none"
+            )
+    return champion_state.digest_of(champion)
+
+
+def _registry(recipe: Recipe, store: Store) -> str:
+    return tracking.identity(store)
+
+
+_DIGESTS: dict[str, Callable[[Recipe, Store], str]] = {
+    DATA: _data,
+    FITTED: _fitted,
+    INIT: _init,
+    CHAMPION: _champion,
+    REGISTRY: _registry,
+}

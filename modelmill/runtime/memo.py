@@ -1,0 +1,162 @@
+"""The step memo: a step is a function of its inputs, so a finished key's outputs are found instead of made again."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from modelmill.core import digest
+from modelmill.core.errors import Corrupt
+from modelmill.recipe import Recipe
+from modelmill.recipe.step_specs import code_of, settings_of
+from modelmill.runtime import tracking
+from modelmill.store import KeyNotFound, Store, manifest
+from modelmill.store.manifest import Manifest
+
+# step, code, settings and inputs; in a plan, an input that is still to be made has the digest None.
+KeyDocument = dict[str, Any]
+
+
+class Finished(BaseModel):
+    """A finished step: what its key was made from, the digests of what it made, and what it said of itself.
+
+    `where` is what `machine.here` said of the run and the machine that made it; empty in older entries.
+    """
+
+    document: KeyDocument
+    outputs: dict[str, str]
+    values: dict[str, Any]
+    metrics: dict[str, Any]
+    headline: str
+    seconds: float
+    where: dict[str, str] = {}
+
+
+def key_document(step: str, recipe: Recipe, inputs: Mapping[str, str | None]) -> KeyDocument:
+    """Everything that decides what a step makes; `inputs` are digests by the names in its StepSpec."""
+    return {"step": step, "code": code_of(step, recipe), "settings": settings_of(step, recipe), "inputs": dict(inputs)}
+
+
+def key_of(document: KeyDocument) -> str:
+    return digest.of_json(document)
+
+
+def find(store: Store, document: KeyDocument) -> Finished | None:
+    """The finished step with this key if every byte that it made is still there, else None."""
+    try:
+        finished = Finished.model_validate_json(store.get(_memo_key(document)))
+        made = [manifest.load(store, sha256) for sha256 in finished.outputs.values()]
+    except (KeyNotFound, Corrupt, ValueError):
+        return None
+    whole = all(manifest.is_whole(store, m) and _is_registered(store, m) for m in made)
+    return finished if whole else None
+
+
+def commit(store: Store, finished: Finished) -> None:
+    """Record a finished step; its outputs must be in the store already."""
+    store.put(_memo_key(finished.document), finished.model_dump_json().encode())
+
+
+def with_key(store: Store, step: str, key: str) -> Finished | None:
+    """The finished step with this key, whether or not its outputs still are."""
+    try:
+        return Finished.model_validate_json(store.get(_key(step, key)))
+    except (KeyNotFound, ValueError):
+        return None
+
+
+def settle(store: Store, finished: Finished, inputs: dict[str, str], recipe_name: str) -> Finished:
+    """Record that the step would have made the same with these inputs in place of those it had."""
+    document = finished.document | {"inputs": finished.document["inputs"] | inputs}
+    settled = finished.model_copy(update={"document": document})
+    commit(store, settled)
+    remember(store, document, recipe_name)
+    return settled
+
+
+def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
+    """Note what the recipe's step was last made from, so that `why` can say what has changed since."""
+    store.put(_last_key(document["step"], recipe_name), digest.canonical_json(document))
+
+
+def last(store: Store, step: str, recipe_name: str) -> Finished | None:
+    """What the recipe's step was when it was last there, whether or not its outputs still are."""
+    document = _last_document(store, step, recipe_name)
+    return with_key(store, step, key_of(document)) if document else None
+
+
+def recipes_with(store: Store, step: str) -> list[str]:
+    """The names of the recipes whose step has been finished."""
+    return sorted(key.rpartition("/")[2].removesuffix(".json") for key in store.list(_last_folder(step)))
+
+
+def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
+    """In words, why the step with this key is not found: first run, or what differs from the last one."""
+    before = _last_document(store, document["step"], recipe_name)
+    if before is None:
+        return "first run"
+    settings = differences(before["settings"], document["settings"])
+    known = {name: sha256 for name, sha256 in document["inputs"].items() if sha256 is not None}
+    inputs = differences({name: before["inputs"].get(name) for name in known}, known)
+    waits_for = dict.fromkeys(name.split(".")[0] for name in document["inputs"] if name not in known)
+    code = differences(before["code"], document["code"])
+    if settings:
+        return "settings changed: " + ", ".join(f"{k} ({_short(a)} -> {_short(b)})" for k, a, b in settings[:3])
+    if inputs:
+        return ", ".join(_input_changed(name) for name, _, _ in inputs)
+    if code:
+        return "code changed: " + ", ".join(k if k == "source" else f"{k} {a} -> {b}" for k, a, b in code)
+    if waits_for:
+        return "after " + ", ".join(waits_for)
+    return "its outputs are no longer there"
+
+
+def _last_document(store: Store, step: str, recipe_name: str) -> KeyDocument | None:
+    try:
+        document: KeyDocument = json.loads(store.get(_last_key(step, recipe_name)))
+    except (KeyNotFound, ValueError):
+        return None
+    return document
+
+
+def _memo_key(document: KeyDocument) -> str:
+    return _key(document["step"], key_of(document))
+
+
+def _key(step: str, key: str) -> str:
+    return f"memo/{step}/{key}.json"
+
+
+def _last_folder(step: str) -> str:
+    return f"memo/{step}/last/"
+
+
+def _last_key(step: str, recipe_name: str) -> str:
+    return f"{_last_folder(step)}{recipe_name}.json"
+
+
+def _is_registered(store: Store, made: Manifest) -> bool:
+    return made.kind != "registration" or tracking.has_version(store, made.info["name"], made.info["version"])
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted keys whose values differ, with both values, depth first."""
+    changes: list[tuple[str, Any, Any]] = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            changes += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            changes.append((prefix + key, a, b))
+    return changes
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _input_changed(name: str) -> str:
+    step, output = name.split(".")
+    return f"{output} changed" if step == "source" else f"{step} made another {output}"

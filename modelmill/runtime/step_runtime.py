@@ -1,0 +1,280 @@
+"""Running one step inside its container: find it finished, or make it, and say so in the run's records."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelmill import recipe as recipes
+from modelmill.core import lifetime, machine
+from modelmill.core.errors import ModelmillError, one_line
+from modelmill.recipe import Recipe, step_specs
+from modelmill.runtime import external_inputs, memo, run_records, step_log, tracking
+from modelmill.runtime.run_records import Problem, Progress, StepRecord
+from modelmill.store import Store, manifest, open_store, retention
+from modelmill.store.manifest import Manifest
+
+log = logging.getLogger("modelmill")
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass
+class Made:
+    """What a step made.
+
+    outputs: manifests by output name. values: KFP output parameters. metrics: numbers for people, which may differ
+    between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
+    rows with `step` and numbers. system: how busy the machine was, rows with `time` (seconds since 1970) and readings
+    by MLflow's names. leftovers: prefix of store keys that nobody needs once the step is finished.
+    settled: by step, this or an earlier one of the run: inputs from outside the DAG that are what they are from now on
+    because of this step, with their digests.
+    """
+
+    outputs: dict[str, Manifest]
+    headline: str
+    values: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    system: list[dict[str, float]] = field(default_factory=list)
+    leftovers: str = ""
+    settled: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass
+class Step:
+    """What a running step sees: its part of the recipe, its inputs, the store and a scratch folder.
+
+    `key` names the work: two runs with one key make the same bytes, so checkpoints are kept under it. `resolved` is the
+    whole recipe as JSON, for processes that the step starts and that see their part of it again.
+    """
+
+    name: str
+    recipe: Recipe
+    resolved: str
+    inputs: dict[str, Manifest]
+    document: memo.KeyDocument
+    store: Store
+    run_id: str
+    scratch: Path
+    record: StepRecord
+    _last_progress: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digests of the inputs, those from outside the DAG included."""
+        return dict(self.document["inputs"])
+
+    def settle(self, name: str, inputs: dict[str, str]) -> None:
+        """Record at once that an earlier step of this run would have made the same with these inputs from outside the
+        DAG, so that a run finds it finished also if this step is killed as soon as they are what they are now.
+        """
+        record = run_records.read_step(self.store, self.run_id, name)
+        finished = memo.with_key(self.store, name, record.key) if record else None
+        if finished is not None:
+            memo.settle(self.store, finished, inputs, recipes.from_json(self.resolved).name)
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        """Show how far the step is; cheap enough to call in every iteration."""
+        now = time.monotonic()
+        if now - self._last_progress < PROGRESS_SECONDS and done < total:
+            return
+        self._last_progress = now
+        self.record.progress = Progress(done=done, total=total, text=text)
+        self.record.seconds = time.time() - self.record.started
+        run_records.write_step(self.store, self.run_id, self.record)
+        log.info("%s %g/%g %s", self.name, done, total, text)
+
+
+class _Ahead(Step):
+    """A step's view for tasks that work ahead of it; the step's record is not theirs."""
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        log.info("ahead of %s %g/%g %s", self.name, done, total, text)
+
+
+def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: str, inputs: dict[str, str]) -> int:
+    """Do some of a step's work before it, for it to find in the store.
+
+    Args:
+        name: of the step. work: gets what the step would see. The others are those of `run_step`.
+    Returns:
+        What `work` returns; 0 if the step is finished, or if something is wrong: that is the step's to say.
+    """
+    prepare_process()
+    try:
+        opened, whole = open_store(store), recipes.from_json(recipe)
+        manifests, document = _read_inputs(name, whole, opened, inputs)
+        if memo.find(opened, document):
+            return 0
+        with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
+            visible, record = step_specs.visible_to(name, whole), StepRecord(name=name, status="running")
+            return work(_Ahead(name, visible, recipe, manifests, document, opened, "", Path(scratch), record))
+    except ModelmillError as error:
+        log.warning("left to %s: %s", name, one_line(error))
+        return 0
+
+
+def try_step(
+    name: str, work: Callable[[Step], str], *, recipe: str, store: str, run_id: str, inputs: dict[str, str]
+) -> None:
+    """Try something with what a step would see; nothing is made, and its key stays unfinished.
+
+    Args:
+        name: of the step. work: returns the headline of the record. The others are those of `run_step`.
+    Raises:
+        SystemExit: with the error's exit code, after the failure was recorded.
+    """
+    with _recorded(name, store, run_id, recipe) as (opened, record):
+        whole = recipes.from_json(recipe)
+        manifests, document = _read_inputs(name, whole, opened, inputs)
+        with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
+            visible = step_specs.visible_to(name, whole)
+            step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), record)
+            step.progress(0, 1, "starting")
+            record.headline = work(step)
+        record.status = "ran"
+        _record_end(opened, run_id, record)
+
+
+def run_step(
+    name: str,
+    make: Callable[[Step], Made],
+    *,
+    recipe: str,
+    store: str,
+    run_id: str,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+) -> dict[str, Any]:
+    """Run the step called `name` unless its key is finished, and write its output manifests.
+
+    Args:
+        make: does the work; called only when the key is not finished.
+        recipe: the resolved recipe as JSON. store: URI. run_id: under which records are kept.
+        inputs: files that hold the input manifests, by the names in the StepSpec (`preprocessing.corpus`).
+        outputs: files to write the output manifests to, by output name.
+    Returns:
+        The step's output parameters.
+    Raises:
+        SystemExit: with the error's exit code, after the failure was recorded.
+    """
+    with _recorded(name, store, run_id, recipe) as (opened, record):
+        whole = recipes.from_json(recipe)
+        manifests, document = _read_inputs(name, whole, opened, inputs)
+        record.key = memo.key_of(document)
+        finished = memo.find(opened, document)
+        record.status = "reused" if finished else "ran"
+        if finished is None:
+            record.reason = memo.why(opened, document, whole.name)
+            with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
+                running = record.model_copy(update={"status": "running"})
+                visible = step_specs.visible_to(name, whole)
+                step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), running)
+                finished = _make_and_commit(step, make, whole)
+        memo.remember(opened, finished.document, whole.name)
+        record.outputs, record.metrics, record.headline = finished.outputs, finished.metrics, finished.headline
+        _record_end(opened, run_id, record)
+    for output, path in outputs.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(manifest.load(opened, finished.outputs[output]).to_json())
+    return finished.values
+
+
+def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) -> memo.Finished:
+    """Do the work, store the manifests after the bytes they name and the memo last; tell the tracking server."""
+    step.progress(0, 1, "starting")
+    made = make(step)
+    finished = memo.Finished(
+        document=step.document,
+        outputs={output: manifest.save(step.store, m) for output, m in made.outputs.items()},
+        values=made.values,
+        metrics=made.metrics,
+        headline=made.headline,
+        seconds=time.time() - step.record.started,
+        where=machine.here(step.run_id),
+    )
+    logged = tracking.Logged(step.document["settings"], made.metrics, made.history, made.system)
+    tracking.log_step(step.store, step.run_id, whole, step.name, logged)
+    memo.commit(step.store, finished)
+    for name, inputs in made.settled.items():
+        # The next run sees these inputs, and its key must find this work.
+        if name == step.name:
+            finished = memo.settle(step.store, finished, inputs, whole.name)
+        else:
+            step.settle(name, inputs)
+    for key in list(step.store.list(made.leftovers)) if made.leftovers else []:
+        step.store.delete(key)
+    return finished
+
+
+def _read_inputs(
+    name: str, recipe: Recipe, store: Store, inputs: dict[str, str]
+) -> tuple[dict[str, Manifest], memo.KeyDocument]:
+    """A step's input manifests, and what its key is made from."""
+    manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
+    digests = {key: m.digest for key, m in manifests.items()} | external_inputs.digests(name, recipe, store)
+    return manifests, memo.key_document(name, recipe, digests)
+
+
+def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
+    record.seconds = time.time() - record.started
+    run_records.write_step(store, run_id, record)
+    log.info("%s %s in %.1f s: %s", record.name, record.status, record.seconds, record.headline)
+
+
+@contextlib.contextmanager
+def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple[Store, StepRecord]]:
+    """The store and the record of a step that begins; if the block fails, the record says why, and the process ends
+    with the error's exit code.
+    """
+    prepare_process()
+    opened = open_store(store)
+    record = StepRecord(name=name, status="running", started=time.time())
+    with step_log.kept(opened, run_id, name):
+        try:
+            run_records.write_step(opened, run_id, record)
+            run_records.write_run_if_absent(opened, run_id, recipe, record.started)
+            # gc keeps what a step could find once it knows of the step.
+            retention.wait(opened)
+            yield opened, record
+        except BaseException as error:
+            _record_failure(opened, run_id, record, error)
+            raise SystemExit(record.problem.exit_code if record.problem else 1) from None
+
+
+def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseException) -> None:
+    """Keep why the step failed; a bug keeps its traceback in the step's log, a user's mistake is one line."""
+    known = isinstance(error, ModelmillError)
+    if not known:
+        log.error("%s failed", record.name, exc_info=error)
+    message = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
+    record.status = "failed"
+    record.seconds = time.time() - record.started
+    record.problem = Problem(
+        kind=error.kind if isinstance(error, ModelmillError) else "bug",
+        message=message,
+        exit_code=error.exit_code if isinstance(error, ModelmillError) else 1,
+    )
+    log.error("%s: %s", record.name, message)
+    run_records.write_step(store, run_id, record)
+
+
+def prepare_process() -> None:
+    """Log to standard output and to the log of the step that has started this process, and do not outlive a local
+    runner.
+    """
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=step_log.FORMAT)
+    step_log.join()
+    if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():
+        lifetime.exit_with_stdin()

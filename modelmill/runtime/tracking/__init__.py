@@ -1,0 +1,28 @@
+"""MLflow: where it is, what steps tell it, and what its registry holds. Imports mlflow only when it is used."""
+
+from modelmill.runtime.tracking.aliases import follow
+from modelmill.runtime.tracking.connection import AGAIN, Unreachable, client, describe, identity, redact, tracking_uri
+from modelmill.runtime.tracking.patience import patiently
+from modelmill.runtime.tracking.registry import aliases, download_version, has_version
+from modelmill.runtime.tracking.runs import Logged, log_step, step_run
+from modelmill.runtime.tracking.versions import Version, registered
+
+__all__ = [
+    "AGAIN",
+    "Logged",
+    "Unreachable",
+    "Version",
+    "aliases",
+    "client",
+    "describe",
+    "download_version",
+    "follow",
+    "has_version",
+    "identity",
+    "log_step",
+    "patiently",
+    "redact",
+    "registered",
+    "step_run",
+    "tracking_uri",
+]

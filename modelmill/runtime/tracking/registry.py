@@ -1,0 +1,84 @@
+"""What MLflow's registry holds."""
+
+from pathlib import Path
+from typing import Any
+
+from modelmill.core.errors import UserError
+from modelmill.runtime.tracking.connection import client, is_created, redact, tracking_uri
+from modelmill.runtime.tracking.versions import KEY, VERIFIED
+from modelmill.store import Store
+
+
+def has_version(store: Store, name: str, version: str) -> bool:
+    """Whether the registry still has this version, ready for use.
+
+    Raises:
+        ModelmillError: the registry does not answer.
+    """
+    return _version(store, name, version) is not None
+
+
+def aliases(store: Store, name: str, version: str) -> list[str]:
+    """The version's aliases now; none if there is no such version."""
+    found = _version(store, name, version)
+    return sorted(found.aliases) if found is not None else []
+
+
+def download_version(store: Store, uri: str, target: Path) -> Path:
+    """Fetch a registered model (`models:/name/version` or `models:/name@alias`) into a folder.
+
+    Raises:
+        UserError: there is no such version or alias, or it is one of ours whose files were never read back.
+    """
+    missing = f"{uri}: no such model version in {redact(tracking_uri(store))}"
+    if not is_created(store):
+        raise UserError(missing)
+    with client(store) as mlflow_client:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        try:
+            chosen = _checked(mlflow_client, uri)
+            target.mkdir(parents=True, exist_ok=True)
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=chosen, dst_path=str(target)))
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+            raise UserError(missing) from error
+
+
+def _checked(mlflow_client: Any, uri: str) -> str:
+    """The URI of the version that is meant now; an alias may be moved before its files are read.
+
+    Raises:
+        UserError: it is one of ours, and its registration was not finished.
+    """
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    name, _, number = name.partition("/")
+    if at:
+        version = mlflow_client.get_model_version_by_alias(name, alias)
+    elif number.isdigit():
+        version = mlflow_client.get_model_version(name, number)
+    else:
+        return uri  # a stage, or a model that is no version
+    if KEY in version.tags and version.tags.get(VERIFIED) != "true":
+        raise UserError(
+            f"{uri}: version {version.version} of {name} was never verified, so its files may not be what was "
+            "trained; give the command that was to register it again, or name another version"
+        )
+    return f"models:/{name}/{version.version}"
+
+
+def _version(store: Store, name: str, version: str) -> Any:
+    if not is_created(store):
+        return None
+    with client(store) as mlflow_client:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = mlflow_client.get_model_version(name, version)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return found if found.status == "READY" else None

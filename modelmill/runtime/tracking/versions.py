@@ -1,0 +1,78 @@
+"""The versions in MLflow's registry, and what their tags say of them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from modelmill.champion.champion_state import Candidate
+from modelmill.runtime.tracking.connection import client, is_created
+from modelmill.store import Store
+
+# What a version of ours was made from; that each of its files was read back; the newest entry of the log of decisions
+# when it became the champion.
+KEY, VERIFIED, WITNESS = "modelmill.key", "modelmill.verified", "modelmill.log"
+MODEL, EVALUATION = "modelmill.model", "modelmill.evaluation"
+_PAGE = 200
+
+
+class Version(NamedTuple):
+    """A version in the registry, and the aliases that name it now; `created` is in seconds since 1970."""
+
+    name: str
+    version: str
+    aliases: list[str]
+    tags: dict[str, str]
+    created: float
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether registration has read every file of it back; False for what others have registered, too."""
+        return self.tags.get(VERIFIED) == "true"
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """None for a version that is not ours."""
+        if MODEL not in self.tags or EVALUATION not in self.tags:
+            return None
+        return Candidate(version=self.version, model=self.tags[MODEL], evaluation=self.tags[EVALUATION])
+
+    def __str__(self) -> str:
+        return " ".join([f"{self.name} version {self.version}", *(f"@{alias}" for alias in self.aliases)])
+
+
+def registered(store: Store, model: str | None = None) -> list[Version]:
+    """The versions of a model, or of every model, by name and from the oldest to the newest.
+
+    Raises:
+        UserError: no registry is configured. ModelmillError: it does not answer.
+    """
+    if not is_created(store):
+        return []
+    wanted = f"name = '{model}'" if model else None
+    with client(store) as mlflow_client:
+        models = _pages(partial(mlflow_client.search_registered_models, wanted, max_results=_PAGE))
+        found = _pages(partial(mlflow_client.search_model_versions, wanted, max_results=_PAGE))
+    aliases = {one.name: {alias: str(number) for alias, number in one.aliases.items()} for one in models}
+    made = [
+        Version(
+            name=one.name,
+            version=str(one.version),
+            aliases=sorted(a for a, number in aliases.get(one.name, {}).items() if number == str(one.version)),
+            tags=dict(one.tags),
+            created=one.creation_timestamp / 1000,
+        )
+        for one in found
+        if one.status == "READY"
+    ]
+    return sorted(made, key=lambda one: (one.name, int(one.version)))
+
+
+def _pages(search: Callable[..., Any]) -> list[Any]:
+    """All that a search of MLflow finds, page by page."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(page_token=token)
+        found += page
+        if not (token := page.token):
+            return found

@@ -1,0 +1,68 @@
+"""Content-addressed bytes in a store: `blobs/<first two>/<sha256>`. Written once, never changed."""
+
+from pathlib import Path
+
+from modelmill.core import digest
+from modelmill.core.errors import Corrupt
+from modelmill.store import retention
+from modelmill.store.base import KeyNotFound, Store
+
+
+def key_of(sha256: str) -> str:
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def put_bytes(store: Store, data: bytes) -> str:
+    """Store bytes; returns their sha256."""
+    sha256 = digest.of_bytes(data)
+    if not retention.is_kept(store, key_of(sha256), len(data)):
+        store.put(key_of(sha256), data)
+    return sha256
+
+
+def put_file(store: Store, path: Path) -> str:
+    """Store a file; returns its sha256. What the store already holds is not sent again."""
+    sha256 = digest.of_file(path)
+    if not retention.is_kept(store, key_of(sha256), path.stat().st_size):
+        store.upload(key_of(sha256), path)
+    return sha256
+
+
+def get_bytes(store: Store, sha256: str) -> bytes:
+    """Read bytes and check them.
+
+    Raises:
+        Corrupt: the blob is missing or its bytes are not those of `sha256`.
+    """
+    try:
+        data = store.get(key_of(sha256))
+    except KeyNotFound as error:
+        raise Corrupt(f"{store.uri}: blob {sha256} is missing") from error
+    if digest.of_bytes(data) != sha256:
+        raise Corrupt(f"{store.uri}: blob {sha256} does not have the bytes it is named after")
+    return data
+
+
+def get_file(store: Store, sha256: str, path: Path) -> Path:
+    """A checked local file with the blob's bytes: the store's own file where there is one, else a copy at `path`, which
+    may be there already.
+
+    Raises:
+        Corrupt: the blob is missing or its bytes are not those of `sha256`.
+    """
+    key = key_of(sha256)
+    local = store.local_path(key)
+    if local is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and digest.of_file(path) == sha256:
+            return path
+        try:
+            store.download(key, path)
+        except KeyNotFound as error:
+            raise Corrupt(f"{store.uri}: blob {sha256} is missing") from error
+        local = path
+    elif not local.is_file():
+        raise Corrupt(f"{store.uri}: blob {sha256} is missing")
+    if digest.of_file(local) != sha256:
+        raise Corrupt(f"{store.uri}: blob {sha256} does not have the bytes it is named after")
+    return local

@@ -1,0 +1,287 @@
+"""An S3-compatible object store through boto3: AWS, SeaweedFS, MinIO, Ceph and others with conditional writes."""
+
+import contextlib
+import io
+import random
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-untyped]
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.store.base import KeyNotFound, Stat, StoreError, Versioned
+from modelmill.store.conditional import check_conditional_writes
+from modelmill.store.s3_errors import code_of, is_missing, reason_of
+
+_CONCURRENCY = 8
+_PART_BYTES = 32 << 20
+_CONFLICT_TRIES = 8
+_READ_TRIES = 4
+
+_CONFIG = Config(
+    # Stores other than AWS refuse the checksums that botocore would add on its own; readers check the sha256 anyway.
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+    # About 3 s in all (each pause twice the one before): outlasts a hiccup, and a wrong endpoint is told soon.
+    retries={"mode": "standard", "total_max_attempts": 8},
+    connect_timeout=5,
+    read_timeout=60,
+    max_pool_connections=2 * _CONCURRENCY,
+)
+_TRANSFER = TransferConfig(
+    multipart_threshold=_PART_BYTES,
+    multipart_chunksize=_PART_BYTES,
+    max_concurrency=_CONCURRENCY,
+    # The CRT client ignores the endpoint and goes to AWS.
+    preferred_transfer_client="classic",
+)
+
+
+class S3Store:
+    """Objects below `s3://bucket/prefix`. Endpoint, credentials and region are those that boto3 finds:
+    AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_DEFAULT_REGION, the files in ~/.aws
+    or the machine's role.
+
+    A writer that is killed in the middle of an upload leaves no object, but parts that a lifecycle rule of the
+    bucket (AbortIncompleteMultipartUpload) has to clear.
+    """
+
+    def __init__(self, uri: str, endpoint: str | None = None) -> None:
+        """
+        Args:
+            endpoint: in place of the one that boto3 finds.
+        Raises:
+            UserError: the URI names no bucket, or holds credentials.
+            StoreError: boto3's settings (profile, endpoint, region) cannot be used.
+        """
+        self._bucket, self._prefix = _parse(uri)
+        self.uri = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+        self._client: Any = None
+        # Given an endpoint that is no URL, boto3 raises a bare ValueError.
+        with self._explained("", ValueError):
+            self._client = boto3.session.Session().client("s3", config=_CONFIG, endpoint_url=endpoint)
+
+    def get(self, key: str) -> bytes:
+        return self.read(key).data
+
+    def read(self, key: str) -> Versioned:
+        with _Body(self, key) as body:
+            return Versioned(body.readall(), body.tag)
+
+    def open(self, key: str) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(_Body(self, key), digest.CHUNK))
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._explained(key):
+            self._client.put_object(**self._at(key), Body=data)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        return self._put_on_condition(key, data, IfNoneMatch="*")
+
+    def compare_and_swap(self, key: str, data: bytes, tag: str) -> bool:
+        return self._put_on_condition(key, data, IfMatch=tag)
+
+    def upload(self, key: str, path: Path) -> None:
+        with self._explained(key):
+            self._client.upload_file(str(path), self._bucket, self._name(key), Config=_TRANSFER)
+
+    def download(self, key: str, path: Path) -> None:
+        try:
+            with self._explained(key):
+                # Writes to a temporary file beside the target, which it moves into place at the end or removes.
+                self._client.download_file(self._bucket, self._name(key), str(path), Config=_TRANSFER)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def copy(self, key: str, source: "S3Store", source_key: str) -> bool:
+        """Let the server write an object of another store as this one's; False where they are on two servers."""
+        if source._endpoint() != self._endpoint():
+            return False
+        with self._explained(key):
+            self._client.copy(source._at(source_key), **self._at(key), Config=_TRANSFER)
+        return True
+
+    def size(self, key: str) -> int | None:
+        found = self.stat(key)
+        return found.bytes if found else None
+
+    def stat(self, key: str) -> Stat | None:
+        try:
+            with self._explained(key):
+                head = self._client.head_object(**self._at(key))
+        except KeyNotFound:
+            return None
+        return Stat(int(head["ContentLength"]), head["LastModified"].timestamp())
+
+    def touch(self, key: str) -> bool:
+        # A copy onto itself, which the store does alone; it is refused unless something is replaced.
+        replaced = {"MetadataDirective": "REPLACE"}
+        source = self._at(key)
+        try:
+            with self._explained(key):
+                self._client.copy(source, **source, ExtraArgs=replaced, Config=_TRANSFER)
+        except KeyNotFound:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self.stats(prefix))
+
+    def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        with self._explained(prefix):
+            found = [
+                (item["Key"][len(self._prefix) :], Stat(int(item["Size"]), item["LastModified"].timestamp()))
+                for page in pages
+                for item in page.get("Contents", [])
+            ]
+        # Sorted here because not every store does: SeaweedFS lists `a/1` before `a-1`, folder by folder.
+        yield from sorted(found)
+
+    def delete(self, key: str) -> None:
+        with self._explained(key), contextlib.suppress(KeyNotFound):
+            self._client.delete_object(**self._at(key))
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+    def check(self) -> None:
+        """
+        Raises:
+            StoreError: the store does not answer, refuses, or takes a conditional write whose condition does not hold
+                (then two runs could both hold one lock).
+        """
+        # First: a HEAD does not tell a missing bucket from a missing key, and SeaweedFS makes the bucket of a PUT.
+        with self._explained(""):
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        check_conditional_writes(self)
+
+    def _put_on_condition(self, key: str, data: bytes, **condition: str) -> bool:
+        writer = uuid.uuid4().hex
+        with self._explained(key):
+            for attempt in range(_CONFLICT_TRIES):
+                try:
+                    self._client.put_object(**self._at(key), Body=data, Metadata={"writer": writer}, **condition)
+                    return True
+                except ClientError as error:
+                    conflict = code_of(error) in {"ConditionalRequestConflict", "OperationAborted", "409"}
+                    if code_of(error) in {"PreconditionFailed", "412"}:
+                        return self._written_by(key, writer)
+                    if is_missing(error) and "IfMatch" in condition:
+                        return False
+                    if not conflict or attempt == _CONFLICT_TRIES - 1:
+                        raise
+                    time.sleep(random.uniform(0, 0.05 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def _written_by(self, key: str, writer: str) -> bool:
+        """Whether the object is the one this writer wrote. A conditional write that succeeded but whose answer was lost
+        is sent again by botocore (or by a proxy), and then refused because of itself: that writer has won. Its mark
+        tells it from another that wrote the same bytes. Someone may have replaced the object in between; then the
+        answer is False, as if the write had come too late.
+        """
+        try:
+            return bool(self._client.head_object(**self._at(key))["Metadata"].get("writer") == writer)
+        except ClientError as error:
+            if is_missing(error):
+                return False
+            raise
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._name(key)}
+
+    def _name(self, key: str) -> str:
+        """
+        Raises:
+            ValueError: the key is no relative POSIX path; keys are ours, so this is a bug and not a user's mistake.
+        """
+        if any(part in {"", ".", ".."} for part in key.split("/")) or "\\" in key or "\0" in key:
+            raise ValueError(f"not an object key: {key!r}")
+        return self._prefix + key
+
+    def _endpoint(self) -> str:
+        return str(self._client.meta.endpoint_url) if self._client else "(not set)"
+
+    @contextlib.contextmanager
+    def _explained(self, key: str, *also: type[Exception]) -> Iterator[None]:
+        """Turns what boto3 raises into `KeyNotFound` or a `StoreError` that says what to set."""
+        try:
+            yield
+        except (BotoCoreError, ClientError, Boto3Error, S3DownloadFailedError, *also) as error:
+            if is_missing(error):
+                raise KeyNotFound(f"{self.uri}: no object {key}") from error
+            raise StoreError(f"--store {self.uri}: {reason_of(error, self._bucket, self._endpoint())}") from error
+
+
+class _Body(io.RawIOBase):
+    """An object read in order. Where the connection breaks, the rest of the same version is asked for again."""
+
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._store, self._key = store, key
+        self._position = 0
+        response = self._request()
+        self._stream = response["Body"]
+        self._size = int(response["ContentLength"])
+        self.tag = str(response["ETag"])
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._position == self._size:
+            return 0
+        with self._store._explained(self._key):
+            chunk = self._read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self._position += len(chunk)
+        return len(chunk)
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(digest.CHUNK) or b"", b""))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+    def _read(self, count: int) -> bytes:
+        for _ in range(_READ_TRIES - 1):
+            with contextlib.suppress(HTTPClientError, IncompleteReadError):
+                return bytes(self._stream.read(count))
+            self._stream.close()
+            self._stream = self._request(Range=f"bytes={self._position}-", IfMatch=self.tag)["Body"]
+        return bytes(self._stream.read(count))
+
+    def _request(self, **rest: str) -> dict[str, Any]:
+        with self._store._explained(self._key):
+            response: dict[str, Any] = self._store._client.get_object(**self._store._at(self._key), **rest)
+        return response
+
+
+def _parse(uri: str) -> tuple[str, str]:
+    """Bucket and key prefix; the prefix is empty or ends with a slash."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    if "@" in bucket or ":" in bucket:
+        # The URI is not repeated: it may hold a secret.
+        raise UserError(
+            "--store: an s3:// URI is s3://BUCKET/PREFIX and holds no credentials or host; set AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}", bucket):
+        raise UserError(f"--store {uri}: names no bucket; write s3://BUCKET/PREFIX")
+    if re.search(r"[\s?#\\\0]", prefix) or any(part in {"", ".", ".."} for part in prefix.split("/") if prefix):
+        raise UserError(f"--store {uri}: the prefix {prefix!r} is not a plain path such as team/modelmill")
+    return bucket, f"{prefix}/" if prefix else ""

@@ -1,0 +1,33 @@
+"""Python's standard library: its code without docstrings, and its docstrings."""
+
+import json
+
+from modelmill.core.digest import fraction
+from modelmill.corpus.text.python_sources import standard_library, taken_apart
+
+# Shorter ones say next to nothing, and many of them the same.
+MIN_DOCSTRING = 40
+
+
+def char_rnn(shards: int) -> dict[str, bytes]:
+    """A row for each source file and each docstring; both have the file's path, by which they are split, and their
+    shard is drawn by it. Of equal docstrings the first is kept.
+    """
+    rows: list[list[str]] = [[] for _ in range(shards)]
+    met: set[str] = set()
+    for path, source in standard_library().items():
+        code, docstrings = taken_apart(source)
+        new = [text for text in dict.fromkeys(docstrings) if text not in met and len(text) >= MIN_DOCSTRING]
+        met.update(new)
+        own = rows[int(fraction(path) * shards)]
+        own += [_row(path, "code", code)] if code.strip() else []
+        own += [_row(path, "docstring", text) for text in new]
+    return {f"stdlib-{i:05d}.jsonl": "".join(lines).encode() for i, lines in enumerate(rows) if lines}
+
+
+def _row(path: str, kind: str, text: str) -> str:
+    row = {"path": path, "kind": kind, "text": text, "bytes": len(text.encode())}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+DEMOS = {"char-rnn": char_rnn}

@@ -1,0 +1,125 @@
+"""Held-out documents: bits per byte of the model, of the pretrained one and of an n-gram model; generated text."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from modelmill.champion.comparison import rows
+from modelmill.measures import samples
+from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.ngrams import NGrams
+from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
+from modelmill.runtime.step_runtime import Step
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.character_modeling.generation import generate
+from modelmill.tasks.character_modeling.recipe import Recipe
+from modelmill.tasks.character_modeling.stream import BOUNDARY, SYMBOLS
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+
+# Documents at once, and symbols of each: the state goes on from one piece to the next.
+BATCH, PIECE = 64, 512
+# Bytes from which on a document counts as middling, and as long.
+MIDDLING, LONG = 200, 1000
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """`bits_per_byte` of the held-out documents of the corpus that was trained on last, and the same of the pretrained
+    model (`bits_per_byte_before`) where it was fine-tuned. Every document is read from its own beginning, and its end
+    is predicted, too.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    settings, seed = recipe.evaluation, recipe.seed
+    tuned, pretrained = step.inputs[FINE_TUNED], step.inputs[PRETRAINED]
+    is_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
+    last = "fine_tuning" if is_tuned else "pretraining"
+    held_out, training = (task.examples(last, split) for split in ("test", "train"))
+    documents, opening = held_out.documents(), held_out.opening
+
+    model = _load(step, task, tuned)
+    step.progress(0, 3, "held-out documents")
+    losses = {"after": document_losses(model, documents, opening)}
+    if is_tuned and pretrained.entries:
+        step.progress(1, 3, "held-out documents, before fine-tuning")
+        losses["before"] = document_losses(_load(step, task, pretrained), documents, opening)
+    size = sum(len(document) - 1 for document in documents)
+    bits = {when: float(of.sum()) / math.log(2) / size for when, of in losses.items()}
+    metrics = {"bits_per_byte": bits["after"]}
+    baselines = []
+    if "before" in bits:
+        metrics["bits_per_byte_before"] = bits["before"]
+        baselines.append(Baseline("bits_per_byte", "before fine-tuning", bits["after"], most=bits["before"]))
+    if settings.baseline:
+        step.progress(2, 3, "n-grams")
+        order = settings.ngram_order
+        known = NGrams(training.tokens, training.offsets, order, SYMBOLS, BOUNDARY)
+        losses["n-grams"] = known.losses(held_out.tokens, held_out.offsets)
+        bound = float(losses["n-grams"].sum()) / math.log(2) / size
+        baselines.append(Baseline("bits_per_byte", f"{order}-grams", bits["after"], most=bound))
+    found = _rows(losses, documents, held_out.ids, training.ids)
+    shown = generate(model, documents, settings, opening, seed)
+    return Measured(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
+
+
+@torch.no_grad()
+def document_losses(model: Any, documents: list[np.ndarray], opening: int) -> np.ndarray:
+    """The loss of each document in nats: float64, (documents,).
+
+    Args:
+        documents: symbols, BOUNDARY last. opening: how many BOUNDARY symbols stand before a document, as in training.
+    """
+    device = next(model.parameters()).device
+    losses = np.zeros(len(documents))
+    order = np.argsort([len(document) for document in documents], kind="stable")
+    for first in range(0, len(order), BATCH):
+        members = order[first : first + BATCH]
+        longest = max(len(documents[number]) for number in members)
+        symbols = np.full((len(members), opening + longest), BOUNDARY, np.int64)
+        is_own = np.zeros((len(members), longest), bool)
+        for row, number in enumerate(members):
+            symbols[row, opening : opening + len(documents[number])] = documents[number]
+            is_own[row, : len(documents[number])] = True
+        given = torch.from_numpy(symbols).to(device)
+        _, state = model.read(given[:, : opening - 1])
+        for begin in range(0, longest, PIECE):
+            end = min(begin + PIECE, longest)
+            logits, state = model(given[:, opening - 1 + begin : opening - 1 + end], state)
+            labels = given[:, opening + begin : opening + end]
+            found = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none").double().cpu().numpy()
+            losses[members] += (found * is_own[:, begin:end]).sum(axis=1)
+    return losses
+
+
+def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
+    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    return loaded.to(hardware.pick_device()).eval()
+
+
+def _rows(
+    losses: dict[str, np.ndarray], documents: list[np.ndarray], ids: np.ndarray, training_ids: np.ndarray
+) -> list[dict[str, Any]]:
+    """A row for each document and model."""
+    names = rows.unique_ids(f"{one:016x}" for one in ids.tolist())
+    seen = np.isin(ids, training_ids)
+    return [
+        {
+            "example": name,
+            "set": "documents",
+            "model": model,
+            "slices": [f"length={_length(len(document) - 1)}"],
+            "loss": float(found[number]),
+            "weight": float(len(document)),
+            "bytes": float(len(document) - 1),
+            "contaminated": bool(seen[number]),
+        }
+        for model, found in losses.items()
+        for number, (name, document) in enumerate(zip(names, documents, strict=True))
+    ]
+
+
+def _length(size: int) -> str:
+    return "short" if size < MIDDLING else "middling" if size < LONG else "long"

@@ -1,0 +1,132 @@
+"""A recurrent language model over bytes, trained on windows of streams of documents."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modelmill.corpus.settings import ONLY
+from modelmill.tasks.array_task import Plain
+from modelmill.tasks.character_modeling.stream import BOUNDARY, SYMBOLS
+from modelmill.tasks.contract import Batch
+
+IGNORED = -100
+LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+State = Any
+
+
+class CharacterRNN(nn.Module):
+    """Predicts each symbol from those before it, as Graves (2013, https://arxiv.org/abs/1308.0850) does, with the
+    LSTM (Hochreiter and Schmidhuber, 1997) or GRU (Cho et al., 2014, https://arxiv.org/abs/1406.1078) of PyTorch.
+    """
+
+    def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
+        super().__init__()
+        layers = config["num_layers"]
+        self.embedding = nn.Embedding(SYMBOLS, config["embedding_size"])
+        self.recurrent = LAYERS[config["type"]](
+            config["embedding_size"],
+            config["hidden_size"],
+            layers,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(config["hidden_size"], SYMBOLS)
+
+    def read(self, symbols: torch.Tensor, state: State = None) -> tuple[torch.Tensor, State]:
+        """Hidden states, (batch, length, width), of symbols (int64, (batch, length)), and the state after them."""
+        hidden, state = self.recurrent(self.dropout(self.embedding(symbols)), state)
+        return self.dropout(hidden), state
+
+    def forward(self, symbols: torch.Tensor, state: State = None) -> tuple[torch.Tensor, State]:
+        """Logits of the symbols that follow each, (batch, length, SYMBOLS), and the state after the last."""
+        hidden, state = self.read(symbols, state)
+        return self.head(hidden), state
+
+
+class Windows:
+    """Windows over the stream of one corpus and split; every symbol of it is a label once.
+
+    A batch has `labels` (int64, (batch, length)), IGNORED after the stream's end, and `symbols` (int64, (batch,
+    warm_up + length)): each label's predecessor, and what stands before those. Of the first label's document, that
+    is; where the warm-up reaches back beyond its beginning, it is filled with BOUNDARY, as in evaluation.
+    """
+
+    lengths: np.ndarray | None = None
+
+    def __init__(self, files: dict[str, Path], split: str, corpus: str, length: int, warm_up: int) -> None:
+        names = {kind: files[f"{split}/{corpus}/{kind}.npy"] for kind in ("tokens", "offsets", "ids")}
+        loaded = {kind: np.load(file, mmap_mode="r", allow_pickle=False) for kind, file in names.items()}
+        self.tokens, self.offsets, self.ids = loaded["tokens"], loaded["offsets"], loaded["ids"]
+        self.name = f"{split} split of {corpus}" if corpus != ONLY else f"{split} split"
+        self.length = length
+        self.warm_up = warm_up
+        # Symbols that the network has read before it predicts a document's first byte: BOUNDARY, all of them.
+        self.opening = warm_up + 1
+
+    def __len__(self) -> int:
+        return -(-len(self.tokens) // self.length)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        first = indices.astype(np.int64)[:, None] * self.length
+        places = first + np.arange(-self.warm_up - 1, self.length)
+        stream = self.tokens[np.clip(places, 0, len(self.tokens) - 1)].astype(np.int64)
+        begins = self.offsets[np.searchsorted(self.offsets, first, side="right") - 1]
+        is_known = (places >= begins) & (places < len(self.tokens))
+        symbols = np.where(is_known, stream, BOUNDARY)[:, :-1]
+        labels = np.where(places < len(self.tokens), stream, IGNORED)[:, self.warm_up + 1 :]
+        return {"symbols": torch.from_numpy(symbols), "labels": torch.from_numpy(labels)}
+
+    def documents(self) -> list[np.ndarray]:
+        """The symbols of each document, BOUNDARY last: uint16."""
+        return np.split(self.tokens, self.offsets[1:-1])
+
+    def describe(self, indices: np.ndarray) -> str:
+        owners = np.searchsorted(self.offsets, indices[:5] * self.length, side="right") - 1
+        return f"documents {', '.join(str(owner) for owner in owners.tolist())} of the {self.name}"
+
+
+class CharacterModeling(Plain):
+    """Cross-entropy on the next symbol; see `modelmill.tasks.contract.Task`."""
+
+    mixed_precision = True
+    unit: Literal["tokens", "samples"] = "tokens"
+    input = "symbols"
+    axes: tuple[str, ...] = ("batch", "length")
+
+    def config(self) -> dict[str, Any]:
+        # Evaluation does not read the recipe's model: whatever was trained is what it measures.
+        shape = self.settings.model_dump(exclude={"dropout"}) if self.settings else {}
+        return {**shape, "warm_up": self.corpus.info["warm_up"]}
+
+    def network(self, config: dict[str, Any]) -> CharacterRNN:
+        return CharacterRNN(config, self.settings.dropout if self.settings else 0.0)
+
+    def examples(self, stage: str, split: str) -> Windows:
+        info = self.corpus.info
+        corpus = stage if stage in info["corpora"] else ONLY
+        return Windows(self.files, split, corpus, info["length"], info["warm_up"])
+
+    def terms(self, batch: Batch) -> int:
+        return int((batch["labels"] != IGNORED).sum())
+
+    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        symbols, labels = batch["symbols"], batch["labels"]
+        warm_up = symbols.shape[1] - labels.shape[1]
+        with torch.no_grad():
+            _, state = model.read(symbols[:, :warm_up])
+        logits, _ = model(symbols[:, warm_up:], state)
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), reduction="sum", label_smoothing=smoothing
+        )
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(values)[0]
+        return logits
+
+
+make_task = CharacterModeling

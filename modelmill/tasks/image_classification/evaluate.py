@@ -1,0 +1,73 @@
+"""Held-out images, measured as those of any classifier, and what logistic regression makes of their pixels."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelmill.data.media.images import png
+from modelmill.measures import classification, samples
+from modelmill.measures.logistic import Labelled, logistic_regression
+from modelmill.measures.measured import Measured
+from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.runtime.step_runtime import Step
+from modelmill.tasks.image_classification.recipe import Recipe
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+from modelmill.training.loop.feeding import to_device
+
+BATCH = 256
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """See `classification.measure`; the baselines are the shares of the classes and logistic regression on the pixels,
+    fitted on the labels that fine-tuning has seen.
+    """
+    assert isinstance(step.recipe, Recipe)
+    settings = step.recipe.evaluation
+    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED]))
+    training, validation, held_out = (task.examples("fine_tuning", split) for split in ("train", "validation", "test"))
+    probabilities = _probabilities(task, model, held_out)
+    truth = held_out.labels
+    measured = classification.measure(task.classes, truth, probabilities, held_out.ids, training.ids)
+    shown = _shown(settings.samples, task.classes, held_out, probabilities)
+    measured = measured._replace(files=measured.files | {samples.FILE: shown})
+    if not settings.baseline:
+        return measured
+    shares = classification.shares(training.labels, truth, len(task.classes), measured.metrics["loss"])
+    pixels = Labelled(*((_pixels(examples), examples.labels) for examples in (training, validation, held_out)))
+    linear = logistic_regression("the pixels", pixels, len(task.classes), measured.metrics)
+    return measured._replace(baselines=(shares, *linear))
+
+
+@torch.no_grad()
+def _probabilities(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarray:
+    """Probability of each class, float64, (examples, classes)."""
+    where = hardware.pick_device()
+    model.to(where).eval()
+    found = []
+    for first in range(0, len(examples), BATCH):
+        batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
+        found.append(torch.softmax(task.logits(model, batch["images"]).double(), dim=1).cpu())
+    return torch.cat(found).numpy()
+
+
+def _pixels(examples: Any) -> np.ndarray:
+    """From 0 to 1: float32, (examples, channels x height x width)."""
+    images = examples.batch(np.arange(len(examples)))["images"].numpy()
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def _shown(most: int, classes: list[str], examples: Any, probabilities: np.ndarray) -> list[samples.Sample]:
+    """Up to a half are mistakes, the surest first; the others are spread evenly over the test split."""
+    truth, found, sure = examples.labels, probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(found != truth)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: most // 2]
+    rest = np.setdiff1d(np.arange(len(truth)), wrong)
+    spread = np.linspace(0, len(rest) - 1, min(most - len(wrong), len(rest))).round().astype(int)
+    places = np.concatenate([wrong, rest[spread]])
+    images = examples.batch(places)["images"].numpy().transpose(0, 2, 3, 1)
+    return [
+        samples.image(png(image), f"{classes[truth[place]]}: found {classes[found[place]]} ({sure[place]:.0%})")
+        for place, image in zip(places.tolist(), images, strict=True)
+    ]

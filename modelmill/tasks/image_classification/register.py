@@ -1,0 +1,40 @@
+"""What registration says of a classifier of images, and how it is asked."""
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+PIPELINE_TAG = "image-classification"
+LIBRARY = "mlflow"
+USES = "Gives the most probable `label` of an `image`, a file's bytes in base64, and its `probability`."
+LIMITS = (
+    "It gives one of its labels to any image, also to one that none of them fits. It was measured on held-out images "
+    "of the same source alone, and nobody has checked it for bias or harm."
+)
+# What the serving script imports; mlflow adds itself.
+REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow==13.0.0")
+# Of the model's files, those that the package is described with.
+DESCRIBING = ("config.json",)
+
+
+def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
+    """What goes in, what comes out, and an example of the former."""
+    import numpy as np
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    from modelmill.data.media.images import png
+
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    blank = np.zeros((config["size"], config["size"], config["channels"]), np.uint8)
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "image")]),
+        outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]),
+    )
+    return signature, pd.DataFrame({"image": [base64.b64encode(png(blank)).decode("ascii")]})

@@ -1,0 +1,115 @@
+"""A convolutional classifier: of other classes or of rotations in pretraining, of the classes in fine-tuning."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modelmill.models import layers
+from modelmill.models.architectures import ARCHITECTURES
+from modelmill.tasks.array_task import Arrays, Plain, config_like, with_weights
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.image_classification.augmentation import moved, rotated
+
+# RotNet (Gidaris et al., 2018, https://arxiv.org/abs/1803.07728): quarters of a turn.
+ROTATIONS = ["0", "90", "180", "270"]
+SHAPE = ("architecture", "width", "stages", "depth")
+
+
+class ImageClassifier(nn.Module):
+    """Logits, (batch, classes), of images, uint8 or float from 0 to 255, (batch, channels, height, width)."""
+
+    def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.body = layers.sequence(config["layers"])
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(config["features"], len(config["classes"]))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees: (batch, features)."""
+        found: torch.Tensor = self.body(images.float() / 127.5 - 1)
+        return found
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.dropout(self.features(images)))
+        return logits
+
+
+class Images(Arrays):
+    """A batch has `images` (uint8, (batch, channels, size, size)) and `labels` (int64, (batch,)); of rotations, these
+    are what validation turns each image by.
+
+    Args:
+        kind: `labels`, `others` or `rotations`.
+    """
+
+    def __init__(self, files: dict[str, Path], split: str, kind: str) -> None:
+        super().__init__(files, split)
+        self.labels = (self.ids % 4).astype(np.int64) if kind == "rotations" else np.asarray(self.arrays[kind])
+        self.rows = np.flatnonzero(self.labels >= 0)
+        self.ids, self.labels = self.ids[self.rows], self.labels[self.rows]
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        images = torch.from_numpy(self.arrays["images"][self.rows[indices]])
+        return {"images": images, "labels": torch.from_numpy(self.labels[indices])}
+
+
+class ImageClassification(Plain):
+    """Cross-entropy on the class, or on the rotation; see `modelmill.tasks.contract.Task`."""
+
+    input = "images"
+
+    @property
+    def learns_rotations(self) -> bool:
+        return self.stage == "pretraining" and not self.corpus.info["other_classes"]
+
+    @property
+    def classes(self) -> list[str]:
+        if self.learns_rotations:
+            return ROTATIONS
+        found: list[str] = self.corpus.info["other_classes" if self.stage == "pretraining" else "classes"]
+        return found
+
+    def config(self) -> dict[str, Any]:
+        known = {key: self.corpus.info[key] for key in ("channels", "size")} | {"classes": self.classes}
+        # Evaluation does not read the recipe's model: whatever was trained is what it measures.
+        if self.settings is None:
+            return known
+        shape = {key: getattr(self.settings, key) for key in SHAPE}
+        made = ARCHITECTURES[shape["architecture"]](known["channels"], *(shape[key] for key in SHAPE[1:]))
+        features = shape["width"] * 2 ** (shape["stages"] - 1)
+        return {**shape, **known, "features": features, "layers": made}
+
+    def network(self, config: dict[str, Any]) -> ImageClassifier:
+        return ImageClassifier(config, self.settings.dropout if self.settings else 0.0)
+
+    def load(self, folder: Path) -> nn.Module:
+        """In fine-tuning a network that has learned something else gets a new last layer."""
+        mine = self.config()
+        config = config_like(folder, {key: value for key, value in mine.items() if key != "classes"})
+        if self.stage != "fine_tuning" or config["classes"] == mine["classes"]:
+            return super().load(folder)
+        model = self.network(config)
+        with_weights(model, folder)
+        model.head = nn.Linear(config["features"], len(mine["classes"]))
+        return model
+
+    def examples(self, stage: str, split: str) -> Images:
+        others = "others" if self.corpus.info["other_classes"] else "rotations"
+        return Images(self.files, split, others if stage == "pretraining" else "labels")
+
+    def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        images, labels = batch["images"].float(), batch["labels"]
+        if model.training:
+            images = moved(images, self.settings.shift, self.settings.turn, self.settings.zoom)
+        if self.learns_rotations:
+            labels = torch.randint(len(ROTATIONS), labels.shape, device=labels.device) if model.training else labels
+            images = rotated(images, labels)
+        logits = self.logits(model, images).float()
+        return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
+
+
+make_task = ImageClassification

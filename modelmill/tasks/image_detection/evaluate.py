@@ -1,0 +1,137 @@
+"""Held-out pictures: how precise the boxes are, what trivial detectors find, and the boxes on pictures."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from modelmill.champion.comparison import rows
+from modelmill.data.media.images import png
+from modelmill.measures import samples
+from modelmill.measures.measured import Baseline, Measured
+from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.runtime.step_runtime import Step
+from modelmill.tasks.array_task import Arrays
+from modelmill.tasks.image_detection import baseline
+from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision
+from modelmill.tasks.image_detection.network import middles
+from modelmill.tasks.image_detection.recipe import Recipe
+from modelmill.tasks.image_detection.task import picture_losses
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+from modelmill.training.loop.feeding import to_device
+
+BATCH = 64
+# Boxes that are kept of a picture, and the least probability of one that counts in `map50`.
+MOST, LEAST = 100, 0.01
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """`map50`, and two means over pictures: `f1`, of boxes from the recipe's `confidence` on, and `loss`."""
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    settings, classes = recipe.evaluation, task.corpus.info["classes"]
+    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
+    held_out, training = (task.examples("fine_tuning", split) for split in ("test", "train"))
+    found, losses = detect(model, held_out)
+    truth, known = known_boxes(held_out), known_boxes(training)
+    sure = [_chosen(one, one.scores >= settings.confidence) for one in found]
+    scores = np.array([f1(one, its) for one, its in zip(sure, truth, strict=True)])
+    value = mean_average_precision(found, truth, len(classes))
+    metrics = {"map50": value, "f1": float(scores.mean()), "loss": float(losses.mean())}
+    table = _rows(truth, scores, losses, held_out.ids, training.ids)
+    shown = _shown(settings.samples, held_out.arrays["images"], truth, sure, classes)
+    if not settings.baseline:
+        return Measured(metrics, table, {samples.FILE: shown})
+    step.progress(1, 2, "trivial detectors")
+    blobs = baseline.Blobs(training.arrays["images"], known)
+    trivial = {
+        "the same average boxes everywhere": baseline.average_boxes(known, len(truth), 9),
+        "blobs and logistic regression": [blobs.find(image) for image in held_out.arrays["images"]],
+    }
+    bounds = {what: mean_average_precision(its, truth, len(classes)) for what, its in trivial.items()}
+    # To be as good as they are is not enough.
+    baselines = tuple(Baseline("map50", what, value, least=bound) for what, bound in bounds.items())
+    return Measured(metrics, table, {samples.FILE: shown}, baselines)
+
+
+@torch.no_grad()
+def detect(model: Any, examples: Arrays) -> tuple[list[Boxes], np.ndarray]:
+    """The boxes of each picture, best first, and its loss in nats, float64, (pictures,)."""
+    where = next(model.parameters()).device
+    found: list[Boxes] = []
+    losses = []
+    for first in range(0, len(examples), BATCH):
+        batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
+        heat, sides = model(batch["images"])
+        losses.append(picture_losses(heat, sides, batch["boxes"], batch["labels"]).double().cpu().numpy())
+        found += decode(heat, sides)
+    return found, np.concatenate(losses)
+
+
+def decode(heat: torch.Tensor, sides: torch.Tensor) -> list[Boxes]:
+    """The boxes of the cells that are surer than their eight neighbours, at most `MOST` a picture, best first."""
+    surest, labels = heat.sigmoid().max(1)
+    is_peak = F.max_pool2d(surest[:, None], 3, 1, 1)[:, 0] == surest
+    scores, cells = (surest * is_peak).flatten(1).topk(min(MOST, surest[0].numel()))
+    middle = middles(heat.shape[2], heat.shape[3], heat.device).flatten(1)
+    boxes = torch.cat([middle - sides.flatten(2)[:, :2], middle + sides.flatten(2)[:, 2:]], 1)
+    chosen = boxes.gather(2, cells[:, None].expand(-1, 4, -1)).transpose(1, 2).double().cpu().numpy()
+    names = labels.flatten(1).gather(1, cells).cpu().numpy()
+    every = scores.double().cpu().numpy()
+    return [_chosen(Boxes(*one), one[2] >= LEAST) for one in zip(chosen, names, every, strict=True)]
+
+
+def known_boxes(examples: Arrays) -> list[Boxes]:
+    """What is truly in each picture."""
+    pairs = zip(examples.arrays["boxes"], examples.arrays["labels"], strict=True)
+    return [Boxes(b[lab >= 0].astype(np.float64), lab[lab >= 0], np.ones((lab >= 0).sum())) for b, lab in pairs]
+
+
+def f1(found: Boxes, truth: Boxes) -> float:
+    """2 right / (found + known); 1 where nothing is known and nothing found."""
+    count = len(found.labels) + len(truth.labels)
+    return 2 * float(matched(found, truth).sum()) / count if count else 1.0
+
+
+def _chosen(boxes: Boxes, mask: np.ndarray) -> Boxes:
+    return Boxes(*(part[mask] for part in boxes))
+
+
+def _rows(
+    truth: list[Boxes], scores: np.ndarray, losses: np.ndarray, ids: np.ndarray, training_ids: np.ndarray
+) -> list[dict[str, Any]]:
+    seen = np.isin(ids, training_ids)
+    return [
+        {
+            "example": name,
+            "set": "rows",
+            "model": "after",
+            "slices": [f"objects={len(truth[place].labels)}"],
+            "loss": float(losses[place]),
+            "score": float(scores[place]),
+            "weight": 1.0,
+            "contaminated": bool(seen[place]),
+        }
+        for place, name in enumerate(rows.unique_ids(f"{one:016x}" for one in ids.tolist()))
+    ]
+
+
+def _shown(most: int, images: np.ndarray, truth: list[Boxes], found: list[Boxes], classes: list[str]) -> list[Any]:
+    """Pictures that are spread evenly over the test split."""
+    places = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
+    shown = []
+    for place in places:
+        known, its = (_described(one[place], classes) for one in (truth, found))
+        known = [{key: one[key] for key in ("box", "label")} for one in known]
+        size = (images.shape[3], images.shape[2])
+        shown.append(samples.boxes(png(images[place].transpose(1, 2, 0)), size, known, its))
+    return shown
+
+
+def _described(boxes: Boxes, classes: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"box": [round(side, 1) for side in box], "label": classes[label], "score": round(score, 3)}
+        for box, label, score in zip(*(part.tolist() for part in boxes), strict=True)
+    ]

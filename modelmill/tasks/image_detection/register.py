@@ -1,0 +1,51 @@
+"""What registration says of a detector, and how it is asked."""
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+PIPELINE_TAG = "object-detection"
+LIBRARY = "mlflow"
+USES = (
+    "Gives the `boxes` (left, top, right and bottom in pixels), `labels` and `scores` of the objects in an `image`, "
+    "a file in base64."
+)
+LIMITS = (
+    "It finds objects of the sizes that it was trained on, and overlooks some. It was measured on held-out pictures of "
+    "the same source alone, and nobody has checked it for bias or harm."
+)
+# What the serving script imports; mlflow adds itself.
+REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow==13.0.0")
+# Of the model's files, those that the package is described with.
+DESCRIBING = ("config.json",)
+CONFIDENCE = 0.3
+
+
+def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
+    """What goes in, what comes out, and an example of the former."""
+    import numpy as np
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    from modelmill.data.media.images import png
+
+    side = json.loads((folder / "config.json").read_text("utf-8"))["size"]
+    image = base64.b64encode(png(np.full((side, side, 3), 128, np.uint8))).decode("ascii")
+    outputs = {
+        "boxes": Array(Array(DataType.double)),
+        "labels": Array(DataType.string),
+        "scores": Array(DataType.double),
+    }
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "image")]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
+        params=ParamSchema([ParamSpec("confidence", DataType.double, CONFIDENCE)]),
+    )
+    return signature, pd.DataFrame({"image": [image]})

@@ -1,0 +1,84 @@
+"""A detector: single objects told apart in pretraining, their boxes found in fine-tuning."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modelmill.core.errors import UserError
+from modelmill.tasks.array_task import Arrays, Plain
+from modelmill.tasks.contract import Batch, Examples
+from modelmill.tasks.image_detection import losses
+from modelmill.tasks.image_detection.augmentation import vary
+from modelmill.tasks.image_detection.network import Detector
+
+
+class ImageDetection(Plain):
+    """The loss is in nats a picture; see `modelmill.tasks.contract.Task`."""
+
+    mixed_precision = True
+    input = "images"
+    axes = ("batch", "channels", "height", "width")
+
+    def config(self) -> dict[str, Any]:
+        info = self.corpus.info
+        shape = self.settings.model_dump(exclude={"dropout"}) if self.settings else {}
+        return {**shape, **{key: info[key] for key in ("classes", "size", "small")}}
+
+    def network(self, config: dict[str, Any]) -> Detector:
+        dropout = self.settings.dropout if self.settings else 0.0
+        model = Detector(len(config["classes"]), config["width"], dropout)
+        # Single objects say nothing of boxes.
+        model.sides.requires_grad_(self.stage != "pretraining")
+        return model
+
+    def load(self, folder: Path) -> nn.Module:
+        model = super().load(folder)
+        assert isinstance(model, Detector)
+        if self.stage == "fine_tuning":
+            model.expect_little()
+        return model
+
+    def examples(self, stage: str, split: str) -> Examples:
+        examples = Arrays(self.files, f"{split}/{'singles' if stage == 'pretraining' else 'pictures'}")
+        if not len(examples):
+            raise UserError(
+                f"{stage}: no picture with one label and no box is in the {split} split, and it learns from such; add "
+                f"some, or set {stage}: none"
+            )
+        return examples
+
+    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        images, labels = batch["images"], batch["labels"]
+        boxes = batch.get("boxes", torch.zeros(*labels.shape, 4, device=images.device))
+        if model.training:
+            images, boxes, seen = vary(images, boxes, labels)
+            labels = seen if "boxes" in batch else labels
+        if "boxes" not in batch:
+            classes = of_picture(model(images)[0])
+            return F.cross_entropy(classes, labels[:, 0], reduction="sum", label_smoothing=smoothing)
+        heat, sides = model(images)
+        return picture_losses(heat, sides, boxes, labels).sum()
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        """Of the classes and, behind them, the distances to the four sides: (batch, rows, columns, classes + 4)."""
+        return torch.cat(model(values), 1).permute(0, 2, 3, 1)
+
+
+def of_picture(heat: torch.Tensor) -> torch.Tensor:
+    """Logits of a whole picture's classes, (batch, classes): those of the cell that is surest of each, so that the maps
+    learn where an object is from what it is (Oquab et al., 2015, https://doi.org/10.1109/CVPR.2015.7298668).
+    """
+    return heat.float().flatten(2).amax(2)
+
+
+def picture_losses(heat: torch.Tensor, sides: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of each picture, (batch,): that of its heat map and its boxes, both by the number of its objects."""
+    near = losses.peaks(boxes, labels, heat.shape[2], heat.shape[3])
+    objects = (labels >= 0).sum(1).clamp(min=1)
+    return (losses.heat_loss(heat, near, labels) + losses.box_loss(sides, near, boxes)) / objects
+
+
+make_task = ImageDetection

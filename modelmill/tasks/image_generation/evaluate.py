@@ -1,0 +1,114 @@
+"""Images that the model makes, held against held-out ones: by a classifier's features, and pixel by pixel."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelmill.champion.comparison import rows
+from modelmill.data.media.images import png
+from modelmill.measures import samples
+from modelmill.measures.measured import Baseline, Measured
+from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
+from modelmill.runtime.step_runtime import Step
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.image_generation import features
+from modelmill.tasks.image_generation.recipe import Recipe
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+
+AT_ONCE = 256
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """Of the images that fine-tuning has learned, against held-out ones with their labels:
+
+    frechet: see `features.frechet`; `frechet_before` is that of the pretrained model, `frechet_real` that of all real
+    training images, which no model gets much below, and `frechet_noise` that of noise. distance: of a held-out image's
+    pixels, from 0 to 1, to those of the nearest generated image (root mean square), on average.
+    classifier_accuracy: on held-out images of all labels, by the classifier whose features these are.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    settings, seed = recipe.evaluation, recipe.seed
+    training, held_out = (task.examples("fine_tuning", split) for split in ("train", "test"))
+    known, test = training.arrays, held_out.arrays
+    step.progress(0, 3, "learning a classifier")
+    seen = features.learn(
+        np.asarray(known["images"]), np.asarray(known["labels"]), len(task.corpus.info["classes"]), seed
+    )
+    real = np.asarray(test["images"])[held_out.rows]
+    target = seen.of(real)
+
+    def distance(images: np.ndarray) -> float:
+        return features.frechet(seen.of(images), target)
+
+    step.progress(1, 3, "generating")
+    made = generated(step, task, step.inputs[FINE_TUNED], settings.generated, seed)
+    draws = np.random.default_rng(seed)
+    noise = draws.integers(0, 256, made.shape, np.uint8)
+    nearest = nearest_distances(real, made)
+    metrics = {
+        "frechet": distance(made),
+        "distance": float(nearest.mean()),
+        "frechet_real": distance(np.asarray(known["images"])[np.asarray(known["is_target"])]),
+        "frechet_noise": distance(noise),
+        "classifier_accuracy": seen.accuracy(np.asarray(test["images"]), np.asarray(test["labels"])),
+    }
+    learned = np.asarray(known["images"])[training.rows]
+    bounds = {
+        "noise": metrics["frechet_noise"],
+        "a Gaussian of the pixels": distance(gaussian(learned, len(made), draws)),
+    }
+    if step.inputs[PRETRAINED].entries:
+        step.progress(2, 3, "generating, before fine-tuning")
+        before = distance(generated(step, task, step.inputs[PRETRAINED], settings.generated, seed))
+        bounds["before fine-tuning"] = metrics["frechet_before"] = before
+    baselines = [Baseline("frechet", what, metrics["frechet"], most=bound) for what, bound in bounds.items()]
+    found = _rows(task, held_out, nearest, training.ids)
+    shown = [samples.image(png(one.transpose(1, 2, 0)), f"made {n}") for n, one in enumerate(made[: settings.samples])]
+    return Measured(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
+
+
+@torch.no_grad()
+def generated(step: Step, task: Any, model: Manifest, count: int, seed: int) -> np.ndarray:
+    """Images that a model makes: uint8, (count, channels, size, size)."""
+    where = hardware.pick_device()
+    loaded = task.load(stage.fetch_model(step, model)).to(where).eval()
+    noise = np.random.default_rng([seed, 1]).standard_normal((count, loaded.latent), np.float32)
+    parts = [torch.from_numpy(noise[first : first + AT_ONCE]).to(where) for first in range(0, count, AT_ONCE)]
+    images = torch.cat([loaded(part).cpu() for part in parts])
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def gaussian(images: np.ndarray, count: int, draws: np.random.Generator) -> np.ndarray:
+    """Images whose pixels have the mean and the covariance of those given, but are else random."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    centred = flat - flat.mean(axis=0)
+    made = flat.mean(axis=0) + draws.standard_normal((count, len(flat))) @ centred / np.sqrt(len(flat))
+    return made.round().clip(0, 255).astype(np.uint8).reshape(count, *images.shape[1:])
+
+
+def nearest_distances(real: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Of each real image: the root mean square distance of its pixels, from 0 to 1, to those of the nearest made."""
+    one, other = (images.reshape(len(images), -1).astype(np.float64) / 255 for images in (real, made))
+    squares = (one**2).sum(axis=1)[:, None] - 2 * one @ other.T + (other**2).sum(axis=1)
+    return np.sqrt(squares.min(axis=1).clip(0) / one.shape[1])
+
+
+def _rows(task: Any, examples: Any, distances: np.ndarray, training_ids: np.ndarray) -> list[dict[str, Any]]:
+    names = rows.unique_ids(f"{one:016x}" for one in examples.ids.tolist())
+    labels = np.asarray(examples.arrays["labels"])[examples.rows]
+    seen = np.isin(examples.ids, training_ids)
+    return [
+        {
+            "example": name,
+            "set": "rows",
+            "model": "after",
+            "slices": [f"label={task.corpus.info['classes'][label]}"],
+            "loss": float(distances[number]),
+            "weight": 1.0,
+            "contaminated": bool(seen[number]),
+        }
+        for number, (name, label) in enumerate(zip(names, labels.tolist(), strict=True))
+    ]

@@ -1,0 +1,83 @@
+"""A generative adversarial network: the same game in pretraining and fine-tuning, on other images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modelmill.models import layers
+from modelmill.tasks.array_task import Arrays, Plain
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.image_generation import networks
+
+# Generated images for each real one in validation.
+FAKES = 8
+
+
+class Adversarial(nn.Module):
+    """A generator and its discriminator; called, it makes images of random numbers, (batch, latent)."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.latent = int(config["latent"])
+        self.generator = layers.sequence(config["generator"])
+        self.discriminator = layers.sequence(config["discriminator"])
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        """From -1 to 1: (batch, channels, size, size)."""
+        images: torch.Tensor = self.generator(noise)
+        return images
+
+
+class Images(Arrays):
+    """A batch has `images` (uint8, (batch, channels, size, size)) and `noise` (float32, (batch, latent)), which is a
+    function of the examples in it.
+    """
+
+    def __init__(self, files: dict[str, Path], split: str, stage: str, latent: int) -> None:
+        super().__init__(files, split)
+        self.latent = latent
+        self.rows = np.flatnonzero(self.arrays["is_learned"] if stage == "fine_tuning" else ~self.arrays["is_target"])
+        self.ids = self.ids[self.rows]
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        noise = np.random.default_rng(self.ids[indices]).standard_normal((len(indices), self.latent), np.float32)
+        images = torch.from_numpy(self.arrays["images"][self.rows[indices]])
+        return {"images": images, "noise": torch.from_numpy(noise)}
+
+
+class ImageGeneration(Plain):
+    """See `modelmill.tasks.contract.Task`. The loss in training is that of the game, which says little; in validation
+    it is the sliced Wasserstein distance of generated images to real ones, by which the best weights are kept.
+    """
+
+    input = "noise"
+
+    def config(self) -> dict[str, Any]:
+        known = {key: self.corpus.info[key] for key in ("channels", "size")}
+        # Evaluation does not read the recipe's model: whatever was trained is what it measures.
+        if self.settings is None:
+            return known
+        latent, width = self.settings.latent, self.settings.width
+        made = networks.generator(latent, known["channels"], known["size"], width)
+        judge = networks.discriminator(known["channels"], known["size"], width)
+        return {"latent": latent, "width": width, **known, "generator": made, "discriminator": judge}
+
+    def network(self, config: dict[str, Any]) -> Adversarial:
+        return Adversarial(config)
+
+    def examples(self, stage: str, split: str) -> Images:
+        return Images(self.files, split, stage, self.settings.latent if self.settings else 0)
+
+    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        real, noise = batch["images"].float() / 127.5 - 1, batch["noise"]
+        if model.training:
+            return networks.game(model.discriminator, real, model(noise), self.settings.penalty, self.settings.shift)
+        # Random numbers in another order are as random: more images than real ones, as few say little.
+        fake = model(torch.cat([noise.roll(places, 1) for places in range(FAKES)]))
+        return networks.sliced_wasserstein(real.repeat(FAKES, 1, 1, 1), fake) * len(real)
+
+
+make_task = ImageGeneration

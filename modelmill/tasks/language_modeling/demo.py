@@ -1,0 +1,24 @@
+"""Python's standard library as documents, a file each."""
+
+import json
+
+from modelmill.core.digest import fraction
+from modelmill.corpus.text.python_sources import standard_library
+
+
+def python_lm(shards: int) -> dict[str, bytes]:
+    """A file's shard is drawn by its path, so that one file more or less changes one shard."""
+    rows: list[list[str]] = [[] for _ in range(shards)]
+    for path, text in standard_library().items():
+        rows[int(fraction(path) * shards)].append(_row(path, text))
+    return {f"stdlib-{i:05d}.jsonl": "".join(lines).encode() for i, lines in enumerate(rows) if lines}
+
+
+def _row(path: str, text: str) -> str:
+    """One line of JSON."""
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    row = {"path": path, "text": text, "module": module, "bytes": len(text.encode())}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+DEMOS = {"python-lm": python_lm}

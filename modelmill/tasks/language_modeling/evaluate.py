@@ -1,0 +1,187 @@
+"""Held-out files and pairs: bits per byte, loss before and after fine-tuning, generated samples; one row an example."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from modelmill.champion.comparison import rows
+from modelmill.measures import contamination, samples
+from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.ngrams import CODES, NGrams
+from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
+from modelmill.runtime.step_runtime import Step
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.contract import Task
+from modelmill.tasks.language_modeling.generation import generate
+from modelmill.tasks.language_modeling.recipe import Recipe
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+from modelmill.training.loop.feeding import to_device
+
+BATCH = 16
+# Bytes of text from which on an example counts as middling, and as long.
+MIDDLING, LONG = 1000, 10_000
+# What the engine calls each set of examples.
+SOURCES = {"documents": "pretraining", "pairs": "fine_tuning"}
+# Training tokens that n-grams are counted in.
+COUNTED = 20_000_000
+Row = dict[str, Any]
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """Metrics, rows and `samples.json`.
+
+    `bits_per_byte` is of the pretrained model (of the fine-tuned one where nothing was pretrained) over every token
+    of the held-out files; the losses are mean nats per response token of held-out pairs, and
+    `response_bits_per_byte` is of the same responses after fine-tuning.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    settings = recipe.evaluation
+    corpus, pretrained, tuned = (step.inputs[name] for name in ("preprocessing.corpus", PRETRAINED, FINE_TUNED))
+    documents = task.examples("pretraining", "test")
+    pairs = task.examples("fine_tuning", "test")
+    was_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
+
+    base = _load(step, task, pretrained if pretrained.entries else tuned)
+    step.progress(0, 4, "bits per byte")
+    size = corpus.info["splits"]["test"]["bytes"]
+    found = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
+    metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
+    baselines = _counted(task, corpus, settings.ngram_order, metrics["bits_per_byte"]) if settings.baseline else []
+    if not was_tuned or not len(pairs):
+        return Measured(metrics, found, {samples.FILE: []}, tuple(baselines))
+    described = _described(task, "pairs")
+    if pretrained.entries:
+        step.progress(1, 4, "held-out pairs, before fine-tuning")
+        before = _rows(task, base, pairs, described, "before", settings.pair_windows)
+        metrics["loss_before"] = _total(before, "loss") / max(1, _total(before, "weight"))
+        found += before
+    step.progress(2, 4, "held-out pairs, after fine-tuning")
+    model = _load(step, task, tuned)
+    after = _rows(task, model, pairs, described, "after", settings.pair_windows)
+    metrics["loss_after"] = _total(after, "loss") / max(1, _total(after, "weight"))
+    metrics["response_bits_per_byte"] = _total(after, "loss") / math.log(2) / max(1, _total(after, "bytes"))
+    if settings.baseline and "loss_before" in metrics:
+        baselines.append(
+            Baseline("loss_after", "before fine-tuning", metrics["loss_after"], most=metrics["loss_before"])
+        )
+    step.progress(3, 4, "samples")
+    generated = generate(task, model, pairs, corpus, settings)
+    return Measured(metrics, found + after, {samples.FILE: generated}, tuple(baselines))
+
+
+def _total(found: list[Row], column: str) -> float:
+    return math.fsum(row[column] for row in found)
+
+
+def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
+    return task.load(stage.fetch_model(step, model)).to(hardware.pick_device()).eval()
+
+
+def _described(task: Any, kind: str) -> dict[int, Row]:
+    """What of a row is the same for every model, by the example's number in the split."""
+    held_out, training = (task.examples(SOURCES[kind], split) for split in ("test", "train"))
+    seen = contamination.of_tokens(held_out, training)
+    tokenizer = Tokenizer.from_file(str(task.files["tokenizer/tokenizer.json"]))
+    texts = _texts(tokenizer, held_out)
+    ids = rows.unique_ids(rows.id_of(*both) for both in texts.values())
+    return {
+        number: {
+            "example": example,
+            "set": kind,
+            "slices": [f"length={_length(predicted)}"],
+            "bytes": float(len(predicted.encode())),
+            "contaminated": number in seen,
+        }
+        for (number, (_, predicted)), example in zip(texts.items(), ids, strict=True)
+    }
+
+
+def _rows(
+    task: Any, model: torch.nn.Module, examples: Any, described: dict[int, Row], when: str, most: int
+) -> list[Row]:
+    """A row for each example that the first `most` windows of the split hold whole."""
+    losses, terms, cut = _losses(task, model, examples, most)
+    return [
+        {**row, "model": when, "loss": float(losses[number]), "weight": float(terms[number])}
+        for number, row in described.items()
+        if terms[number] and number != cut
+    ]
+
+
+def _losses(task: Any, model: torch.nn.Module, examples: Any, most: int) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Each document's summed loss in nats and the labels it is of; and the one that the windows cut off, if any."""
+    count = sum(shard.documents for shard in examples.shards)
+    losses, terms, last = np.zeros(count), np.zeros(count), 0
+    device = next(model.parameters()).device
+    scored = min(most, len(examples))
+    for first in range(0, scored, BATCH):
+        indices = np.arange(first, min(first + BATCH, scored))
+        batch, owners = examples.batch(indices), examples.documents(indices).ravel()
+        found = task.losses(model, to_device(batch, device)).double().cpu().numpy().ravel()
+        counted = (batch["labels"] >= 0).numpy().ravel()
+        losses += np.bincount(owners, found, count)
+        terms += np.bincount(owners, counted, count)
+        last = int(owners[-1])
+    is_cut = scored < len(examples) and int(examples.documents(np.array([scored]))[0, 0]) == last
+    return losses, terms, last if is_cut else None
+
+
+def _texts(tokenizer: Tokenizer, examples: Any) -> dict[int, tuple[str, str]]:
+    """What is given and what is to be predicted, of each document or pair in which something is to be."""
+    parts: dict[int, list[list[int]]] = {}
+    for number, (tokens, learned) in enumerate(_spans(examples)):
+        if learned.any():
+            parts[number] = [tokens[~learned].tolist(), tokens[learned].tolist()]
+    texts = tokenizer.decode_batch([part for both in parts.values() for part in both], skip_special_tokens=True)
+    return dict(zip(parts, zip(texts[::2], texts[1::2], strict=True), strict=True))
+
+
+def _spans(examples: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Tokens of each document or pair, and which of them are learned. The END before it is not its own to predict."""
+    for shard in examples.shards:
+        for begin, end in itertools.pairwise(shard.offsets.tolist()):
+            tokens = shard.tokens[begin:end]
+            learned = np.ones(len(tokens), bool) if shard.learned is None else shard.learned[begin:end].astype(bool)
+            learned[:1] = shard.learned is None
+            yield tokens, learned
+
+
+def _length(text: str) -> str:
+    size = len(text.encode())
+    return "short" if size < MIDDLING else "middling" if size < LONG else "long"
+
+
+def _counted(task: Any, corpus: Manifest, order: int, value: float) -> list[Baseline]:
+    """Bits per byte of models that count in the first `COUNTED` training tokens: how often each occurs, and which come
+    after which, in as many as fit into a number. Every held-out token is predicted.
+    """
+    training = _documents(task.examples("pretraining", "train").shards, COUNTED)
+    held_out = task.examples("pretraining", "test").shards
+    found = []
+    for n in sorted({1, min(order, int(math.log(CODES, task.vocab_size)))}):
+        known = NGrams(*training, n, task.vocab_size, corpus.info["end_of_text"])
+        nats = math.fsum(known.losses(*_documents([shard])).sum() for shard in held_out if len(shard.tokens) > 1)
+        bits = nats / math.log(2) / corpus.info["splits"]["test"]["bytes"]
+        what = "the frequencies of the tokens" if n == 1 else f"{n}-grams of tokens"
+        found.append(Baseline("bits_per_byte", what, value, most=bits))
+    return found
+
+
+def _documents(shards: Any, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of the documents, or the first `most` of them: of each document those after its END, with that of the
+    next one; where each begins, and their end.
+    """
+    tokens, offsets, size = [], [], 0
+    for shard in shards:
+        kept = shard.tokens[1:] if most is None else shard.tokens[1 : 1 + most - size]
+        tokens.append(kept)
+        offsets.append(shard.offsets[:-1][shard.offsets[:-1] < len(kept)] + size)
+        size += len(kept)
+    return np.concatenate(tokens), np.concatenate([*offsets, [size]])

@@ -1,0 +1,177 @@
+"""Text into packed token arrays: split, fit the tokenizer on the training split, encode the shards in parallel."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.corpus import processes
+from modelmill.corpus.packing import Frame
+from modelmill.corpus.shard_cache import Encoded, ShardCache
+from modelmill.corpus.split import SPLITS
+from modelmill.corpus.text import documents, encoding, tokenizer
+from modelmill.corpus.text.framing import framing_of
+from modelmill.corpus.text.hygiene.examining import Examined, but_for, examine, why
+from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
+from modelmill.corpus.text.settings import LanguagePreprocessing
+from modelmill.data.shards import Shard
+from modelmill.runtime import weights
+from modelmill.runtime.step_runtime import Made, Step
+from modelmill.store import manifest
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.recipe import Recipe
+
+
+class Fitted(NamedTuple):
+    """folder: with the tokenizer. settled: as in `Made`. frame: of pairs. examined: what hygiene found."""
+
+    folder: Path
+    settled: dict[str, str]
+    frame: Frame | None
+    examined: Examined
+
+
+def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
+    """
+    Args:
+        found: the dataset's shards, each with the sha256 that was validated.
+    Raises:
+        UserError: a column is missing or null, a shard has changed, or a split would be empty.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    settings = recipe.preprocessing
+    fitted_now = fit(step, found)
+    folder, examined, frame = fitted_now.folder, fitted_now.examined, fitted_now.frame
+    encoded, new = encode(step, found, fitted_now, range(len(found)))
+    counts = {split: _add_up([e.counts[split] for e in encoded]) for split in SPLITS}
+    _require_examples(counts, settings, why(examined.info))
+    vocabulary = tokenizer.vocabulary(folder)
+    entries = [manifest.add_file(step.store, f, f"tokenizer/{f.name}") for f in weights.tokenizer_files(folder)]
+    entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
+    corpus = Manifest(
+        kind="corpus",
+        entries=entries,
+        made_from=step.digests,
+        info={
+            "task": recipe.task,
+            "sequence_length": settings.sequence_length,
+            "vocab_size": vocabulary.size,
+            "end_of_text": vocabulary.end,
+            "splits": counts,
+            "held_out": settings.held_out,
+            **({"frame": frame._asdict()} if frame else {}),
+            **({"hygiene": examined.info} if examined.info else {}),
+        },
+    )
+    tokens = sum(c["tokens"] for c in counts.values())
+    count = sum(c["documents"] for c in counts.values())
+    return Made(
+        outputs={"corpus": corpus},
+        headline=f"{tokens:,} tokens in {count:,} documents" + _left_out(examined.info),
+        metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()}
+        | {f"left_out_{reason}": n for reason, n in examined.info.get("left_out", {}).items()}
+        | {"new_shards": new},
+        settled={step.name: fitted_now.settled} if fitted_now.settled else {},
+    )
+
+
+def fit(step: Step, found: list[tuple[Shard, str]]) -> Fitted:
+    """What has to be known of all shards before any is encoded.
+
+    Raises:
+        UserError: as `preprocess`.
+    """
+    assert isinstance(step.recipe, Recipe)
+    settings = step.recipe.preprocessing
+    examined = examine(step, found, settings)
+    step.progress(0, len(found) + 1, "tokenizer")
+    folder, settled = _tokenizer(step, found, settings, examined)
+    return Fitted(folder, settled, _frame(settings, folder), examined)
+
+
+def _frame(settings: LanguagePreprocessing, folder: Path) -> Frame | None:
+    """How pairs are framed, found before any shard is encoded."""
+    if settings.pairs is None:
+        return None
+    frame = framing_of(settings.pairs.framing, folder, tokenizer.vocabulary(folder)).frame
+    taken = len(frame.before) + len(frame.between) + len(frame.after)
+    if taken > settings.sequence_length - settings.sequence_length // 2:
+        raise UserError(
+            f"preprocessing.sequence_length: of {settings.sequence_length} tokens the chat template takes {taken}, and "
+            f"a response up to half: nothing is left for a prompt; set it to {2 * taken} or more"
+        )
+    return frame
+
+
+def _tokenizer(
+    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined
+) -> tuple[Path, dict[str, str]]:
+    """The folder with the tokenizer: from elsewhere, fitted before, or fitted now; and what that settles."""
+    return the_tokenizer(
+        step, settings.tokenizer.source, lambda folder: _train(step, found, settings, examined, folder)
+    )
+
+
+def _train(
+    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined, folder: Path
+) -> None:
+    """Fit a tokenizer to what is trained on, unless that was done with the same documents and settings."""
+    cache = ShardCache(step, f"tokenizer of {settings.tokenizer.vocab_size}", frozenset({"pairs", "sequence_length"}))
+    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, examined.left_out, strict=True)]
+    key = digest.of_json(keys)
+    if (known := cache.find(key)) is not None:
+        folder.mkdir(parents=True)
+        for entry in known.entries:
+            (folder / entry.path).write_bytes(manifest.read_entry(step.store, entry))
+        return
+    texts = documents.training_texts(found, settings, examined.left_out)
+    tokenizer.train(texts, settings.tokenizer.vocab_size, folder)
+    cache.keep(key, {name: folder / name for name in weights.TOKENIZER}, {})
+
+
+def encode(step: Step, found: list[tuple[Shard, str]], fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
+    """The shards with these numbers encoded, in order, and how many of them were not before."""
+    assert isinstance(step.recipe, Recipe)
+    settings, folder, left_out = step.recipe.preprocessing, fitted_now.folder, fitted_now.examined.left_out
+    cache = ShardCache(step, weights.tokenizer_digest(folder))
+    keys = {number: but_for(found[number][1], left_out[number]) for number in which}
+    known = {key: cache.find(key) for key in keys.values()}
+    new = {key: number for number, key in keys.items() if known[key] is None}
+    jobs = [
+        (*found[number], settings, folder, step.scratch / "encoded" / key, left_out[number])
+        for key, number in new.items()
+    ]
+    for done, (key, made) in enumerate(zip(new, processes.each(encoding.encode, jobs), strict=True)):
+        known[key] = cache.keep(key, *made)
+        step.progress(2 + done, 1 + len(jobs), "encoding")
+    return [encoded for key in keys.values() if (encoded := known[key])], len(new)
+
+
+def _left_out(info: dict[str, Any]) -> str:
+    count = sum(info.get("left_out", {}).values())
+    return f", {count:,} left out" if count else ""
+
+
+def _add_up(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(c[name] for c in counts) for name in counts[0]}
+
+
+def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePreprocessing, left_out: str) -> None:
+    """
+    Args:
+        left_out: how many documents hygiene left out, and why.
+    """
+    total = sum(c["documents"] for c in counts.values())
+    also = f" (preprocessing.hygiene left out {left_out})" if left_out else ""
+    for split in SPLITS:
+        if not counts[split]["documents"]:
+            raise UserError(
+                f"preprocessing.validation and .test: the {split} split is empty: {total} documents are too few for "
+                f"fractions of {settings.validation} and {settings.test}{also}; raise them or add data"
+            )
+        if settings.pairs is not None and not counts[split]["pairs"]:
+            raise UserError(
+                f"preprocessing.pairs: the {split} split has no pairs in its {counts[split]['documents']} documents"
+                f"{also}; add data, or set preprocessing.pairs and fine_tuning to none"
+            )

@@ -1,0 +1,139 @@
+"""Each user's last interaction: where the models rank it in the whole catalogue, and where the baselines do."""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelmill.champion.comparison import rows
+from modelmill.measures import samples
+from modelmill.measures.measured import Baseline, Measured
+from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
+from modelmill.runtime.step_runtime import Step
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.recommendation import ranking
+from modelmill.tasks.recommendation.ranking import Known, Ranked
+from modelmill.tasks.recommendation.recipe import Recipe
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+
+# What of the catalogue, in its order, is its head; and what a list in the report shows of a history.
+HEAD, SHOWN = 0.2, 10
+
+
+class Found:
+    """How a model ranks, and its loss and probability of the held-out item and of the first one, of each user."""
+
+    def __init__(self, known: Known, model: torch.nn.Module, examples: Any) -> None:
+        self.losses, self.confidences = np.zeros(len(examples)), np.zeros(len(examples))
+        self._examples, self._model, self._known = examples, model, known
+        self._device = next(model.parameters()).device
+        self.ranked: Ranked = ranking.rank(known, self._score)
+
+    @torch.no_grad()
+    def _score(self, users: np.ndarray, place: int) -> np.ndarray:
+        scores = self._model(self._examples.batch(users)["items"].to(self._device)).double()
+        logarithms = torch.log_softmax(scores, dim=1).cpu().numpy()
+        self.losses[users] = -logarithms[np.arange(len(users)), self._known.held_out(users, place) - 1]
+        self.confidences[users] = np.exp(logarithms.max(axis=1))
+        return logarithms
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """Metrics, rows and samples. `recall` and `ndcg` are at 10, means over users of the model as it came out;
+    `ndcg_before` is of the pretrained model, where it was fine-tuned.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    settings = recipe.evaluation
+    catalogue = json.loads(task.files["catalogue.json"].read_bytes())["items"]
+    offsets, items = (np.load(task.files[f"histories.{name}.npy"], allow_pickle=False) for name in ("offsets", "items"))
+    known = Known(items, offsets, len(catalogue))
+    held_out = task.examples("fine_tuning", "test")
+    pretrained, tuned = step.inputs[PRETRAINED], step.inputs[FINE_TUNED]
+    was_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
+    described = _described(held_out.ids, known, catalogue)
+
+    step.progress(0, 3, "ranking")
+    after = Found(known, _load(step, task, tuned), held_out)
+    metrics = {"recall": float(after.ranked.hits.mean()), "ndcg": float(after.ranked.gains.mean())}
+    found = _rows(described, after, catalogue, "after")
+    if pretrained.entries and was_tuned:
+        step.progress(1, 3, "ranking, before fine-tuning")
+        before = Found(known, _load(step, task, pretrained), held_out)
+        metrics["ndcg_before"] = float(before.ranked.gains.mean())
+        found += _rows(described, before, catalogue, "before")
+    step.progress(2, 3, "baselines")
+    baselines = _baselines(known, metrics) if settings.baseline else ()
+    shown = _samples(known, after.ranked, catalogue, settings.samples)
+    return Measured(metrics, found, {samples.FILE: shown}, baselines)
+
+
+def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
+    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    return loaded.to(hardware.pick_device()).eval()
+
+
+def _baselines(known: Known, metrics: dict[str, float]) -> tuple[Baseline, ...]:
+    found = []
+    for what, make in (("the most popular", ranking.popularity), ("item-kNN by cosine", ranking.item_knn)):
+        ranked = ranking.rank(known, make(known))
+        for name, values in (("recall", ranked.hits), ("ndcg", ranked.gains)):
+            found.append(Baseline(name, what, metrics[name], least=float(values.mean())))
+    return tuple(found)
+
+
+def _described(ids: np.ndarray, known: Known, catalogue: list[str]) -> list[dict[str, Any]]:
+    """What of a row is the same for every model. A third of the users each has a short, middling and long history."""
+    lengths = np.diff(known.offsets) - 1
+    middling, long = np.quantile(lengths, [1 / 3, 2 / 3], method="higher")
+    targets = known.held_out(np.arange(len(lengths)), 1)
+    named = rows.unique_ids(f"{one:016x}" for one in ids.tolist())
+    return [
+        {
+            "example": name,
+            "set": "rows",
+            "slices": [
+                f"history={'short' if length < middling else 'middling' if length < long else 'long'}",
+                f"item={'head' if target <= HEAD * len(catalogue) else 'tail'}",
+            ],
+            "weight": 1.0,
+            "label": catalogue[target - 1],
+            "contaminated": False,
+        }
+        for name, length, target in zip(named, lengths.tolist(), targets.tolist(), strict=True)
+    ]
+
+
+def _rows(described: list[dict[str, Any]], found: Found, catalogue: list[str], when: str) -> list[dict[str, Any]]:
+    hits, gains = found.ranked.hits, found.ranked.gains
+    return [
+        {
+            **row,
+            "model": when,
+            "loss": float(found.losses[user]),
+            "score": float(gains[user]),
+            "correct": bool(hits[user]),
+            "prediction": catalogue[found.ranked.first[user, 0] - 1],
+            "confidence": float(found.confidences[user]),
+        }
+        for user, row in enumerate(described)
+    ]
+
+
+def _samples(known: Known, ranked: Ranked, catalogue: list[str], count: int) -> list[samples.Sample]:
+    """Ranked lists of users that are spread evenly over all."""
+    users = np.unique(np.linspace(0, len(known.offsets) - 2, count).astype(np.int64))
+    shown = []
+    for user in users.tolist():
+        history = known.items[known.offsets[user] : known.offsets[user + 1]]
+        given, ranks = history[:-1][-SHOWN:], ranked.first[user]
+        shown.append(
+            samples.ranking(
+                given=[catalogue[n - 1] for n in given],
+                ranked=[catalogue[n - 1] for n in ranks],
+                expected=catalogue[history[-1] - 1],
+            )
+        )
+    return shown

@@ -1,0 +1,94 @@
+"""Held-out recordings: character and word error rates, of the pretrained network as well, and what was heard."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelmill.champion.comparison import rows
+from modelmill.data.media.audio import encode
+from modelmill.measures import samples, transcripts
+from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.transcripts import UNITS
+from modelmill.models.speech.recogniser import hear, text_of
+from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
+from modelmill.runtime.step_runtime import Step
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.speech_recognition.recipe import Recipe
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+
+METRICS = {"characters": "character_error_rate", "words": "word_error_rate"}
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """Error rates of the held-out recordings of the corpus that was trained on last, decoded greedily; and those of the
+    pretrained network (`..._before`), where it was fine-tuned.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    tuned, pretrained = step.inputs[FINE_TUNED], step.inputs[PRETRAINED]
+    is_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
+    last = "fine_tuning" if is_tuned else "pretraining"
+    held_out, training = (task.examples(last, split) for split in ("test", "train"))
+    alphabet = task.corpus.info["alphabet"]
+    said, trained_on = ([text_of(one.transcript(n), alphabet) for n in range(len(one))] for one in (held_out, training))
+
+    step.progress(0, 2, "held-out recordings")
+    heard = {"after": hear(_load(step, task, tuned), held_out.sounds(), alphabet)}
+    if is_tuned and pretrained.entries:
+        step.progress(1, 2, "held-out recordings, before fine-tuning")
+        heard["before"] = hear(_load(step, task, pretrained), held_out.sounds(), alphabet)
+    metrics: dict[str, float] = {}
+    baselines, table = [], []
+    for unit in UNITS:
+        found = {when: transcripts.compare(said, texts, unit) for when, texts in heard.items()}
+        name, rate = METRICS[unit], found["after"].rate
+        metrics |= {name if when == "after" else f"{name}_{when}": one.rate for when, one in found.items()}
+        constant, bound = transcripts.best_constant(trained_on, said, unit)
+        baselines.append(Baseline(name, f"always {constant!r}", rate, most=bound))
+        if "before" in found:
+            baselines.append(Baseline(name, "before fine-tuning", rate, most=found["before"].rate))
+        table += _rows(unit, found, said, held_out.ids, training.ids)
+    shown = _shown(recipe.evaluation.samples, held_out, said, heard["after"], task.corpus.info["sample_rate"])
+    return Measured(metrics, table, {samples.FILE: shown}, tuple(baselines) if recipe.evaluation.baseline else ())
+
+
+def _load(step: Step, task: Any, model: Manifest) -> Any:
+    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    return loaded.to(hardware.pick_device()).eval()
+
+
+def _rows(
+    unit: str, found: dict[str, transcripts.Edits], said: list[str], ids: np.ndarray, training_ids: np.ndarray
+) -> list[dict[str, Any]]:
+    """A row for each recording and model: edits, of so many characters or words."""
+    names = rows.unique_ids(f"{one:016x}" for one in ids.tolist())
+    seen = np.isin(ids, training_ids)
+    return [
+        {
+            "example": name,
+            "set": unit,
+            "model": when,
+            "slices": [f"words={min(len(said[number].split()), 5)}"],
+            "score": float(edits.edits[number]),
+            "weight": float(edits.sizes[number]),
+            "contaminated": bool(seen[number]),
+        }
+        for when, edits in found.items()
+        for number, name in enumerate(names)
+    ]
+
+
+def _shown(most: int, recordings: Any, said: list[str], heard: list[str], rate: int) -> list[samples.Sample]:
+    """Recordings that are spread evenly over the test split, with what was said and heard."""
+    wanted = min(most, len(said))
+    places = np.linspace(0, len(said) - 1, wanted).round().astype(int).tolist() if wanted else []
+    sounds = recordings.sounds()
+    return [
+        samples.audio(
+            encode(sounds[place], rate),
+            f"said: {said[place]} | heard: {heard[place] or '(nothing)'}",
+        )
+        for place in places
+    ]

@@ -1,0 +1,39 @@
+"""What registration says of a speech recogniser, and how it is asked."""
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+PIPELINE_TAG = "automatic-speech-recognition"
+LIBRARY = "mlflow"
+USES = "Writes down what is spoken in `audio`, a WAV of 16 bits in base64."
+LIMITS = (
+    "It knows the words and the kinds of voices that it was trained on, and was measured on held-out voices of the "
+    "same source alone. Other words, languages, microphones and noise were not tried."
+)
+# What the serving script imports; mlflow adds itself.
+REQUIREMENTS = ("torch", "safetensors", "numpy")
+# Of the model's files, those that the package is described with.
+DESCRIBING = ("config.json",)
+
+
+def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
+    """What goes in, what comes out, and an example of the former: a tenth of a second of silence."""
+    import numpy as np
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    from modelmill.data.media.audio import encode
+
+    rate = json.loads((folder / "config.json").read_text("utf-8"))["sample_rate"]
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "audio")]), outputs=Schema([ColSpec(DataType.string, "transcript")])
+    )
+    silence = base64.b64encode(encode(np.zeros(rate // 10), rate)).decode("ascii")
+    return signature, pd.DataFrame({"audio": [silence]})

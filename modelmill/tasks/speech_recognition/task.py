@@ -1,0 +1,54 @@
+"""Speech recognition: recordings as they are augmented in training, and what the network is taught of them."""
+
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from modelmill.corpus.settings import ONLY
+from modelmill.models.speech.recogniser import Recogniser, ctc
+from modelmill.models.speech.spectra import Recordings
+from modelmill.tasks.array_task import Plain
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.speech_recognition.augmentation import louder_slower, masked
+
+
+class SpeechRecognition(Plain):
+    """The loss is per character; see `modelmill.tasks.contract.Task`."""
+
+    mixed_precision = True
+    unit: Literal["tokens", "samples"] = "tokens"
+    input = "samples"
+    axes: tuple[str, ...] = ("batch", "samples")
+
+    def config(self) -> dict[str, Any]:
+        # Evaluation does not read the recipe's model: whatever was trained is what it measures.
+        shape = self.settings.model_dump(exclude={"dropout", "augmentation"}) if self.settings else {}
+        return {**shape, **{key: self.corpus.info[key] for key in ("alphabet", "sample_rate")}}
+
+    def network(self, config: dict[str, Any]) -> Recogniser:
+        return Recogniser(config, self.settings.dropout if self.settings else 0.0)
+
+    def examples(self, stage: str, split: str) -> Recordings:
+        return Recordings(self.files, split, stage if stage in self.corpus.info["corpora"] else ONLY)
+
+    def terms(self, batch: Batch) -> int:
+        return int(batch["label_lengths"].sum())
+
+    def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        samples, lengths, mask = batch["samples"], batch["lengths"], None
+        if model.training:
+            chosen = self.settings.augmentation
+            samples, lengths = louder_slower(samples, lengths, chosen)
+            mask = partial(masked, chosen=chosen)
+        logits, frames = model(samples, lengths, mask)
+        return ctc(logits, frames, batch["labels"], batch["label_lengths"], smoothing)
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        lengths = torch.full((len(values),), values.shape[1], device=values.device)
+        logits: torch.Tensor = model(values, lengths)[0]
+        return logits
+
+
+make_task = SpeechRecognition

@@ -1,0 +1,32 @@
+"""Held-out rows, measured as those of any classifier."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelmill.measures import classification
+from modelmill.measures.logistic import Labelled, logistic_regression
+from modelmill.measures.measured import Measured
+from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.runtime.step_runtime import Step
+from modelmill.training.loop import stage
+
+
+@torch.no_grad()
+def evaluate(step: Step, task: Any) -> Measured:
+    """See `classification.measure`; the baselines are the shares of the classes, and logistic regression on the same
+    standardised columns.
+    """
+    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED])).eval()
+    held_out, training, validation = (task.examples("fine_tuning", split) for split in ("test", "train", "validation"))
+    batch = held_out.batch(np.arange(len(held_out)))
+    truth = batch["labels"].numpy()
+    probabilities = task.probabilities(model, batch).double().numpy()
+    measured = classification.measure(task.classes, truth, probabilities, held_out.ids, training.ids)
+    if not step.recipe.evaluation.baseline:
+        return measured
+    shares = classification.shares(training.labels, truth, len(task.classes), measured.metrics["loss"])
+    known = Labelled(*((rows.features, rows.labels) for rows in (training, validation, held_out)))
+    linear = logistic_regression("the columns", known, len(task.classes), measured.metrics)
+    return measured._replace(baselines=(shares, *linear))

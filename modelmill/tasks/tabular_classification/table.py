@@ -1,0 +1,131 @@
+"""One shard of a table: what the scaler and the classes need to know of it, and its rows as arrays."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.corpus.split import SPLITS, split_of
+from modelmill.data import shards
+from modelmill.data.shards import Shard
+from modelmill.tasks.tabular_classification.recipe import TabularPreprocessing
+
+
+class Rows(NamedTuple):
+    """features: float64, (rows, columns). labels, splits: one text a row. ids: uint64, a hash of all of a row."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    ids: np.ndarray
+
+
+def summarise(shard: Shard, sha256: str, settings: TabularPreprocessing) -> dict[str, Any]:
+    """Rows of each class in each split; count, mean and sum of squared deviations of the training rows' features.
+
+    Raises:
+        UserError: a column is missing, null or not a number, or the shard has changed.
+    """
+    rows = read(shard, sha256, settings)
+    labels = {split: np.unique(rows.labels[rows.splits == split], return_counts=True) for split in SPLITS}
+    counts = {split: dict(zip(*(a.tolist() for a in found), strict=True)) for split, found in labels.items()}
+    return {"train": moments_of(rows.features[rows.splits == "train"]), "classes": counts}
+
+
+def moments_of(features: np.ndarray) -> dict[str, Any]:
+    """Count, mean and sum of squared deviations of each column."""
+    mean = features.mean(axis=0) if len(features) else np.zeros(features.shape[1])
+    return {"count": len(features), "mean": mean.tolist(), "squares": ((features - mean) ** 2).sum(axis=0).tolist()}
+
+
+def fit_scaler(moments: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column (float64) of all shards; a constant column is left at scale 1.
+
+    Moments are added up as in Chan, Golub and LeVeque, 1983, https://doi.org/10.1080/00031305.1983.10483115.
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for part in moments:
+        if not part["count"]:
+            continue
+        both = count + part["count"]
+        difference = np.array(part["mean"]) - mean
+        squares = squares + np.array(part["squares"]) + difference**2 * (count * part["count"] / both)
+        mean = mean + difference * (part["count"] / both)
+        count = both
+    scale = np.sqrt(squares / count)
+    # The mean of equal numbers is not always that number to the last bit.
+    return mean, np.where(scale > 1e-14 * np.abs(mean), scale, 1.0)
+
+
+def encode(
+    shard: Shard, sha256: str, settings: TabularPreprocessing, scaler: Path, classes: list[str], target: Path
+) -> dict[str, Path]:
+    """Write a shard's standardised features, labels and ids below `target`; the .npy files by their names."""
+    rows = read(shard, sha256, settings)
+    mean, scale = (np.array(json.loads(scaler.read_bytes())[key]) for key in ("mean", "scale"))
+    files = {}
+    for split in SPLITS:
+        chosen = rows.splits == split
+        arrays = {
+            "features": ((rows.features[chosen] - mean) / scale).astype(np.float32),
+            "labels": np.searchsorted(classes, rows.labels[chosen]).astype(np.int64),
+            "ids": rows.ids[chosen],
+        }
+        for kind, array in arrays.items():
+            name = f"{split}/{kind}.npy"
+            files[name] = target / name
+            files[name].parent.mkdir(parents=True, exist_ok=True)
+            np.save(files[name], array, allow_pickle=False)
+    return files
+
+
+def read(shard: Shard, sha256: str, settings: TabularPreprocessing) -> Rows:
+    """
+    Raises:
+        UserError: a column is missing, null or not a number, or the shard has changed.
+    """
+    table, _ = shards.read(shard, sha256)
+    named = [("preprocessing.features", name) for name in settings.features]
+    named += [("preprocessing.label", settings.label)]
+    named += [("preprocessing.split_by", settings.split_by)] if settings.split_by else []
+    for key, name in named:
+        _require(table, shard, key, name)
+    features = np.stack([_numbers(table, shard, name) for name in settings.features], axis=1)
+    labels = _texts(table.column(settings.label))
+    wholes = [json.dumps([*row, label]) for row, label in zip(features.tolist(), labels, strict=True)]
+    identities = _texts(table.column(settings.split_by)) if settings.split_by else wholes
+    splits = [split_of(identity, settings) for identity in identities]
+    ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
+    return Rows(features, np.array(labels), np.array(splits), ids)
+
+
+def _require(table: pa.Table, shard: Shard, key: str, name: str) -> None:
+    if name not in table.column_names:
+        raise UserError(f"{key}: {shard.path} has no column {name!r}; its columns are {', '.join(table.column_names)}")
+    if (row := _first(pc.is_null(table.column(name), nan_is_null=True))) is not None:
+        raise UserError(f"{key}: {shard.path} row {row + 1}: column {name!r} is null")
+
+
+def _numbers(table: pa.Table, shard: Shard, name: str) -> np.ndarray:
+    kind = table.schema.field(name).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise UserError(f"preprocessing.features: {shard.path}: column {name!r} is not a number but {kind}")
+    numbers = table.column(name).cast(pa.float64(), safe=False)
+    if (row := _first(pc.is_inf(numbers))) is not None:
+        raise UserError(f"preprocessing.features: {shard.path} row {row + 1}: column {name!r} is infinite")
+    return np.asarray(numbers.to_numpy())
+
+
+def _first(mask: pa.ChunkedArray) -> int | None:
+    """The position of the first true value."""
+    position = int(pc.index(mask, True).as_py())
+    return position if position >= 0 else None
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    return [str(value) for value in column.to_pylist()]

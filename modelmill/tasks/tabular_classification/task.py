@@ -1,0 +1,146 @@
+"""A multilayer perceptron on standardised columns."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import nn
+
+from modelmill.core.errors import UserError
+from modelmill.runtime.weights import CONFIG, WEIGHTS, read_config
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.array_task import with_weights
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.tabular_classification.recipe import MLPModel
+
+SCALER = "scaler.json"
+ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+
+
+class MLP(nn.Module):
+    """y = W_n a(... a(W_1 x + b_1) ...) + b_n; logits of shape (batch, outputs)."""
+
+    def __init__(self, inputs: int, hidden: list[int], outputs: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        sizes = [inputs, *hidden, outputs]
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(sizes)])
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers[:-1]:
+            features = self.dropout(self.activation(layer(features)))
+        return self.layers[-1](features)
+
+
+class Rows:
+    """Rows of one split in memory: `features` (float32, (batch, columns)) and `labels` (int64, (batch,)).
+
+    `ids` (uint64) are the rows' own: equal rows have equal ones.
+    """
+
+    lengths: np.ndarray | None = None
+
+    def __init__(self, files: dict[str, Path], split: str) -> None:
+        stems = sorted(n.removesuffix("features.npy") for n in files if n.startswith(f"{split}/") and "features" in n)
+        self.features = np.concatenate([np.load(files[f"{s}features.npy"], allow_pickle=False) for s in stems])
+        self.labels = np.concatenate([np.load(files[f"{s}labels.npy"], allow_pickle=False) for s in stems])
+        self.ids = np.concatenate([np.load(files[f"{s}ids.npy"], allow_pickle=False) for s in stems])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        return {
+            "features": torch.from_numpy(self.features[indices]),
+            "labels": torch.from_numpy(self.labels[indices]),
+        }
+
+    def describe(self, indices: np.ndarray) -> str:
+        return "training rows " + ", ".join(str(index) for index in indices[:5].tolist())
+
+
+class TabularClassification:
+    """Cross-entropy on classes: one logit for two of them, else one logit each; see `modelmill.tasks.contract.Task`."""
+
+    mixed_precision = False
+    unit: Literal["tokens", "samples"] = "samples"
+    input = "features"
+    axes: tuple[str, ...] = ("batch",)
+    stage = ""
+
+    def __init__(self, corpus: Manifest, files: dict[str, Path], settings: MLPModel | None) -> None:
+        self.files = files
+        self.settings = settings
+        self.features: list[str] = corpus.info["features"]
+        self.classes: list[str] = corpus.info["classes"]
+        self.outputs = 1 if len(self.classes) == 2 else len(self.classes)
+
+    def examples(self, stage: str, split: str) -> Rows:
+        return Rows(self.files, split)
+
+    def build(self) -> nn.Module:
+        assert self.settings is not None
+        return self._mlp(self.settings.model_dump())
+
+    def load(self, folder: Path) -> nn.Module:
+        config = read_config(folder)
+        for key, mine in (("features", self.features), ("classes", self.classes)):
+            if config.get(key) != mine:
+                raise UserError(f"pretraining.init: {folder}: its {key} are {config.get(key)}, the corpus has {mine}")
+        return with_weights(self._mlp(config), folder)
+
+    def blocks(self, model: Any) -> list[nn.Module]:
+        return list(model.layers[1:-1])
+
+    def compilable(self, model: Any) -> list[nn.Module]:
+        return []  # small products: there is nothing to gain
+
+    def terms(self, batch: Batch) -> int:
+        return len(batch["labels"])
+
+    def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        logits, labels = self.logits(model, batch["features"]), batch["labels"]
+        if self.outputs == 1:
+            targets = labels.float() * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits.squeeze(-1), targets, reduction="sum")
+        return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(values)
+        return logits
+
+    def probabilities(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Probability of each class, shape (batch, classes)."""
+        logits = self.logits(model, batch["features"])
+        if self.outputs == 1:
+            positive = torch.sigmoid(logits)
+            return torch.cat([1 - positive, positive], dim=1)
+        return torch.softmax(logits, dim=1)
+
+    def save(self, model: Any, folder: Path) -> None:
+        assert self.settings is not None
+        config = {"type": "mlp", "features": self.features, "classes": self.classes, "outputs": self.outputs}
+        (folder / CONFIG).write_text(json.dumps(config | self._shape(model), indent=2), "utf-8")
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+        shutil.copyfile(self.files[SCALER], folder / SCALER)
+
+    def _mlp(self, shape: dict[str, Any]) -> MLP:
+        return MLP(len(self.features), shape["hidden"], self.outputs, shape["activation"], shape.get("dropout", 0.0))
+
+    def _shape(self, model: MLP) -> dict[str, Any]:
+        names = {kind: name for name, kind in ACTIVATIONS.items()}
+        return {
+            "hidden": [layer.out_features for layer in model.layers[:-1]],
+            "activation": names[type(model.activation)],
+            "dropout": model.dropout.p,
+        }
+
+
+make_task = TabularClassification

@@ -1,0 +1,86 @@
+"""Sentences of docstrings, in half of which two neighbouring words have changed places: `bigram shift`, one of the
+probing tasks of Conneau et al., 2018, https://arxiv.org/abs/1805.01070.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from modelmill.core.digest import fraction
+from modelmill.corpus.text.python_sources import package, standard_library, taken_apart
+
+PACKAGES = ("numpy", "pandas", "scipy", "sklearn")
+# Words; the paper takes up to 28, which cost more time to learn from.
+SHORTEST, LONGEST = 5, 20
+# Less plain words than this, and it is code or a formula.
+PLAIN_SHARE = 0.6
+WRITTEN, SWAPPED = "written", "swapped"
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_SENTENCE = re.compile(r"[A-Z][a-z]* .*\.", re.DOTALL)
+_PLAIN = re.compile(r"[a-z]+")
+
+
+class Ordered(NamedTuple):
+    text: str
+    order: str
+
+
+def text_classification(shards: int) -> dict[str, bytes]:
+    """A row for each sentence, with the path of its source file, by which they are split, and their shard is drawn by
+    it. Of equal sentences the first is kept.
+    """
+    rows: list[list[str]] = [[] for _ in range(shards)]
+    met: set[str] = set()
+    for path, source in _sources().items():
+        for docstring in taken_apart(source)[1]:
+            for sentence in sentences(docstring):
+                if sentence in met or (found := ordered(sentence)) is None:
+                    continue
+                met.add(sentence)
+                line = json.dumps(found._asdict() | {"path": path}, ensure_ascii=False)
+                rows[int(fraction(path) * shards)].append(line + "\n")
+    return {f"sentences-{number:05d}.jsonl": "".join(lines).encode() for number, lines in enumerate(rows) if lines}
+
+
+def _sources() -> dict[str, str]:
+    found = standard_library()
+    for name in PACKAGES:
+        found |= package(name, "demo")
+    return found
+
+
+def sentences(docstring: str) -> Iterator[str]:
+    """Those that are prose, on one line each."""
+    for paragraph in re.split(r"\n\s*\n", docstring):
+        for sentence in _SENTENCE_END.split(" ".join(paragraph.split())):
+            words = sentence.split(" ")
+            is_prose = sum(map(_is_plain, words)) >= PLAIN_SHARE * len(words)
+            if SHORTEST <= len(words) <= LONGEST and is_prose and _SENTENCE.fullmatch(sentence):
+                yield sentence
+
+
+def ordered(sentence: str) -> Ordered | None:
+    """The sentence as it is or, as its hash says, with two neighbouring plain words in each other's place, neither of
+    them its first; none where it has no such two.
+    """
+    words = sentence.split(" ")
+    places = [at for at in range(1, len(words) - 1) if _can_change(words[at], words[at + 1])]
+    if not places:
+        return None
+    if fraction(f"order:{sentence}") < 0.5:
+        return Ordered(sentence, WRITTEN)
+    at = places[int(fraction(f"place:{sentence}") * len(places))]
+    words[at : at + 2] = reversed(words[at : at + 2])
+    return Ordered(" ".join(words), SWAPPED)
+
+
+def _can_change(one: str, other: str) -> bool:
+    return one != other and _is_plain(one) and _is_plain(other)
+
+
+def _is_plain(word: str) -> bool:
+    return bool(_PLAIN.fullmatch(word))
+
+
+DEMOS = {"text-classification": text_classification}

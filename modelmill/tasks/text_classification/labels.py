@@ -1,0 +1,71 @@
+"""Labels into numbers of classes, and which rows have none that counts."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.corpus.in_memory import Whole, chosen
+from modelmill.tasks.text_classification.recipe import TextPreprocessing
+
+UNLABELLED = -1
+
+
+class Numbered(NamedTuple):
+    """labels: int64, (rows,), numbers of `classes`, `UNLABELLED` where fine-tuning must not see the label."""
+
+    labels: np.ndarray
+    classes: list[str]
+
+
+def without_empty(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, int]:
+    """The rows that have a text, and how many have none.
+
+    Raises:
+        UserError: one has none, and the recipe refuses that.
+    """
+    is_empty = [not str(text).strip() for text in rows.columns[settings.text]]
+    if any(is_empty) and settings.empty_text == "refuse":
+        raise UserError(
+            f"preprocessing.text: row {is_empty.index(True) + 1:,} of the data, and {sum(is_empty)} in all, has an "
+            f"empty {settings.text!r}; mend the data, or set preprocessing.empty_text: drop"
+        )
+    return chosen(rows, ~np.array(is_empty, bool)), sum(is_empty)
+
+
+def number(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, Numbered, int]:
+    """The rows whose label is a class, their labels, and how many rows have another.
+
+    Raises:
+        UserError: one has another, and the recipe refuses that; or there are fewer than two classes.
+    """
+    names = np.array([str(label) for label in rows.columns[settings.label]], dtype=object)
+    is_labelled = _labelled(rows, settings)
+    classes = sorted(settings.labels or set(names[is_labelled].tolist()))
+    if len(classes) < 2:
+        count = "only one class" if classes else "no class"
+        raise UserError(f"preprocessing.label: labelled training rows have {count}, a classifier needs two")
+    known = np.isin(names, np.array(classes, dtype=object))
+    if not known.all() and settings.unknown_label == "refuse":
+        raise UserError(_unknown(names, rows.splits, int(np.flatnonzero(~known)[0]), int((~known).sum()), settings))
+    places = {name: place for place, name in enumerate(classes)}
+    kept, is_labelled = chosen(rows, known), is_labelled[known]
+    numbers = np.array([places[name] for name in names[known]], np.int64)
+    hidden = (kept.splits == "train") & ~is_labelled
+    return kept, Numbered(np.where(hidden, UNLABELLED, numbers), classes), int((~known).sum())
+
+
+def _labelled(rows: Whole, settings: TextPreprocessing) -> np.ndarray:
+    """The training rows whose label fine-tuning may see: equal rows fall together, and a higher share adds rows."""
+    drawn = np.array([digest.fraction(f"labelled:{one:016x}") for one in rows.ids.tolist()])
+    return (rows.splits == "train") & (drawn < settings.labelled)
+
+
+def _unknown(names: np.ndarray, splits: np.ndarray, first: int, count: int, settings: TextPreprocessing) -> str:
+    what = "is not one of preprocessing.labels" if settings.labels else "has no labelled row in the training split"
+    remedy = "add it there" if settings.labels else "raise preprocessing.labelled, add data"
+    return (
+        f"preprocessing.label: {names[first]!r} of row {first + 1:,} ({splits[first]} split) {what}, as {count} rows "
+        f"in all; {remedy}, or set preprocessing.unknown_label: drop"
+    )

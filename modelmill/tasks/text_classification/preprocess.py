@@ -1,0 +1,122 @@
+"""Texts and labels into token arrays: split, fit the tokenizer on the training split, encode."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from modelmill.core.errors import UserError
+from modelmill.corpus import in_memory, packing
+from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.split import SPLITS
+from modelmill.corpus.text import tokenizer
+from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
+from modelmill.data.shards import Shard
+from modelmill.runtime import weights
+from modelmill.runtime.step_runtime import Made, Step
+from modelmill.tasks.text_classification import labels
+from modelmill.tasks.text_classification.recipe import Recipe
+
+MASK, PAD = "<|mask|>", "<|pad|>"
+
+
+class Special(NamedTuple):
+    """Ids of the tokens that a text is put between, of the one that hides and of the one that fills up."""
+
+    first: int
+    last: int
+    mask: int
+    padding: int
+
+
+def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
+    """
+    Args:
+        found: the dataset's shards, each with the sha256 that was validated.
+    Raises:
+        UserError: a column is missing or null, a text is empty or a label unknown where the recipe refuses these, a
+            split lacks a class, or a shard has changed.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    settings = recipe.preprocessing
+    rows = in_memory.read(step, found, {"preprocessing.text": settings.text, "preprocessing.label": settings.label})
+    rows, empty = labels.without_empty(rows, settings)
+    rows, numbered, unknown = labels.number(rows, settings)
+    texts = [str(text) for text in rows.columns[settings.text]]
+    training = (text for text, split in zip(texts, rows.splits, strict=True) if split == "train")
+    named = {"mask_token": MASK, "pad_token": PAD}
+    folder, settled = the_tokenizer(
+        step,
+        settings.tokenizer.source,
+        lambda folder: tokenizer.train(training, settings.tokenizer.vocab_size, folder, named),
+    )
+    special = special_tokens(folder)
+    tokens, size = _encode(folder, texts, settings.sequence_length, special)
+    in_memory.require_classes(numbered.labels, rows.splits, numbered.classes, "preprocessing.labelled")
+    arrays = in_memory.by_split(rows, {"tokens": tokens, "labels": numbered.labels})
+    files = {f"tokenizer/{file.name}": file.read_bytes() for file in weights.tokenizer_files(folder)}
+    files |= {f"texts/{split}.json": _of_split(texts, rows, split) for split in SPLITS}
+    made = in_memory.corpus(
+        step,
+        arrays,
+        {
+            "classes": numbered.classes,
+            "vocab_size": size,
+            "sequence_length": settings.sequence_length,
+            "special": special._asdict(),
+        },
+        files,
+    )
+    labelled = int((arrays["train"]["labels"] >= 0).sum())
+    headline = made.headline + f"; {labelled:,} labelled"
+    headline += f", {empty + unknown:,} left out" if empty + unknown else ""
+    left_out = {"labelled_examples": labelled, "left_out_empty": empty, "left_out_unknown_label": unknown}
+    settled_now = {step.name: settled} if settled else {}
+    return replace(made, headline=headline, metrics=made.metrics | left_out, settled=settled_now)
+
+
+def special_tokens(folder: Path) -> Special:
+    """By the names of BERT's tokenizer or, where it has no such, of ours.
+
+    Raises:
+        UserError: the tokenizer lacks one.
+    """
+    config = weights.read_json("preprocessing.tokenizer.from", folder / weights.TOKENIZER[1])
+    vocabulary = tokenizer.load(folder).get_vocab(with_added_tokens=True)
+
+    def find(*names: str) -> int:
+        for name in names:
+            token = config.get(name)
+            token = token.get("content") if isinstance(token, dict) else token
+            if token in vocabulary:
+                return int(vocabulary[token])
+        raise UserError(
+            f"preprocessing.tokenizer.from: {folder / weights.TOKENIZER[1]} names no {names[0]} that the tokenizer "
+            "knows; take the tokenizer of a BERT model, or leave `from` out"
+        )
+
+    return Special(
+        first=find("cls_token", "bos_token"),
+        last=find("sep_token", "eos_token"),
+        mask=find("mask_token"),
+        padding=find("pad_token"),
+    )
+
+
+def _encode(folder: Path, texts: list[str], length: int, special: Special) -> tuple[np.ndarray, int]:
+    """Framed and padded ids, (texts, length), and the size of the vocabulary."""
+    encoder = tokenizer.load(folder)
+    size = encoder.get_vocab_size(with_added_tokens=True)
+    tokens = np.full((len(texts), length), special.padding, packing.token_type(size))
+    for row, encoded in zip(tokens, encoder.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+        ids = [special.first, *encoded.ids[: length - 2], special.last]
+        row[: len(ids)] = ids
+    return tokens, size
+
+
+def _of_split(texts: list[str], rows: Whole, split: str) -> bytes:
+    chosen = [text for text, its in zip(texts, rows.splits, strict=True) if its == split]
+    return json.dumps(chosen, ensure_ascii=False).encode()

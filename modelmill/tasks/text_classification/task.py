@@ -1,0 +1,174 @@
+"""A BERT encoder: masked language modelling in pretraining, a class for each text in fine-tuning."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modelmill.core.errors import UserError
+from modelmill.models.keyed_random import drawn
+from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.runtime.weights import read_config
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.array_task import Arrays
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.text_classification import masking
+from modelmill.tasks.text_classification.recipe import EncoderModel
+
+# Batches are as long as their longest text, rounded up: few shapes, and little that is computed for padding.
+ROUNDED_TO = 8
+HEADS = ("cls.", "classifier.", "bert.pooler.")
+
+
+class Texts(Arrays):
+    """Texts of one split: `input_ids` and `attention_mask`, int64, (batch, length); with `labels`, int64, (batch,), in
+    fine-tuning, and else with `keys`, int64, (batch,), which fix what is hidden of each text in validation.
+    """
+
+    lengths: np.ndarray
+
+    def __init__(self, files: dict[str, Path], split: str, stage: str, padding: int) -> None:
+        super().__init__(files, split)
+        self.stage, self.padding = stage, padding
+        labels = self.arrays["labels"]
+        is_wanted = labels >= 0 if stage == "fine_tuning" else np.ones(len(labels), bool)
+        self.rows = np.flatnonzero(is_wanted)
+        self.ids, self.labels = self.ids[self.rows], labels[self.rows]
+        self.lengths = (self.arrays["tokens"] != padding).sum(1)[self.rows]
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        longest = int(self.lengths[indices].max())
+        width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.arrays["tokens"].shape[1])
+        tokens = torch.from_numpy(self.arrays["tokens"][self.rows[indices], :width].astype(np.int64))
+        batch = {"input_ids": tokens, "attention_mask": (tokens != self.padding).long()}
+        if self.stage == "fine_tuning":
+            return batch | {"labels": torch.from_numpy(self.labels[indices])}
+        return batch | {"keys": torch.from_numpy(self.ids[indices].view(np.int64))}
+
+
+class TextClassification:
+    """See `modelmill.tasks.contract.Task`: the loss is per hidden token in pretraining, per text in fine-tuning."""
+
+    mixed_precision = True
+    unit: Literal["tokens", "samples"] = "samples"
+    input = "input_ids"
+    axes: tuple[str, ...] = ("batch", "length")
+    stage = ""
+
+    def __init__(self, corpus: Manifest, files: dict[str, Path], settings: EncoderModel | None) -> None:
+        self.files = files
+        self.settings = settings
+        self.classes: list[str] = corpus.info["classes"]
+        self.length = int(corpus.info["sequence_length"])
+        self.vocab_size = int(corpus.info["vocab_size"])
+        self.special: dict[str, int] = corpus.info["special"]
+
+    def examples(self, stage: str, split: str) -> Texts:
+        return Texts(self.files, split, stage, self.special["padding"])
+
+    def build(self) -> nn.Module:
+        from transformers import BertConfig
+
+        assert self.settings is not None
+        shape = self.settings.model_dump(exclude={"type", "dropout", "masked"})
+        config = BertConfig(
+            vocab_size=self.vocab_size,
+            max_position_embeddings=self.length,
+            hidden_dropout_prob=self.settings.dropout,
+            attention_probs_dropout_prob=self.settings.dropout,
+            **shape,
+            **self._told(),
+        )
+        model: nn.Module = self._kind()._from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+        return model
+
+    def load(self, folder: Path) -> nn.Module:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()  # that a head is new is what fine-tuning is for
+        if (kind := read_config(folder).get("model_type")) != "bert":
+            raise UserError(f"pretraining.init: {folder}: its model_type is {kind!r}, this task wants 'bert'")
+        require_length(folder, self.length)
+        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
+        try:
+            model, found = self._kind().from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **self._told(),
+            )
+        except (ValueError, OSError, RuntimeError, KeyError) as error:
+            raise UserError(f"pretraining.init: {folder}: not a BERT that transformers loads: {error}") from error
+        wrong = [*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])]
+        if missing := sorted(name for name in wrong if not name.startswith(HEADS)):
+            raise UserError(f"pretraining.init: {folder}: its weights lack {missing[0]} as config.json describes it")
+        return model
+
+    def blocks(self, model: Any) -> list[nn.Module]:
+        return list(model.bert.encoder.layer)
+
+    def compilable(self, model: nn.Module) -> list[nn.Module]:
+        return []  # the length differs from batch to batch
+
+    def terms(self, batch: Batch) -> int:
+        if "labels" in batch:
+            return len(batch["labels"])
+        return int(masking.count(batch["attention_mask"].sum(1), self._share()).sum())
+
+    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        if "labels" in batch:
+            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            return F.cross_entropy(logits.float(), batch["labels"], reduction="sum", label_smoothing=smoothing)
+        tokens = batch["input_ids"]
+        draws = drawn(batch["keys"], tokens.shape[1])
+        if model.training:
+            draws = torch.rand(draws.shape, device=tokens.device)
+        hidden = masking.hide(
+            tokens, batch["attention_mask"], draws, self._share(), self.special["mask"], self.vocab_size
+        )
+        states = model.bert(input_ids=hidden.input_ids, attention_mask=batch["attention_mask"]).last_hidden_state
+        logits = model.cls(states[hidden.places])
+        return F.cross_entropy(logits.float(), tokens[hidden.places], reduction="sum", label_smoothing=smoothing)
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(input_ids=values, attention_mask=(values != self.special["padding"]).long()).logits
+        return logits
+
+    def save(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder, safe_serialization=True)
+        for name, file in self.files.items():
+            if name.startswith("tokenizer/"):
+                shutil.copyfile(file, folder / Path(name).name)
+
+    def _kind(self) -> Any:
+        from transformers import BertForMaskedLM, BertForSequenceClassification
+
+        return BertForMaskedLM if self.stage == "pretraining" else BertForSequenceClassification
+
+    def _told(self) -> dict[str, Any]:
+        """What the configuration says beside the shape, so that whoever loads the model knows how to ask it."""
+        return {
+            "id2label": dict(enumerate(self.classes)),
+            "label2id": {name: number for number, name in enumerate(self.classes)},
+            "bos_token_id": self.special["first"],
+            "eos_token_id": self.special["last"],
+            "mask_token_id": self.special["mask"],
+            "pad_token_id": self.special["padding"],
+            "sequence_length": self.length,
+        }
+
+    def _share(self) -> float:
+        assert self.settings is not None
+        return self.settings.masked
+
+
+make_task = TextClassification

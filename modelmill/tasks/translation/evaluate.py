@@ -1,0 +1,142 @@
+"""Held-out texts, translated: chrF and BLEU, beside what a dictionary makes of them."""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from modelmill.champion.comparison import rows
+from modelmill.measures import samples
+from modelmill.measures.measured import Baseline, Measured
+from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.runtime.step_runtime import Step
+from modelmill.tasks.translation.dictionary import Dictionary
+from modelmill.tasks.translation.recipe import Recipe
+from modelmill.tasks.translation.task import IGNORED
+from modelmill.training.device import hardware
+from modelmill.training.loop import stage
+from modelmill.training.loop.feeding import to_device
+
+BATCH = 128
+
+
+def evaluate(step: Step, task: Any) -> Measured:
+    """`chrf` (Popović, 2015, https://aclanthology.org/W15-3049) and `bleu` (Papineni et al., 2002,
+    https://aclanthology.org/P02-1040) of the test split by sacreBLEU, `sentence_chrf`, the mean of each translation's,
+    and `loss`, nats a translation. The dictionary is made from the pairs that fine-tuning has seen.
+    """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
+    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
+    training, held_out = (task.examples("fine_tuning", split) for split in ("train", "test"))
+    sources, references = _texts(task, "test", held_out.rows)
+    tokenizer = _tokenizer(task)
+    found: list[str] = []
+    losses: list[float] = []
+    for first in range(0, len(held_out), BATCH):
+        step.progress(first, len(held_out), "held-out texts")
+        batch = held_out.batch(np.arange(first, min(first + BATCH, len(held_out))))
+        batch = to_device(batch, hardware.pick_device())
+        losses += _losses(task, model, batch)
+        found += translate(model, tokenizer, batch["input_ids"])
+    each = np.array([_chrf([one], [reference]) for one, reference in zip(found, references, strict=True)])
+    metrics = {
+        "chrf": _chrf(found, references),
+        "bleu": _bleu(found, references),
+        "sentence_chrf": float(each.mean()),
+        "loss": float(np.mean(losses)),
+    }
+    table = _rows(sources, each, losses, held_out.ids, set(training.ids.tolist()))
+    shown = _shown(recipe.evaluation.samples, sources, references, found)
+    measured = Measured(metrics, table, {samples.FILE: shown})
+    if not recipe.evaluation.baseline:
+        return measured
+    known = Dictionary(list(zip(*_texts(task, "train", training.rows), strict=True)))
+    by_it = [known.translate(source) for source in sources]
+    what = "a dictionary"
+    return measured._replace(
+        baselines=(
+            Baseline("chrf", what, metrics["chrf"], least=_chrf(by_it, references)),
+            Baseline("bleu", what, metrics["bleu"], least=_bleu(by_it, references)),
+        )
+    )
+
+
+@torch.no_grad()
+def translate(model: Any, tokenizer: Any, input_ids: torch.Tensor) -> list[str]:
+    """The greedy translations of texts, int64, (batch, length)."""
+    config = model.config
+    written = model.generate(
+        input_ids=input_ids,
+        attention_mask=(input_ids != config.pad_token_id).long(),
+        max_length=config.max_position_embeddings,
+        num_beams=1,
+        do_sample=False,
+    )
+    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written.tolist()]
+
+
+@torch.no_grad()
+def _losses(task: Any, model: Any, batch: Any) -> list[float]:
+    logits, labels = task.written(model, batch), batch["labels"]
+    losses = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
+    return [float(one) for one in losses.double().sum(dim=1).cpu()]
+
+
+def _chrf(found: list[str], references: list[str]) -> float:
+    return float(CHRF().corpus_score(found, [references]).score)
+
+
+def _bleu(found: list[str], references: list[str]) -> float:
+    # Many texts are shorter than BLEU's four words; over the whole split all orders are there.
+    return float(BLEU().corpus_score(found, [references]).score)
+
+
+def _tokenizer(task: Any) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(task.files["tokenizer/tokenizer.json"]))
+
+
+def _texts(task: Any, split: str, members: np.ndarray) -> tuple[list[str], list[str]]:
+    """Of rows of a split: sources and translations."""
+    texts = json.loads(task.files[f"texts/{split}.json"].read_text("utf-8"))
+    sources, targets = ([texts[side][row] for row in members.tolist()] for side in ("source", "target"))
+    return sources, targets
+
+
+def _rows(
+    sources: list[str], scores: np.ndarray, losses: list[float], ids: np.ndarray, trained_on: set[int]
+) -> list[dict[str, Any]]:
+    names = rows.unique_ids(f"{one:016x}" for one in ids.tolist())
+    return [
+        {
+            "example": name,
+            "set": "rows",
+            "model": "after",
+            "slices": [f"words={_words(source)}"],
+            "loss": loss,
+            "weight": 1.0,
+            "score": float(score),
+            "contaminated": int(one) in trained_on,
+        }
+        for name, source, score, loss, one in zip(names, sources, scores, losses, ids, strict=True)
+    ]
+
+
+def _words(text: str) -> str:
+    count = len(text.split())
+    return "one" if count == 1 else "two" if count == 2 else "three or more"
+
+
+def _shown(most: int, sources: list[str], references: list[str], found: list[str]) -> list[samples.Sample]:
+    """Translations that are spread evenly over the test split."""
+    places = np.linspace(0, len(sources) - 1, min(most, len(sources))).round().astype(int)
+    return [
+        samples.text(source=sources[place], reference=references[place], translation=found[place])
+        for place in places.tolist()
+    ]

@@ -1,0 +1,188 @@
+"""An mBART: it restores texts of either language in pretraining, and writes translations in fine-tuning."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modelmill.core.errors import UserError
+from modelmill.models.keyed_random import drawn
+from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.tasks.array_task import Arrays, Plain
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.translation import noise
+
+IGNORED = -100
+# Batches are as long as their longest text, rounded up: few shapes, and little that is computed for padding.
+ROUNDED_TO = 4
+
+
+class Pairs(Arrays):
+    """Pairs of one split; in pretraining their texts, each by itself.
+
+    A batch has `input_ids`, int64, (batch, source length), what is read; `labels`, int64, (batch, target length),
+    IGNORED after the text's end; `language`, int64, (batch,), the token that tells the decoder which one to write; and
+    in pretraining `keys`, int64, (batch,), which fix what is hidden of each text in validation.
+    """
+
+    def __init__(self, files: dict[str, Path], split: str, stage: str, special: dict[str, int]) -> None:
+        super().__init__(files, split)
+        self.stage, self.special = stage, special
+        paired = self.arrays.pop("paired")
+        self.rows = np.arange(len(paired)) if stage == "pretraining" else np.flatnonzero(paired)
+        self.ids = self.ids[self.rows]
+        sides = [(self.arrays[side][self.rows] != special["padding"]).sum(1) for side in ("source", "target")]
+        self.lengths = np.concatenate(sides) if stage == "pretraining" else sides[0] + sides[1]
+
+    def __len__(self) -> int:
+        return len(self.rows) * (2 if self.stage == "pretraining" else 1)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        rows = self.rows[indices % len(self.rows)]
+        if self.stage != "pretraining":
+            return self._batch(self._side("source", rows), self._side("target", rows), np.ones(len(rows), bool))
+        is_target = indices >= len(self.rows)
+        texts = np.where(is_target[:, None], self.arrays["target"][rows], self.arrays["source"][rows])
+        keys = self.ids[indices % len(self.rows)] ^ is_target.astype(np.uint64)
+        batch = self._batch(self._cut(texts), self._cut(texts), is_target)
+        return batch | {"keys": torch.from_numpy(keys.view(np.int64))}
+
+    def _side(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self._cut(self.arrays[name][rows])
+
+    def _cut(self, tokens: np.ndarray) -> np.ndarray:
+        longest = int((tokens != self.special["padding"]).sum(1).max())
+        return tokens[:, : -(-longest // ROUNDED_TO) * ROUNDED_TO].astype(np.int64)
+
+    def _batch(self, read: np.ndarray, written: np.ndarray, is_target: np.ndarray) -> Batch:
+        labels = np.where(written == self.special["padding"], IGNORED, written)
+        languages = np.where(is_target, self.special["target"], self.special["source"])
+        arrays = {"input_ids": read, "labels": labels, "language": languages}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+class Translation(Plain):
+    """Cross-entropy on each token of what is written; see `modelmill.tasks.contract.Task`."""
+
+    mixed_precision = True
+    unit: Literal["tokens", "samples"] = "samples"
+    input = "input_ids"
+    axes: tuple[str, ...] = ("batch", "length")
+
+    @property
+    def special(self) -> dict[str, int]:
+        special: dict[str, int] = self.corpus.info["special"]
+        return special
+
+    def config(self) -> dict[str, Any]:
+        """Of `MBartConfig`."""
+        special, shape = self.special, self.settings
+        told = {
+            "vocab_size": self.corpus.info["vocab_size"],
+            "max_position_embeddings": self.corpus.info["sequence_length"],
+            "pad_token_id": special["padding"],
+            "bos_token_id": special["end"],
+            "eos_token_id": special["end"],
+            "decoder_start_token_id": special["target"],
+            "forced_eos_token_id": None,
+        }
+        if shape is None:  # evaluation does not read the recipe's model: whatever was trained is what it measures
+            return told
+        both = {"layers": shape.layers, "attention_heads": shape.attention_heads, "ffn_dim": shape.ffn_dim}
+        halves = {f"{half}_{name}": value for half in ("encoder", "decoder") for name, value in both.items()}
+        return told | halves | {"d_model": shape.d_model, "scale_embedding": True}
+
+    def network(self, config: dict[str, Any]) -> nn.Module:
+        from transformers import MBartConfig, MBartForConditionalGeneration
+
+        made = MBartConfig(**config, **self._dropout())
+        model: nn.Module = MBartForConditionalGeneration._from_config(
+            made, attn_implementation="sdpa", dtype=torch.float32
+        )
+        return model
+
+    def load(self, folder: Path) -> nn.Module:
+        from transformers import MBartConfig, MBartForConditionalGeneration
+
+        require_length(folder, int(self.corpus.info["sequence_length"]))
+        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
+        try:
+            config = MBartConfig.from_pretrained(folder, local_files_only=True, **self._dropout())
+            wanted = self.config()
+            if different := [name for name, value in wanted.items() if getattr(config, name, None) != value]:
+                name = different[0]
+                raise UserError(
+                    f"pretraining.init: {folder}: its {name} is {getattr(config, name, None)}, the recipe and the "
+                    f"corpus want {wanted[name]}"
+                )
+            model: nn.Module = MBartForConditionalGeneration.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                dtype=torch.float32,
+            )
+        except (ValueError, OSError, RuntimeError, KeyError) as error:
+            raise UserError(f"pretraining.init: {folder}: not an mBART that transformers loads: {error}") from error
+        return model
+
+    def examples(self, stage: str, split: str) -> Pairs:
+        return Pairs(self.files, split, stage, self.special)
+
+    def blocks(self, model: Any) -> list[nn.Module]:
+        return [*model.model.encoder.layers, *model.model.decoder.layers]
+
+    def terms(self, batch: Batch) -> int:
+        return int((batch["labels"] != IGNORED).sum())
+
+    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        labels = batch["labels"]
+        logits = self.written(model, batch)
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), reduction="sum", label_smoothing=smoothing
+        )
+
+    def written(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Logits of each token of the labels after those before it, (batch, target length, vocabulary)."""
+        read = batch["input_ids"]
+        if "keys" in batch:
+            read = self._disturbed(read, batch["keys"], model.training)
+        padding = self.special["padding"]
+        before = batch["labels"][:, :-1].masked_fill(batch["labels"][:, :-1] == IGNORED, padding)
+        given = torch.cat([batch["language"][:, None], before], dim=1)
+        logits: torch.Tensor = model(
+            input_ids=read, attention_mask=(read != padding).long(), decoder_input_ids=given, use_cache=False
+        ).logits
+        return logits
+
+    def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        """Of the first token of each translation."""
+        first = torch.full((len(values), 1), self.special["target"], device=values.device)
+        mask = (values != self.special["padding"]).long()
+        logits: torch.Tensor = model(input_ids=values, attention_mask=mask, decoder_input_ids=first).logits[:, 0]
+        return logits
+
+    def save(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder, safe_serialization=True)
+        for name, file in self.files.items():
+            if name.startswith("tokenizer/"):
+                shutil.copyfile(file, folder / Path(name).name)
+
+    def _disturbed(self, tokens: torch.Tensor, keys: torch.Tensor, is_training: bool) -> torch.Tensor:
+        draws = drawn(keys, tokens.shape[1])
+        if is_training:
+            draws = torch.rand(draws.shape, device=tokens.device)
+        special = self.special
+        return noise.infill(tokens, draws, self.settings.infilled, special["mask"], special["end"], special["padding"])
+
+    def _dropout(self) -> dict[str, float]:
+        rate = self.settings.dropout if self.settings else 0.0
+        return {"dropout": rate, "attention_dropout": rate}
+
+
+make_task = Translation

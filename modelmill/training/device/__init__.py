@@ -1,0 +1,1 @@
+"""Precision, memory, compilation and cost on the device at hand."""

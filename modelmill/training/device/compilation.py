@@ -1,0 +1,63 @@
+"""Compiling modules where it pays."""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from modelmill.core.errors import UserError
+from modelmill.recipe import Training
+
+log = logging.getLogger("modelmill")
+# FLOPs of a training from which on compiling saves more than it costs: the first time it takes 5 to 20 s on a CPU and
+# about a minute for a GPU, and a step then takes two thirds of its time. See benchmarks/README.md.
+PAYS_FROM = {"cpu": 1.5e13, "cuda": 1e16}
+
+
+def compile_modules(modules: list[nn.Module], settings: Training, flops: float, device: torch.device) -> bool:
+    """Compile modules in place if the settings say so, or if a training of so many FLOPs gains by it.
+
+    Modules with equal code share what is compiled, so a deep model costs no more than one of its blocks.
+
+    Returns:
+        Whether it was done: a function of the settings, the model and the machine, so that a resumed run does the same.
+    Raises:
+        UserError: `compile: on` without a compiler.
+    """
+    wanted = settings.compile == "on" or (settings.compile == "auto" and flops >= PAYS_FROM[device.type])
+    if not wanted or not modules:
+        return False
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        if settings.compile == "on":
+            raise UserError(f"compile: on needs a C++ compiler and there is no {compiler}; install it or set CXX")
+        log.info("not compiled: there is no %s; with it, a step would take about two thirds of the time", compiler)
+        return False
+    torch.use_deterministic_algorithms(True)  # also what is compiled
+    # A run's temporary folder goes with the run; what was compiled is for the next one, too.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache_folder()))
+    for module in modules:
+        # A kernel for each shape: which ones there are must not depend on the order in which shapes come. What DDP
+        # and FSDP hang on a module's call stays outside.
+        module.forward = torch.compile(module.forward, dynamic=False)
+    return True
+
+
+def as_written(compiled: bool) -> contextlib.AbstractContextManager[None]:
+    """A context in which compiled modules run uncompiled: for shapes that come only now and then."""
+    return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
+
+
+def _cache_folder() -> Path:
+    """This user's cache of compiled kernels, or a temporary one where the home folder cannot be written."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelmill" / "kernels"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="modelmill-kernels-"))
+    return folder

@@ -1,0 +1,69 @@
+"""The device that a training runs on: which it is, how fast, and how much memory it has."""
+
+import contextlib
+import ctypes
+import math
+import time
+from pathlib import Path
+
+import torch
+
+# From <malloc.h>: keep what is freed, and take large blocks from the heap instead of mapping each anew.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def pick_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def reuse_freed_memory() -> None:
+    """Let the C library keep freed memory for the next step; without glibc, nothing happens.
+
+    Otherwise each large tensor on a CPU is mapped, filled with zeros page by page, and unmapped again, which is up to
+    a third of a training step.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second of one large matrix product by itself, from memory to memory: what a training could reach at most.
+
+    The best of half a second of tries with as many threads as the training has, so that neither the first ones, which
+    warm up, nor what else the machine does counts. A CPU is fastest where three matrices fit into its caches, a GPU
+    where they keep all of it busy. The numbers are random: a GPU takes less power, and runs faster, on equal ones.
+    """
+    size = 8192 if device.type == "cuda" else 1024
+    generator = torch.Generator(device).manual_seed(0)
+    matrix = torch.randn(size, size, device=device, generator=generator).to(dtype)
+    best, end = math.inf, time.perf_counter() + 0.5
+    while (started := time.perf_counter()) < end:
+        product = matrix @ matrix
+        product[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def free_memory(device: torch.device, processes: int) -> int:
+    """Bytes that a training may still take on its device; on a CPU its part of what the machine, or the container, has
+    free for so many processes.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, limit - used)
+    return free // processes
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use on the device; on a CPU, by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

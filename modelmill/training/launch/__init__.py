@@ -1,0 +1,1 @@
+"""Processes and nodes that train together."""

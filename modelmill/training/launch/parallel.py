@@ -1,0 +1,84 @@
+"""A model and its loss as one module, which several processes can train together."""
+
+import contextlib
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from modelmill.recipe import Training
+from modelmill.tasks.contract import Batch, Task
+from modelmill.training.launch.world import World, device_mesh
+
+
+class Scored(nn.Module):
+    """A model with its task's loss: calling it gives the summed loss of a batch in nats, smoothed in training only.
+
+    DDP and FSDP know when a pass begins and ends by the module that is called, so the loss belongs into it.
+    """
+
+    def __init__(self, task: Task, model: nn.Module, smoothing: float) -> None:
+        super().__init__()
+        self.task = task
+        self.model = model
+        self.smoothing = smoothing
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.task.loss(self.model, batch, self.smoothing if self.training else 0.0)
+
+
+def is_sharded(settings: Training, world: World) -> bool:
+    return world.size > 1 and settings.strategy == "fsdp"
+
+
+def is_replicated(settings: Training, world: World) -> bool:
+    return world.size > 1 and settings.strategy == "ddp"
+
+
+def shard(scored: Scored, blocks: list[nn.Module], dtype: torch.dtype, world: World) -> None:
+    """Spread every weight, gradient and optimizer slot over the processes, in place, with PyTorch's FSDP2 (Zhao et
+    al., 2023, https://arxiv.org/abs/2304.11277): a block is whole only while it is its turn.
+    """
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    mesh, policy = device_mesh(world), MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for block in blocks:
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    # What is left (embedding, head) stays whole from the forward to the backward pass.
+    fully_shard(scored, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
+
+
+def replicate(scored: Scored) -> nn.Module:
+    """The same weights in every process; gradients are averaged while the backward pass goes on."""
+    return nn.parallel.DistributedDataParallel(scored, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def recompute(blocks: list[nn.Module]) -> None:
+    """Keep only the input of each block, and compute the rest again in the backward pass (Chen et al., 2016,
+    https://arxiv.org/abs/1604.06174).
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    for block in blocks:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def last_of_batch(called: nn.Module, is_last: bool) -> contextlib.AbstractContextManager[Any]:
+    """A context for the passes of a micro-batch: gradients travel between processes in the last one of a batch only."""
+    if isinstance(called, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext() if is_last else called.no_sync()
+    if hasattr(called, "set_requires_gradient_sync"):
+        called.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+    return contextlib.nullcontext()
+
+
+def forget_whole(scored: nn.Module) -> None:
+    """After a pass without a backward one: what FSDP has put together is no longer so when weights change."""
+    if hasattr(scored, "reshard"):
+        scored.reshard()  # type: ignore[operator]
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that may be sharded, in one piece; every process must ask."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

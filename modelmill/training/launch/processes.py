@@ -1,0 +1,121 @@
+"""A model step in several processes: torchrun starts them, and each runs the step's `make` on its part of the data."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelmill.core import digest, lifetime
+from modelmill.core.errors import ModelmillError, UserError
+from modelmill.recipe import Training
+from modelmill.recipe.step_specs import CORPUS
+from modelmill.runtime.step_runtime import Made, Step, prepare_process
+from modelmill.store import manifest, open_store
+from modelmill.training.launch import job, nodes
+
+# How long a process may take to save once it is asked to end.
+SAVING_SECONDS = 600
+
+
+def are_wanted(settings: Training) -> bool:
+    """Whether the recipe asks for several processes and this is none of them."""
+    return settings.devices * settings.nodes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
+def run(step: Step, settings: Training) -> Made:
+    """Start `python -m components.<step> FOLDER` as often as the recipe says, and return what the first one made.
+
+    On several nodes a TrainJob starts them; else torchrun does, here. They end when this process does, and a SIGTERM is
+    handed on.
+
+    Raises:
+        UserError: the machine has fewer GPUs than the recipe's `devices`. ModelmillError: what ended a process.
+    """
+    if settings.nodes > 1:
+        return nodes.run(step, settings)
+    _require_devices(step.name, settings.devices)
+    folder = open_store(f"file://{step.scratch}/job")
+    job.describe(step, folder)
+    threads = max(1, (os.cpu_count() or 1) // settings.devices)
+    environment = os.environ | {"MODELMILL_EXIT_WITH_STDIN": "1", "OMP_NUM_THREADS": str(threads)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    options = ["--nproc-per-node", str(settings.devices), "--shutdown-timeout", str(SAVING_SECONDS)]
+    command = [*torchrun, *options, "-m", f"modelmill.components.{step.name}", folder.uri]
+    with (
+        lifetime.termination() as asked,
+        subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True) as process,
+    ):
+        while process.poll() is None:
+            if asked.wait(0.2):
+                process.terminate()
+                process.wait()
+    if problem := job.problem_of(folder):
+        raise problem
+    made = job.made_of(folder)
+    if process.returncode or made is None:
+        raise ModelmillError(
+            f"one of its processes was killed or failed (torchrun ended with {process.returncode}); see the log"
+        )
+    return made
+
+
+def join(make: Callable[[Step], Made]) -> None:
+    """Be one of the processes: join the others and do the step's work; the first says what came of it."""
+    prepare_process()
+    from modelmill.training.launch import world
+
+    folder, rank = open_store(sys.argv[1]), int(os.environ["RANK"])
+    if rank:
+        logging.getLogger("modelmill").setLevel(logging.WARNING)
+    try:
+        with _scratch(folder.uri) as scratch:
+            step = job.step_of(folder, scratch, rank)
+            _share_corpus(step)
+            with world.joined():
+                made = make(step)
+            if rank == 0:
+                job.leave_made(folder, made)
+    except ModelmillError as error:
+        job.leave_problem(folder, rank, error)
+        raise SystemExit(error.exit_code) from None
+
+
+@contextmanager
+def _scratch(job_uri: str) -> Iterator[Path]:
+    """This process's scratch folder, in one that the processes on this machine share: theirs is one torchrun."""
+    shared = Path(tempfile.gettempdir()) / f"modelmill-{digest.of_bytes(job_uri.encode())[:12]}-{os.getppid()}"
+    mine = shared / f"process-{os.environ['LOCAL_RANK']}"
+    shutil.rmtree(mine, ignore_errors=True)
+    mine.mkdir(parents=True)
+    try:
+        yield mine
+    finally:
+        # The first one here is the last to leave: the others wait for it before each step, and for no file after.
+        shutil.rmtree(shared if os.environ["LOCAL_RANK"] == "0" else mine, ignore_errors=True)
+
+
+def _share_corpus(step: Step) -> None:
+    """The corpus once a machine: the first process there fetches it, the others wait for it before they join."""
+    shared = step.scratch.parent
+    ready = shared / "ready"
+    if os.environ["LOCAL_RANK"] == "0":
+        manifest.fetch(step.store, step.inputs[CORPUS].entries, shared / "corpus")
+        ready.touch()
+    while not ready.exists():
+        time.sleep(0.05)
+    (shared / "corpus").mkdir(exist_ok=True)
+    (step.scratch / "corpus").symlink_to(shared / "corpus")
+
+
+def _require_devices(name: str, wanted: int) -> None:
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else wanted
+    if found < wanted:
+        raise UserError(f"{name}.devices: {wanted} GPUs are asked for and this machine has {found}; set it to {found}")

@@ -1,0 +1,209 @@
+"""The TrainJobs of a cluster, through Kubeflow's own client: created, followed, deleted."""
+
+import itertools
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from modelmill.core.errors import ModelmillError, UserError, one_line
+from modelmill.store import Store
+from modelmill.training.launch import job
+from modelmill.training.launch.trainjob_spec import ANNOTATION, Definition
+
+log = logging.getLogger("modelmill")
+POLL_SECONDS = 2.0
+COMPLETE, FAILED, GONE = "Complete", "Failed", "Gone"
+# How often in a row the Kubernetes API may fail to answer while a TrainJob runs.
+_PATIENCE = 60
+_REMOVAL_POLLS = 300
+_SECONDS = 30.0
+
+
+class Cluster:
+    """The TrainJobs of a namespace, through Kubeflow's own client."""
+
+    def __init__(self, step: str, runtime: str) -> None:
+        self._client = _connect(step)
+        self._log_lines: dict[str, int] = {}
+        self._ours: set[str] = set()
+        with explained(f"{step}.nodes: TrainingRuntime {runtime}"):
+            self._runtime = self._client.get_runtime(runtime)
+
+    def find(self, name: str) -> Any:
+        """The TrainJob, None if there is none."""
+        try:
+            return self._client.get_job(name)
+        except (RuntimeError, TimeoutError) as error:
+            if _status(error) == 404:
+                return None
+            raise
+
+    def definition_of(self, name: str) -> str | None:
+        """The digest that our TrainJob of that name was made with, empty if it is not ours, None if there is none."""
+        from kubeflow.trainer.constants import constants
+
+        backend = self._client.backend
+        kind = (constants.GROUP, constants.VERSION, backend.namespace, constants.TRAINJOB_PLURAL)
+        try:
+            found = backend.custom_api.get_namespaced_custom_object(*kind, name, _request_timeout=_SECONDS)
+        except Exception as error:
+            if getattr(error, "status", None) == 404:
+                return None
+            raise RuntimeError(f"Failed to get TrainJob {name}") from error
+        return str((found["metadata"].get("annotations") or {}).get(ANNOTATION, ""))
+
+    def create(self, name: str, wanted: Definition) -> bool:
+        """False if there is one of that name."""
+        # An answer that is lost on the way may be of one that was made.
+        self._ours.add(name)
+        try:
+            self._client.train(self._runtime, trainer=wanted.trainer(), options=wanted.options(name))
+        except RuntimeError as error:
+            if _status(error) == 409:
+                self._ours.discard(name)
+                return False
+            raise
+        return True
+
+    def join(self, name: str) -> None:
+        """Take the TrainJob of that name, which an earlier attempt has made, for this one's."""
+        self._ours.add(name)
+
+    def follow(self, name: str, folder: Store, asked: threading.Event) -> str:
+        """Show the first node's log until the TrainJob has ended, or this process is asked to; returns how it ended.
+
+        It has also ended where a node says what is wrong: the cluster would only start the node again.
+        """
+        seen, failures = "", 0
+        with self._shown(name):
+            while not asked.wait(POLL_SECONDS):
+                try:
+                    found = self.find(name)
+                except (RuntimeError, TimeoutError) as error:
+                    failures += 1
+                    if failures == _PATIENCE:
+                        raise ModelmillError(f"TrainJob {name}: {_reason(error)}") from error
+                    continue
+                failures = 0
+                if found is None:
+                    return GONE
+                pods = ", ".join(f"{pod.name} {pod.status}" for pod in found.steps)
+                if (now := f"{found.status}; {pods or 'no node yet'}") != seen:
+                    log.info("TrainJob %s: %s", name, now)
+                    seen = now
+                if found.status in (COMPLETE, FAILED):
+                    return str(found.status)
+                if job.final_problem(folder):
+                    return FAILED
+        return GONE
+
+    def remove(self, name: str, asked: threading.Event) -> None:
+        """Delete a TrainJob and wait until its name is free."""
+        self._delete(name)
+        for _ in range(_REMOVAL_POLLS):
+            with suppress(RuntimeError, TimeoutError):
+                if self.find(name) is None:
+                    return
+            if asked.wait(POLL_SECONDS):
+                return
+
+    @contextmanager
+    def deleted_at_the_end(self, name: str) -> Iterator[None]:
+        """Nobody waits for a TrainJob's work once its step has ended, however it did. Others' are left alone."""
+        try:
+            yield
+        finally:
+            if name in self._ours:
+                self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._client.delete_job(name)
+        except (RuntimeError, TimeoutError) as error:
+            if _status(error) != 404:
+                log.warning(
+                    "TrainJob %s could not be deleted: %s; kubectl delete trainjob %s", name, _reason(error), name
+                )
+
+    @contextmanager
+    def _shown(self, name: str) -> Iterator[None]:
+        """Copy the first node's log to this process's output while the block runs."""
+        ended = threading.Event()
+        reader = threading.Thread(target=self._copy_logs, args=(name, ended), daemon=True, name="trainjob-logs")
+        reader.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            reader.join(10)
+
+    def _copy_logs(self, name: str, ended: threading.Event) -> None:
+        """Each pod that is the first node, one after the other; a broken stream goes on where it broke."""
+        last = False
+        while not last:
+            last = ended.is_set()
+            with suppress(RuntimeError, TimeoutError):
+                found = self.find(name)
+                pod = next((s for s in found.steps if s.name == "node-0"), None) if found else None
+                if pod is not None:
+                    shown = self._log_lines.get(pod.pod_name, 0)
+                    for line in itertools.islice(self._client.get_job_logs(name, follow=not last), shown, None):
+                        sys.stdout.write(f"node-0: {one_line(Exception(line))}\n")
+                        self._log_lines[pod.pod_name] = shown = shown + 1
+                    sys.stdout.flush()
+            ended.wait(POLL_SECONDS)
+
+
+def _connect(step: str) -> Any:
+    """Kubeflow's client, for the cluster that this pod runs in or that KUBECONFIG names."""
+    try:
+        from kubeflow.common.types import KubernetesBackendConfig
+        from kubeflow.trainer import TrainerClient
+        from kubernetes.config import ConfigException
+    except ImportError:
+        message = f"{step}.nodes: training on several nodes needs the kubeflow package; pip install modelmill[nodes]"
+        raise UserError(f"{message}, or set nodes to 1") from None
+    # That it cannot read the version of the control plane is nothing that anybody can act on.
+    logging.getLogger("kubeflow").setLevel(logging.ERROR)
+    try:
+        return TrainerClient(KubernetesBackendConfig(config_file=os.environ.get("KUBECONFIG")))
+    except (ConfigException, OSError) as error:
+        where = f"{step}.nodes: no cluster to train on ({one_line(error)})"
+        raise UserError(f"{where}; run it there with `modelmill submit`, or set KUBECONFIG") from None
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """A refusal of the API before there is a TrainJob, as one line."""
+    try:
+        yield
+    except (RuntimeError, TimeoutError, ValueError) as error:
+        raise UserError(f"{what}: {_reason(error)}") from None
+
+
+def _status(error: BaseException) -> Any:
+    """The HTTP status with which the API refused, None where it did not answer."""
+    return getattr(error.__cause__, "status", None)
+
+
+def _reason(error: BaseException) -> str:
+    status = _status(error)
+    known: dict[Any, Callable[[], str]] = {
+        None: lambda: f"the Kubernetes API does not answer ({one_line(error.__cause__ or error)})"[:300],
+        403: lambda: "the step's service account may not; apply k8s/base, whose Role allows it",
+        404: lambda: "is not in the cluster; install Kubeflow Trainer and apply k8s/base",
+    }
+    return known.get(status, lambda: f"refused by the Kubernetes API ({status}): {_message(error)}")()
+
+
+def _message(error: BaseException) -> str:
+    body = getattr(error.__cause__, "body", "") or ""
+    try:
+        return one_line(Exception(json.loads(body)["message"]))
+    except (ValueError, KeyError, TypeError):
+        return one_line(error)

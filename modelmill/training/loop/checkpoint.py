@@ -1,0 +1,225 @@
+"""Checkpoints in the store: tensors first, then the small document that makes them count."""
+
+import contextlib
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+
+from modelmill.core import digest
+from modelmill.store import KeyNotFound, Store
+from modelmill.training.device.threads import thread_beside_training
+from modelmill.training.launch.world import World
+
+log = logging.getLogger("modelmill")
+KEPT = 2
+
+# Makes the tensor that one of this name, whole shape and type is read into; raises Refused where there is no such.
+Make = Callable[[str, torch.Size, torch.dtype], torch.Tensor]
+
+
+class Snapshot(NamedTuple):
+    """Everything the loop needs to go on: tensors by name, and what JSON can say (the step, the history...)."""
+
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+class Refused(Exception):
+    """A checkpoint that cannot be gone on from; the message says what differs."""
+
+
+class Checkpoints:
+    """The checkpoints of one piece of work, kept under its step key: `checkpoints/<key>/`.
+
+    Each process writes its part of the tensors with `torch.distributed.checkpoint`, as safetensors under their
+    sha256; then `latest.json` is swapped to name all parts, so what it names is whole. The one before is kept, older
+    ones are deleted. Any number of processes can read what any number has written.
+
+    Args:
+        scratch: a folder of this process. work: digests of what the training is made from, by name.
+    """
+
+    def __init__(
+        self, store: Store, key: str, scratch: Path, work: Mapping[str, str] | None = None, world: World | None = None
+    ) -> None:
+        self.store = store
+        self.prefix = f"checkpoints/{key}/"
+        self.scratch = scratch
+        self.work = dict(work or {})
+        self.world = world or World()
+        self._pool = thread_beside_training("checkpoint")
+        self._saving: Future[None] | None = None
+        self._copies: dict[str, torch.Tensor] = {}
+        self._folder = scratch / "checkpoint"
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Copy a snapshot and write it beside the training; if one is still being written, wait for that first."""
+        self.wait()
+        tensors, alone = snapshot.tensors, self.world.size == 1
+        if alone and all(tensor.device.type == "cpu" for tensor in tensors.values()):
+            # A file that was just written is in memory: it is the copy, and costs the processor no more than one.
+            self._put(tensors)
+            staged = None
+        else:
+            staged = self._copied(tensors) if alone else _staged(tensors)
+        self._saving = self._pool.submit(self._write, staged, copy.deepcopy(snapshot.state))
+
+    def _put(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._folder.mkdir(exist_ok=True)
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(whole, self._folder / "model.safetensors")
+
+    def _copied(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """In memory that a GPU can write to without the processor, which is kept as it takes long to get."""
+        for name, tensor in tensors.items():
+            if name not in self._copies:
+                self._copies[name] = torch.empty_like(tensor, device="cpu", pin_memory=True, requires_grad=False)
+            self._copies[name].copy_(tensor, non_blocking=True)
+        torch.cuda.synchronize()
+        return {name: self._copies[name] for name in tensors}
+
+    def wait(self) -> None:
+        """Until what was saved counts; raises what went wrong."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+
+    @contextlib.contextmanager
+    def finished(self) -> Iterator[None]:
+        """A block after which nothing is being written any more."""
+        try:
+            yield
+        finally:
+            self.wait()
+
+    def load(self, make: Make = lambda name, shape, dtype: torch.empty(shape, dtype=dtype)) -> Snapshot | None:
+        """The newest checkpoint that is whole and of this work, None if there is none; others are named in the log."""
+        for document in self._read()[0]:
+            folder = self.scratch / f"resume-{document['state']['step']}"
+            tensors, why = self._prepared(document, folder, make)
+            if not self.world.least(not why):
+                log.warning(
+                    "checkpoint of step %s refused: %s", document["state"]["step"], why or "not whole elsewhere"
+                )
+                continue
+            _dcp().load(tensors, storage_reader=_reader(folder), no_dist=self.world.size == 1)
+            return Snapshot(tensors, document["state"])
+        return None
+
+    def newest_step(self) -> int | None:
+        self.wait()
+        documents = self._read()[0]
+        return documents[0]["state"]["step"] if documents else None
+
+    def _prepared(
+        self, document: dict[str, Any], folder: Path, make: Make
+    ) -> tuple[dict[str, torch.Tensor], str | None]:
+        """Where to read the tensors into, once their files are here; or why not."""
+        try:
+            for name, theirs in document["work"].items():
+                if (mine := self.work.get(name)) != theirs:
+                    raise Refused(f"it is of another {name} ({theirs[:12]}, this training's is {str(mine)[:12]})")
+            self._fetch(document["files"], folder)
+            found = _reader(folder).read_metadata().state_dict_metadata
+            return {name: make(name, item.size, item.properties.dtype) for name, item in found.items()}, None
+        except Refused as why:
+            return {}, str(why)
+
+    def _fetch(self, files: dict[str, str], folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        for name, sha256 in files.items():
+            if Path(name).name != name:
+                raise Refused(f"{name!r} is no name of a file of ours")
+            try:
+                self.store.download(self.prefix + sha256, folder / name)
+            except KeyNotFound:
+                raise Refused(f"its {name} ({sha256[:12]}) is no longer in the store") from None
+            if (found := digest.of_file(folder / name)) != sha256:
+                raise Refused(
+                    f"the bytes of its {name} are not those that were written ({found[:12]}, not {sha256[:12]})"
+                )
+
+    def _write(self, tensors: dict[str, torch.Tensor] | None, state: dict[str, Any]) -> None:
+        """Commit a checkpoint; the tensors are in the folder already if they are not given."""
+        alone = self.world.size == 1
+        if tensors is not None and alone:
+            self._put(tensors)
+        elif tensors is not None:
+            writer = _writer(self._folder)
+            _dcp().save(tensors, storage_writer=writer, process_group=self.world.saving)
+        files = {}
+        for file in sorted(self._folder.iterdir()):
+            files[file.name] = digest.of_file(file)
+            self.store.upload(self.prefix + files[file.name], file)
+            file.unlink()
+        parts = [files]
+        if not alone:
+            gathered: list[Any] | None = [None] * self.world.size if self.world.rank == 0 else None
+            dist.gather_object(files, gathered, group=self.world.saving)
+            parts = gathered or []
+        if self.world.rank == 0:
+            merged = {name: sha256 for part in parts for name, sha256 in part.items()}
+            self._commit({"files": merged, "work": self.work, "state": state})
+
+    def _commit(self, document: dict[str, Any]) -> None:
+        """Make the document the newest; where another process that trains the same was quicker, try again."""
+        key, swapped = self.prefix + "latest.json", False
+        while not swapped:
+            known, tag = self._read()
+            documents = [document, *known][:KEPT]
+            data = digest.canonical_json(documents)
+            swapped = self.store.compare_and_swap(key, data, tag) if tag else self.store.put_if_absent(key, data)
+        kept = {sha256 for one in documents for sha256 in one["files"].values()}
+        for sha256 in {sha256 for one in known for sha256 in one["files"].values()} - kept:
+            self.store.delete(self.prefix + sha256)
+
+    def _read(self) -> tuple[list[dict[str, Any]], str | None]:
+        try:
+            data, tag = self.store.read(self.prefix + "latest.json")
+        except KeyNotFound:
+            return [], None
+        try:
+            return json.loads(data), tag
+        except ValueError:
+            log.warning("%slatest.json is no JSON: no checkpoint is used", self.prefix)
+            return [], tag
+
+
+def _staged(tensors: dict[str, torch.Tensor]) -> Any:
+    """A copy in this machine's memory; of a tensor that is spread over processes, each has its part."""
+    from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+
+    # A new one each time: PyTorch 2.11 empties it after its first use.
+    staged: Any = DefaultStager(StagingOptions(False, False, False, False)).stage(tensors)
+    return staged
+
+
+def _dcp() -> Any:
+    """Imported when the first checkpoint is due: it takes half a second that a start need not wait for."""
+    import torch.distributed.checkpoint
+
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    return torch.distributed.checkpoint
+
+
+def _writer(folder: Path) -> Any:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    writer.sync_files = False  # the store does that
+    return writer
+
+
+def _reader(folder: Path) -> Any:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
+    return HuggingFaceStorageReader(str(folder))

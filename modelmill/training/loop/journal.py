@@ -1,0 +1,60 @@
+"""What is written down of a training's steps. Losses stay on the device until a number is needed."""
+
+import math
+import time
+from typing import NamedTuple
+
+import torch
+
+from modelmill.recipe import Training
+
+HISTORY_ROWS = 1000
+LOOK_SECONDS = 0.5
+
+
+class Due(NamedTuple):
+    """What the clock, or a signal, asks for after a step."""
+
+    look: bool
+    save: bool
+    end: bool
+
+
+class Pace:
+    """When to look at the losses, and when to save."""
+
+    def __init__(self, settings: Training) -> None:
+        self.checkpoint_seconds = settings.checkpoint_seconds
+        self.looked = -math.inf
+        self.saved = time.monotonic()
+
+    def due(self, terminated: bool) -> Due:
+        now = time.monotonic()
+        look, save = now - self.looked >= LOOK_SECONDS, now - self.saved >= self.checkpoint_seconds
+        self.looked = now if look else self.looked
+        self.saved = now if save or terminated else self.saved
+        return Due(look, save or terminated, terminated)
+
+
+class Journal:
+    """Adds rows to a training's history, about a thousand of them in all, and others where something was measured."""
+
+    def __init__(self, history: list[dict[str, float]], settings: Training) -> None:
+        self.history = history
+        self.every = max(1, settings.steps // HISTORY_ROWS)
+        self._pending: list[tuple[dict[str, float], torch.Tensor]] = []
+
+    def add(self, step: int, rate: float, loss: torch.Tensor, validation_loss: float | None) -> None:
+        row = {"step": step, "learning_rate": rate}
+        if validation_loss is not None:
+            row["validation_loss"] = validation_loss
+        if step % self.every == 0 or validation_loss is not None:
+            self._pending.append((row, loss))
+
+    def read(self) -> None:
+        """Wait for the device and put what is pending into the history; what is no number is left out."""
+        for row, loss in self._pending:
+            row["loss"] = loss.item()
+            if math.isfinite(row["loss"]):
+                self.history.append(row)
+        self._pending = []

@@ -1,0 +1,147 @@
+"""The learning-rate range test: the loss while the rate rises from step to step, and what rate that speaks for.
+
+The test is Smith's (2017, https://arxiv.org/abs/1506.01186, section 3.3); that the rate rises exponentially, the
+smoothing and the stop are Gugger's (2018, https://sgugger.github.io/how-do-you-find-a-good-learning-rate.html) as
+in fastai.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from torch import nn
+
+from modelmill.core.digest import canonical_json
+from modelmill.core.errors import TrainingDiverged
+from modelmill.recipe import Training
+from modelmill.recipe.sections import BadBatches
+from modelmill.runtime import run_records
+from modelmill.runtime.step_runtime import Step
+from modelmill.tasks.contract import Examples, Task
+from modelmill.training.launch.world import World
+from modelmill.training.loop.feeding import Feeder
+from modelmill.training.loop.order import batch_order
+from modelmill.training.loop.trainer import Trainer
+
+# What part of a sweep the averages remember.
+MEMORY = 0.05
+# The sweep ends where the averaged loss is so many times its lowest value.
+HOPELESS = 4.0
+
+
+class Row(NamedTuple):
+    """A step of the sweep: its rate, the mean loss in nats of its batch before the update, and that smoothed."""
+
+    rate: float
+    loss: float
+    smoothed: float
+
+
+class Finding(NamedTuple):
+    """Rates read off a sweep. `steepest`: where the smoothed loss falls fastest. `lowest`: where it is lowest.
+    `suggestion`: the lower of the steepest and a tenth of the lowest, but not below the first; None if the loss fell
+    by no more than batches differ.
+    """
+
+    steepest: float | None
+    lowest: float
+    suggestion: float | None
+
+
+def sweep(
+    model: nn.Module,
+    task: Task,
+    examples: Examples,
+    settings: Training,
+    seed: int,
+    rates: list[float],
+    progress: Callable[[float, float, str], None],
+) -> list[Row]:
+    """Train a step at each rate, in place, on the batches that the engine would take, in this process alone.
+
+    Optimizer, batch, clipping and weight decay are the recipe's; warm-up, schedule and average of weights are left
+    out. Equal arguments give equal rows. Ends before a loss that is not finite, and after one whose average is
+    `HOPELESS` times the lowest.
+
+    Raises:
+        UserError: the recipe's micro-batch, or even one example, does not fit into memory; or examples of one length
+            are to be grouped by it.
+    """
+    settings = settings.model_copy(update={"steps": len(rates), "ema": None, "bad_batches": BadBatches()})
+    batch_size = len(examples) if settings.batch_size == "all" else settings.batch_size
+    trainer = Trainer(model, task, settings, seed, examples, batch_size, World())
+    order = batch_order(examples, settings, batch_size, seed)
+    losses: list[float] = []
+    average, lowest, decay = 0.0, math.inf, _decay(len(rates))
+    with Feeder(task, examples, order, trainer.fitting_micro_batch, trainer.device, World()) as feeder:
+        for step, rate in enumerate(rates):
+            fed = feeder.batch(step)
+            loss = trainer.step(step, fed.parts, fed.terms, rate).item()
+            if not math.isfinite(loss):
+                break
+            losses.append(loss)
+            progress(step + 1, len(rates), f"rate {rate:.2g}, loss {loss:.3f}")
+            average = _follow(average, loss, len(losses), decay)
+            lowest = min(lowest, average)
+            if average > HOPELESS * lowest:
+                break
+    return [Row(*row) for row in zip(rates, losses, smooth(losses, decay), strict=False)]
+
+
+def spread(low: float, high: float, steps: int) -> list[float]:
+    """Rates from low to high, each the same multiple of the one before."""
+    return [float(rate) for rate in np.geomspace(low, high, steps)]
+
+
+def smooth(losses: list[float], decay: float) -> list[float]:
+    """The exponential average, forwards and then backwards, so that it does not lag behind the losses: a lag would
+    move every rate that is read off upwards.
+    """
+    for _ in range(2):
+        average, averages = 0.0, []
+        for number, loss in enumerate(losses, start=1):
+            average = _follow(average, loss, number, decay)
+            averages.append(average)
+        losses = averages[::-1]
+    return losses
+
+
+def _follow(average: float, loss: float, number: int, decay: float) -> float:
+    """The exponential average after the loss of this number (from 1), corrected for its start as Adam's moments are."""
+    return average + (loss - average) * (1 - decay) / (1 - decay**number)
+
+
+def _decay(steps: int) -> float:
+    return 1 - 1 / max(1.0, MEMORY * steps)
+
+
+def read_off(rows: list[Row]) -> Finding:
+    """What a sweep of at least one row speaks for; see `Finding`."""
+    rates, losses, smoothed = np.array(rows).T
+    end = int(smoothed.argmin())
+    lowest = float(rates[end])
+    scatter = (losses - smoothed)[: end + 1].std()
+    if smoothed[0] - smoothed[end] <= scatter:
+        return Finding(None, lowest, None)
+    slopes = np.gradient(smoothed, np.log(rates))
+    steepest = float(rates[slopes[: end + 1].argmin()])
+    return Finding(steepest, lowest, min(steepest, max(lowest / 10, rows[0].rate)))
+
+
+def run(step: Step, task: Task, model: nn.Module, settings: Training, low: float, high: float, steps: int) -> str:
+    """Sweep the rates from low to high on the stage's training split and keep what came of it in the run's records.
+
+    Returns:
+        It in a line.
+    Raises:
+        TrainingDiverged: the loss is not finite before the first update. UserError: see `sweep`.
+    """
+    examples = task.examples(step.name, "train")
+    rows = sweep(model, task, examples, settings, step.recipe.seed, spread(low, high, steps), step.progress)
+    if not rows:
+        raise TrainingDiverged("the loss is not finite before the first update; look at the data and the weights")
+    found = read_off(rows)
+    document = {"rows": [row._asdict() for row in rows], **found._asdict()}
+    step.store.put(run_records.lr_find_key(step.run_id), canonical_json(document))
+    return "the loss did not fall" if found.suggestion is None else f"learning rate {found.suggestion:.2g} suggested"

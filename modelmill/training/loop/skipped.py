@@ -1,0 +1,28 @@
+"""A stage that the recipe leaves out, without the import of torch that training needs."""
+
+import importlib.metadata
+import logging
+
+from modelmill.runtime.step_runtime import Made, Step
+from modelmill.store.manifest import Manifest
+
+log = logging.getLogger("modelmill")
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+def skip_stage(step: Step, model: Manifest | None) -> Made:
+    """The stage is `none` in the recipe: hand on the model that came in, if one did, and say so."""
+    info = {"task": step.recipe.task, "stage": step.name, "trained": False, "libraries": library_versions()}
+    made = Manifest(
+        kind="model",
+        entries=model.entries if model else [],
+        made_from=step.digests,
+        info={**(model.info if model else {}), **info},
+    )
+    log.info("%s: none, as the recipe says", step.name)
+    return Made(outputs={"model": made}, headline="none, as the recipe says")
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what a model is made with, whether or not they are imported."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}

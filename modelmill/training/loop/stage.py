@@ -1,0 +1,155 @@
+"""What pretraining and fine-tuning share: open the corpus, train from some weights, keep what came out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from modelmill.recipe import Training, task_packages
+from modelmill.recipe.step_specs import CORPUS
+from modelmill.runtime.step_runtime import Made, Step
+from modelmill.store import manifest
+from modelmill.store.manifest import Entry, Manifest
+from modelmill.tasks.contract import Task
+from modelmill.training.device import cost, determinism, hardware, precision
+from modelmill.training.device.system_metrics import Monitor
+from modelmill.training.launch import world
+from modelmill.training.loop.checkpoint import Checkpoints
+from modelmill.training.loop.engine import Result, train
+from modelmill.training.loop.skipped import library_versions
+
+MODEL_FOLDER = "model"
+# Makes the model to keep of the trained one (merges adapters, say) and may write files of its own into the output
+# folder.
+Finish = Callable[[nn.Module, Path], nn.Module]
+
+
+def open_task(step: Step) -> Task:
+    """The recipe's task over the step's corpus, with every generator seeded."""
+    hardware.reuse_freed_memory()
+    determinism.seed_everything(step.recipe.seed)
+    corpus = step.inputs[CORPUS]
+    files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
+    task: Task = task_packages.part(step.recipe.task, "task").make_task(corpus, files, step.recipe.model)
+    task.stage = step.name
+    return task
+
+
+def fetch_model(step: Step, model: Manifest) -> Path:
+    """The folder with a manifest's model, checked, for `Task.load`."""
+    entries = model.under(MODEL_FOLDER)
+    folder = step.scratch / model.digest
+    for entry in entries:
+        # `from_pretrained` wants one folder with plain names, which a store of digests does not have.
+        target = folder / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(manifest.read_entry(step.store, entry))
+    return folder / MODEL_FOLDER
+
+
+def run_stage(
+    step: Step,
+    task: Task,
+    model: nn.Module,
+    settings: Training,
+    finish: Finish | None = None,
+) -> Made:
+    """Train a model on the stage's examples, with the processes that have joined, and describe what came out."""
+    parameters = sum(p.numel() for p in model.parameters())
+    here, where = world.here(), hardware.pick_device()
+    checkpoints = Checkpoints(step.store, step.key, step.scratch, step.digests, here)
+    with Monitor(where) as monitor:
+        energy = cost.EnergyMeter(where)
+        result = _train(step, task, model, settings, checkpoints)
+        used = cost.of_all(here, _used(result, energy, where))
+    if here.rank:
+        return Made(outputs={}, headline="")  # the first process's to make
+    output = step.scratch / "output"
+    (output / MODEL_FOLDER).mkdir(parents=True)
+    model = model.to(torch.device("cpu"))
+    task.save(finish(model, output) if finish else model, output / MODEL_FOLDER)
+    metrics = _metrics(result, parameters)
+    if result.state.step:
+        dtype = precision.compute_dtype(where, settings, task.mixed_precision)
+        metrics |= cost.metrics(used, task.unit, where, dtype, here.size)
+    made = Manifest(
+        kind="model",
+        entries=[*_store_folder(step, output), _store_history(step, result)],
+        made_from=step.digests,
+        info=_info(step, result, parameters),
+    )
+    return Made(
+        outputs={"model": made},
+        headline=_headline(result),
+        metrics=metrics,
+        history=result.state.history,
+        system=monitor.samples,
+        leftovers=checkpoints.prefix,
+    )
+
+
+def _train(step: Step, task: Task, model: nn.Module, settings: Training, checkpoints: Checkpoints) -> Result:
+    training, validation = (task.examples(step.name, split) for split in ("train", "validation"))
+    return train(model, task, training, validation, settings, step.recipe.seed, checkpoints, step.progress)
+
+
+def _store_folder(step: Step, folder: Path) -> list[Entry]:
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    return [manifest.add_file(step.store, f, f.relative_to(folder).as_posix()) for f in files]
+
+
+def _store_history(step: Step, result: Result) -> Entry:
+    # Sorted, because a resumed history comes from JSON with its keys in that order.
+    rows = [json.dumps(row, sort_keys=True) for row in result.state.history]
+    return manifest.add_bytes(step.store, "".join(f"{row}\n" for row in rows).encode(), "history.jsonl", rows=len(rows))
+
+
+def _info(step: Step, result: Result, parameters: int) -> dict[str, Any]:
+    measured = any("validation_loss" in row for row in result.state.history)
+    return {
+        "task": step.recipe.task,
+        "stage": step.name,
+        "trained": result.state.step > 0,
+        "parameters": parameters,
+        "steps": result.state.step,
+        "stopped_early": result.stopped_early,
+        "best_step": result.state.best_step,
+        "best_validation_loss": result.state.best_loss if measured else None,
+        "libraries": library_versions(),
+    }
+
+
+def _metrics(result: Result, parameters: int) -> dict[str, Any]:
+    state = result.state
+    metrics: dict[str, Any] = {"parameters": parameters, "steps": state.step, "train_seconds": result.seconds}
+    if state.step:
+        metrics |= {"validation_loss": state.best_loss, "best_step": state.best_step}
+        metrics |= {"loss": state.history[-1]["loss"]} if state.history else {}
+    if result.skipped:
+        metrics["skipped_batches"] = result.skipped
+    if result.resumed_from:
+        metrics["resumed_from_step"] = result.resumed_from
+    return metrics
+
+
+def _used(result: Result, energy: cost.EnergyMeter, where: torch.device) -> cost.Used:
+    return cost.Used(
+        device_seconds=result.state.device_seconds,
+        step_seconds=result.step_seconds,
+        terms=result.terms,
+        flops=result.flops,
+        model_flops=result.step_flops * result.state.step,
+        peak_memory_bytes=hardware.peak_memory(where),
+        energy_joules=energy.joules(),
+    )
+
+
+def _headline(result: Result) -> str:
+    state = result.state
+    if not state.step:
+        return "weights loaded, no steps"
+    early = ", stopped early" if result.stopped_early else ""
+    return f"validation loss {state.best_loss:.3f} at step {state.best_step}{early}"

@@ -1,0 +1,139 @@
+"""A model made ready for training on its device, and what is done with a batch: a step, or a measurement."""
+
+import contextlib
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from modelmill.models import torch_attention
+from modelmill.recipe import Training
+from modelmill.tasks.contract import Batch, Examples, Task
+from modelmill.training.device import compilation, determinism, hardware, memory, precision
+from modelmill.training.launch import parallel
+from modelmill.training.launch.world import World
+from modelmill.training.loop import probe
+from modelmill.training.loop.feeding import to_device
+from modelmill.training.loop.guard import Guard
+from modelmill.training.loop.optimization import Average, make_optimizers, trainable, update
+from modelmill.training.loop.order import evenly_spaced
+from modelmill.training.loop.state import Parts
+
+VALIDATION_BATCH = 32
+
+
+class Trainer:
+    """Moves a model to the device, spreads it over the world, compiles it where that pays, and trains it.
+
+    Args:
+        model: trained in place, or sharded in place where the recipe says so.
+        examples: of which one is tried to see what it costs. batch_size: examples in a step, in all processes.
+    Raises:
+        UserError: the recipe's micro-batch, or even one example, does not fit into memory; or `compile: on` without a
+            compiler.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        settings: Training,
+        seed: int,
+        examples: Examples,
+        batch_size: int,
+        world: World,
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.seed = seed
+        self.world = world
+        self.device = hardware.pick_device()
+        self.dtype = precision.compute_dtype(self.device, settings, task.mixed_precision)
+        self.scored = parallel.Scored(task, model.to(self.device), settings.label_smoothing)
+        blocks = task.blocks(model)
+        if parallel.is_sharded(settings, world):
+            parallel.shard(self.scored, blocks, self.dtype, world)
+        with torch_attention.as_one():
+            self.step_flops = self._probe(examples, blocks).flops * batch_size
+        if settings.activation_checkpointing:
+            parallel.recompute(blocks)
+        kept_bytes = self._probe(examples, blocks).kept_bytes
+        self.compiled = compilation.compile_modules(
+            task.compilable(model), settings, self.step_flops * settings.steps, self.device
+        )
+        self.called = parallel.replicate(self.scored) if parallel.is_replicated(settings, world) else self.scored
+        self.fitting_micro_batch = world.least(
+            memory.micro_batch_size(settings, batch_size // world.size, kept_bytes, self.device, world.local)
+        )
+        self.parts = Parts(
+            model=model,
+            optimizers=make_optimizers(model, blocks, settings),
+            guard=Guard(settings, self.device),
+            average=Average(model, settings.ema) if settings.ema is not None else None,
+            best={},
+        )
+        self._weights = list(trainable(model).values())
+        self._dressed = [*blocks, *task.compilable(model)]
+
+    def step(self, step: int, batch: list[Batch], terms: float, rate: float) -> torch.Tensor:
+        """Forward, backward, clip, update; returns the mean loss in nats, a scalar on the device.
+
+        Args:
+            batch: this process's part, in micro-batches. terms: that the loss of all processes sums up.
+        """
+        determinism.seed_step(self.seed, step, self.world.rank, self.device)
+        self.called.train()
+        loss = torch.zeros((), device=self.device)
+        for number, part in enumerate(batch, start=1):
+            with parallel.last_of_batch(self.called, number == len(batch)), memory.explained(part):
+                with self._autocast():
+                    # Gradients are averaged over the processes, and the loss is a sum: hence the factor.
+                    mean = self.called(part) * (self.world.size / max(1, terms))
+                mean.backward()
+            loss += mean.detach() / self.world.size
+        self.world.add_up(loss)
+        norm = nn.utils.clip_grad_norm_(self._weights, self.settings.clip_norm or math.inf, foreach=True)
+        update(self.parts.optimizers, rate, self.parts.guard.judge(step, loss, parallel.whole(norm)))
+        if self.parts.average is not None:
+            self.parts.average.update(step)
+        return loss
+
+    @torch.no_grad()
+    def validation_loss(self, examples: Examples) -> float:
+        """Mean loss in nats over an even sample of a split, the same sample each time."""
+        self.scored.eval()
+        total, terms = torch.zeros((), device=self.device), 0
+        average = self.parts.average.applied() if self.parts.average else contextlib.nullcontext()
+        with average, compilation.as_written(self.compiled), self._autocast():
+            for indices in evenly_spaced(len(examples), VALIDATION_BATCH, self.settings.validation_batches):
+                mine = self.world.share(indices)
+                # Every process must call a sharded model equally often, so one without examples takes another's.
+                batch = examples.batch(mine if len(mine) else indices[:1])
+                loss = self.scored(to_device(batch, self.device))
+                parallel.forget_whole(self.scored)
+                if len(mine):
+                    total += loss
+                    terms += self.task.terms(batch)
+        return self.world.add_up(total).item() / max(1, *self.world.agree(terms))
+
+    def release(self) -> None:
+        """Leave the model's modules as they were written: neither compiled nor recomputed."""
+        for module in self._dressed:
+            vars(module).pop("forward", None)
+
+    def _probe(self, examples: Examples, blocks: list[nn.Module]) -> probe.Cost:
+        """What one example costs, forward and backward."""
+        batch = to_device(examples.batch(np.zeros(1, np.int64)), self.device)
+
+        def loss() -> torch.Tensor:
+            with self._autocast():
+                return self.scored(batch)
+
+        with memory.explained(batch):
+            cost = probe.measure(loss, blocks)
+        self.scored.zero_grad(set_to_none=True)
+        return cost
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        return precision.autocast(self.device, self.dtype)
