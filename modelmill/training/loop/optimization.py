@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from modelmill.recipe import Training
+from modelmill.training.device.precision import product_dtype
+from modelmill.training.loop.muon import Muon
 
 Optimizers = list[torch.optim.Optimizer]
 
@@ -26,15 +28,9 @@ def make_optimizers(model: nn.Module, blocks: list[nn.Module], settings: Trainin
     hidden = {id(p) for block in blocks for p in block.parameters() if p.requires_grad and p.ndim == 2}
     optimizers: Optimizers = []
     if settings.optimizer == "muon" and hidden:
-        optimizers.append(
-            torch.optim.Muon(
-                [p for p in parameters if id(p) in hidden],
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                # Updates as large as AdamW's, so that one rate serves both (Liu et al., 2025, arXiv:2502.16982).
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
+        matrices = [p for p in parameters if id(p) in hidden]
+        dtype = product_dtype(matrices[0].device, settings)
+        optimizers.append(Muon(matrices, settings.learning_rate, settings.weight_decay, dtype))
         parameters = [p for p in parameters if id(p) not in hidden]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
@@ -64,7 +60,7 @@ def update(optimizers: Optimizers, rate: float, bad: torch.Tensor) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        if isinstance(optimizer, torch.optim.Muon):
+        if isinstance(optimizer, Muon):
             if not bad.item():
                 optimizer.step()
         else:
