@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modelmill.core.errors import UserError
-from modelmill.data.media.files import Unusable
+from modelmill.data.media.unusable import Unusable
 from modelmill.data.shards import Shard
 from modelmill.runtime.step_runtime import Step
 

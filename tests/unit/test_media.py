@@ -18,7 +18,7 @@ from modelmill.corpus import media
 from modelmill.corpus.media import File
 from modelmill.data import shards
 from modelmill.data.media import audio, files, finding, images
-from modelmill.data.media.files import Unusable
+from modelmill.data.media.unusable import Unusable
 from modelmill.demo import espeak
 from tests.media import RATE, encoded, png, sound, tone, write
 

@@ -7,20 +7,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import soundfile
 
-from modelmill.data.media.files import Unusable
+from modelmill.data.media.unusable import Unusable
 
-# What is measured of each recording, beside the columns of every file.
+# What is measured of each recording, beside the columns of every file, by the names of its pyarrow types.
 COLUMNS = {
-    "sample_rate": pa.int64(),
-    "channels": pa.int64(),
-    "seconds": pa.float64(),
-    "peak": pa.float64(),
-    "rms": pa.float64(),
-    "clipped": pa.float64(),
-    "silent": pa.float64(),
+    "sample_rate": "int64",
+    "channels": "int64",
+    "seconds": "double",
+    "peak": "double",
+    "rms": "double",
+    "clipped": "double",
+    "silent": "double",
 }
 # What a small file may expand to, in samples of all channels: 4.6 hours of one channel at 16 kHz.
 MAX_SAMPLES = 1 << 28

@@ -9,16 +9,13 @@ from typing import Literal
 
 from modelmill.core.errors import UserError
 from modelmill.data.data_files import Found, open_file
+from modelmill.data.media.unusable import Unusable
 
 Kind = Literal["images", "audio"]
 # What happens to rows whose file is missing or broken; who only looks at data keeps them.
 Corrupt = Literal["refuse", "leave_out", "keep"]
 # Larger files are not read: each is held in memory; in bytes.
 MAX_BYTES = 256 << 20
-
-
-class Unusable(Exception):
-    """A file that is missing or cannot be decoded; the message says why."""
 
 
 @dataclass(frozen=True)

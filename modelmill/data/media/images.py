@@ -5,18 +5,17 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from modelmill.data.media.files import Unusable
+from modelmill.data.media.unusable import Unusable
 
-# What is measured of each image, beside the columns of every file.
+# What is measured of each image, beside the columns of every file, by the names of its pyarrow types.
 COLUMNS = {
-    "width": pa.int64(),
-    "height": pa.int64(),
-    "channels": pa.int64(),
-    "mode": pa.string(),
-    "brightness": pa.float64(),
+    "width": "int64",
+    "height": "int64",
+    "channels": "int64",
+    "mode": "string",
+    "brightness": "double",
 }
 # No decoder that runs other programs or that is hardly kept.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")

@@ -10,7 +10,8 @@ import pyarrow as pa
 from modelmill.core import digest
 from modelmill.core.errors import UserError, one_line
 from modelmill.data.media import files
-from modelmill.data.media.files import Kind, Media, Unusable
+from modelmill.data.media.files import Kind, Media
+from modelmill.data.media.unusable import Unusable
 from modelmill.data.media.finding import FILE
 
 # Of every file: its size, the sha256 of its bytes, which equal files share, and whether it could be decoded.
@@ -109,7 +110,11 @@ def _decoder(kind: Kind) -> tuple[Callable[[bytes], dict[str, Any]], dict[str, p
     if kind == "images":
         from modelmill.data.media import images
 
-        return images.measure, images.COLUMNS | COLUMNS
+        return images.measure, _typed(images.COLUMNS) | COLUMNS
     from modelmill.data.media import audio
 
-    return audio.measure, audio.COLUMNS | COLUMNS
+    return audio.measure, _typed(audio.COLUMNS) | COLUMNS
+
+
+def _typed(columns: dict[str, str]) -> dict[str, pa.DataType]:
+    return {name: pa.type_for_alias(kind) for name, kind in columns.items()}
