@@ -13,7 +13,7 @@ from modelmill.pipelines import registry, use
 from modelmill.pipelines.cluster import commands as cluster_commands
 from modelmill.pipelines.cluster import schedule_commands
 from modelmill.pipelines.data import app as data_app
-from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, IfChanged, Overrides, StoreUri, complain, print_json
+from modelmill.pipelines.display.text import DEFAULT_STORE, AsJson, IfChanged, Overrides, StoreUri, complain, print_json
 from modelmill.pipelines.trigger import commands as trigger
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def run(
     data or the model failed its gate, and 1 when anything else failed.
     """
     from modelmill.pipelines import run as running
-    from modelmill.pipelines import show
+    from modelmill.pipelines.display import steps as show
 
     loaded, opened = _open(recipe, overrides, store)
     if runner is Runner.docker:
@@ -79,8 +79,9 @@ def run(
 @app.command(epilog="Example: modelmill plan recipes/python-lm.yaml --set fine_tuning.learning_rate=1e-3")
 def plan(recipe: Recipe, overrides: Overrides = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show which steps a run would run, why, and what training would cost; nothing is run and nothing is written."""
-    from modelmill.pipelines import estimates, show
-    from modelmill.pipelines import plan as planning
+    from modelmill.pipelines.display import steps as show
+    from modelmill.pipelines.planning import estimates
+    from modelmill.pipelines.planning import plan as planning
 
     loaded, opened = _open(recipe, overrides, store)
     planned = planning.plan(loaded, opened)
@@ -112,7 +113,7 @@ def lr_find(
     """
     from modelmill.pipelines import lr_find as finding
     from modelmill.pipelines import run as running
-    from modelmill.pipelines import show
+    from modelmill.pipelines.display import steps as show
 
     loaded, opened = _open(recipe, overrides, store)
     sweep, chosen = finding.Sweep(low, high, steps), finding.choose_stage(loaded, stage.value if stage else None)
@@ -284,7 +285,7 @@ def main() -> None:
 
 def _end(opened: Any, run_id: str, store: str, as_json: bool) -> NoReturn:
     """Say how a run ended, and end with its exit code."""
-    from modelmill.pipelines import show
+    from modelmill.pipelines.display import steps as show
     from modelmill.pipelines.run import summary
 
     said = summary(opened, run_id)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelmill import recipe as recipes
 from modelmill.core.errors import UserError
-from modelmill.pipelines.printing import complain
+from modelmill.pipelines.display.text import complain
 from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS
 from modelmill.store import Store

@@ -10,8 +10,8 @@ from rich.console import Console
 from modelmill.core.errors import UserError
 from modelmill.data import shards
 from modelmill.data.shards import FORMATS, Shard
-from modelmill.pipelines import profiles
-from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json, printable
+from modelmill.pipelines.display import columns as profiles
+from modelmill.pipelines.display.text import DEFAULT_STORE, AsJson, StoreUri, print_json, printable
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Ask something of data outside a run.")
 

@@ -95,7 +95,7 @@ def _device() -> str:
 
 
 def _recipe(path: Path, overrides: list[str] | None, store: str) -> str:
-    from modelmill.pipelines.plan import plan
+    from modelmill.pipelines.planning.plan import plan
 
     recipe = recipes.load(path, overrides)
     will_run = [step.name for step in plan(recipe, open_store(store)) if step.status == "will run"]

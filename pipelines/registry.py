@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from modelmill.core.errors import Corrupt, ModelmillError, UserError, one_line
-from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
+from modelmill.pipelines.display.text import DEFAULT_STORE, AsJson, StoreUri, print_json
 
 if TYPE_CHECKING:
     from modelmill.champion.champion_state import Candidate
@@ -30,7 +30,7 @@ def register(main: typer.Typer) -> None:
 def list_(store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """List the models that were registered from this store, and where they stand."""
     from modelmill.champion import champion_state
-    from modelmill.pipelines import registry_tables as tables
+    from modelmill.pipelines.display import registry as tables
     from modelmill.runtime import tracking
     from modelmill.store import open_store
 
@@ -50,8 +50,8 @@ def show(
 ) -> None:
     """Show a model's versions, or one of them with what made it and what was decided about it."""
     from modelmill.champion import champion_state
-    from modelmill.pipelines import models
-    from modelmill.pipelines import registry_tables as tables
+    from modelmill.pipelines.display import registry as tables
+    from modelmill.pipelines.models import versions as models
 
     name, chosen = models.split(model)
     opened, found = _open(store, name)
@@ -78,8 +78,9 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two versions: settings of the recipe, shards of the data, metrics, code."""
-    from modelmill.pipelines import differences, models
-    from modelmill.pipelines import registry_tables as tables
+    from modelmill.pipelines.display import registry as tables
+    from modelmill.pipelines.models import differences
+    from modelmill.pipelines.models import versions as models
 
     opened, found = _open(store, model)
     one, other = (models.pick(opened, model, found, chosen) for chosen in (a, b))
@@ -94,7 +95,7 @@ def diff(
 def log(model: Model, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show every decision about a model, newest first, and check that none was changed or left out."""
     from modelmill.champion import champion_state
-    from modelmill.pipelines import registry_tables as tables
+    from modelmill.pipelines.display import registry as tables
     from modelmill.runtime.tracking.versions import WITNESS
 
     # The witnesses first: the log only grows.
@@ -231,7 +232,7 @@ def _verified(model: str, found: "list[Version]", number: str) -> "Candidate":
     Raises:
         UserError: the version may not become the champion.
     """
-    from modelmill.pipelines import models
+    from modelmill.pipelines.models import versions as models
 
     version = next((one for one in found if one.version == number), None)
     if version is None:

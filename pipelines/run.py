@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from modelmill import recipe as recipes
-from modelmill.pipelines.estimates import estimate
-from modelmill.pipelines.plan import plan
+from modelmill.pipelines.planning.estimates import estimate
+from modelmill.pipelines.planning.plan import plan
 from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import external_inputs, run_records, tracking

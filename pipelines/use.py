@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from modelmill.core.errors import UserError
-from modelmill.pipelines.printing import DEFAULT_STORE, AsJson, StoreUri, print_json
+from modelmill.pipelines.display.text import DEFAULT_STORE, AsJson, StoreUri, print_json
 
 DAY = 24 * 3600
 # So long that a line which is read by a program is not wrapped.
@@ -41,9 +41,9 @@ def predict(
     Without an alias or a version that is the champion, else the newest version that is verified. Its files are compared
     with what was registered before they are loaded, and every row is looked at before the first is answered.
     """
-    from modelmill.pipelines import models
-    from modelmill.pipelines import predict as predicting
-    from modelmill.pipelines import rows as reading
+    from modelmill.pipelines.models import predict as predicting
+    from modelmill.pipelines.models import rows as reading
+    from modelmill.pipelines.models import versions as models
     from modelmill.store import open_store
 
     opened = open_store(store)
@@ -76,8 +76,9 @@ def lineage(
     as_json: AsJson = False,
 ) -> None:
     """Show what a registered version was made from, down to its shards; or what was made from a shard."""
-    from modelmill.pipelines import lineage as lines
-    from modelmill.pipelines import lineage_text, models
+    from modelmill.pipelines.display import lineage as lineage_text
+    from modelmill.pipelines.models import lineage as lines
+    from modelmill.pipelines.models import versions as models
     from modelmill.runtime import tracking
     from modelmill.store import open_store
 
@@ -105,8 +106,8 @@ def gc(
 
     Nothing younger than a day is deleted. What is needed again is made again.
     """
-    from modelmill.pipelines import gc as collecting
-    from modelmill.pipelines.reachable import Reachable
+    from modelmill.pipelines.retention import deletion as collecting
+    from modelmill.pipelines.retention.reachable import Reachable
     from modelmill.store import open_store
 
     opened = open_store(store)

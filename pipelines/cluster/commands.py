@@ -11,7 +11,7 @@ from rich.table import Table
 
 from modelmill.core.errors import UserError
 from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile, load
-from modelmill.pipelines.printing import AsJson, IfChanged, Overrides, complain, print_json, printable
+from modelmill.pipelines.display.text import AsJson, IfChanged, Overrides, complain, print_json, printable
 
 _DEFAULT = Path(DEFAULT_CLUSTER)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as submit and status print it.")]
@@ -141,9 +141,9 @@ def _started(submitted: Any, described: Any, cluster: Path, wait: bool, as_json:
 
 
 def _follow(submitted: Any, described: Any, cluster: Path, as_json: bool) -> NoReturn:
-    from modelmill.pipelines import show
     from modelmill.pipelines.cluster import client as clients
     from modelmill.pipelines.cluster import following, reach
+    from modelmill.pipelines.display import steps as show
 
     run_id, store = submitted.run_id, reach.store_of(described)[0]
     try:
@@ -176,7 +176,7 @@ def _list(found: list[dict[str, Any]]) -> None:
 
 
 def _show(shown: dict[str, Any]) -> None:
-    from modelmill.pipelines import show
+    from modelmill.pipelines.display import steps as show
 
     said = f"{shown['run_id']}  {shown['name']}  {shown['state']}"
     print(printable(f"{said}: {shown['outcome']}" if shown["outcome"] else said))

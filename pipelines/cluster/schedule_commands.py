@@ -8,7 +8,7 @@ from rich.console import Console
 
 from modelmill.pipelines.cluster.schedules import DEFAULT_SCHEDULES
 from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
-from modelmill.pipelines.printing import AsJson, complain, print_json
+from modelmill.pipelines.display.text import AsJson, complain, print_json
 
 if TYPE_CHECKING:
     from modelmill.pipelines.cluster.scheduling import Change

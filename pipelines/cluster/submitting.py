@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from modelmill import recipe as recipes
 from modelmill.core import digest
 from modelmill.core.errors import ModelmillError, UserError
-from modelmill.pipelines import estimates
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import reach
 from modelmill.pipelines.cluster.placement import INTERACTIVE, compile_for
 from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
+from modelmill.pipelines.planning import estimates
 from modelmill.recipe import Recipe
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import Estimate, RunRecord

@@ -9,7 +9,7 @@ import typer
 
 from modelmill.core.errors import UserError
 from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, ClusterFile
-from modelmill.pipelines.printing import AsJson, Overrides, print_json
+from modelmill.pipelines.display.text import AsJson, Overrides, print_json
 
 if TYPE_CHECKING:
     from modelmill.pipelines.trigger.asking import Starter

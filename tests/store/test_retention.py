@@ -75,7 +75,7 @@ def test_who_finds_a_blob_that_is_being_deleted_writes_it_again(store: Store, mo
 
 
 def test_a_writer_and_a_gc_that_meet_leave_the_blob(folder: FolderStore) -> None:
-    """Whichever is first; what gc does in `modelmill.pipelines.gc`, at the same moment."""
+    """Whichever is first; what gc does in `modelmill.pipelines.retention.deletion`, at the same moment."""
     key = blobs.key_of(blobs.put_bytes(folder, DATA))
     for _ in range(60):
         make_old(folder, key)

@@ -7,8 +7,8 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from modelmill import recipe as recipes
-from modelmill.pipelines import estimates
-from modelmill.pipelines.plan import plan
+from modelmill.pipelines.planning import estimates
+from modelmill.pipelines.planning.plan import plan
 from modelmill.runtime import memo
 from modelmill.runtime.run_records import Estimate
 from tests.component.steps import Steps

@@ -9,7 +9,7 @@ from torch import nn
 from modelmill import recipe as recipes
 from modelmill.components.fine_tuning import lora
 from modelmill.models import torch_attention
-from modelmill.pipelines.flops import Adapters, Decoder, Perceptron
+from modelmill.pipelines.planning.flops import Adapters, Decoder, Perceptron
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.recipe import DecoderModel
 from modelmill.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe

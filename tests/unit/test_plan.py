@@ -9,8 +9,8 @@ from safetensors.numpy import save_file
 
 from modelmill import recipe as recipes
 from modelmill.corpus.text import tokenizer
-from modelmill.pipelines.estimates import estimate
-from modelmill.pipelines.plan import plan
+from modelmill.pipelines.planning.estimates import estimate
+from modelmill.pipelines.planning.plan import plan
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 

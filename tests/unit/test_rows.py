@@ -5,8 +5,8 @@ import io
 import pytest
 
 from modelmill.core.errors import UserError
-from modelmill.pipelines import rows
-from modelmill.pipelines.package_check import Column
+from modelmill.pipelines.models import rows
+from modelmill.pipelines.models.package_check import Column
 
 COLUMNS = [Column("width", "double"), Column("height", "double")]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from modelmill.pipelines.show import Bars, cost_table, run_table
+from modelmill.pipelines.display.steps import Bars, cost_table, run_table
 from modelmill.runtime.run_records import Estimate, Problem, Progress, StepRecord
 
 

@@ -6,9 +6,9 @@ import json
 from typing import NamedTuple
 
 from modelmill.core.errors import Corrupt, ModelmillError
-from modelmill.pipelines import speeds
-from modelmill.pipelines.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
-from modelmill.pipelines.plan import Planned
+from modelmill.pipelines.planning import speeds
+from modelmill.pipelines.planning.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
+from modelmill.pipelines.planning.plan import Planned
 from modelmill.recipe import Recipe, Training, given_tokenizer
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.step_specs import settings_of

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from modelmill.core import units
-from modelmill.pipelines.estimates import total as sums
-from modelmill.pipelines.plan import Planned
+from modelmill.pipelines.planning.estimates import total as sums
+from modelmill.pipelines.planning.plan import Planned
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime.run_records import Estimate, StepRecord
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from modelmill.core.errors import ModelmillError
-from modelmill.pipelines.reachable import Reachable
+from modelmill.pipelines.retention.reachable import Reachable
 from modelmill.store import Store
 from modelmill.store.retention import BATCH_SECONDS, announcing
 

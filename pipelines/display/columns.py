@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from modelmill.pipelines.printing import printable
+from modelmill.pipelines.display.text import printable
 
 if TYPE_CHECKING:
     from modelmill.components.data_validation.api import Column, Draft, Drift

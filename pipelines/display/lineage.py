@@ -5,8 +5,8 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from modelmill.pipelines.lineage import date
-from modelmill.pipelines.printing import printable
+from modelmill.pipelines.display.text import printable
+from modelmill.pipelines.models.lineage import date
 
 _MOST_SHARDS = 20
 _SHORT = 12

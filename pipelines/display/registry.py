@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from modelmill.champion.champion_state import Candidate, Decision, Standing
-from modelmill.pipelines import differences
-from modelmill.pipelines.printing import printable
+from modelmill.pipelines.display.text import printable
+from modelmill.pipelines.models import differences
 from modelmill.runtime.tracking.versions import Version
 from modelmill.store import Store
 

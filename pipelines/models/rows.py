@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from modelmill.core.errors import UserError
-from modelmill.pipelines.package_check import Column
+from modelmill.pipelines.models.package_check import Column
 
 STDIN = "-"
 CSV = ".csv"

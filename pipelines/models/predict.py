@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelmill.core.errors import UserError
-from modelmill.pipelines import package_check
-from modelmill.pipelines.package_check import Column
-from modelmill.pipelines.rows import Row
+from modelmill.pipelines.models import package_check
+from modelmill.pipelines.models.package_check import Column
+from modelmill.pipelines.models.rows import Row
 from modelmill.runtime import tracking
 from modelmill.runtime.tracking import Version
 from modelmill.store import Store

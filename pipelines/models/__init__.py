@@ -1,0 +1,1 @@
+"""Registered versions: finding, comparing, tracing and asking them."""

@@ -1,0 +1,1 @@
+"""Deleting from a store what is no longer in use."""
