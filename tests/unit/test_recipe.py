@@ -64,6 +64,13 @@ def test_overrides_reach_nested_keys_and_read_numbers_as_people_write_them(recip
     assert recipes.to_json(loaded) == recipes.to_json(recipes.from_json(recipes.to_json(loaded)))
 
 
+@pytest.mark.parametrize(("written", "meant"), [("on", "on"), ("off", "off"), ("'on'", "on"), ("auto", "auto")])
+def test_compilation_is_switched_by_words_that_yaml_reads_as_booleans(recipe: Path, written: str, meant: str) -> None:
+    loaded = recipes.load(recipe, [f"fine_tuning.compile={written}"])
+    assert loaded.fine_tuning is not None
+    assert loaded.fine_tuning.compile == meant
+
+
 def test_paths_are_relative_to_the_recipe_and_uris_are_left_alone(tmp_path: Path) -> None:
     relative = recipes.load(table_recipe(tmp_path, Path("rows")))
     assert relative.data.path == str(tmp_path / "rows")

@@ -1,0 +1,91 @@
+"""The section `data`: where the shards are, and the contract that they must keep."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from modelmill.recipe.section import Section
+
+
+class Quarantine(Section):
+    """Limits on the bad shards that a run leaves out.
+
+    A shard is bad if it cannot be read, has another schema than the rest, or breaks an expectation on single rows:
+    fewer of its rows than `mostly` keep it.
+    """
+
+    shards: int = Field(default=0, ge=0, description="Most bad shards that a run leaves out; with more it stops.")
+    rows: int | None = Field(
+        default=None, ge=0, description="Most rows in the shards that are left out; null sets no limit."
+    )
+    samples: int = Field(
+        default=5, ge=0, le=20, description="Bad rows to keep for each rule; `modelmill data show SHARD` prints them."
+    )
+
+
+class DriftLimits(Section):
+    """Limits from which on a column has drifted from the data of the registered model.
+
+    Shifting a normal distribution by half of its standard deviation gives a Wasserstein distance of 0.5 and a
+    population stability index of about 0.25.
+    """
+
+    psi: float = Field(
+        default=0.25,
+        gt=0,
+        description="Population stability index from which on a column has drifted; 0.25 is usually called a large "
+        "shift.",
+    )
+    wasserstein: float = Field(
+        default=0.5,
+        gt=0,
+        description="Wasserstein distance, in standard deviations of the reference, from which on a number has "
+        "drifted.",
+    )
+    minimum: int = Field(
+        default=500, ge=1, description="Fewest values of a distribution; those with fewer are not compared."
+    )
+
+
+class Data(Section):
+    """Where the shards are, and the contract that they must keep."""
+
+    path: str = Field(
+        min_length=1,
+        description="Folder, file, glob pattern or `s3://BUCKET/PREFIX`; a relative path starts at the recipe's "
+        "folder.",
+    )
+    format: Literal["auto", "jsonl", "csv", "parquet", "text"] = Field(
+        default="auto", description="Format of the shards; `auto` goes by the file names."
+    )
+    media: Literal["images", "audio"] | None = Field(
+        default=None,
+        description="Kind of the files that the column `file` of the shards names; null if the shards name no files.",
+    )
+    corrupt_files: Literal["refuse", "leave_out"] = Field(
+        default="refuse",
+        description="What happens to a row whose media file is missing or broken: `refuse` stops the run, `leave_out` "
+        "leaves the row out everywhere.",
+    )
+    suite: str | dict[str, Any] = Field(
+        description="Great Expectations suite that the data must keep: a path to a JSON file, relative to the "
+        "recipe's folder, or the suite itself."
+    )
+    groups: int = Field(default=1, ge=1, le=1000, description="Parallel tasks that scan, and later encode, the shards.")
+    quarantine: Quarantine | None = Field(
+        default=None, description="Limits on the bad shards that a run leaves out; null stops the run at the first."
+    )
+    drift: DriftLimits = Field(
+        default=DriftLimits(), description="Limits from which on a column has drifted from the registered model's data."
+    )
+    retrain: Literal["new_data", "drift"] = Field(
+        default="new_data",
+        description="Reason for a run with `--if-changed` to train: any `new_data`, or `drift` from the registered "
+        "model's.",
+    )
+
+    @model_validator(mode="after")
+    def _manifests_are_tables(self) -> "Data":
+        if self.media is not None and self.format == "text":
+            raise ValueError(f"media: a manifest of {self.media} is jsonl, csv or parquet, not text")
+        return self
