@@ -67,14 +67,14 @@ def _missed_gate(run: Run) -> tuple[str, int, str, str] | None:
     if evaluation.info.get("passed") is not False:
         return None
     gate = parse_json(run.entry(evaluation, "gate.json")) or {}
-    missed = [explain(check) for check in gate.get("checks", []) if not check.get("passed")]
+    missed = [explain_missed(check) for check in gate.get("checks", []) if not check.get("passed")]
     decision = evaluation.info.get("decision") or {}
     missed += [decision["reason"]] if decision.get("passed") is False else []
     return GATE_FAILED, 3, "evaluation", "; ".join(missed) or "the model missed its thresholds"
 
 
-def explain(check: dict[str, Any]) -> str:
-    """A gate check in words: metric, value and the bound that it missed."""
+def explain_missed(check: dict[str, Any]) -> str:
+    """Return a missed gate check in words: the metric, its value and the bound."""
     metric, value, least, most = (check.get(k) for k in ("metric", "value", "min", "max"))
     if check.get("baseline"):
         return f"{metric} is {value:.6g}, no better than {check['baseline']}: {least if most is None else most:.6g}"
@@ -85,6 +85,15 @@ def explain(check: dict[str, Any]) -> str:
     if most is not None and not value <= most:
         return f"{metric} is {value:.6g}, above the maximum of {most:.6g}"
     return f"{metric} is {value:.6g} and did not pass"
+
+
+def explain_kept(check: dict[str, Any]) -> str:
+    """Return a passed gate check in words: the metric, its value and, in parentheses, the bounds."""
+    metric, value, least, most = (check.get(k) for k in ("metric", "value", "min", "max"))
+    ends = [f"{word} {end:.4g}" for word, end in (("at least", least), ("at most", most)) if end is not None]
+    if check.get("baseline"):
+        ends = [f"better than {check['baseline']}, {least if most is None else most:.4g}"]
+    return f"{metric} {value:.4g} ({' and '.join(ends)})"
 
 
 def _model(run: Run) -> dict[str, Any] | None:

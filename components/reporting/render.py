@@ -10,19 +10,18 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from modelmill.components.reporting import comparison, words
+from modelmill.components.reporting import comparison, data_section, words
 from modelmill.components.reporting.charts import Series, line_chart, points_of
+from modelmill.components.reporting.conclusion import conclude
 from modelmill.components.reporting.costs import cost_of
 from modelmill.components.reporting.evidence import Run, parse_json, parse_lines
 from modelmill.components.reporting.outcome import IDLE, REGISTERED
 from modelmill.core import units
 from modelmill.recipe.step_specs import STEPS
-from modelmill.runtime.run_records import DRIFT, QUARANTINE, Progress, StepRecord
-from modelmill.store import blobs
+from modelmill.runtime.run_records import Progress, StepRecord
 from modelmill.store.manifest import Manifest
 
-MOST_SHARDS, MOST_SAMPLES = 50, 64
-SPLITS = ("train", "validation", "test")
+MOST_SAMPLES = 64
 STAGES = ("pretraining", "fine_tuning")
 # What may happen to a training, of its metrics.
 EVENTS = ("skipped_batches", "resumed_from_step")
@@ -33,13 +32,13 @@ def render(run: Run, outcome: dict[str, Any]) -> str:
     return template("report.html.j2").render(
         outcome=outcome,
         header=_header(run, outcome),
-        steps=[_step(name, run.steps.get(name), outcome) for name in STEPS],
-        data=_data(run),
-        splits=_splits(run),
+        conclusion=conclude(run, outcome),
+        evaluation=_evaluation(run),
         training=[stage for name in STAGES if (stage := _stage(run, name))],
         costs=[cost for name in STAGES if (cost := cost_of(run, name))],
-        evaluation=_evaluation(run),
-        registration=_registration(run),
+        data=data_section.describe(run),
+        splits=data_section.splits_of(run),
+        steps=[_step(name, run.steps.get(name), outcome) for name in STEPS],
         lineage=_lineage(run),
         recipe=yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100),
         environment=_environment(run),
@@ -112,59 +111,6 @@ def _reached(progress: Progress) -> str:
     return f"reached {words.of_number(progress.done)} of {words.of_number(progress.total)}: {progress.text}"
 
 
-def _data(run: Run) -> dict[str, Any] | None:
-    dataset = run.manifest("data_validation.dataset")
-    validation = run.manifest("data_validation.validation")
-    folder = f"runs/{run.run_id}/validation"
-    result = parse_json(run.entry(validation, "result.json") or run.object(f"{folder}/result.json"))
-    results = result.get("results") if isinstance(result, dict) else None
-    quarantined = run.object(f"{folder}/{QUARANTINE}")
-    if dataset is None and results is None and quarantined is None:
-        return None
-    return {
-        "facts": dict(dataset.info, columns=None, left_out=None) | {"shards": len(dataset.entries)} if dataset else {},
-        "columns": dataset.info.get("columns", {}) if dataset else {},
-        "shards": dataset.entries[:MOST_SHARDS] if dataset else [],
-        "more_shards": max(len(dataset.entries) - MOST_SHARDS, 0) if dataset else 0,
-        # What failed comes first.
-        "expectations": sorted(map(words.of_expectation, results or []), key=lambda e: e["passed"]),
-        "docs": _docs(run, validation),
-        "quarantine": _quarantine(run.entry(validation, QUARANTINE) or quarantined, "shards"),
-        "unusable": _quarantine(run.entry(validation, QUARANTINE) or quarantined, "files"),
-        "drift": parse_json(run.object(f"{folder}/{DRIFT}")),
-    }
-
-
-def _quarantine(data: bytes | None, what: str) -> list[dict[str, Any]]:
-    """The `shards` that were left out, each with samples of its bad rows, or the unusable `files` of rows that were."""
-    found = parse_json(data)
-    return found.get(what, []) if isinstance(found, dict) else []
-
-
-def _docs(run: Run, validation: Manifest | None) -> dict[str, str] | None:
-    """Data Docs and where they are: this run's own, or those of the validation that was reused."""
-    key = f"runs/{run.run_id}/validation/data_docs.html"
-    page = run.object(key)
-    if page is None and validation is not None:
-        page = run.entry(validation, "data_docs.html")
-        key = next((blobs.key_of(e.sha256) for e in validation.entries if e.path == "data_docs.html"), key)
-    return {"page": page.decode("utf-8", "replace"), "uri": run.uri_of(key)} if page is not None else None
-
-
-def _splits(run: Run) -> dict[str, Any] | None:
-    corpus = run.manifest("preprocessing.corpus")
-    if corpus is None:
-        return None
-    # A manifest's keys are in alphabetical order; people think of the splits in this one.
-    splits = {name: corpus.info["splits"][name] for name in SPLITS if name in corpus.info.get("splits", {})}
-    return {
-        "names": list(dict.fromkeys(count for counts in splits.values() for count in counts)),
-        "splits": splits,
-        "facts": {k: v for k, v in corpus.info.items() if k not in ("splits", "task", "hygiene", "held_out", "frame")},
-        "hygiene": corpus.info.get("hygiene"),
-    }
-
-
 def _stage(run: Run, name: str) -> dict[str, Any] | None:
     """A stage that the recipe leaves out hands on the model it got, with that model's history: not shown twice."""
     model = run.manifest(f"{name}.model")
@@ -217,11 +163,6 @@ def _confusion(confusion: dict[str, Any] | None) -> dict[str, Any] | None:
         for label, counts in zip(confusion["classes"], confusion["matrix"], strict=True)
     ]
     return {"classes": confusion["classes"], "rows": rows}
-
-
-def _registration(run: Run) -> dict[str, Any] | None:
-    made = run.manifest("registration.registration")
-    return made.info if made else None
 
 
 def _lineage(run: Run) -> list[dict[str, Any]]:

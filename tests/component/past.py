@@ -19,30 +19,39 @@ DOCS = b'<html><head><style>p { color: red }</style></head><body><p class="x">do
 
 
 class Page(HTMLParser):
-    """The tags with their attributes, the ids, the text outside style, and the texts of class `status`."""
+    """The tags with their attributes, the ids, the sections in their order, the text outside style, the part of it that
+    is folded, and the texts of class `status`.
+    """
 
     def __init__(self, source: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.ids: set[str] = set()
+        self.sections: list[str] = []
         self.text = ""
+        self.folded = ""
         self.statuses: list[str] = []
         self._in_status = False
         self._in_style = False
+        self._in_details = False
         self.feed(source)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         self.ids |= {value for name, value in attrs if name == "id" and value}
+        self.sections += [dict(attrs).get("id") or ""] if tag == "section" else []
+        self._in_details |= tag == "details" and "open" not in dict(attrs)
         self._in_style = tag == "style"
         self._in_status = "status" in (dict(attrs).get("class") or "").split()
 
     def handle_endtag(self, tag: str) -> None:
         self._in_style = self._in_status = False
+        self._in_details &= tag != "details"
 
     def handle_data(self, data: str) -> None:
         self.text += "" if self._in_style else data
+        self.folded += data if self._in_details else ""
         self.statuses += [data] if self._in_status else []
 
 
@@ -124,6 +133,9 @@ class Past:
         self.step("preprocessing", {"corpus": corpus})
 
     def stage(self, name: str, trained: bool = True) -> None:
+        self.step(name, {"model": self.model(name, trained)})
+
+    def model(self, name: str, trained: bool = True) -> Manifest:
         history = [
             {"step": i, "learning_rate": 1e-3, "loss": 2 / i} | ({"validation_loss": 2.1 / i} if i % 5 == 0 else {})
             for i in range(1, 41)
@@ -133,8 +145,7 @@ class Past:
             "task": self.recipe["task"], "stage": name, "trained": trained, "parameters": 4321, "steps": 40,
             "best_validation_loss": 0.0525, "libraries": {"torch": "2.13.0"},
         }  # fmt: skip
-        made = Manifest(kind="model", entries=[self.file("history.jsonl", lines)], info=info)
-        self.step(name, {"model": made})
+        return Manifest(kind="model", entries=[self.file("history.jsonl", lines)], info=info)
 
     def evaluation(self, passed: bool = True) -> None:
         value = 0.95 if passed else 0.71

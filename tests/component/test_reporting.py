@@ -38,7 +38,7 @@ def test_registered_language_model_is_shown_with_curves_samples_and_version(tmp_
     assert run.outcome["resume"] == RESUME and run.outcome["run_id"] == RUN
     assert Path(run.outcome["report"].removeprefix("file://")).read_text("utf-8") == run.source
     everything = {
-        "summary", "pipeline", "steps", "data", "splits", "training", "evaluation", "registration", "lineage",
+        "summary", "decision", "pipeline", "steps", "data", "splits", "training", "evaluation", "lineage",
         "recipe", "environment",
     }  # fmt: skip
     assert run.page.ids == everything
@@ -58,6 +58,49 @@ def test_registered_classifier_is_shown_with_its_confusion_matrix_and_no_samples
     assert "Confusion matrix" in run.page.text and "Held-out examples" not in run.page.text
     assert run.stored == run.source
     assert_self_contained(run.page, run.source)
+
+
+def test_report_begins_with_the_decision_and_puts_what_was_measured_before_the_data(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    past.registered()
+    past.step("fine_tuning", {"model": past.model("fine_tuning")}, metrics={"device_seconds": 2.0})
+    assert past.report().page.sections == [
+        "decision", "evaluation", "training", "cost", "data", "splits", "pipeline", "steps", "lineage", "recipe",
+        "environment",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        ({"decision": "promoted", "why": "there was no champion"}, "Promoted to champion: there was no champion"),
+        ({"decision": "refused", "why": "it is worse by 2 %"}, "Not promoted: it is worse by 2 %"),
+        ({"decision": "registered", "why": "it was rolled back from"}, "Not promoted: it was rolled back from"),
+    ],
+)
+def test_decision_says_why_and_how_the_gate_was_passed(tmp_path: Path, metrics: dict[str, str], shown: str) -> None:
+    past = Past(tmp_path)
+    past.registered()
+    made = Manifest(kind="registration", info={"name": "tiny-model", "version": "7"})
+    past.step("registration", {"registration": made}, metrics=metrics)
+    head = past.report().page.text.split("Evaluation")[0]
+    assert "tiny-model version 7" in head and shown in head
+    assert "The gate passed: accuracy 0.95 (at least 0.9)." in head
+
+
+def test_kept_expectations_are_folded_and_broken_ones_stand_open(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    past.registered()
+    page = past.report().page
+    assert "2 of 2 expectations kept" in page.text and "2 of 2 expectations kept" not in page.folded
+    assert "row count to be between" in page.folded and "values to be between" in page.folded
+
+    past.fail("data_validation", Problem(kind="gate", message="1 of 2 expectations broken: age", exit_code=3))
+    past.store.put(f"runs/{RUN}/validation/result.json", json.dumps(gx_result(passed=False)).encode())
+    page = past.report().page
+    assert "1 of 2 expectations kept" in page.text and "bad value 2" in page.text
+    assert "row count to be between" in page.folded
+    assert "values to be between" not in page.folded and "bad value" not in page.folded
 
 
 def test_alias_is_the_one_that_the_registry_has_now(tmp_path: Path) -> None:
@@ -165,7 +208,7 @@ def test_failed_validation_shows_bad_rows_the_reason_and_how_to_go_on(tmp_path: 
     assert run.outcome["failed_step"] == "data_validation" and run.outcome["model"] is None
     assert run.outcome["reason"] == "1 of 2 expectations broken: age"
     assert {"failure", "data", "recipe"} <= run.page.ids
-    assert not {"splits", "training", "evaluation", "registration", "lineage"} & run.page.ids
+    assert not {"splits", "training", "evaluation", "decision", "lineage"} & run.page.ids
     assert f"{HOSTILE} at 17" in run.page.text and "8 of 1,000 bad" in run.page.text
     assert "bad value 2" in run.page.text
     assert "bad value 5" not in run.page.text, "the first bad values are shown, not all"

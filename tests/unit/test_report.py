@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelmill.components.reporting import words
 from modelmill.components.reporting.charts import MOST_POINTS, Series, line_chart, points_of, powers_of_ten, ticks
-from modelmill.components.reporting.outcome import explain
+from modelmill.components.reporting.outcome import explain_kept, explain_missed
 from modelmill.core import units
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -74,7 +74,22 @@ def test_chart_without_points_is_left_out() -> None:
     ],
 )
 def test_missed_check_is_explained_by_metric_value_and_bound(check: dict[str, object], text: str) -> None:
-    assert explain(check) == text
+    assert explain_missed(check) == text
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        ({"metric": "accuracy", "value": 0.95, "min": 0.9, "max": None}, "accuracy 0.95 (at least 0.9)"),
+        ({"metric": "bias", "value": 0.5, "min": 0.4, "max": 0.6}, "bias 0.5 (at least 0.4 and at most 0.6)"),
+        (
+            {"metric": "loss", "value": 0.25, "min": None, "max": 2.30957, "baseline": "always 'a'"},
+            "loss 0.25 (better than always 'a', 2.31)",
+        ),
+    ],
+)
+def test_kept_check_names_metric_value_and_bounds(check: dict[str, object], text: str) -> None:
+    assert explain_kept(check) == text
 
 
 def test_values_are_worded_for_people() -> None:
