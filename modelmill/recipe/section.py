@@ -41,5 +41,6 @@ class Section(BaseModel):
 
 def description(model: type[BaseModel], name: str) -> str:
     """Return the description of a field: its own, or that of the field that it overrides; "" if there is none."""
-    fields = [base.model_fields[name] for base in model.__mro__ if name in getattr(base, "model_fields", {})]
+    models = [base for base in model.__mro__ if issubclass(base, BaseModel)]
+    fields = [base.model_fields[name] for base in models if name in base.model_fields]
     return next((field.description for field in fields if field.description), "")

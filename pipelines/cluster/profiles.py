@@ -17,12 +17,18 @@ _BYTES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10*
 
 
 class Expression(Section):
-    """What the label `key` of a node must be, as in Kubernetes; with `weight` (1 to 100) it is a wish, no condition."""
+    """A condition on a label of a node, as in Kubernetes; with a weight it is a wish."""
 
-    key: str = Field(min_length=1)
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-    values: list[str] = []
-    weight: int | None = Field(default=None, ge=1, le=100)
+    key: str = Field(min_length=1, description="Label of the node.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(
+        description="What the label must be, as in Kubernetes."
+    )
+    values: list[str] = Field(
+        default=[], description="Values for the operator; one for `Gt` and `Lt`, none for `Exists` and `DoesNotExist`."
+    )
+    weight: int | None = Field(
+        default=None, ge=1, le=100, description="Weight of a wish; null makes it a condition that must hold."
+    )
 
     @model_validator(mode="after")
     def _values_fit(self) -> "Expression":
@@ -35,12 +41,16 @@ class Expression(Section):
 
 
 class Toleration(Section):
-    """A taint of nodes that the step may run on all the same."""
+    """A taint of nodes that a step may run on all the same."""
 
-    key: str = Field(min_length=1)
-    operator: Literal["Equal", "Exists"] = "Exists"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    key: str = Field(min_length=1, description="Key of the taint.")
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Exists", description="`Exists` takes a taint of any value, `Equal` only one of `value`."
+    )
+    value: str | None = Field(default=None, description="Value of the taint, for `Equal`.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; null takes any."
+    )
 
     @model_validator(mode="after")
     def _value_fits(self) -> "Toleration":
@@ -50,32 +60,48 @@ class Toleration(Section):
 
 
 class Accelerator(Section):
-    """The resource that the device plugin of the nodes offers, and how many of it a step gets."""
+    """The accelerators that a step gets."""
 
-    type: str = Field(default=GPU, min_length=1)
-    count: int = Field(default=1, ge=1, le=64)
+    type: str = Field(default=GPU, min_length=1, description="Resource that the nodes' device plugin offers.")
+    count: int = Field(default=1, ge=1, le=64, description="How many of it a step gets.")
 
 
 class Profile(Section):
-    """A kind of node, and how a step is run on it.
+    """A kind of node, and how a step runs on it."""
 
-    `cpu` and `memory` are what the step gets and may not exceed. All of `node_selector` and `affinity` must hold.
-    `shm` is the size of /dev/shm, memory that counts towards `memory`; without it the container runtime gives 64 MiB.
-    `priority` is the name of a PriorityClass. `timeout` ends one attempt; a step that failed or lost its
-    node is tried again `retries` times, each after `backoff`.
-    """
-
-    accelerator: Accelerator | None = None
-    cpu: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)?m?$")
-    memory: Quantity | None = None
-    node_selector: dict[str, str] = {}
-    affinity: list[Expression] = []
-    tolerations: list[Toleration] = []
-    shm: Quantity | None = None
-    priority: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
-    timeout: str | None = Field(default=None, pattern=r"^[1-9][0-9]*[smhd]$")
-    retries: int = Field(default=3, ge=0, le=100)
-    backoff: str = Field(default="30s", pattern=r"^[1-9][0-9]*[smh]$")
+    accelerator: Accelerator | None = Field(default=None, description="Accelerators that a step gets; null: none.")
+    cpu: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]+(\.[0-9]+)?m?$",
+        description='CPUs that a step gets and may not exceed, such as "2" or 500m; null sets no limit.',
+    )
+    memory: Quantity | None = Field(
+        default=None, description="Memory that a step gets and may not exceed, such as 4Gi; null sets no limit."
+    )
+    node_selector: dict[str, str] = Field(default={}, description="Labels that the node has, by their keys.")
+    affinity: list[Expression] = Field(default=[], description="Conditions on the node's labels; all must hold.")
+    tolerations: list[Toleration] = Field(
+        default=[], description="Taints of nodes that the step may run on all the same."
+    )
+    shm: Quantity | None = Field(
+        default=None,
+        description="Size of `/dev/shm`, which data loaders and NCCL use and which counts towards `memory`; null is "
+        "64 MiB.",
+    )
+    priority: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$",
+        description="Name of a PriorityClass; null takes that of the run, by who asks for it.",
+    )
+    timeout: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]*[smhd]$",
+        description="Time after which an attempt ends: `90s`, `30m`, `24h`, `3d`; null sets no limit.",
+    )
+    retries: int = Field(
+        default=3, ge=0, le=100, description="Attempts after the first, for a step that failed or lost its node."
+    )
+    backoff: str = Field(default="30s", pattern=r"^[1-9][0-9]*[smh]$", description="Wait before each further attempt.")
 
     @model_validator(mode="after")
     def _memory_holds_shm(self) -> "Profile":
@@ -85,23 +111,25 @@ class Profile(Section):
 
 
 class Profiles(Section):
-    """`default` is the profile of steps that ask for nothing; `cpu_nodes` must hold of nodes without accelerators.
+    """The kinds of nodes that a cluster has."""
 
-    A step that asks for no accelerator runs on such nodes only.
-    """
-
-    default: str | None = None
+    default: str | None = Field(default=None, description="Profile of steps that ask for nothing; null: none.")
     cpu_nodes: list[Expression] = Field(
-        default=[Expression(key="nvidia.com/gpu.present", operator="NotIn", values=["true"])], min_length=1
+        default=[Expression(key="nvidia.com/gpu.present", operator="NotIn", values=["true"])],
+        min_length=1,
+        description="Conditions on the nodes of steps without an accelerator, which run on no others.",
     )
-    profiles: dict[str, Profile] = Field(min_length=1)
+    profiles: dict[str, Profile] = Field(min_length=1, description="Profiles by their names.")
 
 
 def load(path: str) -> Profiles:
-    """Read a profiles file.
+    """Return the profiles of a file.
+
+    Args:
+        path: File to read.
 
     Raises:
-        UserError: it cannot be read, a key is unknown, or a value is not what it should be.
+        UserError: It cannot be read, a key is unknown, or a value is not what it should be.
     """
     document = files.read(Path(path), path, "no such profiles file; k8s/profiles.yaml is one to copy")
     if not isinstance(document, dict):
@@ -118,19 +146,24 @@ def load(path: str) -> Profiles:
 
 
 def unknown(name: str, profiles: Profiles) -> str:
-    """That there is no such profile, and which one may be meant."""
+    """Return a sentence that there is no such profile, and which one may be meant.
+
+    Args:
+        name: Name that was written.
+        profiles: Profiles that there are.
+    """
     near = difflib.get_close_matches(name, list(profiles.profiles), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(profiles.profiles)}"
     return f"no profile {name!r}; {hint}"
 
 
 def seconds(duration: str) -> int:
-    """`90s`, `5m`, `24h` or `7d` in seconds."""
+    """Return the seconds of a duration such as `90s`, `5m`, `24h` or `7d`."""
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
 def size(quantity: str) -> int:
-    """`16Gi` or `500M` in bytes."""
+    """Return the bytes of a quantity such as `16Gi` or `500M`."""
     if quantity.endswith("i"):
         return int(quantity[:-2]) * 1024 ** (1 + "KMGTPE".index(quantity[-2]))
     return int(quantity[:-1]) * _BYTES[quantity[-1]]

@@ -10,8 +10,6 @@ from modelmill.pipelines.cluster import cron, files, zones
 from modelmill.recipe.load import explain
 from modelmill.recipe.sections import Section
 
-DEFAULT_SCHEDULES = "schedules.yaml"
-
 
 def _cron(text: str) -> str:
     cron.parse(text)
@@ -24,30 +22,42 @@ def _zone(name: str) -> str:
 
 
 class Schedule(Section):
-    """A recipe that runs again and again.
+    """A recipe that runs again and again."""
 
-    `cron` has five fields and is read in `time_zone`. At most `max_concurrency` of its runs are under way at a time.
-    With `catch_up`, times that were missed are made up for one by one, else only the last of them. `overrides` are
-    the recipe's, each as --set takes it. With `if_changed` a run looks for new data first, and ends within
-    seconds where there is none.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
-    recipe: str = Field(min_length=1)
-    cron: Annotated[str, AfterValidator(_cron)]
-    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
-    max_concurrency: int = Field(default=1, ge=1, le=10)
-    catch_up: bool = False
-    enabled: bool = True
-    if_changed: bool = True
-    overrides: list[str] = []
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = Field(
+        description="Name that tells schedules apart: lower-case letters, digits and hyphens, 40 at most."
+    )
+    recipe: str = Field(min_length=1, description="Recipe's file, relative to this one.")
+    cron: Annotated[str, AfterValidator(_cron)] = Field(
+        description="Minute, hour, day of month, month and day of week; or `@hourly`, `@daily`, `@weekly`, "
+        "`@monthly`, `@yearly`."
+    )
+    time_zone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="Time zone in which `cron` is read, such as `Europe/Berlin`."
+    )
+    max_concurrency: int = Field(default=1, ge=1, le=10, description="Most of its runs that are under way at a time.")
+    catch_up: bool = Field(
+        default=False, description="Whether missed times are made up for one by one; else only the last of them is."
+    )
+    enabled: bool = Field(default=True, description="Whether it runs; false pauses it and keeps it.")
+    if_changed: bool = Field(
+        default=True,
+        description="Whether a run looks for new data first, and trains only for a reason (`data.retrain` of the "
+        "recipe); else every step starts, and finds what is unchanged done.",
+    )
+    overrides: list[str] = Field(
+        default=[], description="Keys of the recipe that are overridden, each as `--set` takes it."
+    )
 
 
 def load(path: Path) -> list[Schedule]:
-    """Read the file, a list under the key `schedules`; the recipes' paths become relative to its folder.
+    """Return the schedules of a file; the recipes' paths are relative to its folder.
+
+    Args:
+        path: File to read, with a list under the key `schedules`.
 
     Raises:
-        UserError: it cannot be read, or a key, a cron line or a time zone in it is wrong.
+        UserError: It cannot be read, or a key, a cron line or a time zone in it is wrong.
     """
     document = files.read(path, str(path), "no such file; the schedules.yaml beside recipes/ is one to copy")
     if not isinstance(document, dict) or set(document) != {"schedules"} or not isinstance(document["schedules"], list):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import typer
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from modelmill.core.errors import UserError
@@ -16,15 +15,8 @@ from modelmill.recipe.load import explain
 from modelmill.recipe.sections import Section
 from modelmill.recipe.step_specs import STEPS
 
-DEFAULT_CLUSTER = "cluster.yaml"
 GPU_STEPS = ("pretraining", "fine_tuning", "evaluation")
 IMAGES = (*(s.replace("_", "-") for s in STEPS), *(f"{s.replace('_', '-')}-gpu" for s in GPU_STEPS))
-ClusterFile = Annotated[
-    Path,
-    typer.Option(
-        "--cluster", envvar="MODELMILL_CLUSTER", help="The file that describes the cluster.", show_default=True
-    ),
-]
 
 
 def _without_password(url: str) -> str:
@@ -37,33 +29,44 @@ Url = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_without_passw
 
 
 class Kfp(Section):
-    """Where the KFP API is. `ui` is what a person's browser opens, the API's own address if not given.
+    """Where Kubeflow Pipelines is, and how runs are started there.
 
     A bearer token, if the server wants one, is in the environment as MODELMILL_KFP_TOKEN or in `token_file`.
-    `time_zone` is the one in which KFP reads cron lines, its CRON_SCHEDULE_TIMEZONE.
     """
 
-    host: Url
-    ui: Url | None = None
-    namespace: str = "modelmill"
-    experiment: str = "modelmill"
-    service_account: str = "modelmill-pipeline"
-    token_file: str | None = None
-    time_zone: str = "UTC"
+    host: Url = Field(description="Address of the KFP API.")
+    ui: Url | None = Field(default=None, description="Address that a person's browser opens; null is `host`.")
+    namespace: str = Field(default="modelmill", description="Kubernetes namespace of the runs.")
+    experiment: str = Field(default="modelmill", description="KFP experiment that the runs are listed in.")
+    service_account: str = Field(default="modelmill-pipeline", description="Service account that steps run as.")
+    token_file: str | None = Field(
+        default=None,
+        description="File with a bearer token; null takes `MODELMILL_KFP_TOKEN` of the environment, if it is there.",
+    )
+    time_zone: str = Field(
+        default="UTC", description="Time zone in which KFP reads cron lines: its `CRON_SCHEDULE_TIMEZONE`."
+    )
 
 
 class Images(Section):
-    """Images are REGISTRY/STEP:TAG, with the digest that `digests` has for STEP; `pinned` asks that it has one.
+    """The images that steps run in, `REGISTRY/STEP:TAG`; STEP has hyphens.
 
-    With `gpu`, steps on GPU nodes run in the image STEP-gpu, which `make images GPU=1` builds. The report's is
-    registration's.
+    With `gpu`, steps on GPU nodes run in the image STEP-gpu, which `make images GPU=1` builds. The report's image is
+    that of registration.
     """
 
-    registry: str = "modelmill"
-    tag: str = VERSION
-    digests: dict[str, Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]] = {}
-    pinned: bool = False
-    gpu: bool = False
+    registry: str = Field(default="modelmill", description="Registry, or prefix, of the images.")
+    tag: str = Field(default=VERSION, description="Tag of the images; the version of Modelmill by default.")
+    digests: dict[str, Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]] = Field(
+        default={},
+        description="Digest of an image by its name, such as `data-validation: sha256:...` or `pretraining-gpu: "
+        "sha256:...`.",
+    )
+    pinned: bool = Field(default=False, description="Whether an image without a digest is refused.")
+    gpu: bool = Field(
+        default=False,
+        description="Whether the images `pretraining-gpu`, `fine-tuning-gpu` and `evaluation-gpu` are there.",
+    )
 
     @field_validator("digests")
     @classmethod
@@ -78,29 +81,39 @@ class Images(Section):
 class Secrets(Section):
     """Names of Kubernetes Secrets whose keys become the steps' environment variables of the same names."""
 
-    object_store: str | None = "modelmill-object-store"
-    mlflow: str | None = "modelmill-mlflow"
-    notifications: str | None = None
+    object_store: str | None = Field(
+        default="modelmill-object-store", description="Secret with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`."
+    )
+    mlflow: str | None = Field(
+        default="modelmill-mlflow",
+        description="Secret with `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`.",
+    )
+    notifications: str | None = Field(
+        default=None, description="Secret with `MODELMILL_NOTIFY_*` and `MODELMILL_SMTP_*`, for the report alone."
+    )
 
 
 class Cluster(Section):
-    """`store` and `mlflow` are as the steps see them; `endpoint` is the store's, where it is not AWS."""
+    """A cluster, as the command line has to know it."""
 
-    kfp: Kfp
-    store: str = Field(pattern=r"^s3://")
-    endpoint: Url | None = None
-    region: str = "us-east-1"
-    mlflow: Url
-    images: Images = Images()
-    secrets: Secrets = Secrets()
-    profiles: str = "profiles.yaml"
+    kfp: Kfp = Field(description="Where Kubeflow Pipelines is, and how runs are started there.")
+    store: str = Field(pattern=r"^s3://", description="Object store of all runs, `s3://BUCKET/PREFIX`.")
+    endpoint: Url | None = Field(default=None, description="Address of the store as steps see it; null is AWS.")
+    region: str = Field(default="us-east-1", description="Region of the store.")
+    mlflow: Url = Field(description="Address of the MLflow server as steps see it.")
+    images: Images = Field(default=Images(), description="Images that steps run in.")
+    secrets: Secrets = Field(default=Secrets(), description="Kubernetes Secrets that steps get their credentials from.")
+    profiles: str = Field(default="profiles.yaml", description="Profiles file, relative to this one.")
 
 
 def load(path: Path) -> Cluster:
-    """Read a cluster file; `profiles` becomes absolute, relative to the file's folder.
+    """Return the cluster of a file; its `profiles` is absolute.
+
+    Args:
+        path: File to read; a relative `profiles` starts at its folder.
 
     Raises:
-        UserError: it cannot be read, a key is unknown, or a value is not what it should be.
+        UserError: It cannot be read, a key is unknown, or a value is not what it should be.
     """
     document = files.read(path, f"--cluster {path}", "no such file; k8s/overlays/kind/cluster.yaml is one to copy")
     if not isinstance(document, dict):

@@ -18,7 +18,7 @@ EVENT_BYTES = 4 << 20
 _READ_SECONDS = 10
 
 
-class Refused(ModelmillError):
+class RefusedRequest(ModelmillError):
     """A request that gets no further; `result` is the metric's label."""
 
     def __init__(self, status: int, result: str, message: str) -> None:
@@ -27,18 +27,24 @@ class Refused(ModelmillError):
 
 
 class Trigger(BaseModel):
-    """The body of POST /trigger/RECIPE. It names the recipe again because the signature covers the body, not the path.
-
-    `id` is free: two requests that are otherwise the same in the same second need two.
-    """
+    """The body of POST /trigger/RECIPE."""
 
     model_config = ConfigDict(extra="forbid")
-    recipe: str
-    reason: str = Field(min_length=1, max_length=1000)
-    by: str = Field(min_length=1, max_length=200)
-    kind: Literal["manual", "schedule", "drift"] = "manual"
-    force: bool = False
-    id: str | None = Field(default=None, max_length=200)
+    recipe: str = Field(description="Name of the recipe, again: the signature covers the body, not the path.")
+    reason: str = Field(min_length=1, max_length=1000, description="Why the run is asked for.")
+    by: str = Field(min_length=1, max_length=200, description="Who asks for it.")
+    kind: Literal["manual", "schedule", "drift"] = Field(
+        default="manual", description="What asks: a person (`manual`), a `schedule` or a `drift` alarm."
+    )
+    force: bool = Field(
+        default=False,
+        description="Whether to start while the recipe cools down, or after a gate has refused the same run.",
+    )
+    id: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Anything that tells two requests apart that are otherwise the same in the same second.",
+    )
 
 
 class Answered(NamedTuple):
@@ -54,9 +60,9 @@ async def read_body(request: Request, most: int) -> bytes:
     """The whole body, of `most` bytes at most.
 
     Raises:
-        Refused: it is too long (413), which is found before all of it is read, or comes too slowly (408).
+        RefusedRequest: it is too long (413), which is found before all of it is read, or comes too slowly (408).
     """
-    too_large = Refused(413, "too_large", f"the body is larger than {most} bytes")
+    too_large = RefusedRequest(413, "too_large", f"the body is larger than {most} bytes")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise too_large
@@ -68,7 +74,7 @@ async def read_body(request: Request, most: int) -> bytes:
                 if len(body) > most:
                     raise too_large
     except TimeoutError:
-        raise Refused(408, "too_slow", f"the body did not come within {_READ_SECONDS} s") from None
+        raise RefusedRequest(408, "too_slow", f"the body did not come within {_READ_SECONDS} s") from None
     return bytes(body)
 
 
@@ -76,7 +82,7 @@ def parse(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused(400, "bad_request", "the body is not JSON") from None
+        raise RefusedRequest(400, "bad_request", "the body is not JSON") from None
 
 
 def parse_trigger(body: bytes, recipe: str) -> Trigger:
@@ -86,16 +92,16 @@ def parse_trigger(body: bytes, recipe: str) -> Trigger:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
-        raise Refused(400, "bad_request", f"{where}: {first['msg']}") from None
+        raise RefusedRequest(400, "bad_request", f"{where}: {first['msg']}") from None
     if asked.recipe != recipe:
-        raise Refused(400, "bad_request", f"the path says recipe {recipe}, the signed body {asked.recipe}")
+        raise RefusedRequest(400, "bad_request", f"the path says recipe {recipe}, the signed body {asked.recipe}")
     return asked
 
 
 def answer_to(error: ModelmillError) -> Answered:
     """What a client is told of an error: its own are 4xx, the store's and the cluster's are 503, to try again."""
     body = {"error": one_line(error)}
-    if isinstance(error, Refused):
+    if isinstance(error, RefusedRequest):
         close = {"Connection": "close"} if error.status in (408, 413) else {}
         return Answered(error.status, error.result, body, close)
     if isinstance(error, Unauthorized):

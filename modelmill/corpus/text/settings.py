@@ -1,4 +1,4 @@
-"""What recipes say of text: the tokenizer, pairs, and what is mended or left out."""
+"""Settings of text: the tokenizer, pairs, and which documents are mended or left out."""
 
 from typing import Literal
 
@@ -8,73 +8,134 @@ from modelmill.recipe.sections import Preparation, Section
 
 
 class Tokenizer(Section):
-    """A byte-level BPE tokenizer: trained with `vocab_size`, or taken whole `from` a model folder or version."""
+    """A byte-level BPE tokenizer, trained on the training split or taken from another model."""
 
-    vocab_size: int = Field(default=4096, ge=260, le=65_536)
-    source: str | None = Field(default=None, alias="from")
+    vocab_size: int = Field(default=4096, ge=260, le=65_536, description="Tokens of the tokenizer that is trained.")
+    source: str | None = Field(
+        default=None,
+        alias="from",
+        description="Model folder or `models:/NAME/VERSION` whose tokenizer is taken instead; null trains one.",
+    )
 
 
 class Pairs(Section):
-    """Where fine-tuning pairs come from.
+    """Prompts and responses that fine-tuning learns."""
 
-    `python_docstrings`: from Python source, a function without its docstring -> the docstring.
-    `columns`: from two columns of the data, named by `prompt` and `response`.
-    `framing` says how the model sees them: with a `separator` between them, or as the `chat` of a user and an assistant
-    that the chat template of the tokenizer `from` elsewhere makes of them.
-    """
-
-    source: Literal["python_docstrings", "columns"] = Field(alias="from")
-    prompt: str = "prompt"
-    response: str = "response"
-    framing: Literal["separator", "chat"] = "separator"
+    source: Literal["python_docstrings", "columns"] = Field(
+        alias="from",
+        description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
+        "docstring, and the docstring; `columns` takes two columns.",
+    )
+    prompt: str = Field(default="prompt", description="Column with the prompts, for `columns`.")
+    response: str = Field(default="response", description="Column with the responses, for `columns`.")
+    framing: Literal["separator", "chat"] = Field(
+        default="separator",
+        description="How the model sees a pair: with a `separator` between prompt and response, or as the `chat` "
+        "template of the tokenizer in `tokenizer.from` has it.",
+    )
 
 
 class NearDuplicates(Section):
-    """Documents whose sets of runs of so many `words` are at least so `similar` (Jaccard), as far as MinHash with so
-    many `permutations` tells.
-    """
+    """Documents that share most of their runs of words, as far as MinHash tells; the first of them is kept."""
 
-    similarity: float = Field(default=0.8, gt=0, lt=1)
-    permutations: int = Field(default=128, ge=16, le=1024)
-    words: int = Field(default=5, ge=1, le=50)
+    similarity: float = Field(
+        default=0.8, gt=0, lt=1, description="Least Jaccard similarity of two documents' sets of runs of words."
+    )
+    permutations: int = Field(
+        default=128,
+        ge=16,
+        le=1024,
+        description="Length of the signatures: 4 bytes each a document, and the error is about 1 / sqrt(permutations).",
+    )
+    words: int = Field(default=5, ge=1, le=50, description="Words in a run.")
 
 
 class Contamination(Section):
-    """Training documents that share a run of so many words with a held-out document; runs that more than `common`
-    training documents hold are phrases such as licences and do not count (`null`: all do).
-    """
+    """Training documents that share a run of words with a held-out document; they are left out."""
 
-    words: int = Field(default=13, ge=3, le=100)
-    common: int | None = Field(default=10, ge=1)
+    words: int = Field(default=13, ge=3, le=100, description="Words in a run.")
+    common: int | None = Field(
+        default=10,
+        ge=1,
+        description="Runs in more training documents than this are phrases, such as licences, and do not count; null "
+        "counts all.",
+    )
 
 
 class Hygiene(Section):
-    """What is mended in documents and which are left out; everything is off unless it is asked for.
+    """Documents that are mended and documents that are left out; all is off unless it is asked for.
 
-    `unicode` normalises and `redact` replaces, before anything else looks at a document. `broken: drop` leaves out
-    those with U+FFFD (the trace of bytes that were no UTF-8) or control characters; `max_repetition` is the fraction of
-    characters in repeated lines.
+    `unicode` and `redact` come first; the others look at the mended documents.
     """
 
-    unicode: Literal["NFC", "NFKC"] | None = None
-    redact: list[Literal["emails", "secrets"]] = []
-    broken: Literal["keep", "drop"] = "keep"
-    min_characters: int | None = Field(default=None, ge=1)
-    max_characters: int | None = Field(default=None, ge=1)
-    max_repetition: float | None = Field(default=None, ge=0, lt=1)
-    exact_duplicates: Literal["keep", "drop"] = "keep"
-    near_duplicates: NearDuplicates | None = None
-    contamination: Contamination | None = None
+    unicode: Literal["NFC", "NFKC"] | None = Field(
+        default=None, description="Unicode normalisation of each document; null leaves them as they are."
+    )
+    redact: list[Literal["emails", "secrets"]] = Field(
+        default=[], description="What is replaced in documents, by `<email>` and `<secret>`."
+    )
+    broken: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="What happens to documents with control characters or U+FFFD, the trace of bytes that were no "
+        "UTF-8.",
+    )
+    min_characters: int | None = Field(
+        default=None, ge=1, description="Characters of the shortest document that is kept; null keeps all."
+    )
+    max_characters: int | None = Field(
+        default=None, ge=1, description="Characters of the longest document that is kept; null keeps all."
+    )
+    max_repetition: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Greatest fraction of a document's characters in lines that it has repeated; null keeps all.",
+    )
+    exact_duplicates: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="`drop` keeps only the first of equal documents, held-out ones before training ones.",
+    )
+    near_duplicates: NearDuplicates | None = Field(
+        default=None, description="Documents that are nearly equal, of which the first is kept; `{}` looks for them."
+    )
+    contamination: Contamination | None = Field(
+        default=None,
+        description="Training documents that share a run of words with a held-out one, which are left out; `{}` looks "
+        "for them.",
+    )
 
 
-class LanguagePreprocessing(Preparation):
-    """`text` is the column that holds a document; sequences are packed to `sequence_length` tokens."""
+class TokenizedPreparation(Preparation):
+    """How texts become tokens."""
 
-    tokenizer: Tokenizer = Tokenizer()
-    text: str = "text"
-    sequence_length: int = Field(default=256, ge=8, le=1_048_576)
-    pairs: Pairs | None = None
-    hygiene: Hygiene = Hygiene()
+    tokenizer: Tokenizer = Field(default=Tokenizer(), description="Tokenizer of the model.")
+    sequence_length: int = Field(description="Tokens of an example.")
+
+    @property
+    def given_tokenizer(self) -> str | None:
+        return self.tokenizer.source
+
+    @property
+    def context_length(self) -> int | None:
+        return self.sequence_length
+
+    def with_tokenizer(self, source: str) -> Preparation:
+        return self.model_copy(update={"tokenizer": self.tokenizer.model_copy(update={"source": source})})
+
+
+class LanguagePreprocessing(TokenizedPreparation):
+    """How documents become packed sequences of tokens, and pairs."""
+
+    text: str = Field(default="text", description="Column with the documents.")
+    sequence_length: int = Field(default=256, ge=8, le=1_048_576, description="Tokens of a packed sequence.")
+    pairs: Pairs | None = Field(default=None, description="Prompts and responses that fine-tuning learns; null: none.")
+    hygiene: Hygiene = Field(
+        default=Hygiene(), description="Documents that are mended and documents that are left out."
+    )
+
+    @property
+    def needs_chat_template(self) -> bool:
+        return self.pairs is not None and self.pairs.framing == "chat"
 
     @model_validator(mode="after")
     def _has_a_template(self) -> "LanguagePreprocessing":

@@ -10,22 +10,44 @@ from modelmill.recipe.sections import Evaluation, FineTuning, Preparation, Pretr
 
 
 class ImagePreprocessing(Preparation):
-    """`label` is the column with the class; `classes` are those to tell apart, without which all that training rows
-    have and that are not `other_classes`. Fine-tuning sees `labelled_per_class` labels of each. Pretraining learns the
-    `other_classes` with all of their labels, or without such by how far an image, of any class, has been rotated.
+    """How images become squares, and which labels each stage learns."""
 
-    Images are scaled to `size` pixels on the shorter side and cut to a square; those that are smaller are refused,
-    dropped or enlarged. A row with another label is refused or dropped.
-    """
-
-    label: str = "label"
-    classes: list[str] | None = Field(default=None, min_length=2)
-    other_classes: list[str] = []
-    labelled_per_class: int | None = Field(default=None, ge=1)
-    size: int = Field(default=32, ge=4, le=1024)
-    channels: Literal[1, 3] = 3
-    small: Literal["refuse", "drop", "enlarge"] = "refuse"
-    unknown_label: Literal["refuse", "drop"] = "refuse"
+    label: str = Field(default="label", description="Column with the class.")
+    classes: list[str] | None = Field(
+        default=None,
+        min_length=2,
+        description="Classes that the model tells apart; null takes all labels of training rows that are not in "
+        "`other_classes`.",
+    )
+    other_classes: list[str] = Field(
+        default=[],
+        description="Classes that pretraining tells apart, with all of their labels; without any it learns by how far "
+        "images of all classes are rotated.",
+    )
+    labelled_per_class: int | None = Field(
+        default=None,
+        ge=1,
+        description="Training rows of each class whose label fine-tuning sees, drawn by a hash of the row, so a "
+        "larger number adds rows; null shows all.",
+    )
+    size: int = Field(
+        default=32,
+        ge=4,
+        le=1024,
+        description="Pixels of the shorter side that an image is scaled to; it is then cut to a square around its "
+        "middle.",
+    )
+    channels: Literal[1, 3] = Field(default=3, description="Channels of an image: 3 for colours, 1 for grey.")
+    small: Literal["refuse", "drop", "enlarge"] = Field(
+        default="refuse",
+        description="What happens to an image that is smaller than `size`: `refuse` stops the run, `drop` leaves its "
+        "row out.",
+    )
+    unknown_label: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a row whose label is in neither list of classes: `refuse` stops the run, `drop` "
+        "leaves it out.",
+    )
 
     @model_validator(mode="after")
     def _classes_differ(self) -> "ImagePreprocessing":
@@ -38,36 +60,55 @@ class ImagePreprocessing(Preparation):
 
 
 class ImageModel(Section):
-    """A network of `stages`, each with `depth` pairs of convolutions, inception modules or residual blocks; the first
-    has `width` channels, each further one twice as many on half as many pixels a side.
+    """A convolutional network of stages, each on half as many pixels a side as the one before it."""
 
-    In training an image is shifted by up to a share `shift` of its side, turned by up to `turn` degrees and scaled by
-    up to a share `zoom`. `dropout` is before the last layer.
-    """
-
-    architecture: Literal["vgg", "inception", "resnet"] = "resnet"
-    width: int = Field(default=16, ge=8, le=1024, multiple_of=8)
-    stages: int = Field(default=3, ge=1, le=6)
-    depth: int = Field(default=1, ge=1, le=50)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    shift: float = Field(default=0.1, ge=0, le=0.5)
-    turn: float = Field(default=10.0, ge=0, le=180)
-    zoom: float = Field(default=0.1, ge=0, le=0.5)
+    architecture: Literal["vgg", "inception", "resnet"] = Field(
+        default="resnet", description="Blocks of a stage: pairs of convolutions, inception modules or residual blocks."
+    )
+    width: int = Field(
+        default=16,
+        ge=8,
+        le=1024,
+        multiple_of=8,
+        description="Channels of the first stage; each further one has twice as many.",
+    )
+    stages: int = Field(
+        default=3, ge=1, le=6, description="Stages; `preprocessing.size` must be at least 2 to the power of them."
+    )
+    depth: int = Field(default=1, ge=1, le=50, description="Blocks of a stage.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout before the last layer.")
+    shift: float = Field(
+        default=0.1, ge=0, le=0.5, description="Greatest shift of an image in training, as a fraction of its side."
+    )
+    turn: float = Field(
+        default=10.0, ge=0, le=180, description="Greatest rotation of an image in training, in degrees."
+    )
+    zoom: float = Field(
+        default=0.1, ge=0, le=0.5, description="Greatest scaling of an image in training, as a fraction of its side."
+    )
 
     @property
     def field(self) -> int:
-        """The least pixels a side that leave one to the last stage."""
+        """Return the fewest pixels a side that leave one to the last stage."""
         return 2**self.stages
 
 
 class ImageEvaluation(Evaluation):
-    """`baseline` is the shares of the classes, and logistic regression on the pixels with the same labels. `samples`
-    images are shown.
-    """
+    """When a classifier of images is good enough, and which samples the report shows."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether `loss` must be below that of the classes' shares, and `loss` and `accuracy` must beat "
+        "logistic regression on the pixels with the same labels.",
+    )
     gate: ClassifierGate = ClassifierGate()
     comparison: ClassifierComparison | None = ClassifierComparison()
-    samples: int = Field(default=24, ge=0, le=400)
+    samples: int = Field(
+        default=24,
+        ge=0,
+        le=400,
+        description="Test images that the report shows; up to a half are mistakes, the surest first.",
+    )
 
 
 class Recipe(sections.Recipe):

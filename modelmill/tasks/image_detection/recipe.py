@@ -1,6 +1,6 @@
 """The recipe of a detector of objects in pictures."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,26 +9,40 @@ from modelmill.recipe.measure import LOSS, Measure
 from modelmill.recipe.sections import Bound, Comparison, Evaluation, Preparation, Section
 
 # Sides of pictures are multiples of the network's coarsest cell.
-Side = Field(ge=16, le=1024, multiple_of=8)
+Side = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
 
 
 class PicturePreprocessing(Preparation):
-    """`boxes` and `labels` are columns with a list for each picture: left, top, right and bottom in pixels of each
-    object, and its class. A picture with one label and no box is a picture of a single object, for pretraining.
+    """How pictures become squares with boxes.
 
-    A picture is scaled so that its longer side fills `size` pixels (that of a single object `single_size`), and the
-    rest is grey. One that would have to be enlarged, a label that is not in `classes`, and a box that has no area or is
-    not in the picture are refused, or the picture is left out (`drop`).
+    A picture with one label and no box is one of a single object, for pretraining.
     """
 
-    boxes: str = "boxes"
-    labels: str = "labels"
-    classes: list[str] = Field(min_length=1)
-    size: int = Side
-    single_size: int = Side
-    small: Literal["refuse", "drop", "enlarge"] = "refuse"
-    unknown_label: Literal["refuse", "drop"] = "refuse"
-    bad_box: Literal["refuse", "drop"] = "refuse"
+    boxes: str = Field(
+        default="boxes",
+        description="Column with a list for each picture: left, top, right and bottom of each object, in pixels.",
+    )
+    labels: str = Field(default="labels", description="Column with a list for each picture: the class of each object.")
+    classes: list[str] = Field(min_length=1, description="Classes that the detector knows.")
+    size: Side = Field(
+        description="Pixels that the longer side of a picture is scaled down to; the rest of the square is grey."
+    )
+    single_size: Side = Field(description="The same for pictures of single objects.")
+    small: Literal["refuse", "drop", "enlarge"] = Field(
+        default="refuse",
+        description="What happens to a picture with both sides below its size: `refuse` stops the run, `drop` leaves "
+        "it out. `predict` refuses or enlarges.",
+    )
+    unknown_label: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a picture with a label that is not in `classes`: `refuse` stops the run, `drop` "
+        "leaves it out.",
+    )
+    bad_box: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a picture with a box that has no area, is not inside it or lacks its label: "
+        "`refuse` stops the run, `drop` leaves it out.",
+    )
 
     @field_validator("classes")
     @classmethod
@@ -39,38 +53,44 @@ class PicturePreprocessing(Preparation):
 
 
 class DetectorModel(Section):
-    """`width` is the number of channels of the first layer; those after it have up to four times as many. `dropout` is
-    of whole channels before the heads.
-    """
+    """An anchor-free detector of the middles of objects."""
 
-    type: Literal["centers"] = "centers"
-    width: int = Field(default=24, ge=8, multiple_of=8)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    type: Literal["centers"] = Field(default="centers", description="Architecture.")
+    width: int = Field(
+        default=24,
+        ge=8,
+        multiple_of=8,
+        description="Channels of the first layer; later ones have up to four times as many.",
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of whole channels before the last layer.")
 
 
 class DetectionGate(Section):
-    """Thresholds; `map50` is the mean average precision at an IoU of 0.5, `f1` the mean over pictures."""
+    """Thresholds of a detector's metrics on the test split."""
 
-    map50: Bound | None = None
-    f1: Bound | None = None
-    loss: Bound | None = None
+    map50: Bound | None = Field(
+        default=None, description="Mean average precision over the classes, at an intersection over union of 0.5."
+    )
+    f1: Bound | None = Field(default=None, description="F1 of the boxes, averaged over pictures.")
+    loss: Bound | None = Field(default=None, description="Loss, averaged over pictures.")
 
 
 class DetectionComparison(Comparison):
-    """`metric` is what the models are compared by."""
+    """How a detector is compared with the champion."""
 
     metric: Literal["f1", "loss"] = "f1"
 
 
 class DetectionEvaluation(Evaluation):
-    """A box counts as found from the probability `confidence` on, in `f1`, in the report and in serving. `baseline`:
-    `map50` must reach what trivial detectors do. `samples` pictures are shown.
-    """
+    """When a detector is good enough, and which samples the report shows."""
 
+    baseline: bool = Field(default=True, description="Whether `map50` must be above that of two trivial detectors.")
     gate: DetectionGate = DetectionGate()
     comparison: DetectionComparison | None = DetectionComparison()
-    confidence: float = Field(default=0.3, gt=0, lt=1)
-    samples: int = Field(default=12, ge=0, le=100)
+    confidence: float = Field(
+        default=0.3, gt=0, lt=1, description="Least probability of a box that counts in `f1`, is shown and is served."
+    )
+    samples: int = Field(default=12, ge=0, le=100, description="Pictures that the report shows.")
 
 
 class Recipe(sections.Recipe):

@@ -10,60 +10,96 @@ from modelmill.recipe.sections import Bound, Comparison, Evaluation, FineTuning,
 
 
 class GenerationPreprocessing(Preparation):
-    """Images whose `label` is in `fine_tune_on` are for fine-tuning, at most `images` of them; all others are for
-    pretraining. Evaluation learns all labels, for the features that images are compared by.
+    """How images become squares, and which of them each stage learns."""
 
-    Images are scaled to `size` pixels on the shorter side and cut to a square; those that are smaller are refused,
-    dropped or enlarged.
-    """
-
-    label: str = "label"
-    fine_tune_on: list[str] = Field(min_length=1)
-    images: int | None = Field(default=None, ge=1)
-    size: int = Field(default=32, ge=8, le=512, multiple_of=4)
-    channels: Literal[1, 3] = 3
-    small: Literal["refuse", "drop", "enlarge"] = "refuse"
+    label: str = Field(default="label", description="Column with the label; evaluation learns it to compare images by.")
+    fine_tune_on: list[str] = Field(
+        min_length=1, description="Labels of the images that fine-tuning learns; pretraining learns all others."
+    )
+    images: int | None = Field(
+        default=None,
+        ge=1,
+        description="Training images that fine-tuning sees, drawn by a hash of the row, so a larger number adds some; "
+        "null shows all.",
+    )
+    size: int = Field(
+        default=32,
+        ge=8,
+        le=512,
+        multiple_of=4,
+        description="Pixels of the shorter side that an image is scaled to; it is then cut to a square around its "
+        "middle.",
+    )
+    channels: Literal[1, 3] = Field(default=3, description="Channels of an image: 3 for colours, 1 for grey.")
+    small: Literal["refuse", "drop", "enlarge"] = Field(
+        default="refuse",
+        description="What happens to an image that is smaller than `size`: `refuse` stops the run, `drop` leaves its "
+        "row out.",
+    )
 
     @property
     def held_out(self) -> dict[str, Any]:
+        """Return the settings that decide which records are in the test split, by dotted key."""
         return super().held_out | {"preprocessing.fine_tune_on": sorted(self.fine_tune_on)}
 
 
 class AdversarialModel(Section):
-    """A generator that makes an image of `latent` random numbers, and a discriminator; `width` says how many channels
-    they have. The discriminator sees images shifted by up to a share `shift` of their side, and the squares of its
-    gradients at them weigh half of `penalty`.
-    """
+    """A generator that makes an image of random numbers, and a discriminator."""
 
-    latent: int = Field(default=32, ge=2, le=1024)
-    width: int = Field(default=32, ge=8, le=1024, multiple_of=8)
-    penalty: float = Field(default=1.0, ge=0)
-    shift: float = Field(default=0.1, ge=0, le=0.5)
+    latent: int = Field(default=32, ge=2, le=1024, description="Random numbers that an image is made of.")
+    width: int = Field(
+        default=32,
+        ge=8,
+        le=1024,
+        multiple_of=8,
+        description="Channels of the generator's last hidden layer and of the discriminator's first.",
+    )
+    penalty: float = Field(
+        default=1.0, ge=0, description="Weight of the squared gradients of the discriminator at real images, halved."
+    )
+    shift: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="Greatest shift of the images that the discriminator sees, as a fraction of their side.",
+    )
 
 
 class GenerationGate(Section):
-    """Thresholds; see the metrics of `evaluate`."""
+    """Thresholds of a generator's metrics."""
 
-    frechet: Bound | None = None
-    frechet_before: Bound | None = None
-    distance: Bound | None = None
+    frechet: Bound | None = Field(
+        default=None, description="Frechet distance of generated images to held-out ones of the same labels."
+    )
+    frechet_before: Bound | None = Field(
+        default=None, description="Frechet distance of the pretrained model's images, before fine-tuning."
+    )
+    distance: Bound | None = Field(
+        default=None, description="Mean distance of a held-out image to the nearest generated one."
+    )
 
 
 class GenerationComparison(Comparison):
-    """`distance` is of each held-out image to the nearest of those that a model makes."""
+    """How a generator is compared with the champion."""
 
-    metric: Literal["distance"] = "distance"
+    metric: Literal["distance"] = Field(
+        default="distance",
+        description="Metric that the models are compared by; the only one of single held-out images.",
+    )
 
 
 class GenerationEvaluation(Evaluation):
-    """`generated` images are measured, `samples` are shown. `baseline` is noise, a Gaussian of the pixels, and the
-    model before fine-tuning.
-    """
+    """When a generator is good enough, and which samples the report shows."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether `frechet` must be below that of noise, of a Gaussian of the pixels and of the pretrained "
+        "model.",
+    )
     gate: GenerationGate = GenerationGate()
     comparison: GenerationComparison | None = GenerationComparison()
-    generated: int = Field(default=1000, ge=10, le=100_000)
-    samples: int = Field(default=24, ge=0, le=400)
+    generated: int = Field(default=1000, ge=10, le=100_000, description="Images that are made to be measured.")
+    samples: int = Field(default=24, ge=0, le=400, description="Generated images that the report shows.")
 
 
 class Recipe(sections.Recipe):

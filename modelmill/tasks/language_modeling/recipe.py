@@ -12,16 +12,24 @@ from modelmill.recipe.sections import Bound, Comparison, Evaluation, Pretraining
 
 
 class DecoderModel(Section):
-    """A Llama-shaped decoder; the names and meanings are those of `transformers.LlamaConfig`."""
+    """A Llama-shaped decoder; names and meanings are those of `transformers.LlamaConfig`."""
 
-    type: Literal["llama"] = "llama"
-    hidden_size: int = Field(default=192, ge=8)
-    num_hidden_layers: int = Field(default=4, ge=1)
-    num_attention_heads: int = Field(default=3, ge=1)
-    num_key_value_heads: int | None = Field(default=None, ge=1)
-    intermediate_size: int = Field(default=512, ge=8)
-    tie_word_embeddings: bool = True
-    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    type: Literal["llama"] = Field(default="llama", description="Architecture.")
+    hidden_size: int = Field(default=192, ge=8, description="Width of the hidden states.")
+    num_hidden_layers: int = Field(default=4, ge=1, description="Blocks of attention and feed-forward layers.")
+    num_attention_heads: int = Field(
+        default=3, ge=1, description="Attention heads of a block; `hidden_size` must be an even multiple of them."
+    )
+    num_key_value_heads: int | None = Field(
+        default=None,
+        ge=1,
+        description="Heads of keys and values, which queries share; null: as many as attention heads.",
+    )
+    intermediate_size: int = Field(default=512, ge=8, description="Width of the feed-forward layers.")
+    tie_word_embeddings: bool = Field(
+        default=True, description="Whether the last layer shares the weights of the embedding."
+    )
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout of attention weights, in training.")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "DecoderModel":
@@ -33,36 +41,56 @@ class DecoderModel(Section):
 
 
 class LanguageGate(Section):
-    """Thresholds; bits per byte of the pretrained model, nats per token of pairs before and after fine-tuning, and bits
-    per byte of their responses after it.
-    """
+    """Thresholds of a language model's metrics on held-out documents and pairs."""
 
-    bits_per_byte: Bound | None = None
-    loss_before: Bound | None = None
-    loss_after: Bound | None = None
-    response_bits_per_byte: Bound | None = None
+    bits_per_byte: Bound | None = Field(
+        default=None, description="Bits per byte of held-out documents, by the pretrained model."
+    )
+    loss_before: Bound | None = Field(
+        default=None, description="Loss on held-out pairs before fine-tuning, in nats a token."
+    )
+    loss_after: Bound | None = Field(
+        default=None, description="Loss on held-out pairs after fine-tuning, in nats a token."
+    )
+    response_bits_per_byte: Bound | None = Field(
+        default=None, description="Bits per byte of the responses of held-out pairs, after fine-tuning."
+    )
 
 
 class LanguageComparison(Comparison):
-    """`metric` is what the models are compared by; `auto` is `response_bits_per_byte` where pairs were learned. Both do
-    not depend on the tokenizer.
-    """
+    """How a language model is compared with the champion; no metric depends on the tokenizer."""
 
-    metric: Literal["auto", "bits_per_byte", "response_bits_per_byte"] = "auto"
+    metric: Literal["auto", "bits_per_byte", "response_bits_per_byte"] = Field(
+        default="auto",
+        description="Metric that the models are compared by; `auto` is `response_bits_per_byte` where pairs are "
+        "learned, else `bits_per_byte`.",
+    )
 
 
 class LanguageEvaluation(Evaluation):
-    """`baseline` is the frequencies of the tokens in the training split, n-grams of `ngram_order` of them and, where
-    pairs are learned, the model before fine-tuning. `samples` responses of at most `sample_tokens` tokens are made; of
-    held-out pairs, at most `pair_windows` packed windows of `sequence_length` tokens are scored.
-    """
+    """When a language model is good enough, and which samples the report shows."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether `bits_per_byte` must be below that of token frequencies and of n-grams of tokens, and "
+        "`loss_after` below `loss_before`.",
+    )
     gate: LanguageGate = LanguageGate()
     comparison: LanguageComparison | None = LanguageComparison()
-    ngram_order: int = Field(default=2, ge=1, le=5)
-    samples: int = Field(default=3, ge=0, le=100)
-    sample_tokens: int = Field(default=48, ge=1, le=4096)
-    pair_windows: int = Field(default=128, ge=1)
+    ngram_order: int = Field(
+        default=2,
+        ge=1,
+        le=5,
+        description="Tokens of the baseline's n-grams, counted in the first 20 million training tokens, which takes "
+        "up to 1.1 GiB.",
+    )
+    samples: int = Field(default=3, ge=0, le=100, description="Responses that are generated for the report.")
+    sample_tokens: int = Field(default=48, ge=1, le=4096, description="Most tokens of a generated response.")
+    pair_windows: int = Field(
+        default=128,
+        ge=1,
+        description="Most packed windows of held-out pairs, of `sequence_length` tokens, that are scored.",
+    )
 
 
 class Recipe(sections.Recipe):
@@ -100,6 +128,11 @@ class Recipe(sections.Recipe):
         return self
 
     def metric(self, is_fine_tuned: bool) -> str:
+        """Return the name of the metric that models are compared by; the recipe has a comparison.
+
+        Args:
+            is_fine_tuned: Whether the model is one that was fine-tuned.
+        """
         chosen = super().metric(is_fine_tuned)
         if chosen != "auto":
             return chosen

@@ -12,32 +12,49 @@ TOP = 10
 
 
 class InteractionPreprocessing(Preparation):
-    """Which columns say who (`user`), what (`item`) and when (`timestamp`).
+    """How interactions become histories.
 
-    Of each user the last interaction is the test, the one before it validation, and those before that are for training:
-    there is no fraction to choose, and no column to split by. With `rating` only interactions of `least_rating` or more
-    count. An item that a user comes to again counts once, at the first time. Items with fewer than `item_minimum`
-    interactions are not in the catalogue, and users with fewer than three left are `cold_users`.
-    Fine-tuning learns the newest `recent` part of each user's interactions. `sequence_length` is how many items the
-    network sees at once. `unknown_items` says what is made of an item in a history, in serving, that is not in the
-    catalogue.
+    Of each user the last interaction is the test, the one before it validation, and the earlier ones are for training.
+    An item that a user comes to again counts once, at the first time.
     """
 
-    user: str = "user"
-    item: str = "item"
-    timestamp: str = "timestamp"
-    rating: str | None = None
-    least_rating: float | None = None
-    item_minimum: int = Field(default=1, ge=1)
-    cold_users: Literal["leave_out", "refuse"] = "leave_out"
-    unknown_items: Literal["leave_out", "refuse"] = "leave_out"
-    sequence_length: int = Field(default=50, ge=2)
-    recent: float = Field(default=0.3, gt=0, le=1)
+    user: str = Field(default="user", description="Column with who came to the item.")
+    item: str = Field(default="item", description="Column with the item.")
+    timestamp: str = Field(
+        default="timestamp", description="Column with the time: a number, a date or a time, not text."
+    )
+    rating: str | None = Field(default=None, description="Column with ratings; null counts every interaction.")
+    least_rating: float | None = Field(
+        default=None, description="Least rating that counts as an interaction; set with `rating`."
+    )
+    item_minimum: int = Field(
+        default=1, ge=1, description="Interactions, held-out ones counted, below which an item is not in the catalogue."
+    )
+    cold_users: Literal["leave_out", "refuse"] = Field(
+        default="leave_out",
+        description="What happens to users with fewer than three interactions with different items: `leave_out` says "
+        "how many, `refuse` stops the run.",
+    )
+    unknown_items: Literal["leave_out", "refuse"] = Field(
+        default="leave_out",
+        description="What `predict` does with items of a history that are not in the catalogue: `leave_out` names "
+        "them in the answer's `unknown`.",
+    )
+    sequence_length: int = Field(
+        default=50, ge=2, description="Last items that the network looks at; longer histories are cut into windows."
+    )
+    recent: float = Field(
+        default=0.3, gt=0, le=1, description="Newest fraction of each training history, which fine-tuning learns."
+    )
 
-    split_by: Literal["user"] = "user"
-    validation: Literal["last_but_one"] = "last_but_one"  # type: ignore[assignment]
-    test: Literal["last"] = "last"  # type: ignore[assignment]
-    fit: Literal["always"] = "always"
+    split_by: Literal["user"] = Field(default="user", description="Always by user.")
+    validation: Literal["last_but_one"] = Field(  # type: ignore[assignment]
+        default="last_but_one", description="Always the last but one interaction of each user."
+    )
+    test: Literal["last"] = Field(  # type: ignore[assignment]
+        default="last", description="Always the last interaction of each user."
+    )
+    fit: Literal["always"] = Field(default="always", description="Always: the catalogue is that of the data.")
 
     @model_validator(mode="after")
     def _rating_has_a_threshold(self) -> "InteractionPreprocessing":
@@ -46,7 +63,12 @@ class InteractionPreprocessing(Preparation):
         return self
 
     @property
+    def context_length(self) -> int | None:
+        return self.sequence_length
+
+    @property
     def held_out(self) -> dict[str, Any]:
+        """Return the settings that decide which records are in the test split, by dotted key."""
         counted = {"rating": self.rating, "least_rating": self.least_rating, "item_minimum": self.item_minimum}
         return {"preprocessing.test": "the last interaction of each user"} | {
             f"preprocessing.{key}": value for key, value in counted.items()
@@ -54,13 +76,15 @@ class InteractionPreprocessing(Preparation):
 
 
 class SASRecModel(Section):
-    """SASRec (Kang and McAuley, 2018, https://arxiv.org/abs/1808.09781): a Transformer over a user's last items."""
+    """A SASRec (Kang and McAuley, 2018, https://arxiv.org/abs/1808.09781): a Transformer over a user's last items."""
 
-    type: Literal["sasrec"] = "sasrec"
-    hidden_size: int = Field(default=64, ge=2)
-    num_hidden_layers: int = Field(default=2, ge=1)
-    num_attention_heads: int = Field(default=1, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    type: Literal["sasrec"] = Field(default="sasrec", description="Architecture.")
+    hidden_size: int = Field(default=64, ge=2, description="Width of the hidden states.")
+    num_hidden_layers: int = Field(default=2, ge=1, description="Blocks of attention and feed-forward layers.")
+    num_attention_heads: int = Field(
+        default=1, ge=1, description="Attention heads of a block; `hidden_size` must be a multiple of them."
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout after the embedding and in each block.")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "SASRecModel":
@@ -70,29 +94,32 @@ class SASRecModel(Section):
 
 
 class RankingGate(Section):
-    """Thresholds. `recall` is how often the held-out item is among the first ten, `ndcg` what that is worth (1 on the
-    first place, 1 / log2(place + 1) on later ones); `ndcg_before` is that of the pretrained model.
-    """
+    """Thresholds of a recommender's metrics on each user's last item."""
 
-    recall: Bound | None = None
-    ndcg: Bound | None = None
-    ndcg_before: Bound | None = None
+    recall: Bound | None = Field(default=None, description="Fraction of the users whose item is among the first ten.")
+    ndcg: Bound | None = Field(
+        default=None,
+        description="Mean gain: 1 for an item on the first place, 1 / log2(place + 1) down to the tenth, else 0.",
+    )
+    ndcg_before: Bound | None = Field(default=None, description="`ndcg` of the pretrained model, before fine-tuning.")
 
 
 class RankingComparison(Comparison):
-    """`metric` is what the models are compared by, user by user."""
+    """How a recommender is compared with the champion, user by user."""
 
     metric: Literal["ndcg", "recall"] = "ndcg"
 
 
 class RankingEvaluation(Evaluation):
-    """The baselines are the most popular items, and item-kNN by the cosine of who came to them; both metrics must reach
-    both. `samples` ranked lists are in the report.
-    """
+    """When a recommender is good enough, and which samples the report shows."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether both metrics must exceed those of the most popular items and of item-kNN by cosine.",
+    )
     gate: RankingGate = RankingGate()
     comparison: RankingComparison | None = RankingComparison()
-    samples: int = Field(default=5, ge=0, le=100)
+    samples: int = Field(default=5, ge=0, le=100, description="Ranked lists that the report shows.")
 
 
 class Recipe(sections.Recipe):

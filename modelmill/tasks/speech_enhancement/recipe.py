@@ -10,60 +10,93 @@ from modelmill.recipe.sections import Bound, Comparison, Evaluation, Preparation
 
 
 class EnhancementPreprocessing(Preparation):
-    """`clean` is the column that names, for a noisy recording, the file with the same speech alone, which has a row of
-    its own; for a recording that is clean itself it is empty. Pretraining learns from clean recordings, fine-tuning
-    from noisy ones beside theirs.
+    """How noisy and clean recordings become pairs; their channels are averaged to one.
 
-    Recordings become one channel of `sample_rate` Hz; one of another rate is resampled (`resample`), or refused. A row
-    is refused or dropped (`unusable`) whose clean recording is not in the data, in another split, silent, or of another
-    length, or that is shorter than a window of the network or longer than `max_seconds`.
+    Pretraining learns from clean recordings, fine-tuning from noisy ones beside theirs.
     """
 
-    clean: str = "clean"
-    sample_rate: int = Field(default=16_000, ge=4_000, le=48_000)
-    resample: bool = False
-    max_seconds: float = Field(default=20.0, gt=0, le=600)
-    unusable: Literal["refuse", "drop"] = "refuse"
+    clean: str = Field(
+        default="clean",
+        description="Column with a noisy recording's clean file, which has a row of its own; empty for a clean "
+        "recording.",
+    )
+    sample_rate: int = Field(default=16_000, ge=4_000, le=48_000, description="Sample rate of the network, in Hz.")
+    resample: bool = Field(
+        default=False,
+        description="Whether a recording of another rate is resampled; else it stops the run. `predict` always "
+        "resamples.",
+    )
+    max_seconds: float = Field(
+        default=20.0, gt=0, le=600, description="Length in seconds of the longest usable recording."
+    )
+    unusable: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a row that is shorter than 0.1 s or longer than `max_seconds`, or whose clean "
+        "recording is missing, in another split, silent or of another length: `refuse` stops the run, `drop` leaves "
+        "it out.",
+    )
 
 
 class MaskModel(Section):
-    """`blocks` of dilated convolutions over spectra of `window_seconds`, with `channels` each; `dropout` is of whole
-    channels. Training hears `segment_seconds` of a recording, at another place each time, and another `gain` in dB;
-    pretraining puts noise of any colour on it, at signal-to-noise ratios in dB from the first of `noise` to the last.
-    """
+    """Dilated convolutions over spectra that make a mask for each frequency and time."""
 
-    type: Literal["masks"] = "masks"
-    channels: int = Field(default=96, ge=8)
-    blocks: int = Field(default=8, ge=1, le=32)
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    window_seconds: float = Field(default=0.032, ge=0.008, le=0.128)
-    segment_seconds: float = Field(default=1.0, gt=0.1, le=60)
-    gain: float = Field(default=6.0, ge=0, le=40)
-    noise: tuple[float, float] = Field(default=(-5.0, 15.0), strict=False)
+    type: Literal["masks"] = Field(default="masks", description="Architecture.")
+    channels: int = Field(default=96, ge=8, description="Channels of a block.")
+    blocks: int = Field(default=8, ge=1, le=32, description="Blocks of dilated convolutions.")
+    dropout: float = Field(default=0.05, ge=0, lt=1, description="Dropout of whole channels.")
+    window_seconds: float = Field(
+        default=0.032,
+        ge=0.008,
+        le=0.128,
+        description="Window of the spectra in seconds; one begins every quarter of it.",
+    )
+    segment_seconds: float = Field(
+        default=1.0,
+        gt=0.1,
+        le=60,
+        description="Seconds of a recording that training hears at once, at another place each time.",
+    )
+    gain: float = Field(
+        default=6.0, ge=0, le=40, description="Greatest change of a recording's loudness in training, in dB either way."
+    )
+    noise: tuple[float, float] = Field(
+        default=(-5.0, 15.0),
+        strict=False,
+        description="Least and greatest signal-to-noise ratio, in dB, of the noise that pretraining adds.",
+    )
 
 
 class EnhancementGate(Section):
-    """Thresholds, in dB; `si_sdr` is the scale-invariant signal-to-distortion ratio of what the network makes."""
+    """Thresholds of the metrics, averaged over held-out recordings."""
 
-    si_sdr: Bound | None = None
-    si_sdr_improvement: Bound | None = None
-    loss: Bound | None = None
+    si_sdr: Bound | None = Field(
+        default=None, description="Scale-invariant signal-to-distortion ratio of what the network makes, in dB."
+    )
+    si_sdr_improvement: Bound | None = Field(
+        default=None, description="How much higher that is than of the noisy recording, in dB."
+    )
+    loss: Bound | None = Field(default=None, description="Loss, as in training, in dB.")
 
 
 class EnhancementComparison(Comparison):
-    """`metric` is what the models are compared by."""
+    """How a network is compared with the champion."""
 
     metric: Literal["si_sdr_improvement", "loss"] = "si_sdr_improvement"
 
 
 class EnhancementEvaluation(Evaluation):
-    """`baseline` is the noisy recording as it is, a Wiener filter, and the pretrained model before fine-tuning.
-    `samples` recordings are in the report.
-    """
+    """When a network that takes out noise is good enough, and which samples the report has."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether `si_sdr_improvement` must be above that of the noisy recording, of a Wiener filter and "
+        "of the pretrained model.",
+    )
     gate: EnhancementGate = EnhancementGate()
     comparison: EnhancementComparison | None = EnhancementComparison()
-    samples: int = Field(default=4, ge=0, le=50)
+    samples: int = Field(
+        default=4, ge=0, le=50, description="Recordings that the report has: noisy, enhanced and clean."
+    )
 
 
 class Recipe(sections.Recipe):

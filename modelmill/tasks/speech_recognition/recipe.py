@@ -12,61 +12,85 @@ from modelmill.recipe.sections import Bound, Comparison, Evaluation, Section
 
 
 class Augmentation(Section):
-    """What training does to a recording, drawn anew each time it is seen.
+    """Changes of a recording in training, drawn anew each time it is seen."""
 
-    `speed`: a batch is played up to so much faster or slower (Ko et al., 2015,
-    https://www.isca-archive.org/interspeech_2015/ko15_interspeech.html). `noise`: white noise, so many dB or more below
-    the recording. `time_masks` of at most `time_share` of the frames, and `frequency_masks` of at most
-    `frequency_width` mel bands, are blanked (SpecAugment; Park et al., 2019, https://arxiv.org/abs/1904.08779).
-    """
-
-    speed: float = Field(default=0.1, ge=0, le=0.5)
-    noise: float | None = Field(default=10.0, ge=-20, le=100)
-    time_masks: int = Field(default=2, ge=0, le=20)
-    time_share: float = Field(default=0.1, ge=0, le=1)
-    frequency_masks: int = Field(default=2, ge=0, le=20)
-    frequency_width: int = Field(default=6, ge=0, le=100)
+    speed: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="Greatest change of a batch's speed, as a fraction (Ko et al., 2015, "
+        "https://www.isca-archive.org/interspeech_2015/ko15_interspeech.html).",
+    )
+    noise: float | None = Field(
+        default=10.0,
+        ge=-20,
+        le=100,
+        description="Loudest white noise, in dB below the recording; it is up to 30 dB softer. Null adds none.",
+    )
+    time_masks: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="Spans of frames that are blanked (SpecAugment; Park et al., 2019, "
+        "https://arxiv.org/abs/1904.08779).",
+    )
+    time_share: float = Field(
+        default=0.1, ge=0, le=1, description="Greatest length of such a span, as a fraction of the recording's frames."
+    )
+    frequency_masks: int = Field(default=2, ge=0, le=20, description="Spans of mel bands that are blanked.")
+    frequency_width: int = Field(default=6, ge=0, le=100, description="Most mel bands of such a span.")
 
 
 class RecognitionModel(Section):
-    """Log-mel spectra of `mels` bands, two convolutions of `channels`, `num_layers` of a bidirectional LSTM with
-    `hidden_size` cells each way, and a linear head; `dropout` is between all of them.
-    """
+    """Log-mel spectra, two convolutions, a bidirectional LSTM and a linear head."""
 
-    type: Literal["cnn-bilstm"] = "cnn-bilstm"
-    mels: int = Field(default=40, ge=8, le=128)
-    channels: int = Field(default=96, ge=8)
-    hidden_size: int = Field(default=96, ge=8)
-    num_layers: int = Field(default=2, ge=1, le=8)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    augmentation: Augmentation = Augmentation()
+    type: Literal["cnn-bilstm"] = Field(default="cnn-bilstm", description="Architecture.")
+    mels: int = Field(default=40, ge=8, le=128, description="Mel bands of the spectra.")
+    channels: int = Field(
+        default=96, ge=8, description="Channels of the two convolutions, the first of which halves the frames."
+    )
+    hidden_size: int = Field(default=96, ge=8, description="Cells of the LSTM, each way.")
+    num_layers: int = Field(default=2, ge=1, le=8, description="Layers of the LSTM.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout after each convolution and layer.")
+    augmentation: Augmentation = Field(
+        default=Augmentation(), description="Changes of a recording in training, drawn anew each time it is seen."
+    )
 
 
 class RecognitionGate(Section):
-    """Thresholds; edits (insertions, deletions, substitutions) per character and per word of the held-out transcripts,
-    and those of the pretrained model before fine-tuning. 0 is best; they may be above 1.
+    """Thresholds of the error rates on held-out recordings.
+
+    An error rate is the number of insertions, deletions and substitutions, divided by the length of the transcripts: 0
+    is best, and it may be above 1.
     """
 
-    character_error_rate: Bound | None = None
-    word_error_rate: Bound | None = None
-    character_error_rate_before: Bound | None = None
-    word_error_rate_before: Bound | None = None
+    character_error_rate: Bound | None = Field(default=None, description="Errors per character.")
+    word_error_rate: Bound | None = Field(default=None, description="Errors per word.")
+    character_error_rate_before: Bound | None = Field(
+        default=None, description="Errors per character of the pretrained model, before fine-tuning."
+    )
+    word_error_rate_before: Bound | None = Field(
+        default=None, description="Errors per word of the pretrained model, before fine-tuning."
+    )
 
 
 class RecognitionComparison(Comparison):
-    """`metric` is what the models are compared by."""
+    """How a recogniser is compared with the champion."""
 
     metric: Literal["character_error_rate", "word_error_rate"] = "character_error_rate"
 
 
 class RecognitionEvaluation(Evaluation):
-    """`baseline` is the best constant transcript and, after fine-tuning, the pretrained model. `samples` recordings are
-    in the report.
-    """
+    """When a recogniser is good enough, and which samples the report has."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether both error rates must be below those of the best constant transcript and, after "
+        "fine-tuning, of the pretrained model.",
+    )
     gate: RecognitionGate = RecognitionGate()
     comparison: RecognitionComparison | None = RecognitionComparison()
-    samples: int = Field(default=8, ge=0, le=100)
+    samples: int = Field(default=8, ge=0, le=100, description="Recordings that the report has, with what was heard.")
 
 
 class Recipe(sections.Recipe):

@@ -12,54 +12,63 @@ from modelmill.recipe.sections import Bound, Comparison, Evaluation, Section
 
 
 class SynthesisModel(Section):
-    """`encoder_layers` of convolutions of `hidden_size` over characters, each character's frames, `decoder_layers` over
-    those, and a log-mel spectrum of `mels` bands; `dropout` is in all of them.
-    """
+    """Convolutions over characters, each repeated for as many frames as it lasts, and over frames."""
 
-    type: Literal["conv-fastspeech"] = "conv-fastspeech"
-    mels: int = Field(default=64, ge=8, le=128)
-    hidden_size: int = Field(default=128, ge=8)
-    encoder_layers: int = Field(default=3, ge=1, le=12)
-    decoder_layers: int = Field(default=4, ge=1, le=12)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    type: Literal["conv-fastspeech"] = Field(default="conv-fastspeech", description="Architecture.")
+    mels: int = Field(default=64, ge=8, le=128, description="Mel bands of the spectra.")
+    hidden_size: int = Field(default=128, ge=8, description="Channels of the convolutions.")
+    encoder_layers: int = Field(default=3, ge=1, le=12, description="Convolutions over characters.")
+    decoder_layers: int = Field(default=4, ge=1, le=12, description="Convolutions over frames.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout after each convolution.")
 
 
 class SynthesisGate(Section):
-    """Thresholds: the mel distance in dB, and that of the pretrained model before fine-tuning; and the character error
-    rate of what the recogniser hears in synthesised speech, and in real recordings of the same texts.
-    """
+    """Thresholds of a synthesiser's metrics on held-out texts."""
 
-    mel_distance: Bound | None = None
-    mel_distance_before: Bound | None = None
-    character_error_rate: Bound | None = None
-    character_error_rate_real: Bound | None = None
+    mel_distance: Bound | None = Field(
+        default=None, description="Distance of the spectra to those of the real recordings, in dB."
+    )
+    mel_distance_before: Bound | None = Field(
+        default=None, description="The same of the pretrained model, before fine-tuning."
+    )
+    character_error_rate: Bound | None = Field(
+        default=None, description="Character error rate of the listener on synthesised speech."
+    )
+    character_error_rate_real: Bound | None = Field(
+        default=None, description="Character error rate of the listener on real recordings of the same texts."
+    )
 
 
 class SynthesisComparison(Comparison):
-    """`metric` is what the models are compared by."""
+    """How a synthesiser is compared with the champion."""
 
     metric: Literal["mel_distance", "character_error_rate"] = "mel_distance"
 
 
 class Listener(Section):
-    """A recogniser of speech that evaluation trains on the real training recordings, for so many `steps` (0: none, and
-    intelligibility is not measured) of `batch_size` recordings.
-    """
+    """A recogniser of speech that evaluation trains on the real training recordings."""
 
-    steps: int = Field(default=300, ge=0, le=100_000)
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=5e-3, gt=0, le=1)
+    steps: int = Field(
+        default=300, ge=0, le=100_000, description="Steps of its training; 0 trains none and measures no error rate."
+    )
+    batch_size: int = Field(default=16, ge=1, description="Recordings a step.")
+    learning_rate: float = Field(default=5e-3, gt=0, le=1, description="Learning rate of its training.")
 
 
 class SynthesisEvaluation(Evaluation):
-    """`baseline` is the mean spectrum, the nearest training recording and, after fine-tuning, the pretrained model; and
-    for the recogniser the best constant transcript. `samples` texts are in the report, each real and synthesised.
-    """
+    """When a synthesiser is good enough, and which samples the report has."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether the model must beat the mean spectrum, the nearest training recording and, after "
+        "fine-tuning, the pretrained model, and the listener the best constant transcript.",
+    )
     gate: SynthesisGate = SynthesisGate()
     comparison: SynthesisComparison | None = SynthesisComparison()
-    listener: Listener = Listener()
-    samples: int = Field(default=6, ge=0, le=100)
+    listener: Listener = Field(
+        default=Listener(), description="Recogniser that tells how intelligible synthesised speech is."
+    )
+    samples: int = Field(default=6, ge=0, le=100, description="Texts that the report has, each real and synthesised.")
 
 
 class Recipe(sections.Recipe):

@@ -10,23 +10,33 @@ from modelmill.recipe.sections import Evaluation, Preparation, Section
 
 
 class TabularPreprocessing(Preparation):
-    """`features` are numeric columns, standardised by the training split's mean and deviation; `label` is the class."""
+    """Which columns the model learns from and which one it learns."""
 
-    features: list[str] = Field(min_length=1)
-    label: str
+    features: list[str] = Field(
+        min_length=1,
+        description="Numeric columns, standardised by the training split's mean and standard deviation.",
+    )
+    label: str = Field(description="Column with the class.")
 
 
 class MLPModel(Section):
-    """A multilayer perceptron with these hidden layers; one output for two classes, else one a class."""
+    """A multilayer perceptron: one output for two classes, else one a class."""
 
-    hidden: list[Annotated[int, Field(ge=1)]] = [10]
-    activation: Literal["sigmoid", "relu", "gelu", "tanh"] = "sigmoid"
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(default=[10], description="Sizes of the hidden layers.")
+    activation: Literal["sigmoid", "relu", "gelu", "tanh"] = Field(
+        default="sigmoid", description="Activation function of the hidden layers."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout in the hidden layers.")
 
 
 class TabularEvaluation(Evaluation):
-    """`baseline` is the shares of the classes in the training split, and logistic regression."""
+    """When a classifier of rows is good enough."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether `loss` must be below that of the classes' shares, and `loss` and `accuracy` must beat "
+        "logistic regression.",
+    )
     gate: ClassifierGate = ClassifierGate()
     comparison: ClassifierComparison | None = ClassifierComparison()
 

@@ -4,28 +4,44 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from modelmill.corpus.text.settings import Tokenizer
+from modelmill.corpus.text.settings import TokenizedPreparation
 from modelmill.recipe import sections
 from modelmill.recipe.classification import MEASURES, ClassifierComparison, ClassifierGate
-from modelmill.recipe.sections import Evaluation, FineTuning, Preparation, Pretraining, Section
+from modelmill.recipe.sections import Evaluation, FineTuning, Pretraining, Section
 
 
-class TextPreprocessing(Preparation):
-    """`text` and `label` are columns. Texts longer than `sequence_length` tokens lose their end.
+class TextPreprocessing(TokenizedPreparation):
+    """How texts become tokens, and which labels fine-tuning learns; pretraining reads all texts."""
 
-    `labels` are the classes; without them those of the training rows. Of these, fine-tuning sees the labels of a share
-    `labelled`, drawn by a hash of the row; pretraining reads all texts. A row with another label, or with an empty
-    text, is refused or dropped.
-    """
-
-    tokenizer: Tokenizer = Tokenizer()
-    text: str = "text"
-    label: str = "label"
-    labels: list[str] | None = Field(default=None, min_length=2)
-    labelled: float = Field(default=1.0, gt=0, le=1)
-    sequence_length: int = Field(default=64, ge=8, le=4096)
-    unknown_label: Literal["refuse", "drop"] = "refuse"
-    empty_text: Literal["refuse", "drop"] = "refuse"
+    text: str = Field(default="text", description="Column with the texts.")
+    label: str = Field(default="label", description="Column with the class.")
+    labels: list[str] | None = Field(
+        default=None,
+        min_length=2,
+        description="Classes that the model tells apart; null takes those of the training rows.",
+    )
+    labelled: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Fraction of the training rows whose label fine-tuning sees, drawn by a hash of the row, so a "
+        "larger one adds rows.",
+    )
+    sequence_length: int = Field(
+        default=64,
+        ge=8,
+        le=4096,
+        description="Tokens of a text, two at its ends included; longer texts lose their end.",
+    )
+    unknown_label: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a row whose label is not a class: `refuse` stops the run, `drop` leaves it out.",
+    )
+    empty_text: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a row whose text is only white space: `refuse` stops the run, `drop` leaves it "
+        "out.",
+    )
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "TextPreprocessing":
@@ -36,17 +52,17 @@ class TextPreprocessing(Preparation):
 
 
 class EncoderModel(Section):
-    """A BERT encoder; names and meanings are those of `transformers.BertConfig`, where `dropout` is that of hidden
-    states and of attention. `masked` is the share of tokens that pretraining hides.
-    """
+    """A BERT encoder; names and meanings are those of `transformers.BertConfig`."""
 
-    type: Literal["bert"] = "bert"
-    hidden_size: int = Field(default=128, ge=8)
-    num_hidden_layers: int = Field(default=2, ge=1)
-    num_attention_heads: int = Field(default=4, ge=1)
-    intermediate_size: int = Field(default=512, ge=8)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    masked: float = Field(default=0.15, gt=0, lt=1)
+    type: Literal["bert"] = Field(default="bert", description="Architecture.")
+    hidden_size: int = Field(default=128, ge=8, description="Width of the hidden states.")
+    num_hidden_layers: int = Field(default=2, ge=1, description="Blocks of attention and feed-forward layers.")
+    num_attention_heads: int = Field(
+        default=4, ge=1, description="Attention heads of a block; `hidden_size` must be a multiple of them."
+    )
+    intermediate_size: int = Field(default=512, ge=8, description="Width of the feed-forward layers.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of hidden states and of attention weights.")
+    masked: float = Field(default=0.15, gt=0, lt=1, description="Fraction of a text's tokens that pretraining hides.")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "EncoderModel":
@@ -56,13 +72,18 @@ class EncoderModel(Section):
 
 
 class TextEvaluation(Evaluation):
-    """`baseline` is the shares of the classes, and TF-IDF with logistic regression on the same labels. `samples` texts
-    are shown.
-    """
+    """When a classifier of texts is good enough, and which samples the report shows."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether `loss` must be below that of the classes' shares, and `loss` and `accuracy` must beat "
+        "TF-IDF with logistic regression on the same labels.",
+    )
     gate: ClassifierGate = ClassifierGate()
     comparison: ClassifierComparison | None = ClassifierComparison()
-    samples: int = Field(default=10, ge=0, le=100)
+    samples: int = Field(
+        default=10, ge=0, le=100, description="Test texts that the report shows, with the class and the model's answer."
+    )
 
 
 class Recipe(sections.Recipe):

@@ -4,27 +4,44 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from modelmill.corpus.text.settings import Tokenizer
+from modelmill.corpus.text.settings import TokenizedPreparation
 from modelmill.recipe import sections
 from modelmill.recipe.measure import LOSS, Measure
-from modelmill.recipe.sections import Bound, Comparison, Evaluation, Preparation, Section
+from modelmill.recipe.sections import Bound, Comparison, Evaluation, Section
 
 
-class TranslationPreprocessing(Preparation):
-    """`source` and `target` are the columns with a text and its translation.
+class TranslationPreprocessing(TokenizedPreparation):
+    """How texts and their translations become tokens.
 
-    Of the training rows, fine-tuning sees a share `paired` as pairs, drawn by a hash of the row; pretraining reads the
-    texts of all of them, each by itself. A row with an empty text, or with one of more than `sequence_length` tokens,
-    is refused or dropped. Without `split_by`, all translations of a text are in one split.
+    Fine-tuning learns pairs; pretraining reads the texts of all training rows, each by itself.
     """
 
-    tokenizer: Tokenizer = Tokenizer()
-    source: str = "source"
-    target: str = "target"
-    paired: float = Field(default=1.0, gt=0, le=1)
-    sequence_length: int = Field(default=64, ge=8, le=1024)
-    empty_text: Literal["refuse", "drop"] = "refuse"
-    long_text: Literal["refuse", "drop"] = "refuse"
+    source: str = Field(default="source", description="Column with the texts.")
+    target: str = Field(default="target", description="Column with their translations.")
+    split_by: str | None = Field(
+        default=None,
+        description="Column whose hash decides a record's split; null is the source, so all translations of a text "
+        "are in one split.",
+    )
+    paired: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Fraction of the training rows that fine-tuning sees as pairs, drawn by a hash of the row, so a "
+        "larger one adds rows.",
+    )
+    sequence_length: int = Field(
+        default=64, ge=8, le=1024, description="Most tokens of a text, the one that ends it included."
+    )
+    empty_text: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a row with an empty text: `refuse` stops the run, `drop` leaves it out.",
+    )
+    long_text: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What happens to a row with a text of more than `sequence_length` tokens: `refuse` stops the run, "
+        "`drop` leaves it out.",
+    )
 
     @model_validator(mode="after")
     def _is_split_by_source(self) -> "TranslationPreprocessing":
@@ -36,18 +53,17 @@ class TranslationPreprocessing(Preparation):
 
 
 class TranslatorModel(Section):
-    """An mBART; names and meanings are those of `transformers.MBartConfig`, with as many layers, heads and feed-forward
-    units in the encoder as in the decoder. `dropout` is that of hidden states and of attention. `infilled` is the share
-    of a text's tokens that pretraining hides.
-    """
+    """An mBART whose encoder and decoder are alike; meanings are those of `transformers.MBartConfig`."""
 
-    type: Literal["mbart"] = "mbart"
-    d_model: int = Field(default=128, ge=8)
-    layers: int = Field(default=2, ge=1)
-    attention_heads: int = Field(default=4, ge=1)
-    ffn_dim: int = Field(default=512, ge=8)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    infilled: float = Field(default=0.35, gt=0, lt=1)
+    type: Literal["mbart"] = Field(default="mbart", description="Architecture.")
+    d_model: int = Field(default=128, ge=8, description="Width of the hidden states.")
+    layers: int = Field(default=2, ge=1, description="Blocks of the encoder, and as many of the decoder.")
+    attention_heads: int = Field(
+        default=4, ge=1, description="Attention heads of a block; `d_model` must be a multiple of them."
+    )
+    ffn_dim: int = Field(default=512, ge=8, description="Width of the feed-forward layers.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout of hidden states and of attention weights.")
+    infilled: float = Field(default=0.35, gt=0, lt=1, description="Fraction of a text's tokens that pretraining hides.")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "TranslatorModel":
@@ -57,27 +73,35 @@ class TranslatorModel(Section):
 
 
 class TranslationGate(Section):
-    """Thresholds; `chrf` and `bleu` are of the whole test split, from 0 to 100, `loss` is nats a translation."""
+    """Thresholds of a translator's metrics on the whole test split."""
 
-    chrf: Bound | None = None
-    bleu: Bound | None = None
-    loss: Bound | None = None
+    chrf: Bound | None = Field(default=None, description="chrF, from 0 to 100 (best).")
+    bleu: Bound | None = Field(default=None, description="BLEU, from 0 to 100 (best).")
+    loss: Bound | None = Field(default=None, description="Loss, in nats a translation.")
 
 
 class TranslationComparison(Comparison):
-    """`metric` is what the models are compared by; `sentence_chrf` is the mean of that of each translation."""
+    """How a translator is compared with the champion."""
 
-    metric: Literal["sentence_chrf", "loss"] = "sentence_chrf"
+    metric: Literal["sentence_chrf", "loss"] = Field(
+        default="sentence_chrf",
+        description="Metric that the models are compared by; `sentence_chrf` is the mean chrF of single translations.",
+    )
 
 
 class TranslationEvaluation(Evaluation):
-    """`baseline` is a dictionary of words, and of letters for words that it does not know, made from the same pairs.
-    `samples` translations are shown.
-    """
+    """When a translator is good enough, and which samples the report shows."""
 
+    baseline: bool = Field(
+        default=True,
+        description="Whether `chrf` and `bleu` must exceed those of a dictionary of words, and of letters for unknown "
+        "words, made from the same pairs.",
+    )
     gate: TranslationGate = TranslationGate()
     comparison: TranslationComparison | None = TranslationComparison()
-    samples: int = Field(default=10, ge=0, le=100)
+    samples: int = Field(
+        default=10, ge=0, le=100, description="Test texts that the report shows, with reference and translation."
+    )
 
 
 class Recipe(sections.Recipe):
