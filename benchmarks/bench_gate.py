@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.machine import machine
 from modelmill.champion.comparison.bootstrap import paired
 from modelmill.champion.comparison.decision import decide
-from modelmill.champion.comparison.rows import Measured
+from modelmill.champion.comparison.rows import ExampleValues
 from modelmill.recipe.measure import LOSS
 from modelmill.recipe.sections import Comparison
 
@@ -117,7 +117,7 @@ def _promoted(trials: int, case: tuple[Literal["superior", "non_inferior"], int,
     for _ in range(trials):
         champion = random.gamma(2.0, 0.5, examples)
         challenger = champion * (1 + random.normal(-better_by, 0.2, examples))
-        both = (Measured(ids, values, np.ones(examples), nowhere) for values in (challenger, champion))
+        both = (ExampleValues(ids, values, np.ones(examples), nowhere) for values in (challenger, champion))
         passed += decide(*both, settings)["passed"]
     return passed / trials
 

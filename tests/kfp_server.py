@@ -22,7 +22,7 @@ import kfp_server_api as api
 API = "/apis/v2beta1/"
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """An error answer, as KFP's gateway words it."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -142,7 +142,7 @@ def page(server: KfpServer, request: Request, kind: str, found: list[Any], respo
 
 def find(known: dict[str, Any], key: str) -> Any:
     if key not in known:
-        raise Refused(404, f"ResourceNotFoundError: {key} not found")
+        raise ApiError(404, f"ResourceNotFoundError: {key} not found")
     return known[key]
 
 
@@ -167,7 +167,7 @@ def list_pipelines(server: KfpServer, request: Request, names: dict[str, str]) -
 def create_pipeline(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
     pipeline = from_json(request, "V2beta1Pipeline")
     if any(one.display_name == pipeline.display_name for one in server.pipelines.values()):
-        raise Refused(409, f"The name {pipeline.display_name} already exists. Please specify a new name")
+        raise ApiError(409, f"The name {pipeline.display_name} already exists. Please specify a new name")
     pipeline.pipeline_id, pipeline.created_at = str(uuid.uuid4()), now()
     return server.pipelines.setdefault(pipeline.pipeline_id, pipeline)
 
@@ -187,7 +187,7 @@ def get_version(server: KfpServer, request: Request, names: dict[str, str]) -> A
 def upload_version(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
     pipeline, name = find(server.pipelines, request.query["pipelineid"]).pipeline_id, request.query["name"]
     if any((one.pipeline_id, one.display_name) == (pipeline, name) for one in server.versions.values()):
-        raise Refused(409, "Failed to create a pipeline version")
+        raise ApiError(409, "Failed to create a pipeline version")
     version = api.V2beta1PipelineVersion(
         pipeline_id=pipeline, pipeline_version_id=str(uuid.uuid4()), display_name=name, name=name, created_at=now()
     )
@@ -211,7 +211,7 @@ def list_experiments(server: KfpServer, request: Request, names: dict[str, str])
 def create_experiment(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
     experiment = from_json(request, "V2beta1Experiment")
     if any(one.display_name == experiment.display_name for one in server.experiments.values()):
-        raise Refused(409, f"The name {experiment.display_name} already exists. Please specify a new name")
+        raise ApiError(409, f"The name {experiment.display_name} already exists. Please specify a new name")
     experiment.experiment_id, experiment.created_at = str(uuid.uuid4()), now()
     return server.experiments.setdefault(experiment.experiment_id, experiment)
 
@@ -292,7 +292,7 @@ def answer(server: KfpServer, request: Request) -> tuple[int, Any]:
         server.requests.append(request)
         try:
             if server.token is not None and request.headers.get("authorization") != f"Bearer {server.token}":
-                raise Refused(401, "Unauthenticated: the token is not valid or has expired")
+                raise ApiError(401, "Unauthenticated: the token is not valid or has expired")
             failure = next((f for f in server.failures if f.method == request.method and f.path in request.path), None)
             if failure and not failure.after:
                 raise _fails(server, failure)
@@ -300,22 +300,22 @@ def answer(server: KfpServer, request: Request) -> tuple[int, Any]:
             if failure:
                 raise _fails(server, failure)
             return 200, api.ApiClient().sanitize_for_serialization(done)
-        except Refused as error:
+        except ApiError as error:
             return error.status, {"code": error.status, "message": error.message, "error": error.message}
 
 
-def _fails(server: KfpServer, failure: Failure) -> Refused:
+def _fails(server: KfpServer, failure: Failure) -> ApiError:
     server.failures.remove(failure)
     if failure.times > 1:
         server.failures.insert(0, failure._replace(times=failure.times - 1))
-    return Refused(failure.status, f"asked to fail with {failure.status}")
+    return ApiError(failure.status, f"asked to fail with {failure.status}")
 
 
 def _work(server: KfpServer, request: Request) -> Any:
     for method, pattern, function in ROUTES:
         if method == request.method and (match := pattern.match(request.path)):
             return function(server, request, match.groupdict())
-    raise Refused(404, f"Not Found: {request.method} {request.path}")
+    raise ApiError(404, f"Not Found: {request.method} {request.path}")
 
 
 @contextlib.contextmanager

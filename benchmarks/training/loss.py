@@ -61,7 +61,7 @@ def hugging_face_trainer(model: nn.Module, task: LanguageModeling, settings: Tra
     curve: Curve = []
     model.set_attn_implementation("sdpa")  # type: ignore[operator]  # as transformers has it
 
-    class Measured(TrainerCallback):
+    class LossRecorder(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             if state.global_step % settings.evaluate_every == 0 or state.global_step == settings.steps:
                 curve.append((state.global_step, _validation_loss(model, task, settings)))
@@ -71,7 +71,7 @@ def hugging_face_trainer(model: nn.Module, task: LanguageModeling, settings: Tra
         model,
         trainer_arguments(scratch, settings),
         train_dataset=data.windows(batches, positions=True),
-        callbacks=[Measured],
+        callbacks=[LossRecorder],
     )
     # Ours, because the Trainer's first step has a rate of 0.
     rates = torch.optim.lr_scheduler.LambdaLR(

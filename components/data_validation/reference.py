@@ -5,7 +5,7 @@ import logging
 from typing import NamedTuple
 
 from modelmill.components.data_validation.profile import Profile
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.store import Store, manifest, references
 from modelmill.store.manifest import Manifest
 from modelmill.store.references import PROFILE
@@ -25,7 +25,7 @@ def find(store: Store, model: str) -> Known | None:
     reference = references.find(store, model)
     try:
         profile = profile_of(store, manifest.load(store, reference.validation)) if reference else None
-    except Corrupt as error:
+    except CorruptError as error:
         log.warning("drift is not measured: %s", error)
         return None
     return Known(reference.version, profile) if reference and profile else None

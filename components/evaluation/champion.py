@@ -5,7 +5,7 @@ from typing import Any
 from modelmill.champion import champion_state
 from modelmill.champion.comparison import decide_between
 from modelmill.champion.comparison.decision import Decision
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import manifest
@@ -40,8 +40,8 @@ def compare(step: Step, evaluation: Manifest) -> Decision:
     try:
         its = manifest.load(step.store, champion.evaluation)
         decision = decide_between(step.store, evaluation, its, evaluation.info["comparison"])
-    except Corrupt as error:
-        raise Corrupt(
+    except CorruptError as error:
+        raise CorruptError(
             f"the champion, {model} version {champion.version}, cannot be compared with: {error}; "
             f"promote a version whose evaluation is whole, or set evaluation.comparison: none"
         ) from error

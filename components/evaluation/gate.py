@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from modelmill.measures.measured import Baseline
+from modelmill.measures.evaluation_result import Baseline
 
 
 def judge(

@@ -36,7 +36,7 @@ def send(client: Any, store: Store, logged: Any, package: Path, entries: list[En
     Args:
         logged: MLflow's logged model that they belong to.
     Raises:
-        Corrupt: an entry's bytes are not in the store.
+        CorruptError: an entry's bytes are not in the store.
     """
     if not _copy(store, logged.artifact_location, entries):
         manifest.place(store, entries, package / "artifacts")

@@ -56,7 +56,7 @@ class Registered(NamedTuple):
 def make(step: Step, passed: bool = True) -> Made:
     """
     Raises:
-        GateFailed: the model did not pass. Corrupt: MLflow gives back other bytes than it was given.
+        GateFailed: the model did not pass. CorruptError: MLflow gives back other bytes than it was given.
         StoreError: the store's conditional writes do not hold. ModelmillError: MLflow does not answer or refuses.
     """
     if not passed or not step.inputs[EVALUATION].info["passed"]:

@@ -7,7 +7,7 @@ from modelmill.components.reporting import comparison, words
 from modelmill.components.reporting.charts import Series, line_chart, points_of
 from modelmill.components.reporting.evidence import Run, parse_json, parse_lines
 from modelmill.components.reporting.render import STAGES, template
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 
 STYLES = ("third", "first")  # of the first and the second run
 
@@ -87,7 +87,7 @@ def _decision(first: Run, second: Run) -> dict[str, Any] | None:
         return None
     try:
         decision = decide_between(first.store, challenger, champion, settings)
-    except Corrupt:
+    except CorruptError:
         return None
     return decision
 

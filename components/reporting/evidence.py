@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import RunRecord, StepRecord
@@ -53,7 +53,7 @@ class Run:
         sha256 = self.steps[step].outputs.get(name) if step in self.steps else None
         try:
             return manifest.load(self.store, sha256) if sha256 else None
-        except Corrupt:
+        except CorruptError:
             return None
 
     def entry(self, made: Manifest | None, path: str) -> bytes | None:
@@ -61,7 +61,7 @@ class Run:
         found = next((e for e in made.entries if e.path == path), None) if made else None
         try:
             return manifest.read_entry(self.store, found) if found else None
-        except Corrupt:
+        except CorruptError:
             return None
 
     def object(self, key: str) -> bytes | None:

@@ -22,7 +22,7 @@ _TLS_PORT, _SUBMISSION_PORT = 465, 587
 _BUSY = frozenset({408, 425, 429})
 
 
-class Refused(Exception):
+class MisconfiguredChannel(Exception):
     """Something that no second try mends; the message names no address."""
 
 
@@ -36,9 +36,9 @@ def configured() -> dict[str, Callable[[Message], None]]:
     return {name: sender for name, (variable, sender) in senders.items() if os.environ.get(variable, "").strip()}
 
 
-def explain(error: Exception) -> tuple[str, bool]:
+def explain(error: BaseException) -> tuple[str, bool]:
     """What failed, in words without any address, and whether a later try may succeed."""
-    if isinstance(error, Refused):
+    if isinstance(error, MisconfiguredChannel):
         return str(error), False
     if isinstance(error, urllib.error.HTTPError):
         return f"it answered HTTP {error.code}", error.code >= 500 or error.code in _BUSY
@@ -84,11 +84,11 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def _post(variable: str, body: bytes, headers: dict[str, str]) -> None:
     url = os.environ[variable].strip()
     if not url.startswith(("https://", "http://")):
-        raise Refused(f"{variable} is no http or https URL")
+        raise MisconfiguredChannel(f"{variable} is no http or https URL")
     try:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers}, method="POST")
     except ValueError:
-        raise Refused(f"{variable} is no http or https URL") from None
+        raise MisconfiguredChannel(f"{variable} is no http or https URL") from None
     with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS):
         return
 
@@ -99,11 +99,11 @@ def _email(message: Message) -> None:
     user, host = os.environ.get("MODELMILL_SMTP_USER", ""), os.environ.get("MODELMILL_SMTP_HOST", "")
     sender = os.environ.get("MODELMILL_SMTP_FROM") or user
     if not host or not sender:
-        raise Refused("set MODELMILL_SMTP_HOST and MODELMILL_SMTP_FROM")
+        raise MisconfiguredChannel("set MODELMILL_SMTP_HOST and MODELMILL_SMTP_FROM")
     try:
         mail["Subject"], mail["From"], mail["To"] = message.title, sender, ", ".join(recipients)
     except ValueError:
-        raise Refused("MODELMILL_NOTIFY_EMAIL_TO or MODELMILL_SMTP_FROM is no mail address") from None
+        raise MisconfiguredChannel("MODELMILL_NOTIFY_EMAIL_TO or MODELMILL_SMTP_FROM is no mail address") from None
     mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="modelmill.invalid")
     mail.set_content(message.text)
     server = _connect(host, _port())
@@ -121,7 +121,7 @@ def _email(message: Message) -> None:
 def _port() -> int:
     given = os.environ.get("MODELMILL_SMTP_PORT") or str(_SUBMISSION_PORT)
     if not given.isdigit() or not 0 < int(given) < 65536:
-        raise Refused("MODELMILL_SMTP_PORT is no port")
+        raise MisconfiguredChannel("MODELMILL_SMTP_PORT is no port")
     return int(given)
 
 
@@ -129,7 +129,7 @@ def _connect(host: str, port: int) -> smtplib.SMTP:
     """Encrypted where the server offers it; without that no password is sent.
 
     Raises:
-        Refused: a password is to be sent and the server offers no encryption.
+        MisconfiguredChannel: a password is to be sent and the server offers no encryption.
     """
     context = ssl.create_default_context()
     if port == _TLS_PORT:
@@ -140,7 +140,7 @@ def _connect(host: str, port: int) -> smtplib.SMTP:
         if server.has_extn("starttls"):
             server.starttls(context=context)
         elif os.environ.get("MODELMILL_SMTP_USER"):
-            raise Refused("the mail server offers no STARTTLS, and a password is never sent without")
+            raise MisconfiguredChannel("the mail server offers no STARTTLS, and a password is never sent without")
     except BaseException:
         server.close()
         raise

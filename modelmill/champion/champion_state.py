@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.store import KeyNotFound, Store, blobs
 
 NOBODY = "none"
@@ -163,7 +163,7 @@ def history(store: Store, model: str) -> Iterator[tuple[str, Decision]]:
     """The log from the newest entry to the first, with their digests.
 
     Raises:
-        Corrupt: an entry is missing or has been tampered with.
+        CorruptError: an entry is missing or has been tampered with.
     """
     yield from _entries(store, model, read(store, model).log)
 
@@ -172,8 +172,8 @@ def _entries(store: Store, model: str, newest: str | None) -> Iterator[tuple[str
     while newest is not None:
         try:
             entry = Decision.model_validate_json(blobs.get_bytes(store, newest))
-        except (Corrupt, ValidationError) as error:
-            raise Corrupt(f"{model}: entry {newest} of the log of decisions is damaged: {error}") from error
+        except (CorruptError, ValidationError) as error:
+            raise CorruptError(f"{model}: entry {newest} of the log of decisions is damaged: {error}") from error
         yield newest, entry
         newest = entry.before
 
@@ -185,7 +185,7 @@ def _read(store: Store, model: str) -> tuple[Standing, str | None]:
     except KeyNotFound:
         return Standing(), None
     except ValueError as error:
-        raise Corrupt(f"{store.uri}: {_key(model)} is damaged: {error}") from error
+        raise CorruptError(f"{store.uri}: {_key(model)} is damaged: {error}") from error
 
 
 def _key(model: str) -> str:

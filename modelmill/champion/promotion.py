@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from modelmill.champion import champion_state
 from modelmill.champion.champion_state import NOBODY, Candidate, Decision, Standing, decision
-from modelmill.core.errors import Corrupt, UserError
+from modelmill.core.errors import CorruptError, UserError
 from modelmill.recipe.step_specs import CHAMPION
 from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
@@ -37,7 +37,7 @@ def promote(
         judge: compares the candidate with a champion; else the rows of their evaluations are.
         is_new: no earlier try can have decided about this version.
     Raises:
-        Corrupt: an evaluation or the log of decisions is not whole in the store.
+        CorruptError: an evaluation or the log of decisions is not whole in the store.
     """
     evaluation = manifest.load(store, candidate.evaluation)
     judged = _Judged(evaluation, candidate, judge or partial(_compare, store, evaluation))
@@ -160,7 +160,7 @@ def _before(store: Store, model: str, seen: Standing, to: Candidate) -> Candidat
         for _, entry in champion_state.history(store, model):
             if entry.what in ("promoted", "rolled back") and entry.candidate is not None:
                 champions.append(entry.candidate)
-    except Corrupt:
+    except CorruptError:
         return None
     versions = [champion.version for champion in champions]
     older = champions[versions.index(to.version) + 1 :] if to.version in versions else champions

@@ -35,7 +35,7 @@ class Preempted(ModelmillError):
     exit_code = 75
 
 
-class Corrupt(ModelmillError):
+class CorruptError(ModelmillError):
     """Bytes in the store are not the bytes that a manifest names."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.data.data_files import Found, listed, open_file, with_tag
-from modelmill.data.media.files import Corrupt, Kind, Media
+from modelmill.data.media.files import CorruptPolicy, Kind, Media
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +55,7 @@ def of(data: "Data") -> list[Shard]:
     return find(data.path, data.format, data.media, data.corrupt_files)
 
 
-def find(path: str, format: str, media: Kind | None = None, corrupt: Corrupt = "keep") -> list[Shard]:
+def find(path: str, format: str, media: Kind | None = None, corrupt: CorruptPolicy = "keep") -> list[Shard]:
     """The shards at a folder (searched in depth), a file, a glob pattern, or the same below `s3://`, in sorted order.
 
     Names that begin with `.` or `_` are skipped. `format` is one of FORMATS' values, or `auto`: by suffix.
@@ -155,7 +155,7 @@ class Stream:
 
     def _tables(self, file: BinaryIO) -> Iterator["pa.Table"]:
         from modelmill.data.reading import delimited, json_lines, parquet, text
-        from modelmill.data.reading.blocks import Block, Hashing, Source, blocks, chunks
+        from modelmill.data.reading.blocks import Hashing, Source, TextBlock, blocks, chunks
 
         shard = self._shard
         if shard.format == "parquet":
@@ -173,7 +173,7 @@ class Stream:
         elif shard.format == "csv":
             again = source._replace(file=file)
 
-            def start() -> Iterator[Block]:
+            def start() -> Iterator[TextBlock]:
                 is_first = file.tell() == 0
                 file.seek(0)
                 return blocks(source if is_first else again, delimited.BLOCK)

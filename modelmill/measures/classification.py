@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, roc_auc_score
 
 from modelmill.champion.comparison import rows
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 
 BINS = 15
 
@@ -20,7 +20,7 @@ def measure(
     ids: np.ndarray,
     training_ids: np.ndarray,
     slices: Sequence[list[str]] | None = None,
-) -> Measured:
+) -> EvaluationResult:
     """Metrics, rows, `confusion.json` (rows are the truth) and `calibration.json`; the loss is mean nats an example.
 
     Args:
@@ -44,7 +44,7 @@ def measure(
     confusion = confusion_matrix(truth, predicted, labels=labels).tolist()
     files = {"confusion.json": {"classes": list(classes), "matrix": confusion}, "calibration.json": calibration}
     found = _rows(classes, truth, probabilities, ids, set(training_ids.tolist()), slices)
-    return Measured(metrics, found, files)
+    return EvaluationResult(metrics, found, files)
 
 
 def shares(training: np.ndarray, truth: np.ndarray, classes: int, value: float) -> Baseline:

@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from modelmill.measures.measured import Baseline
+from modelmill.measures.evaluation_result import Baseline
 
 Split = tuple[np.ndarray, np.ndarray]
 # The weight of the data against that of small coefficients; the validation split decides.

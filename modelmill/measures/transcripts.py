@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+from rapidfuzz.distance import Levenshtein
 
 Unit = Literal["characters", "words"]
 UNITS: tuple[Unit, ...] = ("characters", "words")
@@ -21,23 +23,10 @@ class Edits(NamedTuple):
         return sum(self.edits) / max(1, sum(self.sizes))
 
 
-def distance(said: Sequence[Any], heard: Sequence[Any]) -> int:
-    """The fewest insertions, deletions and substitutions that make the one of the other (Levenshtein, 1966)."""
-    costs = list(range(len(heard) + 1))
-    for row, one in enumerate(said, 1):
-        diagonal, costs[0] = costs[0], row
-        for column, other in enumerate(heard, 1):
-            diagonal, costs[column] = (
-                costs[column],
-                min(costs[column] + 1, costs[column - 1] + 1, diagonal + (one != other)),
-            )
-    return costs[-1]
-
-
 def compare(said: Sequence[str], heard: Sequence[str], unit: Unit) -> Edits:
     """Word or character error counts of transcripts against what was heard."""
     pairs = [(_units(one, unit), _units(other, unit)) for one, other in zip(said, heard, strict=True)]
-    return Edits([distance(one, other) for one, other in pairs], [len(one) for one, _ in pairs])
+    return Edits([Levenshtein.distance(one, other) for one, other in pairs], [len(one) for one, _ in pairs])
 
 
 def best_constant(training: Sequence[str], said: Sequence[str], unit: Unit) -> tuple[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import code_of, settings_of
 from modelmill.runtime import tracking
@@ -47,7 +47,7 @@ def find(store: Store, document: KeyDocument) -> Finished | None:
     try:
         finished = Finished.model_validate_json(store.get(_memo_key(document)))
         made = [manifest.load(store, sha256) for sha256 in finished.outputs.values()]
-    except (KeyNotFound, Corrupt, ValueError):
+    except (KeyNotFound, CorruptError, ValueError):
         return None
     whole = all(manifest.is_whole(store, m) and _is_registered(store, m) for m in made)
     return finished if whole else None

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.store import retention
 from modelmill.store.base import KeyNotFound, Store
 
@@ -32,14 +32,14 @@ def get_bytes(store: Store, sha256: str) -> bytes:
     """Read bytes and check them.
 
     Raises:
-        Corrupt: the blob is missing or its bytes are not those of `sha256`.
+        CorruptError: the blob is missing or its bytes are not those of `sha256`.
     """
     try:
         data = store.get(key_of(sha256))
     except KeyNotFound as error:
-        raise Corrupt(f"{store.uri}: blob {sha256} is missing") from error
+        raise CorruptError(f"{store.uri}: blob {sha256} is missing") from error
     if digest.of_bytes(data) != sha256:
-        raise Corrupt(f"{store.uri}: blob {sha256} does not have the bytes it is named after")
+        raise CorruptError(f"{store.uri}: blob {sha256} does not have the bytes it is named after")
     return data
 
 
@@ -48,7 +48,7 @@ def get_file(store: Store, sha256: str, path: Path) -> Path:
     may be there already.
 
     Raises:
-        Corrupt: the blob is missing or its bytes are not those of `sha256`.
+        CorruptError: the blob is missing or its bytes are not those of `sha256`.
     """
     key = key_of(sha256)
     local = store.local_path(key)
@@ -59,10 +59,10 @@ def get_file(store: Store, sha256: str, path: Path) -> Path:
         try:
             store.download(key, path)
         except KeyNotFound as error:
-            raise Corrupt(f"{store.uri}: blob {sha256} is missing") from error
+            raise CorruptError(f"{store.uri}: blob {sha256} is missing") from error
         local = path
     elif not local.is_file():
-        raise Corrupt(f"{store.uri}: blob {sha256} is missing")
+        raise CorruptError(f"{store.uri}: blob {sha256} is missing")
     if digest.of_file(local) != sha256:
-        raise Corrupt(f"{store.uri}: blob {sha256} does not have the bytes it is named after")
+        raise CorruptError(f"{store.uri}: blob {sha256} does not have the bytes it is named after")
     return local

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.store import Store, blobs
 
 Kind = Literal["dataset", "validation", "fitted", "corpus", "model", "evaluation", "registration"]
@@ -66,12 +66,12 @@ class Manifest(BaseModel):
     def parse(cls, data: bytes) -> "Manifest":
         """
         Raises:
-            Corrupt: not a manifest, or of a schema version this code does not know.
+            CorruptError: not a manifest, or of a schema version this code does not know.
         """
         try:
             return cls.model_validate(json.loads(data))
         except (ValueError, ValidationError) as error:
-            raise Corrupt(f"not a Modelmill manifest: {error}") from error
+            raise CorruptError(f"not a Modelmill manifest: {error}") from error
 
 
 def add_file(store: Store, path: Path, name: str, rows: int | None = None) -> Entry:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import memo, run_records
 from modelmill.runtime.tracking.versions import Version
@@ -44,7 +44,7 @@ def _recipe(store: Store, version: Version) -> dict[str, Any] | None:
 def _load(store: Store, version: Version, what: str) -> Manifest | None:
     try:
         return manifest.load(store, version.tags[f"modelmill.{what}"])
-    except (Corrupt, KeyError):
+    except (CorruptError, KeyError):
         return None
 
 

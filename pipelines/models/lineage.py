@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt, UserError
+from modelmill.core.errors import CorruptError, UserError
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import memo, run_records
 from modelmill.runtime.memo import Finished
@@ -178,7 +178,7 @@ def _is_asked_for(entry: Entry, asked: str, sha256: str | None) -> bool:
 def _load(store: Store, sha256: str) -> Manifest | None:
     try:
         return manifest.load(store, sha256)
-    except Corrupt:
+    except CorruptError:
         return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelmill.core.errors import UserError
+from modelmill.pipelines.display.text import writing
 from modelmill.pipelines.models import package_check
 from modelmill.pipelines.models.package_check import Column
 from modelmill.pipelines.models.rows import Row
@@ -26,7 +27,7 @@ def opened(store: Store, version: Version) -> Iterator[tuple[list[Column], Calla
     """The columns that a verified version reads, and what loads it with MLflow.
 
     Raises:
-        UserError, Corrupt: it is not what was registered, or not safe to load; see `package_check`.
+        UserError, CorruptError: it is not what was registered, or not safe to load; see `package_check`.
     """
     package_check.require_verified(version)
     with tempfile.TemporaryDirectory(prefix="modelmill-predict-") as scratch:
@@ -78,11 +79,10 @@ def writable(output: Path | None) -> Iterator[IO[str]]:
         return
     temporary = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            yield file
-        temporary.replace(output)
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+        with writing(f"--output {output}"):
+            with open(temporary, "w", encoding="utf-8") as file:
+                yield file
+            temporary.replace(output)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from modelmill.champion.champion_state import Decision
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.runtime import run_records, tracking
 from modelmill.runtime.memo import Finished
 from modelmill.runtime.run_records import StepRecord
@@ -68,7 +68,9 @@ class Reachable:
     Args:
         keep_seconds: for how long a run's work is in use after its records changed last; a day at least.
     Raises:
-        UserError: no registry is configured. ModelmillError: it does not answer. Corrupt: a manifest in use is damaged.
+        UserError: no registry is configured.
+        ModelmillError: it does not answer.
+        CorruptError: a manifest in use is damaged.
     """
 
     def __init__(self, store: Store, keep_seconds: float) -> None:
@@ -183,7 +185,7 @@ class Reachable:
         """What a blob names, if it is a JSON object.
 
         Raises:
-            Corrupt: it is not what it was.
+            CorruptError: it is not what it was.
         """
         try:
             with self._store.open(blobs.key_of(sha256)) as stream:
@@ -194,7 +196,7 @@ class Reachable:
         except KeyNotFound:
             return Names(set(), set())
         if digest.of_bytes(data) != sha256:
-            raise Corrupt(
+            raise CorruptError(
                 f"{self._store.uri}: blob {sha256} is in use and does not have the bytes it is named after; nothing is "
                 "deleted, since what it named is not known; restore it, or delete that blob and run its recipe again"
             )
@@ -221,7 +223,7 @@ class Reachable:
         """Whether it is the manifest of a version that the registry still has."""
         try:
             info = manifest.load(self._store, sha256).info
-        except Corrupt:
+        except CorruptError:
             return False
         return (info.get("name"), info.get("version")) in self._versions
 

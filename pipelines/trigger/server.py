@@ -23,7 +23,7 @@ from modelmill.pipelines.trigger.requests import (
     BODY_BYTES,
     EVENT_BYTES,
     Answered,
-    Refused,
+    RefusedRequest,
     answer_to,
     parse,
     parse_trigger,
@@ -51,7 +51,7 @@ class Service:
         """The work of POST /trigger/RECIPE, after the signature is checked."""
         asked = parse_trigger(body, name)
         if name not in self.recipes:
-            raise Refused(404, "unknown_recipe", f"{name}: no such recipe here")
+            raise RefusedRequest(404, "unknown_recipe", f"{name}: no such recipe here")
         signing.require_first(self.starter.store, request_name)
         asker = Asker(by=one_line(Exception(asked.by)), kind=asked.kind, reason=one_line(Exception(asked.reason)))
         answer = self._ask(name, asker, asked.force)
@@ -62,7 +62,7 @@ class Service:
         try:
             changed = events.uris(parse(body))
         except UserError as error:
-            raise Refused(400, "bad_request", str(error)) from None
+            raise RefusedRequest(400, "bad_request", str(error)) from None
         if request_name is not None:
             signing.require_first(self.starter.store, request_name)
         found: dict[str, Any] = {}

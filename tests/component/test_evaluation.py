@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from modelmill import recipe as recipes
 from modelmill.components.evaluation.gate import judge
 from modelmill.corpus.split import split_of
-from modelmill.measures.measured import Baseline
+from modelmill.measures.evaluation_result import Baseline
 from modelmill.measures.ngrams import NGrams
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.store import Store, blobs, manifest
 from modelmill.store.manifest import Entry, Manifest
 from tests.store.helpers import names_in
@@ -26,16 +26,16 @@ def test_a_blob_is_named_by_its_bytes(store: Store, tmp_path: Path) -> None:
 def test_a_tampered_blob_is_refused(store: Store, tmp_path: Path) -> None:
     name = blobs.put_bytes(store, b"some bytes")
     store.put(blobs.key_of(name), b"same size!")
-    with pytest.raises(Corrupt, match=f"{name} does not have the bytes"):
+    with pytest.raises(CorruptError, match=f"{name} does not have the bytes"):
         blobs.get_bytes(store, name)
-    with pytest.raises(Corrupt, match=f"{name} does not have the bytes"):
+    with pytest.raises(CorruptError, match=f"{name} does not have the bytes"):
         blobs.get_file(store, name, tmp_path / "copy")
 
 
 def test_a_missing_blob_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(Corrupt, match=f"{_ABSENT} is missing"):
+    with pytest.raises(CorruptError, match=f"{_ABSENT} is missing"):
         blobs.get_bytes(store, _ABSENT)
-    with pytest.raises(Corrupt, match=f"{_ABSENT} is missing"):
+    with pytest.raises(CorruptError, match=f"{_ABSENT} is missing"):
         blobs.get_file(store, _ABSENT, tmp_path / "copy")
     assert names_in(tmp_path) in ([], ["store"])
 
@@ -83,7 +83,7 @@ def test_a_manifest_of_files_at_the_source_needs_no_blobs(store: Store) -> None:
     "data", [b"", b"not json", b"[]", b'{"kind": "secret"}', b'{"kind": "model", "schema_version": 2}', b"\xff"]
 )
 def test_what_is_no_manifest_is_refused(store: Store, data: bytes) -> None:
-    with pytest.raises(Corrupt, match="not a Modelmill manifest"):
+    with pytest.raises(CorruptError, match="not a Modelmill manifest"):
         manifest.load(store, blobs.put_bytes(store, data))
 
 
@@ -104,7 +104,7 @@ def test_a_manifest_that_names_a_file_outside_its_folder_is_refused(store: Store
     hostile = made.model_dump()
     hostile["entries"][0]["path"] = path
     saved = blobs.put_bytes(store, digest.canonical_json(hostile))
-    with pytest.raises(Corrupt, match="not a path below"):
+    with pytest.raises(CorruptError, match="not a path below"):
         manifest.load(store, saved)
     hostile["location"] = "source"  # those are read where they are, by whatever name they have there
     assert Manifest.parse(digest.canonical_json(hostile)).entries[0].path == path

@@ -10,19 +10,23 @@ from scipy.stats import bootstrap
 
 from modelmill.champion.comparison.bootstrap import paired
 from modelmill.champion.comparison.decision import decide, what_differs
-from modelmill.champion.comparison.rows import Measured, unique_ids
+from modelmill.champion.comparison.rows import ExampleValues, unique_ids
 from modelmill.recipe.measure import ACCURACY, LOSS
 from modelmill.recipe.sections import Comparison
 
 SETTINGS = Comparison().model_dump() | {"metric": "loss", "measure": LOSS._asdict(), "seed": 0}
 
 
-def measured(values: np.ndarray, slices: list[list[str]] | None = None, weights: np.ndarray | None = None) -> Measured:
+def measured(
+    values: np.ndarray, slices: list[list[str]] | None = None, weights: np.ndarray | None = None
+) -> ExampleValues:
     ids = np.array([f"{n:06d}" for n in range(len(values))], dtype=object)
-    return Measured(ids, values, np.ones(len(values)) if weights is None else weights, slices or [[]] * len(values))
+    return ExampleValues(
+        ids, values, np.ones(len(values)) if weights is None else weights, slices or [[]] * len(values)
+    )
 
 
-def decided(challenger: Measured, champion: Measured, **changes: Any) -> dict[str, Any]:
+def decided(challenger: ExampleValues, champion: ExampleValues, **changes: Any) -> dict[str, Any]:
     return decide(challenger, champion, SETTINGS | changes)
 
 
@@ -116,7 +120,7 @@ def test_only_examples_that_both_have_are_compared() -> None:
     champion = measured(random.gamma(2, 1, 200))
     ids = np.array([f"{n:06d}" for n in range(100, 300)], dtype=object)
     values = np.concatenate([champion.values[100:] - 0.5, np.full(100, 1e9)])
-    found = decided(Measured(ids, values, np.ones(200), [[]] * 200), champion)
+    found = decided(ExampleValues(ids, values, np.ones(200), [[]] * 200), champion)
     assert found["numbers"]["examples"] == 100
     assert found["numbers"]["better_by"] == pytest.approx(0.5)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelmill.champion import champion_state, promotion
 from modelmill.champion.champion_state import Candidate, Standing
 from modelmill.champion.promotion import Verdict
-from modelmill.core.errors import Corrupt, UserError
+from modelmill.core.errors import CorruptError, UserError
 from modelmill.store import Store, blobs, manifest, open_store
 from modelmill.store.manifest import Manifest
 from tests.store.promotions import MODEL, evaluated, promote
@@ -233,10 +233,10 @@ def test_an_entry_that_was_changed_or_is_missing_is_named(store: Store, place: i
     key = blobs.key_of(entry)
     data = store.get(key)
     store.put(key, data.replace(b'"then"', b'"than"').replace(b"there was", b"there xas"))
-    with pytest.raises(Corrupt, match=f"entry {entry} of the log of decisions"):
+    with pytest.raises(CorruptError, match=f"entry {entry} of the log of decisions"):
         digests(store)
     store.delete(key)
-    with pytest.raises(Corrupt, match=f"entry {entry} of the log of decisions.*missing"):
+    with pytest.raises(CorruptError, match=f"entry {entry} of the log of decisions.*missing"):
         digests(store)
     store.put(key, data)
     assert len(digests(store)) == 3
@@ -252,5 +252,5 @@ def test_a_damaged_log_keeps_nobody_from_rolling_back(store: Store) -> None:
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"champion": 3}', json.dumps({"crown": None}).encode()])
 def test_a_damaged_standing_is_named(store: Store, data: bytes) -> None:
     store.put(f"registry/{MODEL}.json", data)
-    with pytest.raises(Corrupt, match=f"registry/{MODEL}.json is damaged"):
+    with pytest.raises(CorruptError, match=f"registry/{MODEL}.json is damaged"):
         champion_state.read(store, MODEL)

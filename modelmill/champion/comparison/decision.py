@@ -6,7 +6,7 @@ import numpy as np
 
 from modelmill.champion.comparison import rows
 from modelmill.champion.comparison.bootstrap import paired
-from modelmill.champion.comparison.rows import Measured
+from modelmill.champion.comparison.rows import ExampleValues
 from modelmill.recipe.measure import Measure
 from modelmill.store import Store
 from modelmill.store.manifest import Manifest
@@ -23,7 +23,7 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
     Returns:
         `passed`; `verdict`, a word or two; `reason`, a paragraph for a person; `numbers`; and `slices`, one entry each.
     Raises:
-        Corrupt: the rows of an evaluation are not in the store.
+        CorruptError: the rows of an evaluation are not in the store.
     """
     if differs := what_differs(challenger.info.get("held_out", {}), champion.info.get("held_out", {})):
         return _refused("cannot be compared", f"The champion was measured differently: {differs}.")
@@ -38,7 +38,7 @@ def what_differs(challenger: dict[str, Any], champion: dict[str, Any]) -> str:
     return ", ".join(f"{key} was {champion.get(key)} and is {challenger.get(key)}" for key in keys)
 
 
-def decide(challenger: Measured, champion: Measured, settings: Settings) -> Decision:
+def decide(challenger: ExampleValues, champion: ExampleValues, settings: Settings) -> Decision:
     """
     Args:
         challenger, champion: what both have measured of the metric; examples that one lacks are left out.
@@ -78,7 +78,7 @@ def _refused(verdict: str, reason: str, examples: int = 0) -> Decision:
     return {"passed": False, "verdict": verdict, "reason": reason, "numbers": {"examples": examples}, "slices": []}
 
 
-def _compare(mine: Measured, its: Measured, settings: Settings, confidence: float) -> dict[str, float]:
+def _compare(mine: ExampleValues, its: ExampleValues, settings: Settings, confidence: float) -> dict[str, float]:
     """Both values, and the interval of how much better the challenger is, in the metric's own unit."""
     sign = 1.0 if settings["measure"]["higher_is_better"] else -1.0
     better = sign * (mine.values - its.values)
@@ -104,7 +104,7 @@ def _verdict(compared: dict[str, float], settings: Settings) -> tuple[str, bool]
     return ("worse" if compared["high"] < 0 else "not shown to be as good"), False
 
 
-def _slices(mine: Measured, its: Measured, settings: Settings) -> dict[str, dict[str, Any]]:
+def _slices(mine: ExampleValues, its: ExampleValues, settings: Settings) -> dict[str, dict[str, Any]]:
     """Each slice's comparison. One is lost where the challenger is worse by more than its margin, at a confidence that
     is Bonferroni's for the number of slices: with no true loss anywhere, it is rare that any is found.
     """

@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 )
 
 
-class Measured(NamedTuple):
+class ExampleValues(NamedTuple):
     """A metric's examples, in the order of their ids: ids, values and weights, and the slices each is in."""
 
     examples: np.ndarray
@@ -45,9 +45,9 @@ class Measured(NamedTuple):
     weights: np.ndarray
     slices: list[list[str]]
 
-    def chosen(self, places: np.ndarray) -> "Measured":
+    def chosen(self, places: np.ndarray) -> "ExampleValues":
         slices = [self.slices[place] for place in places]
-        return Measured(self.examples[places], self.values[places], self.weights[places], slices)
+        return ExampleValues(self.examples[places], self.values[places], self.weights[places], slices)
 
 
 def write(rows: Iterable[dict[str, Any]]) -> bytes:
@@ -57,11 +57,11 @@ def write(rows: Iterable[dict[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def read(store: Store, evaluation: Manifest, measure: Measure) -> Measured:
+def read(store: Store, evaluation: Manifest, measure: Measure) -> ExampleValues:
     """What an evaluation has measured of a metric, without the examples that the model has seen in training.
 
     Raises:
-        Corrupt: the file is not in the store.
+        CorruptError: the file is not in the store.
     """
     table = pq.read_table(io.BytesIO(manifest.read_entry(store, evaluation.entry(FILE))))
     wanted = (
@@ -71,7 +71,7 @@ def read(store: Store, evaluation: Manifest, measure: Measure) -> Measured:
     )
     table = table.filter(wanted).sort_by("example")
     values = table.column(measure.value).cast(pa.float64()).to_numpy() * measure.scale
-    return Measured(
+    return ExampleValues(
         np.asarray(table.column("example").to_pylist(), dtype=object),
         values,
         table.column(measure.per).to_numpy(),

@@ -13,7 +13,7 @@ from modelmill.data.media.unusable import Unusable
 
 Kind = Literal["images", "audio"]
 # What happens to rows whose file is missing or broken; who only looks at data keeps them.
-Corrupt = Literal["refuse", "leave_out", "keep"]
+CorruptPolicy = Literal["refuse", "leave_out", "keep"]
 # Larger files are not read: each is held in memory; in bytes.
 MAX_BYTES = 256 << 20
 
@@ -28,7 +28,7 @@ class Media:
     """
 
     kind: Kind
-    corrupt: Corrupt
+    corrupt: CorruptPolicy
     tag: str
     size: int
     files: Mapping[str, Found] = field(compare=False, repr=False)

@@ -5,11 +5,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from modelmill.core import digest
-from modelmill.data import shards
 from modelmill.core.errors import UserError
+from modelmill.data import shards
 from modelmill.data.data_files import Found, listed
 from modelmill.data.media import files
-from modelmill.data.media.files import Corrupt, Kind, Media
+from modelmill.data.media.files import CorruptPolicy, Kind, Media
 from modelmill.data.shards import COMPRESSIONS, FORMATS, Shard
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def manifests(path: str, format: str, kind: Kind) -> tuple[list[Found], dict[str
     return named, {file.uri: file for file in (found if is_root else listed(root))}
 
 
-def with_files(shard: Shard, kind: Kind, corrupt: Corrupt, there: Mapping[str, Found]) -> Shard:
+def with_files(shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[str, Found]) -> Shard:
     """A manifest as a shard of its own and its files' bytes, whose tag changes with any of them.
 
     A manifest that cannot be read has no files: what is wrong with it is said by who reads it.

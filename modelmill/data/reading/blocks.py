@@ -30,7 +30,7 @@ class Source(NamedTuple):
     bytes: int
 
 
-class Block(NamedTuple):
+class TextBlock(NamedTuple):
     """Whole lines of a text. first: number of the first of them, from 1."""
 
     first: int
@@ -59,7 +59,7 @@ class Hashing(io.RawIOBase):
         return self._sha256.hexdigest()
 
 
-def blocks(source: Source, size: int) -> Iterator[Block]:
+def blocks(source: Source, size: int) -> Iterator[TextBlock]:
     """Blocks of about `size` bytes, at least one.
 
     Raises:
@@ -70,7 +70,7 @@ def blocks(source: Source, size: int) -> Iterator[Block]:
         plain = data.removeprefix(codecs.BOM_UTF8) if is_empty else data
         is_empty = False
         try:
-            yield Block(first, plain.decode("utf-8"))
+            yield TextBlock(first, plain.decode("utf-8"))
         except UnicodeDecodeError as error:
             line = first + plain.count(b"\n", 0, error.start)
             what = f"not UTF-8 (byte 0x{plain[error.start]:02x})"

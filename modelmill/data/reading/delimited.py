@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from modelmill.core.errors import UserError
-from modelmill.data.reading.blocks import Block
+from modelmill.data.reading.blocks import TextBlock
 from modelmill.data.reading.parquet import distinct_columns
 
 # Larger files are read twice: first for the types.
@@ -28,7 +28,7 @@ class Records(NamedTuple):
     text: str
 
 
-def tables(start: Callable[[], Iterable[Block]], where: str) -> Iterator[pa.Table]:
+def tables(start: Callable[[], Iterable[TextBlock]], where: str) -> Iterator[pa.Table]:
     """One table a block.
 
     Args:
@@ -98,18 +98,18 @@ def _parse(records: Records, where: str, types: dict[str, pa.DataType] | None) -
     return distinct_columns(table, where)
 
 
-def _records(blocks: Iterable[Block], where: str) -> Iterator[Records]:
+def _records(blocks: Iterable[TextBlock], where: str) -> Iterator[Records]:
     """Blocks that end with a record, each after the first with the file's header line before it.
 
     Raises:
         UserError: a quote is never closed, or in a file with quotes a row is ragged.
     """
-    header, held = "", Block(1, "")
+    header, held = "", TextBlock(1, "")
     for block in blocks:
         text = held.text + block.text
         first = held.first if held.text else block.first
         end = _end_of_records(text)
-        held = Block(first + text.count("\n", 0, end), text[end:])
+        held = TextBlock(first + text.count("\n", 0, end), text[end:])
         if end:
             yield _checked(first, text[:end], header, where)
             header = header or _header(text)

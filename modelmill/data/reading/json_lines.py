@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from modelmill.core.errors import UserError
-from modelmill.data.reading.blocks import Block
+from modelmill.data.reading.blocks import TextBlock
 
 # Rows are Python objects for a while, which take ten times the room.
 BLOCK = 8 << 20
 
 
-def tables(blocks: Iterable[Block], where: str) -> Iterator[pa.Table]:
+def tables(blocks: Iterable[TextBlock], where: str) -> Iterator[pa.Table]:
     """One table a block, at least one; a later one may have more columns, or wider types.
 
     Raises:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from modelmill.champion.comparison import rows
 from modelmill.measures import samples
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.measures.ngrams import NGrams
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
@@ -26,7 +26,7 @@ BATCH, PIECE = 64, 512
 MIDDLING, LONG = 200, 1000
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """`bits_per_byte` of the held-out documents of the corpus that was trained on last, and the same of the pretrained
     model (`bits_per_byte_before`) where it was fine-tuned. Every document is read from its own beginning, and its end
     is predicted, too.
@@ -62,7 +62,7 @@ def evaluate(step: Step, task: Any) -> Measured:
         baselines.append(Baseline("bits_per_byte", f"{order}-grams", bits["after"], most=bound))
     found = _rows(losses, documents, held_out.ids, training.ids)
     shown = generate(model, documents, settings, opening, seed)
-    return Measured(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
+    return EvaluationResult(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ import torch
 
 from modelmill.data.media.images import png
 from modelmill.measures import classification, samples
+from modelmill.measures.evaluation_result import EvaluationResult
 from modelmill.measures.logistic import Labelled, logistic_regression
-from modelmill.measures.measured import Measured
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.image_classification.recipe import Recipe
@@ -19,7 +19,7 @@ from modelmill.training.loop.feeding import to_device
 BATCH = 256
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """See `classification.measure`; the baselines are the shares of the classes and logistic regression on the pixels,
     fitted on the labels that fine-tuning has seen.
     """

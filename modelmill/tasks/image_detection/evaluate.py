@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from modelmill.champion.comparison import rows
 from modelmill.data.media.images import png
 from modelmill.measures import samples
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.array_task import Arrays
@@ -27,7 +27,7 @@ BATCH = 64
 MOST, LEAST = 100, 0.01
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """`map50`, and two means over pictures: `f1`, of boxes from the recipe's `confidence` on, and `loss`."""
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -43,7 +43,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     table = _rows(truth, scores, losses, held_out.ids, training.ids)
     shown = _shown(settings.samples, held_out.arrays["images"], truth, sure, classes)
     if not settings.baseline:
-        return Measured(metrics, table, {samples.FILE: shown})
+        return EvaluationResult(metrics, table, {samples.FILE: shown})
     step.progress(1, 2, "trivial detectors")
     blobs = baseline.Blobs(training.arrays["images"], known)
     trivial = {
@@ -53,7 +53,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     bounds = {what: mean_average_precision(its, truth, len(classes)) for what, its in trivial.items()}
     # To be as good as they are is not enough.
     baselines = tuple(Baseline("map50", what, value, least=bound) for what, bound in bounds.items())
-    return Measured(metrics, table, {samples.FILE: shown}, baselines)
+    return EvaluationResult(metrics, table, {samples.FILE: shown}, baselines)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from modelmill.champion.comparison import rows
 from modelmill.data.media.images import png
 from modelmill.measures import samples
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
@@ -20,7 +20,7 @@ from modelmill.training.loop import stage
 AT_ONCE = 256
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """Of the images that fine-tuning has learned, against held-out ones with their labels:
 
     frechet: see `features.frechet`; `frechet_before` is that of the pretrained model, `frechet_real` that of all real
@@ -67,7 +67,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     baselines = [Baseline("frechet", what, metrics["frechet"], most=bound) for what, bound in bounds.items()]
     found = _rows(task, held_out, nearest, training.ids)
     shown = [samples.image(png(one.transpose(1, 2, 0)), f"made {n}") for n, one in enumerate(made[: settings.samples])]
-    return Measured(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
+    return EvaluationResult(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
 
 
 @torch.no_grad()

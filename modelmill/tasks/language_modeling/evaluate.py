@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from modelmill.champion.comparison import rows
 from modelmill.measures import contamination, samples
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.measures.ngrams import CODES, NGrams
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
@@ -33,7 +33,7 @@ COUNTED = 20_000_000
 Row = dict[str, Any]
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """Metrics, rows and `samples.json`.
 
     `bits_per_byte` is of the pretrained model (of the fine-tuned one where nothing was pretrained) over every token
@@ -55,7 +55,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
     baselines = _counted(task, corpus, settings.ngram_order, metrics["bits_per_byte"]) if settings.baseline else []
     if not was_tuned or not len(pairs):
-        return Measured(metrics, found, {samples.FILE: []}, tuple(baselines))
+        return EvaluationResult(metrics, found, {samples.FILE: []}, tuple(baselines))
     described = _described(task, "pairs")
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
@@ -73,7 +73,7 @@ def evaluate(step: Step, task: Any) -> Measured:
         )
     step.progress(3, 4, "samples")
     generated = generate(task, model, pairs, corpus, settings)
-    return Measured(metrics, found + after, {samples.FILE: generated}, tuple(baselines))
+    return EvaluationResult(metrics, found + after, {samples.FILE: generated}, tuple(baselines))
 
 
 def _total(found: list[Row], column: str) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from modelmill.champion.comparison import rows
 from modelmill.measures import samples
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
@@ -40,7 +40,7 @@ class Found:
         return logarithms
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """Metrics, rows and samples. `recall` and `ndcg` are at 10, means over users of the model as it came out;
     `ndcg_before` is of the pretrained model, where it was fine-tuned.
     """
@@ -67,7 +67,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     step.progress(2, 3, "baselines")
     baselines = _baselines(known, metrics) if settings.baseline else ()
     shown = _samples(known, after.ranked, catalogue, settings.samples)
-    return Measured(metrics, found, {samples.FILE: shown}, baselines)
+    return EvaluationResult(metrics, found, {samples.FILE: shown}, baselines)
 
 
 def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:

@@ -13,7 +13,7 @@ from modelmill.tasks.contract import Batch
 PADDING = 0
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Causal self-attention and a point-wise network, each with a residual connection around its normalised input."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -49,7 +49,7 @@ class SASRec(nn.Module):
         self.items = nn.Embedding(items + 1, width)
         self.places = nn.Embedding(length, width)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         for embedding in (self.items, self.places):
             nn.init.normal_(embedding.weight, std=width**-0.5)

@@ -8,7 +8,7 @@ import torch
 from modelmill.champion.comparison import rows
 from modelmill.data.media import audio
 from modelmill.measures import samples
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
@@ -23,7 +23,7 @@ VERY_NOISY, QUITE_NOISY = 0, 5
 Sounds = list[np.ndarray]
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """Means over recordings: `si_sdr` of what the network makes, how much more that is than of the noisy recording
     (`si_sdr_improvement`), both in dB, and `loss`.
     """
@@ -54,7 +54,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     ]
     shown = _shown(settings.samples, rate, noisy, clean, made, before, after)
     if not settings.baseline:
-        return Measured(metrics, table, {samples.FILE: shown})
+        return EvaluationResult(metrics, table, {samples.FILE: shown})
     bounds = {"the noisy recording": 0.0}
     step.progress(1, 3, "a Wiener filter")
     filtered = [wiener.enhance(one, rate) for one in noisy]
@@ -65,7 +65,7 @@ def evaluate(step: Step, task: Any) -> Measured:
         earlier = enhanced(_load(step, task, pretrained), noisy)
         bounds["before fine-tuning"] = float((ratios(earlier, clean) - before).mean())
     baselines = tuple(Baseline("si_sdr_improvement", what, value, least=bound) for what, bound in bounds.items())
-    return Measured(metrics, table, {samples.FILE: shown}, baselines)
+    return EvaluationResult(metrics, table, {samples.FILE: shown}, baselines)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ DILATIONS = 4  # 1, 2, 4, 8, and again
 FLOOR = 1e-5  # of a magnitude, where full scale is 1
 
 
-class Block(nn.Module):
+class DilatedBlock(nn.Module):
     """Mixes channels, then each channel's times, and adds that to what came in."""
 
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
@@ -43,7 +43,7 @@ class Enhancer(nn.Module):
         self.register_buffer("window", torch.hann_window(window), persistent=False)
         bands = window // 2 + 1
         self.first = nn.Conv1d(bands, channels, 1)
-        self.blocks = nn.Sequential(*(Block(channels, 2 ** (n % DILATIONS), dropout) for n in range(blocks)))
+        self.blocks = nn.Sequential(*(DilatedBlock(channels, 2 ** (n % DILATIONS), dropout) for n in range(blocks)))
         self.mask = nn.Conv1d(channels, bands, 1)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from modelmill.champion.comparison import rows
 from modelmill.data.media.audio import encode
 from modelmill.measures import samples, transcripts
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.measures.transcripts import UNITS
 from modelmill.models.speech.recogniser import hear, text_of
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
@@ -21,7 +21,7 @@ from modelmill.training.loop import stage
 METRICS = {"characters": "character_error_rate", "words": "word_error_rate"}
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """Error rates of the held-out recordings of the corpus that was trained on last, decoded greedily; and those of the
     pretrained network (`..._before`), where it was fine-tuned.
     """
@@ -51,7 +51,9 @@ def evaluate(step: Step, task: Any) -> Measured:
             baselines.append(Baseline(name, "before fine-tuning", rate, most=found["before"].rate))
         table += _rows(unit, found, said, held_out.ids, training.ids)
     shown = _shown(recipe.evaluation.samples, held_out, said, heard["after"], task.corpus.info["sample_rate"])
-    return Measured(metrics, table, {samples.FILE: shown}, tuple(baselines) if recipe.evaluation.baseline else ())
+    return EvaluationResult(
+        metrics, table, {samples.FILE: shown}, tuple(baselines) if recipe.evaluation.baseline else ()
+    )
 
 
 def _load(step: Step, task: Any, model: Manifest) -> Any:

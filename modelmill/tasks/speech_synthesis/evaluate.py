@@ -4,11 +4,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
 
 from modelmill.champion.comparison import rows
 from modelmill.data.media.audio import encode
 from modelmill.measures import samples, transcripts, warping
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.measures.transcripts import Edits
 from modelmill.models.speech.recogniser import text_of
 from modelmill.models.speech.vocoder import griffin_lim
@@ -28,7 +30,7 @@ class Said(NamedTuple):
     sounds: list[np.ndarray]
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """`mel_distance` of the held-out recordings of the voice that was trained on last, in dB after time warping; and of
     the pretrained model (`mel_distance_before`), where it was fine-tuned. `character_error_rate` of what a recogniser
     hears of synthesised speech, and of the real recordings (`character_error_rate_real`).
@@ -53,7 +55,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     step.progress(2, 4, "distances")
     apart = {when: _distances(one.spectra, real) for when, one in said.items()}
     mean = np.concatenate(real_known).mean(0, keepdims=True)
-    nearest = [int(np.argmin([transcripts.distance(text, other) for other in known])) for text in texts]
+    nearest = cdist(texts, known, scorer=Levenshtein.distance).argmin(axis=1).tolist()
     trivial = {
         "the mean spectrum": _distances([mean] * len(real), real),
         "the nearest training recording": _distances([real_known[n] for n in nearest], real),
@@ -76,7 +78,7 @@ def evaluate(step: Step, task: Any) -> Measured:
         baselines.append(Baseline("character_error_rate", f"always {constant!r}", edits.rate, most=bound))
         table += _heard_rows(edits, held_out.ids, training.ids)
     shown = _shown(settings.samples, texts, held_out, said["after"].sounds, rate)
-    return Measured(metrics, table, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
+    return EvaluationResult(metrics, table, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
 
 
 @torch.no_grad()

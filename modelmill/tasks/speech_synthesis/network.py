@@ -20,7 +20,7 @@ BOUNDARY = 0
 MEAN, DEVIATION = -7.0, 3.0
 
 
-class Block(nn.Module):
+class ConvolutionBlock(nn.Module):
     """A convolution beside a way around it."""
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -51,12 +51,12 @@ class Synthesiser(nn.Module):
         width, mels = config["hidden_size"], config["mels"]
         self.spectra = LogMel(config["sample_rate"], mels, WINDOW_SECONDS, HOP_SECONDS)
         self.embedding = nn.Embedding(len(config["alphabet"]) + 1, width)
-        self.encoder = nn.ModuleList([Block(width, dropout) for _ in range(config["encoder_layers"])])
+        self.encoder = nn.ModuleList([ConvolutionBlock(width, dropout) for _ in range(config["encoder_layers"])])
         self.prior = nn.Linear(width, mels)
-        self.duration = nn.ModuleList([Block(width, dropout) for _ in range(2)])
+        self.duration = nn.ModuleList([ConvolutionBlock(width, dropout) for _ in range(2)])
         self.frames = nn.Linear(width, 1)
         self.place = nn.Linear(2, width)
-        self.decoder = nn.ModuleList([Block(width, dropout) for _ in range(config["decoder_layers"])])
+        self.decoder = nn.ModuleList([ConvolutionBlock(width, dropout) for _ in range(config["decoder_layers"])])
         self.head = nn.Linear(width, mels)
 
     def target(self, samples: torch.Tensor) -> torch.Tensor:

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 
 from modelmill.measures import classification
+from modelmill.measures.evaluation_result import EvaluationResult
 from modelmill.measures.logistic import Labelled, logistic_regression
-from modelmill.measures.measured import Measured
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.training.loop import stage
 
 
 @torch.no_grad()
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """See `classification.measure`; the baselines are the shares of the classes, and logistic regression on the same
     standardised columns.
     """

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from modelmill.measures.measured import Baseline
+from modelmill.measures.evaluation_result import Baseline
 
 Labelled = tuple[list[str], np.ndarray]
 # The weight of the data against that of small coefficients; the validation split decides.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from modelmill.measures import classification, samples
-from modelmill.measures.measured import Measured
+from modelmill.measures.evaluation_result import EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.text_classification import baseline
@@ -19,7 +19,7 @@ from modelmill.training.loop.feeding import to_device
 BATCH = 128
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """See `classification.measure`; the baselines are the shares of the classes and TF-IDF, fitted on the labels that
     fine-tuning has seen.
     """

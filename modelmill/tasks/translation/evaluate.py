@@ -11,9 +11,10 @@ from sacrebleu.metrics.chrf import CHRF
 
 from modelmill.champion.comparison import rows
 from modelmill.measures import samples
-from modelmill.measures.measured import Baseline, Measured
+from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
+from modelmill.tasks.translation.decoding import translate
 from modelmill.tasks.translation.dictionary import Dictionary
 from modelmill.tasks.translation.recipe import Recipe
 from modelmill.tasks.translation.task import IGNORED
@@ -24,7 +25,7 @@ from modelmill.training.loop.feeding import to_device
 BATCH = 128
 
 
-def evaluate(step: Step, task: Any) -> Measured:
+def evaluate(step: Step, task: Any) -> EvaluationResult:
     """`chrf` (Popović, 2015, https://aclanthology.org/W15-3049) and `bleu` (Papineni et al., 2002,
     https://aclanthology.org/P02-1040) of the test split by sacreBLEU, `sentence_chrf`, the mean of each translation's,
     and `loss`, nats a translation. The dictionary is made from the pairs that fine-tuning has seen.
@@ -52,7 +53,7 @@ def evaluate(step: Step, task: Any) -> Measured:
     }
     table = _rows(sources, each, losses, held_out.ids, set(training.ids.tolist()))
     shown = _shown(recipe.evaluation.samples, sources, references, found)
-    measured = Measured(metrics, table, {samples.FILE: shown})
+    measured = EvaluationResult(metrics, table, {samples.FILE: shown})
     if not recipe.evaluation.baseline:
         return measured
     known = Dictionary(list(zip(*_texts(task, "train", training.rows), strict=True)))
@@ -64,20 +65,6 @@ def evaluate(step: Step, task: Any) -> Measured:
             Baseline("bleu", what, metrics["bleu"], least=_bleu(by_it, references)),
         )
     )
-
-
-@torch.no_grad()
-def translate(model: Any, tokenizer: Any, input_ids: torch.Tensor) -> list[str]:
-    """The greedy translations of texts, int64, (batch, length)."""
-    config = model.config
-    written = model.generate(
-        input_ids=input_ids,
-        attention_mask=(input_ids != config.pad_token_id).long(),
-        max_length=config.max_position_embeddings,
-        num_beams=1,
-        do_sample=False,
-    )
-    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written.tolist()]
 
 
 @torch.no_grad()

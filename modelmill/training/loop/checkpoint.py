@@ -22,7 +22,8 @@ from modelmill.training.launch.world import World
 log = logging.getLogger("modelmill")
 KEPT = 2
 
-# Makes the tensor that one of this name, whole shape and type is read into; raises Refused where there is no such.
+# Makes the tensor that a weight is read into, from the weight's name, whole shape and type. Raises CheckpointMismatch
+# where the model has no such weight.
 Make = Callable[[str, torch.Size, torch.dtype], torch.Tensor]
 
 
@@ -33,7 +34,7 @@ class Snapshot(NamedTuple):
     state: dict[str, Any]
 
 
-class Refused(Exception):
+class CheckpointMismatch(Exception):
     """A checkpoint that cannot be gone on from; the message says what differs."""
 
 
@@ -127,24 +128,26 @@ class Checkpoints:
         try:
             for name, theirs in document["work"].items():
                 if (mine := self.work.get(name)) != theirs:
-                    raise Refused(f"it is of another {name} ({theirs[:12]}, this training's is {str(mine)[:12]})")
+                    raise CheckpointMismatch(
+                        f"it is of another {name} ({theirs[:12]}, this training's is {str(mine)[:12]})"
+                    )
             self._fetch(document["files"], folder)
             found = _reader(folder).read_metadata().state_dict_metadata
             return {name: make(name, item.size, item.properties.dtype) for name, item in found.items()}, None
-        except Refused as why:
+        except CheckpointMismatch as why:
             return {}, str(why)
 
     def _fetch(self, files: dict[str, str], folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         for name, sha256 in files.items():
             if Path(name).name != name:
-                raise Refused(f"{name!r} is no name of a file of ours")
+                raise CheckpointMismatch(f"{name!r} is no name of a file of ours")
             try:
                 self.store.download(self.prefix + sha256, folder / name)
             except KeyNotFound:
-                raise Refused(f"its {name} ({sha256[:12]}) is no longer in the store") from None
+                raise CheckpointMismatch(f"its {name} ({sha256[:12]}) is no longer in the store") from None
             if (found := digest.of_file(folder / name)) != sha256:
-                raise Refused(
+                raise CheckpointMismatch(
                     f"the bytes of its {name} are not those that were written ({found[:12]}, not {sha256[:12]})"
                 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modelmill.training.loop.checkpoint import Make, Refused, Snapshot
+from modelmill.training.loop.checkpoint import CheckpointMismatch, Make, Snapshot
 from modelmill.training.loop.guard import Guard
 from modelmill.training.loop.optimization import Average, Optimizers, trainable
 
@@ -69,9 +69,9 @@ def room_for(parts: Parts) -> Make:
         if role == "guard" or (role == "optimizer" and weight is not None and not shape):
             return torch.empty(shape, dtype=dtype)
         if weight is None:
-            raise Refused(f"it holds {rest}, which this model does not train")
+            raise CheckpointMismatch(f"it holds {rest}, which this model does not train")
         if weight.shape != shape:
-            raise Refused(f"its {rest} is {tuple(shape)}, this model's is {tuple(weight.shape)}")
+            raise CheckpointMismatch(f"its {rest} is {tuple(shape)}, this model's is {tuple(weight.shape)}")
         return torch.empty_like(weight, dtype=dtype, requires_grad=False)
 
     return make

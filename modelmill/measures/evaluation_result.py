@@ -20,7 +20,7 @@ class Baseline(NamedTuple):
         return {**bounds, "passed": passed, "baseline": self.what}
 
 
-class Measured(NamedTuple):
+class EvaluationResult(NamedTuple):
     """metrics by name; a row for each example and model, see `comparison.rows`; other files by name, JSON."""
 
     metrics: dict[str, float]
