@@ -1,0 +1,1 @@
+"""Find, hash and stream files of data."""
