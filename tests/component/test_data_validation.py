@@ -177,7 +177,7 @@ def test_large_integers_with_nulls_are_not_rounded(run: Run) -> None:
 
 
 def test_a_shard_that_was_scanned_is_not_read_again(run: Run) -> None:
-    """Also where the suite needs tallies of values; another suite, or other content, is another scan."""
+    """Also where the suite counts values; another suite, or other content, is another scan."""
     unique = expect("expect_column_values_to_be_unique", column="a")
     for shard in range(3):
         run.rows(f"{shard}.jsonl", {"a": shard}, {"a": shard + 10})
@@ -304,7 +304,7 @@ import logging, socket
 logging.basicConfig(level=logging.INFO)
 def refuse(*args): raise AssertionError(f"connects to {args[1:]}")
 socket.socket.connect = refuse
-from modelmill import shards
+from modelmill.data import shards
 from modelmill.components.data_validation import contract
 suite = {"name": "s", "expectations": [
     {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "a", "regex": "(x)|y"}},

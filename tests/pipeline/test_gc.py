@@ -250,7 +250,8 @@ def test_killed_in_the_midst_of_it_the_store_is_whole_and_the_next_one_ends_it(
 
 WRITER = """
 import sys
-from modelmill import digest, manifest
+from modelmill.core import digest
+from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 from modelmill.store import open_store
 

@@ -141,7 +141,7 @@ def test_a_parquet_file_whose_row_group_would_not_fit_is_refused(
 PEAK = """
 import sys
 from pathlib import Path
-from modelmill import shards
+from modelmill.data import shards
 (shard,) = shards.find(sys.argv[1], "auto")
 rows = sum(piece.num_rows for piece in shards.Stream(shard))
 (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]

@@ -99,7 +99,7 @@ def test_using_the_default_registry_leaves_it_the_default(store: Store, recipe: 
 
 def test_a_store_without_a_database_has_no_version_and_costs_no_import(tmp_path: Path) -> None:
     code = (
-        "import sys; from modelmill import tracking; from modelmill.store import open_store\n"
+        "import sys; from modelmill.runtime import tracking; from modelmill.store import open_store\n"
         "store = open_store(sys.argv[1])\n"
         "print(tracking.has_version(store, 'm', '1'), tracking.aliases(store, 'm', '1'), 'mlflow' in sys.modules)"
     )
@@ -123,7 +123,7 @@ def test_a_version_that_does_not_exist_is_a_users_error_to_download(used: Store,
 
 def test_nothing_that_asks_the_registry_starts_mlflows_telemetry(used: Store, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from modelmill import tracking\n"
+        "import sys; from pathlib import Path; from modelmill.runtime import tracking\n"
         "from modelmill.core.errors import UserError; from modelmill.store import open_store\n"
         "store = open_store(sys.argv[1])\n"
         "try: tracking.download_version(store, 'models:/nobody/1', Path(sys.argv[2]))\n"
