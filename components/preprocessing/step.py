@@ -1,6 +1,6 @@
 """The preprocessing step: validated shards in, arrays that a model reads out."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from modelmill.core.errors import UserError
 from modelmill.data import shards
@@ -11,9 +11,20 @@ from modelmill.recipe.step_specs import DATASET
 from modelmill.runtime.step_runtime import Made, Step, run_step, work_ahead
 from modelmill.store.manifest import Manifest
 
+if TYPE_CHECKING:
+    from modelmill.tasks.contract import Preprocessing
+
 
 def run(*, recipe: str, store: str, run_id: str, dataset: str, corpus: str) -> None:
-    """Make the corpus of a dataset; `dataset` and `corpus` are files that hold manifests."""
+    """Make the corpus of a dataset.
+
+    Args:
+        recipe: The resolved recipe's reference.
+        store: URI of the store.
+        run_id: The run's name.
+        dataset: File with the dataset's manifest.
+        corpus: File for the corpus's manifest.
+    """
     run_step(
         "preprocessing",
         make,
@@ -26,15 +37,21 @@ def run(*, recipe: str, store: str, run_id: str, dataset: str, corpus: str) -> N
 
 
 def make(step: Step) -> Made:
-    return _task(step).preprocess(step, _found(step))
+    """Return the corpus that the recipe's task makes of the step's dataset."""
+    return _task(step).preprocess(step, _validated(step))
 
 
 def fit_ahead(*, recipe: str, store: str, dataset: str) -> None:
-    """Fit the tokenizer or scaler and decide what is left out, for the step and `encode_group` to find."""
+    """Fit the tokenizer or scaler and decide what is left out, for the step and `encode_group` to find.
+
+    Args:
+        recipe: The resolved recipe's reference.
+        store: URI of the store.
+        dataset: File with the dataset's manifest.
+    """
 
     def work(step: Step) -> int:
-        if hasattr(task := _task(step), "fit"):
-            task.fit(step, _found(step))
+        _task(step).fit(step, _validated(step))
         return 0
 
     work_ahead("preprocessing", work, recipe=recipe, store=store, inputs={DATASET: dataset})
@@ -43,35 +60,44 @@ def fit_ahead(*, recipe: str, store: str, dataset: str) -> None:
 def encode_group(*, recipe: str, store: str, dataset: str, group: int, groups: int) -> int:
     """Encode every `groups`-th shard, from number `group` on, for the step to find; nothing if it is finished.
 
+    Args:
+        recipe: The resolved recipe's reference.
+        store: URI of the store.
+        dataset: File with the dataset's manifest.
+        group: Number of the first shard.
+        groups: How many workers share the shards.
+
     Returns:
         How many shards were encoded.
     """
 
     def work(step: Step) -> int:
-        task, found = _task(step), _found(step)
-        if not hasattr(task, "encode"):
-            return 0
-        return int(task.encode(step, found, task.fit(step, found), range(group, len(found), groups))[1])
+        task, validated = _task(step), _validated(step)
+        fitted = task.fit(step, validated)
+        return task.encode(step, validated, fitted, range(group, len(validated), groups))[1]
 
     return work_ahead("preprocessing", work, recipe=recipe, store=store, inputs={DATASET: dataset})
 
 
-def _task(step: Step) -> Any:
-    """The task's module that has `preprocess` and, where work can be done ahead, its two halves `fit` and `encode`."""
-    return task_packages.part(step.recipe.task, "preprocess")
+def _task(step: Step) -> "Preprocessing":
+    return task_packages.preprocessing(step.recipe.task)
 
 
-def _found(step: Step) -> list[tuple[Shard, str]]:
+def _validated(step: Step) -> list[tuple[Shard, str]]:
     return find_validated(step.recipe.data, step.inputs[DATASET])
 
 
 def find_validated(data: Data, dataset: Manifest) -> list[tuple[Shard, str]]:
-    """The dataset's shards where the data is now, each with the sha256 that was validated.
+    """Return the dataset's shards where the data is now, each with the sha256 that was validated.
+
+    Args:
+        data: The recipe's section.
+        dataset: The manifest of the validated shards.
 
     Raises:
-        UserError: a shard that was validated is gone.
+        UserError: A shard that was validated is gone.
     """
-    there = {shard.path: shard for shard in shards.of(data)}
+    there = {shard.path: shard for shard in shards.of(data, hashed=False)}
     gone = [entry.path for entry in dataset.entries if entry.path not in there]
     if gone:
         raise UserError(f"data.path: {gone[0]} was validated but is no longer there; run again")

@@ -7,12 +7,11 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from modelmill.core import digest
 from modelmill.core.errors import UserError
+from modelmill.data import digest_cache
 
 # Objects up to this size are read at once, larger ones in ranges of at least that one; in bytes.
 WHOLE, _RANGE = 64 << 20, 8 << 20
@@ -40,18 +39,32 @@ def listed(path: str) -> list[Found]:
     return _on_disk(path.removeprefix("file://"))
 
 
-def with_tag(file: Found) -> Found:
-    """With size and content tag; an S3 object has them from its listing."""
+def with_size(file: Found) -> Found:
+    """Return the file with its size; an S3 object has it, and its content tag, from its listing.
+
+    Raises:
+        UserError: It is no regular file, or cannot be read.
+    """
     if file.tag:
         return file
     path = Path(file.uri)
     if not path.is_file():
         why = "a link to nothing" if path.is_symlink() else "not a regular file"
         raise UserError(f"data.path: {path}: {why}")
+    return file._replace(bytes=path.stat().st_size)
+
+
+def with_tag(file: Found) -> Found:
+    """Return the file with its size and content tag, which of a file on disk is its sha256.
+
+    Raises:
+        UserError: It is no regular file, or cannot be read.
+    """
+    file = with_size(file)
     try:
-        return file._replace(bytes=path.stat().st_size, tag=digest.of_file(path))
+        return file if file.tag else file._replace(tag=digest_cache.of_file(Path(file.uri)))
     except OSError as error:
-        raise UserError(f"data.path: {path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"data.path: {file.uri}: cannot be read ({error.strerror})") from error
 
 
 def open_file(uri: str, tag: str, size: int) -> BinaryIO:
@@ -101,21 +114,19 @@ class _Object(io.RawIOBase):
         return self._fetch(self._size - self._position)
 
     def _fetch(self, count: int) -> bytes:
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
+        from modelmill.store.s3_client import read_again
 
         if count <= 0:
             return b""
         bucket, _, key = self._uri.removeprefix("s3://").partition("/")
         wanted = f"bytes={self._position}-{self._position + count - 1}"
         with _explained(self._uri, bucket) as client:
-            for is_last in (False, False, True):
-                try:
-                    answer = client.get_object(Bucket=bucket, Key=key, IfMatch=self._tag, Range=wanted)
-                    data = bytes(answer["Body"].read())
-                    break
-                except (HTTPClientError, IncompleteReadError):
-                    if is_last:
-                        raise
+
+            def read() -> bytes:
+                answer = client.get_object(Bucket=bucket, Key=key, IfMatch=self._tag, Range=wanted)
+                return bytes(answer["Body"].read())
+
+            data = read_again(read)
         self._position += len(data)
         return data
 
@@ -212,32 +223,19 @@ def _matches(parts: list[str], pattern: list[str]) -> bool:
 
 @contextlib.contextmanager
 def _explained(where: str, bucket: str) -> Iterator[Any]:
-    """A client for the endpoint and the credentials of the environment; what it raises becomes a UserError."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from modelmill.store.s3_errors import code_of, reason_of
+    """Give the shared client; what it raises becomes a UserError that begins with `where`."""
+    from modelmill.store import s3_client, s3_errors
 
     client = None
     try:
-        client = _client(frozenset(item for item in os.environ.items() if item[0].startswith("AWS_")))
+        client = s3_client.shared()
         yield client
-    except (BotoCoreError, ClientError, ValueError) as error:
+    except (*s3_errors.ERRORS, ValueError) as error:
         known = {
             "NoSuchBucket": f"there is no bucket {bucket}",
             "NoSuchKey": "gone since it was listed; run again",
             "PreconditionFailed": "changed since it was validated; run again",
         }
         endpoint = client.meta.endpoint_url if client else "S3"
-        raise UserError(f"{where}: {known.get(code_of(error)) or reason_of(error, bucket, endpoint)}") from error
-
-
-@cache
-def _client(environment: frozenset[tuple[str, str]]) -> Any:
-    """One client for one set of AWS_* variables; making it takes longer than a small request."""
-    import boto3
-    from botocore.config import Config
-
-    # Stores other than AWS may not know the newer checksums.
-    checksums = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-    config = Config(connect_timeout=5, retries={"mode": "standard"}, **checksums)
-    return boto3.session.Session().client("s3", config=config)
+        why = known.get(s3_errors.code_of(error)) or s3_errors.reason_of(error, bucket, endpoint)
+        raise UserError(f"{where}: {why}") from error

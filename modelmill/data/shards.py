@@ -3,12 +3,13 @@
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.data.data_files import Found, listed, open_file, with_tag
+from modelmill.data import digest_cache
+from modelmill.data.data_files import Found, listed, open_file, with_size, with_tag
 from modelmill.data.media.files import CorruptPolicy, Kind, Media
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Shard(NamedTuple):
     """One file of a data set.
 
     `path` is POSIX and relative to the data's root, `uri` an absolute file path or `s3://bucket/key`. `tag` changes
-    with the content: the sha256 of a file, the ETag of an S3 object. `bytes` are those stored, before decompression.
+    with the content: the sha256 of a file (empty where only names were asked for), the ETag of an S3 object. `bytes` are those stored, before decompression.
     A manifest of images or audio is one shard with the files that it names, which are its `media`: `tag`, `bytes` and
     its sha256 are of all of them.
     """
@@ -50,24 +51,26 @@ class Shard(NamedTuple):
     media: Media | None = None
 
 
-def of(data: "Data") -> list[Shard]:
-    """The shards of a recipe's data, as `find` finds them."""
-    return find(data.path, data.format, data.media, data.corrupt_files)
+def of(data: "Data", hashed: bool = True) -> list[Shard]:
+    """Return the shards of a recipe's data, as `find` finds them."""
+    return find(data.path, data.format, data.media, data.corrupt_files, hashed)
 
 
-def find(path: str, format: str, media: Kind | None = None, corrupt: CorruptPolicy = "keep") -> list[Shard]:
+def find(
+    path: str, format: str, media: Kind | None = None, corrupt: CorruptPolicy = "keep", hashed: bool = True
+) -> list[Shard]:
     """The shards at a folder (searched in depth), a file, a glob pattern, or the same below `s3://`, in sorted order.
 
     Names that begin with `.` or `_` are skipped. `format` is one of FORMATS' values, or `auto`: by suffix.
 
     Args:
         media: what the files are that the shards, which are manifests then, name. corrupt: what becomes of rows whose
-            file is missing or broken.
+            file is missing or broken. hashed: whether the content of files on disk is wanted, and not only names.
     Raises:
         UserError: nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
     """
     if media is None:
-        return _tables(path, format, listed(path))
+        return _tables(path, format, listed(path), hashed)
     from modelmill.data.media import finding
 
     named, there = finding.manifests(path, format, media)
@@ -75,14 +78,14 @@ def find(path: str, format: str, media: Kind | None = None, corrupt: CorruptPoli
         return list(pool.map(lambda s: finding.with_files(s, media, corrupt, there), _tables(path, format, named)))
 
 
-def _tables(path: str, format: str, found: list[Found]) -> list[Shard]:
+def _tables(path: str, format: str, found: list[Found], hashed: bool = True) -> list[Shard]:
     if not found:
         raise UserError(f"data.path: {path}: no data files there (names that begin with . or _ are skipped)")
     found.sort()
     formats = [_format_of(file, format) for file in found]
     _refuse_mixed(found, [f for f, _ in formats])
     with ThreadPoolExecutor(_HASHERS) as pool:
-        tagged = list(pool.map(with_tag, found))
+        tagged = list(pool.map(with_tag if hashed else with_size, found))
     return [Shard(*file, *kind) for file, kind in zip(tagged, formats, strict=True)]
 
 
@@ -119,8 +122,8 @@ class Stream:
     def __init__(self, shard: Shard, sha256: str | None = None) -> None:
         self._shard = shard
         # A file's tag is its digest.
-        is_digest = shard.media is None and not shard.uri.startswith("s3://")
-        self._wanted = {sha256, shard.tag if is_digest else None} - {None}
+        is_digest = shard.media is None and not is_remote(shard.uri)
+        self._wanted = {sha256, shard.tag if is_digest else None} - {None, ""}
         self.sha256 = ""
         self.unusable: list[UnusableRow] = []
 
@@ -159,12 +162,15 @@ class Stream:
 
         shard = self._shard
         if shard.format == "parquet":
-            self._settle(digest.of_stream(file))
+            before = "" if is_remote(shard.uri) else digest_cache.status(Path(shard.uri))
+            self._settle(digest_cache.of_file(Path(shard.uri)) if before else digest.of_stream(file))
             file.seek(0)
             source = Source(file, shard.compression, shard.uri, shard.bytes)
             if shard.compression:
                 source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
             yield from parquet.tables(source, CHUNK_ROWS)
+            if before and digest_cache.status(Path(shard.uri)) != before:
+                raise UserError(f"{shard.uri}: changed while it was read; run again")
             return
         hashing = Hashing(file)
         source = Source(cast(BinaryIO, hashing), shard.compression, shard.uri, shard.bytes)
@@ -187,6 +193,11 @@ class Stream:
         if self._wanted - {sha256}:
             raise UserError(f"{self._shard.uri}: changed since it was validated; run again")
         self.sha256 = sha256
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether a shard lies in S3."""
+    return uri.startswith("s3://")
 
 
 def unify(schemas: list[tuple[Shard, "pa.Schema"]]) -> "pa.Schema":
