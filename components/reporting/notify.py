@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
+
 from modelmill.components.reporting import notify_channels as channels
 from modelmill.components.reporting.notify_words import Message
 from modelmill.components.reporting.outcome import IDLE, REGISTERED
@@ -92,16 +94,17 @@ def _send_all(sends: dict[str, Callable[[], None]]) -> list[str]:
 
 def _try(name: str, send_once: Callable[[], None]) -> bool:
     """Send, and again after a pause while a later try may succeed."""
-    for pause in (*PAUSES, None):
-        try:
-            send_once()
-        except Exception as error:
-            reason, may_pass = channels.explain(error)
-            if pause is None or not may_pass:
-                log.warning("the notification by %s was not sent: %s", name, one_line(Exception(reason)))
-                return False
-            time.sleep(pause)
-        else:
-            log.info("notification sent by %s", name)
-            return True
-    return False
+    retrying = Retrying(
+        retry=retry_if_exception(lambda error: channels.explain(error)[1]),
+        wait=wait_chain(*map(wait_fixed, PAUSES)),
+        stop=stop_after_attempt(1 + len(PAUSES)),
+        reraise=True,
+    )
+    try:
+        retrying(send_once)
+    except Exception as error:
+        reason, _ = channels.explain(error)
+        log.warning("the notification by %s was not sent: %s", name, one_line(Exception(reason)))
+        return False
+    log.info("notification sent by %s", name)
+    return True

@@ -2,48 +2,28 @@
 
 import contextlib
 import io
-import random
 import re
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import boto3
-from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
-from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.store.base import KeyNotFound, Stat, StoreError, Versioned
 from modelmill.store.conditional import check_conditional_writes
-from modelmill.store.s3_errors import code_of, is_missing, reason_of
+from modelmill.store.s3_client import TRANSFER, connect, read_again
+from modelmill.store.s3_errors import ERRORS, code_of, is_missing, reason_of
 
-_CONCURRENCY = 8
-_PART_BYTES = 32 << 20
-_CONFLICT_TRIES = 8
-_READ_TRIES = 4
-
-_CONFIG = Config(
-    # Stores other than AWS refuse the checksums that botocore would add on its own; readers check the sha256 anyway.
-    request_checksum_calculation="when_required",
-    response_checksum_validation="when_required",
-    # About 3 s in all (each pause twice the one before): outlasts a hiccup, and a wrong endpoint is told soon.
-    retries={"mode": "standard", "total_max_attempts": 8},
-    connect_timeout=5,
-    read_timeout=60,
-    max_pool_connections=2 * _CONCURRENCY,
-)
-_TRANSFER = TransferConfig(
-    multipart_threshold=_PART_BYTES,
-    multipart_chunksize=_PART_BYTES,
-    max_concurrency=_CONCURRENCY,
-    # The CRT client ignores the endpoint and goes to AWS.
-    preferred_transfer_client="classic",
+# S3 refuses a conditional write while another one of the same key is on its way.
+_try_again = Retrying(
+    retry=retry_if_exception(lambda error: code_of(error) in {"ConditionalRequestConflict", "OperationAborted", "409"}),
+    wait=wait_random_exponential(multiplier=0.05),
+    stop=stop_after_attempt(8),
+    reraise=True,
 )
 
 
@@ -69,7 +49,7 @@ class S3Store:
         self._client: Any = None
         # Given an endpoint that is no URL, boto3 raises a bare ValueError.
         with self._explained("", ValueError):
-            self._client = boto3.session.Session().client("s3", config=_CONFIG, endpoint_url=endpoint)
+            self._client = connect(endpoint)
 
     def get(self, key: str) -> bytes:
         return self.read(key).data
@@ -93,13 +73,13 @@ class S3Store:
 
     def upload(self, key: str, path: Path) -> None:
         with self._explained(key):
-            self._client.upload_file(str(path), self._bucket, self._name(key), Config=_TRANSFER)
+            self._client.upload_file(str(path), self._bucket, self._name(key), Config=TRANSFER)
 
     def download(self, key: str, path: Path) -> None:
         try:
             with self._explained(key):
                 # Writes to a temporary file beside the target, which it moves into place at the end or removes.
-                self._client.download_file(self._bucket, self._name(key), str(path), Config=_TRANSFER)
+                self._client.download_file(self._bucket, self._name(key), str(path), Config=TRANSFER)
         except OSError as error:
             raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -108,7 +88,7 @@ class S3Store:
         if source._endpoint() != self._endpoint():
             return False
         with self._explained(key):
-            self._client.copy(source._at(source_key), **self._at(key), Config=_TRANSFER)
+            self._client.copy(source._at(source_key), **self._at(key), Config=TRANSFER)
         return True
 
     def size(self, key: str) -> int | None:
@@ -129,7 +109,7 @@ class S3Store:
         source = self._at(key)
         try:
             with self._explained(key):
-                self._client.copy(source, **source, ExtraArgs=replaced, Config=_TRANSFER)
+                self._client.copy(source, **source, ExtraArgs=replaced, Config=TRANSFER)
         except KeyNotFound:
             return False
         return True
@@ -171,20 +151,16 @@ class S3Store:
     def _put_on_condition(self, key: str, data: bytes, **condition: str) -> bool:
         writer = uuid.uuid4().hex
         with self._explained(key):
-            for attempt in range(_CONFLICT_TRIES):
-                try:
-                    self._client.put_object(**self._at(key), Body=data, Metadata={"writer": writer}, **condition)
-                    return True
-                except ClientError as error:
-                    conflict = code_of(error) in {"ConditionalRequestConflict", "OperationAborted", "409"}
-                    if code_of(error) in {"PreconditionFailed", "412"}:
-                        return self._written_by(key, writer)
-                    if is_missing(error) and "IfMatch" in condition:
-                        return False
-                    if not conflict or attempt == _CONFLICT_TRIES - 1:
-                        raise
-                    time.sleep(random.uniform(0, 0.05 * 2**attempt))
-        raise AssertionError("unreachable")
+            try:
+                mark = {"writer": writer}
+                _try_again(self._client.put_object, **self._at(key), Body=data, Metadata=mark, **condition)
+            except ClientError as error:
+                if code_of(error) in {"PreconditionFailed", "412"}:
+                    return self._written_by(key, writer)
+                if is_missing(error) and "IfMatch" in condition:
+                    return False
+                raise
+        return True
 
     def _written_by(self, key: str, writer: str) -> bool:
         """Whether the object is the one this writer wrote. A conditional write that succeeded but whose answer was lost
@@ -219,7 +195,7 @@ class S3Store:
         """Turns what boto3 raises into `KeyNotFound` or a `StoreError` that says what to set."""
         try:
             yield
-        except (BotoCoreError, ClientError, Boto3Error, S3DownloadFailedError, *also) as error:
+        except (*ERRORS, *also) as error:
             if is_missing(error):
                 raise KeyNotFound(f"{self.uri}: no object {key}") from error
             raise StoreError(f"--store {self.uri}: {reason_of(error, self._bucket, self._endpoint())}") from error
@@ -243,7 +219,8 @@ class _Body(io.RawIOBase):
         if self._position == self._size:
             return 0
         with self._store._explained(self._key):
-            chunk = self._read(len(buffer))
+            retrying = read_again.copy(before_sleep=self._reopen)
+            chunk = retrying(lambda: bytes(self._stream.read(len(buffer))))
         buffer[: len(chunk)] = chunk
         self._position += len(chunk)
         return len(chunk)
@@ -256,13 +233,9 @@ class _Body(io.RawIOBase):
             self._stream.close()
         super().close()
 
-    def _read(self, count: int) -> bytes:
-        for _ in range(_READ_TRIES - 1):
-            with contextlib.suppress(HTTPClientError, IncompleteReadError):
-                return bytes(self._stream.read(count))
-            self._stream.close()
-            self._stream = self._request(Range=f"bytes={self._position}-", IfMatch=self.tag)["Body"]
-        return bytes(self._stream.read(count))
+    def _reopen(self, _: RetryCallState) -> None:
+        self._stream.close()
+        self._stream = self._request(Range=f"bytes={self._position}-", IfMatch=self.tag)["Body"]
 
     def _request(self, **rest: str) -> dict[str, Any]:
         with self._store._explained(self._key):

@@ -3,11 +3,16 @@
 from typing import cast
 from urllib.parse import urlsplit
 
-from boto3.exceptions import RetriesExceededError, S3UploadFailedError
+from boto3.exceptions import Boto3Error, RetriesExceededError, S3UploadFailedError
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
+from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-untyped]
+from urllib3.exceptions import ProtocolError
 
 from modelmill.core.errors import one_line
+
+# What a request raises. botocore lets urllib3's error through where the body of an error answer breaks off.
+ERRORS = (boto.BotoCoreError, ClientError, Boto3Error, S3DownloadFailedError, ProtocolError)
 
 _CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 _MISSING = {"NoSuchKey", "404", "NotFound"}
@@ -46,7 +51,7 @@ def reason_of(error: BaseException, bucket: str, endpoint: str) -> str:
         return f"{host} does not answer in time; check AWS_ENDPOINT_URL and the network"
     if isinstance(error, boto.ConnectionError):
         return f"cannot connect to {host}; check AWS_ENDPOINT_URL and that the store is running"
-    if isinstance(error, boto.HTTPClientError | boto.IncompleteReadError | OSError):
+    if isinstance(error, boto.HTTPClientError | boto.IncompleteReadError | ProtocolError | OSError):
         return f"{host} broke the connection off again and again; check the network and try again"
     if isinstance(error, ValueError) and not isinstance(error, boto.BotoCoreError):
         return "AWS_ENDPOINT_URL is not a URL; write it as https://HOST:PORT"

@@ -5,11 +5,12 @@ import json
 import logging
 import os
 import re
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from modelmill.core.errors import ModelmillError, UserError, one_line
 from modelmill.pipelines.cluster.settings import Cluster
@@ -86,29 +87,27 @@ def ask_version(cluster: Cluster, token: str | None) -> str:
 
 
 def retried(call: Callable[[], Any]) -> Any:
-    """What the call returns; tried again where the server is overloaded or away for a moment. For reads."""
-    for wait in range(TRIES - 1):
-        try:
-            return call()
-        except Exception as error:
-            if not is_passing(error):
-                raise
-            time.sleep(SECONDS * 2**wait)
-    return call()
+    """Return what a reading call returns; try it again while the server is overloaded or away for a moment."""
+    return _retrying(is_passing)(call)
 
 
 def found_or_made(find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-    """What `find` finds, else what `make` makes: also when another was faster, or an answer was lost on the way."""
-    for wait in range(TRIES - 1):
-        if (found := retried(find)) is not None:
-            return found
-        try:
-            return make()
-        except Exception as error:
-            if not (is_passing(error) or getattr(error, "status", None) == 409):
-                raise
-            time.sleep(SECONDS * 2**wait)
-    return retried(find) or make()
+    """Return what `find` finds, else what `make` makes, even if another was faster or an answer was lost on the way."""
+
+    def find_or_make() -> Any:
+        there = find()
+        return make() if there is None else there
+
+    return _retrying(lambda error: is_passing(error) or getattr(error, "status", None) == 409)(find_or_make)
+
+
+def _retrying(may_pass: Callable[[BaseException], bool]) -> Retrying:
+    return Retrying(
+        retry=retry_if_exception(may_pass),
+        wait=wait_exponential(multiplier=SECONDS),
+        stop=stop_after_attempt(TRIES),
+        reraise=True,
+    )
 
 
 def pages(call: Callable[..., Any], kind: str, **query: Any) -> Iterator[Any]:

@@ -1,12 +1,12 @@
 """Who may start the run of a recipe on its data: a claim in the store, taken and changed by conditional writes only."""
 
-import random
 import time
 import uuid
 from collections.abc import Callable
 from typing import Literal
 
 from pydantic import BaseModel, ValidationError
+from tenacity import RetryError, Retrying, TryAgain, retry_if_exception_type, stop_after_attempt, wait_random
 
 from modelmill import recipe as recipes
 from modelmill.core import digest
@@ -142,14 +142,24 @@ def _with(askers: list[Asker], asker: Asker, now: float) -> list[Asker]:
 
 def _change(store: Store, key: str, change: Callable[[Claim], Claim | None]) -> Claim | None:
     """Change the claim by compare-and-swap until nobody comes in between; `change` returns None to leave it."""
-    for _ in range(_TRIES):
-        found = find(store, key)
-        if found is None:
+
+    def try_once() -> Claim | None:
+        current = find(store, key)
+        if current is None:
             return None
-        after = change(found[0])
+        before, tag = current
+        after = change(before)
         if after is None:
-            return found[0]
-        if store.compare_and_swap(key_of(key), after.model_dump_json().encode(), found[1]):
-            return after
-        time.sleep(random.uniform(0, 0.05))
-    raise ModelmillError(f"{store.uri}/{key_of(key)}: changed by others again and again; ask again")
+            return before
+        if not store.compare_and_swap(key_of(key), after.model_dump_json().encode(), tag):
+            raise TryAgain
+        return after
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(TryAgain), wait=wait_random(0, 0.05), stop=stop_after_attempt(_TRIES)
+    )
+    try:
+        return retrying(try_once)
+    except RetryError:
+        where = f"{store.uri}/{key_of(key)}"
+        raise ModelmillError(f"{where}: changed by others again and again; ask again") from None

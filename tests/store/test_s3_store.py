@@ -1,5 +1,6 @@
 """What can happen between here and an S3 store: lost connections and answers, wrong credentials, no bucket."""
 
+import io
 import os
 import re
 import socket
@@ -7,8 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse, HeadersDict
+from urllib3.exceptions import ProtocolError
+from urllib3.response import HTTPResponse
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
@@ -133,6 +138,43 @@ def test_a_loser_whose_answer_is_lost_still_loses(s3_uri: str, proxy: Proxy) -> 
     proxy.cut("answers")
     assert not store.compare_and_swap("lock", b"held", '"0123456789abcdef0123456789abcdef"')
     assert proxy.cuts == 2
+
+
+@pytest.mark.parametrize(("conflicts", "tries"), [(2, 3), (_ALWAYS, 8)])
+def test_a_conditional_write_that_meets_another_is_sent_again(s3_uri: str, conflicts: int, tries: int) -> None:
+    store = S3Store(s3_uri)
+    sent: list[str] = []
+
+    def answer(request: Any, **_: object) -> AWSResponse | None:
+        sent.append(request.url)
+        if len(sent) > conflicts:
+            return None
+        body = io.BytesIO(b"<Error><Code>ConditionalRequestConflict</Code><Message>again</Message></Error>")
+        return AWSResponse(request.url, 409, HeadersDict(), HTTPResponse(body, preload_content=False))
+
+    store._client.meta.events.register("before-send.s3.PutObject", answer)
+    if conflicts < tries:
+        assert store.put_if_absent("lock", b"mine")
+    else:
+        with pytest.raises(StoreError, match="ConditionalRequestConflict"):
+            store.put_if_absent("lock", b"mine")
+    assert len(sent) == tries
+
+
+def test_an_error_answer_that_breaks_off_is_told(s3_uri: str) -> None:
+    store = S3Store(s3_uri)
+
+    class Cut(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ProtocolError("Connection broken: InvalidChunkLength")
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 412, HeadersDict(), HTTPResponse(Cut(), preload_content=False))
+
+    store._client.meta.events.register("before-send.s3", answer)
+    for call in (lambda: store.get("key"), lambda: store.put("key", b""), lambda: store.put_if_absent("key", b"")):
+        with pytest.raises(StoreError, match="broke the connection off again and again"):
+            call()
 
 
 def test_a_store_that_ignores_conditions_is_refused(s3_uri: str) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from modelmill.core.errors import UserError
 from modelmill.data import data_files, shards
+from modelmill.store import s3_client
 from tests.seaweedfs import SeaweedFS
 from tests.store.proxy import Proxy
 
@@ -85,3 +88,14 @@ def test_validation_reads_s3_as_it_reads_a_folder(found: Any, tmp_path: Path) ->
     remote, here = (contract.judge("data", [one], suite, lambda *_: None) for one in (shard, local[0]))
     assert remote.success and remote.result == here.result
     assert remote.dataset.entries == here.dataset.entries
+
+
+def test_a_forked_process_does_not_speak_on_its_parents_connections(s3_uri: str) -> None:
+    mine = s3_client.shared()
+    assert s3_client.shared() is mine
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        assert pool.submit(_is_shared, id(mine)).result() is False
+
+
+def _is_shared(known: int) -> bool:
+    return id(s3_client.shared()) == known

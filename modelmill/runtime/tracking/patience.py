@@ -2,10 +2,10 @@
 
 import logging
 import os
-import random
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.runtime.tracking.connection import AGAIN, Unreachable
@@ -14,15 +14,16 @@ log = logging.getLogger("modelmill")
 
 SECONDS = 120.0
 _VARIABLE = "MODELMILL_REGISTRY_SECONDS"
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+# Between 0.25 and 15 s, drawn, so that many who wait do not all come back at once.
+_PAUSE = wait_random_exponential(multiplier=0.75, min=0.25, max=15)
 T = TypeVar("T")
 
 
 def patience() -> float:
-    """For how many seconds a registry is asked that does not answer: `MODELMILL_REGISTRY_SECONDS`, else 120.
+    """Return the seconds for which a silent registry is asked: `MODELMILL_REGISTRY_SECONDS`, else 120.
 
     Raises:
-        UserError: the variable holds no such number.
+        UserError: The variable is not a number of seconds.
     """
     given = os.environ.get(_VARIABLE, str(SECONDS))
     try:
@@ -35,25 +36,40 @@ def patience() -> float:
 
 
 def patiently(work: Callable[[], T], waiting: Callable[[str], None], again: str = AGAIN) -> T:
-    """Do what needs the registry; while it does not answer, do it again, with growing pauses.
+    """Do work that needs the registry, again and with growing pauses while the registry does not answer.
 
     Args:
-        work: may be begun any number of times. waiting: is told why it is not done yet. again: ends the message, and
-            says how to go on.
+        work: Function that may be begun any number of times.
+        waiting: Told before each pause why the work is not done yet.
+        again: End of the error message: how to go on.
+
+    Returns:
+        What `work` returns.
+
     Raises:
-        Unreachable: the registry did not answer for as long as `patience` says.
+        Unreachable: The registry did not answer for as long as `patience` says.
     """
-    seconds, pause = patience(), _FIRST_PAUSE
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return work()
-        except Unreachable as error:
-            message, left = one_line(error).removesuffix(AGAIN), deadline - time.monotonic()
-            if left <= 0:
-                raise Unreachable(f"{message}, tried for {seconds:g} s{again}") from error
-            waiting(f"MLflow does not answer, trying again for {left:.0f} s")
-            log.warning("%s; trying again for %.0f s", message, left)
-        # Spread out, so that many who wait do not all come back at once.
-        time.sleep(min(max(left, 0.0), pause * random.uniform(0.5, 1.5)))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    seconds = patience()
+
+    def left(state: RetryCallState) -> float:
+        return max(0.0, seconds - (state.seconds_since_start or 0.0))
+
+    def tell(state: RetryCallState) -> None:
+        waiting(f"MLflow does not answer, trying again for {left(state):.0f} s")
+        log.warning("%s; trying again for %.0f s", _message(state.outcome and state.outcome.exception()), left(state))
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(Unreachable),
+        wait=lambda state: min(left(state), _PAUSE(state)),
+        stop=stop_after_delay(seconds),
+        before_sleep=tell,
+        reraise=True,
+    )
+    try:
+        return retrying(work)
+    except Unreachable as error:
+        raise Unreachable(f"{_message(error)}, tried for {seconds:g} s{again}") from error
+
+
+def _message(error: BaseException | None) -> str:
+    return one_line(error).removesuffix(AGAIN) if error else ""
