@@ -14,8 +14,7 @@ _NUMBERED = "*-[0-9][0-9][0-9][0-9][0-9].*"
 
 def known() -> dict[str, Callable[[int], dict[str, bytes]]]:
     """What makes the files of a demo, by the name of its recipe, given how many shards there should be."""
-    having = [task for task in task_packages.packages() if task_packages.has(task, "demo")]
-    return {name: make for task in having for name, make in task_packages.part(task, "demo").DEMOS.items()}
+    return {n: make for task in task_packages.packages() for n, make in task_packages.demos(task).DEMOS.items()}
 
 
 def write(name: str, folder: Path, shards: int = 8) -> list[Path]:

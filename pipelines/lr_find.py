@@ -1,24 +1,20 @@
 """`modelmill lr-find`: what comes before a stage is found or made, then learning rates are tried."""
 
 import json
-import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
 from modelmill.core.errors import UserError
 from modelmill.pipelines import run as running
+from modelmill.pipelines.display.text import writing
 from modelmill.recipe import Recipe
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import StepRecord
 from modelmill.store import KeyNotFound, Store
 
 STAGES = ("pretraining", "fine_tuning")
-MOST_ROWS = 12
 # The recipe takes no higher rate.
 HIGHEST = 100
 
@@ -42,7 +38,9 @@ def check(sweep: Sweep, output: Path) -> None:
     if sweep.steps < 2:
         raise UserError(f"--steps {sweep.steps}: a curve takes at least 2, and says something from about 50 on")
     is_new = not output.exists()
-    write(output, None)
+    with writing(f"--output {output}"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.open("a").close()
     if is_new:
         output.unlink()
 
@@ -59,7 +57,7 @@ def choose_stage(recipe: Recipe, asked: str | None) -> str:
     return asked or there[0]
 
 
-def find(
+def try_rates(
     recipe: Recipe,
     store: Store,
     stage: str,
@@ -83,64 +81,37 @@ def find(
         raise
     watch(running.records(store, run_id))
     try:
-        found = json.loads(store.get(run_records.lr_find_key(run_id)))
+        curve = json.loads(store.get(run_records.lr_find_key(run_id)))
     except KeyNotFound:
         running.report(recipe, store, run_id)
         return run_id, None
     run_records.forget(store, run_id)
-    return run_id, found
+    return run_id, curve
 
 
-def command(recipe: Path, options: list[str], stage: str, found: dict[str, Any]) -> str | None:
+def command_with(recipe: Path, options: list[str], stage: str, curve: dict[str, Any]) -> str | None:
     """What runs the recipe with the suggestion; None without one."""
-    if found["suggestion"] is None:
+    if curve["suggestion"] is None:
         return None
     return shlex.join(
-        ["modelmill", "run", str(recipe), *options, "--set", f"{stage}.learning_rate={found['suggestion']:.2g}"]
+        ["modelmill", "run", str(recipe), *options, "--set", f"{stage}.learning_rate={curve['suggestion']:.2g}"]
     )
 
 
-def draw(output: Path, recipe: Recipe, stage: str, found: dict[str, Any], use: str | None) -> None:
+def draw(output: Path, recipe: Recipe, stage: str, curve: dict[str, Any], use: str | None) -> None:
     """Write the page with the curve."""
     from modelmill.components.reporting.api import render_rates
 
-    write(output, render_rates(recipe.name, stage, getattr(recipe, stage), found, _headline(found), use))
+    page = render_rates(recipe.name, stage, getattr(recipe, stage), curve, headline(curve), use)
+    with writing(f"--output {output}"):
+        output.write_text(page, "utf-8")
 
 
-def show(console: Console, found: dict[str, Any], use: str | None, output: Path) -> None:
-    """About a dozen of the rows, evenly spread, and what came of it."""
-    rows = found["rows"]
-    table = Table(box=None, pad_edge=False)
-    for heading in ("rate", "loss", "smoothed"):
-        table.add_column(heading, justify="right")
-    for row in rows[:: math.ceil(len(rows) / MOST_ROWS)]:
-        table.add_row(f"{row['rate']:.1e}", f"{row['loss']:.3f}", f"{row['smoothed']:.3f}")
-    console.print(table)
-    print(_headline(found))
-    if use:
-        print(f"use    {use}")
-    print(f"curve  {output}")
-
-
-def _headline(found: dict[str, Any]) -> str:
-    if found["suggestion"] is None:
-        first, last = (found["rows"][at]["rate"] for at in (0, -1))
+def headline(curve: dict[str, Any]) -> str:
+    if curve["suggestion"] is None:
+        first, last = (curve["rows"][at]["rate"] for at in (0, -1))
         return f"No suggestion: the loss did not fall from {first:.1e} to {last:.1e}; try other rates, or more steps"
     return (
-        f"Suggested learning rate: {found['suggestion']:.2g}; the loss falls fastest at {found['steepest']:.2g} "
-        f"and is lowest at {found['lowest']:.2g}"
+        f"Suggested learning rate: {curve['suggestion']:.2g}; the loss falls fastest at {curve['steepest']:.2g} "
+        f"and is lowest at {curve['lowest']:.2g}"
     )
-
-
-def write(output: Path, page: str | None) -> None:
-    """Write the page; None only tries whether the file can be written.
-
-    Raises:
-        UserError: it cannot.
-    """
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "a" if page is None else "w", encoding="utf-8") as file:
-            file.write(page or "")
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from modelmill import recipe as recipes
 from modelmill.core.errors import UserError
-from modelmill.pipelines.cluster import applying, placement, reach
+from modelmill.pipelines.cluster import DEFAULT_SCHEDULES, applying, placement, reach
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import profiles as profile_files
-from modelmill.pipelines.cluster.schedules import DEFAULT_SCHEDULES
 from modelmill.pipelines.cluster.settings import Cluster, load
 from modelmill.recipe.step_specs import STEPS
 
@@ -66,14 +65,14 @@ def _kfp_checks(cluster: Cluster, file: Path) -> dict[str, Check]:
         "version": behind(version),
         "namespace": behind(lambda: _namespace(cluster)),
     }
-    if Path(DEFAULT_SCHEDULES).exists():
+    if DEFAULT_SCHEDULES.exists():
         checks["schedules"] = lambda: _schedules(file, bool(answered))
     return checks
 
 
 def _schedules(file: Path, answers: bool) -> str:
     """Whether the lines, zones and recipes are well; that the cluster has something else is said, and is no mistake."""
-    goal = applying.read(Path(DEFAULT_SCHEDULES), file)
+    goal = applying.read(DEFAULT_SCHEDULES, file)
     count = len({one.schedule for one in goal.wanted})
     well = f"{DEFAULT_SCHEDULES}: {count} {'schedule is' if count == 1 else 'schedules are'} well"
     if not answers:

@@ -42,6 +42,19 @@ def follow(client: Any, run_id: str, store: Store | None, watch: Callable[[list[
         time.sleep(POLL_SECONDS)
 
 
+def cancel(run_id: str, cluster: Cluster) -> None:
+    """Ask KFP to stop a run.
+
+    Raises:
+        UserError: there is no such run, or it has ended already.
+    """
+    with clients.connected(cluster) as client:
+        run = submitting.get_run(client, run_id)
+        if run.state in ENDED:
+            raise UserError(f"{run_id}: has ended already ({run.state.lower()})")
+        clients.retried(lambda: client.terminate_run(run_id))
+
+
 def steps(run: Any, store: Store | None) -> list[StepRecord]:
     """The steps that have begun: as they have recorded it, else as KFP knows it."""
     if store is not None and (found := records(store, run.run_id)):

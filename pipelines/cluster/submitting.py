@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from modelmill import recipe as recipes
 from modelmill.core import digest
 from modelmill.core.errors import ModelmillError, UserError
+from modelmill.pipelines.cluster import DEFAULT_CLUSTER, reach
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import reach
 from modelmill.pipelines.cluster.placement import INTERACTIVE, compile_for
-from modelmill.pipelines.cluster.settings import DEFAULT_CLUSTER, Cluster
+from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.planning import estimates
 from modelmill.recipe import Recipe
 from modelmill.runtime import run_records
@@ -52,7 +52,7 @@ def submit(
     cluster: Cluster,
     requested_by: str,
     reason: str,
-    file: Path = Path(DEFAULT_CLUSTER),
+    file: Path = DEFAULT_CLUSTER,
     if_changed: bool = False,
     priority: str = INTERACTIVE,
 ) -> Submitted:
@@ -76,7 +76,7 @@ def submit(
     return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), note)
 
 
-def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = Path(DEFAULT_CLUSTER)) -> Submitted:
+def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAULT_CLUSTER) -> Submitted:
     """Start a new run of a run's version with its parameters; steps that are finished are found and not run again.
 
     Raises:

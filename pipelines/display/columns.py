@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
 
 
-def table(draft: "Draft") -> Table:
-    """One row a column: type, share of nulls, smallest and largest value, most frequent values."""
+def show(draft: "Draft") -> None:
+    """Print one row a column: type, share of nulls, smallest and largest value, most frequent values."""
     shown = Table("Column", "Type", box=None, header_style="bold")
     for heading in ("Nulls", "From", "To"):
         shown.add_column(heading, justify="right")
@@ -26,11 +27,11 @@ def table(draft: "Draft") -> Table:
         bounds = ["" if bound is None else f"{_short(bound)}{unit}" for bound in (column.low, column.high)]
         cells = [printable(name), draft.types.get(name, ""), f"{nulls:.1%}" if nulls else "", *bounds, _values(column)]
         shown.add_row(*map(Text, cells))
-    return shown
+    Console().print(shown)
 
 
 def as_json(draft: "Draft") -> dict[str, Any]:
-    """The same for machines, with the suite."""
+    """Return the columns of a draft for machines, with the suite."""
     profile = draft.profile
     columns = [
         {
@@ -46,8 +47,8 @@ def as_json(draft: "Draft") -> dict[str, Any]:
     return {"rows": profile.rows, "columns": columns, "suite": draft.suite}
 
 
-def drift_table(drift: "Drift") -> Table:
-    """One row a distribution, the one that has moved most first."""
+def show_drift(drift: "Drift") -> None:
+    """Print one row a distribution, the one that has moved most first."""
     shown = Table("Column", "Distribution of", box=None, header_style="bold")
     for heading in ("PSI", "Wasserstein"):
         shown.add_column(heading, justify="right")
@@ -56,7 +57,7 @@ def drift_table(drift: "Drift") -> Table:
         distance = "" if one.wasserstein is None else f"{one.wasserstein:.3f}"
         said = Text("yes", "red") if one.drifted else Text("no", "green")
         shown.add_row(Text(printable(one.column)), one.of, f"{one.psi:.3f}", distance, said)
-    return shown
+    Console().print(shown)
 
 
 def _values(column: "Column") -> str:

@@ -1,7 +1,9 @@
 """Lineage for people: a version as a tree, a shard as lines."""
 
+import sys
 from typing import Any
 
+from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
@@ -10,11 +12,17 @@ from modelmill.pipelines.models.lineage import date
 
 _MOST_SHARDS = 20
 _SHORT = 12
+# So long that a line which is read by a program is not wrapped.
+_WIDE = 10_000
 GONE = "no longer in the store"
 
 
-def tree(made: dict[str, Any]) -> Tree:
-    """What `lineage.of_version` found; digests are shortened, `--json` has them whole."""
+def show_version(made: dict[str, Any]) -> None:
+    """Print what `lineage.of_version` tells, as a tree; digests are shortened, `--json` has them whole."""
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(_tree(made))
+
+
+def _tree(made: dict[str, Any]) -> Tree:
     state = "verified" if made["verified"] else "not verified"
     name = " ".join([f"{made['model']} version {made['version']}", *(f"@{alias}" for alias in made["aliases"])])
     root = Tree(_text(f"{name}  {state}, registered {date(made['registered'])}", "bold"))
@@ -35,15 +43,15 @@ def tree(made: dict[str, Any]) -> Tree:
     return root
 
 
-def show_shard(found: dict[str, Any]) -> None:
-    """A line a version, and what could not be told."""
-    for one in found["versions"]:
+def show_shard(use: dict[str, Any]) -> None:
+    """Print a line a version that a shard went into, and what could not be told; from `lineage.of_shard`."""
+    for one in use["versions"]:
         name = " ".join([f"{one['model']} version {one['version']}", *(f"@{alias}" for alias in one["aliases"])])
         other = "" if one["same"] in (True, None) else f": other bytes than the file has now ({_short(one['sha256'])})"
         print(f"{name}  {printable(one['path'])}  {_rows(one['rows'])}{other}")
-    if not found["versions"]:
-        print(f"{printable(found['shard'])}: no registered version was made from it")
-    if unknown := found["unknown"]:
+    if not use["versions"]:
+        print(f"{printable(use['shard'])}: no registered version was made from it")
+    if unknown := use["unknown"]:
         names = ", ".join(f"{one['model']} version {one['version']}" for one in unknown)
         print(f"not known of {names}: the list of shards is not in this store")
 

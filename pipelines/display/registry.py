@@ -1,4 +1,4 @@
-"""What the registry holds, as rows for machines and tables for people."""
+"""What the registry holds, as tables for people."""
 
 import time
 from typing import Any
@@ -7,84 +7,64 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelmill.champion.champion_state import Candidate, Decision, Standing
-from modelmill.pipelines.display.text import printable
+from modelmill.champion.champion_state import Decision
+from modelmill.champion.promotion import Settled
+from modelmill.pipelines.display.text import print_json, printable
 from modelmill.pipelines.models import differences
-from modelmill.runtime.tracking.versions import Version
-from modelmill.store import Store
 
 MOST_SHARDS = 5
 STYLE = {"promoted": "green", "registered": "cyan", "refused": "yellow", "rolled back": "red"}
 
 
-def model_row(name: str, now: Standing, found: list[Version]) -> dict[str, Any]:
-    return {
-        "model": name,
-        "champion": _number(now.champion),
-        "challenger": _number(now.challenger),
-        "previous": _number(now.previous),
-        "withdrawn": list(now.withdrawn),
-        "versions": [one.version for one in found],
-    }
-
-
-def version_row(store: Store, version: Version, now: Standing) -> dict[str, Any]:
-    return {
-        "version": version.version,
-        "created": version.created,
-        "aliases": list(version.aliases),
-        "verified": version.is_verified,
-        "withdrawn": version.version in now.withdrawn,
-        "run_id": version.tags.get("modelmill.run_id"),
-        "metrics": differences.metrics(store, version),
-    }
-
-
-def models(rows: list[dict[str, Any]]) -> Table:
+def show_models(rows: list[dict[str, Any]]) -> None:
+    """Print one row a model."""
     shown = _table("Model", "Champion", "Challenger", "Previous", "Withdrawn", "Versions")
     for row in rows:
         numbers = [row[role] or "" for role in ("champion", "challenger", "previous")]
         shown.add_row(row["model"], *numbers, ", ".join(row["withdrawn"]), str(len(row["versions"])))
-    return shown
+    Console().print(shown)
 
 
-def versions(rows: list[dict[str, Any]]) -> Table:
+def show_versions(rows: list[dict[str, Any]]) -> None:
+    """Print one row a version."""
     shown = _table("Version", "Registered", "Aliases", "Verified", "Metrics")
     for row in rows:
         aliases = [f"@{alias}" for alias in row["aliases"]] + ["withdrawn"] * row["withdrawn"]
         cells = [row["version"], _time(row["created"]), " ".join(aliases), "yes" if row["verified"] else "no"]
         shown.add_row(*map(Text, [*cells, _metrics(row["metrics"])]))
-    return shown
+    Console().print(shown)
 
 
-def show_version(console: Console, said: dict[str, Any]) -> None:
-    """What one version is, and every decision about it."""
+def show_version(version: dict[str, Any]) -> None:
+    """Print what one version is, and every decision about it."""
     shown = Table.grid(padding=(0, 2))
     facts = {
-        "model": f"{said['model']} version {said['version']}",
-        "aliases": " ".join(f"@{alias}" for alias in said["aliases"]) or "none",
-        "registered": _time(said["created"]),
-        "verified": "yes, every file was read back" if said["verified"] else "no",
-        "metrics": _metrics(said["metrics"]),
-        **{f"tag {name}": value for name, value in sorted(said["tags"].items()) if name.startswith("modelmill.")},
+        "model": f"{version['model']} version {version['version']}",
+        "aliases": " ".join(f"@{alias}" for alias in version["aliases"]) or "none",
+        "registered": _time(version["created"]),
+        "verified": "yes, every file was read back" if version["verified"] else "no",
+        "metrics": _metrics(version["metrics"]),
+        **{f"tag {name}": value for name, value in sorted(version["tags"].items()) if name.startswith("modelmill.")},
     }
     for name, value in facts.items():
         shown.add_row(name, Text(printable(value)))
+    console = Console()
     console.print(shown)
     console.print()
-    console.print(decisions([Decision(**entry) for entry in said["decisions"]]))
+    show_decisions([Decision(**entry) for entry in version["decisions"]])
 
 
-def decisions(entries: list[Decision]) -> Table:
+def show_decisions(entries: list[Decision]) -> None:
+    """Print one row a decision."""
     shown = _table("When", "What", "Version", "Against", "Who", "Why")
     for entry in entries:
         told = [entry.version or "", entry.against or "", printable(entry.who), printable(entry.reason)]
         shown.add_row(_time(entry.when), Text(entry.what, STYLE[entry.what]), *map(Text, told))
-    return shown
+    Console().print(shown)
 
 
-def show_differences(console: Console, a: str, b: str, between: dict[str, Any]) -> None:
-    """One table of settings, data, metrics and code; a part that is equal is not in it."""
+def show_differences(a: str, b: str, between: dict[str, Any]) -> None:
+    """Print one table of settings, data, metrics and code; a part that is equal is not in it."""
     shown = _table("What", "Key", f"Version {a}", f"Version {b}")
     for what in ("settings", "metrics", "code"):
         if between[what] is None:
@@ -101,7 +81,20 @@ def show_differences(console: Console, a: str, b: str, between: dict[str, Any]) 
                 named = ", ".join(printable(path) for path in data[how][:MOST_SHARDS])
                 more = f" and {len(data[how]) - MOST_SHARDS} more" if len(data[how]) > MOST_SHARDS else ""
                 shown.add_row("data", f"shards {how}", *map(Text, (str(len(data[how])), named + more)))
-    console.print(shown if shown.row_count else f"nothing differs between versions {a} and {b}")
+    Console().print(shown if shown.row_count else f"nothing differs between versions {a} and {b}")
+
+
+def tell_champion(model: str, settled: Settled, as_json: bool) -> None:
+    """Say which version is the champion after a person's decision."""
+    now, decided = settled
+    assert now.champion is not None
+    if as_json:
+        print_json({"model": model, **now.model_dump(), "decision": decided.model_dump() if decided else None})
+    elif decided is None:
+        print(f"{model}: version {now.champion.version} is the champion already")
+    else:
+        place = f" in place of version {decided.against}" if decided.against else ""
+        print(f"{model}: version {now.champion.version} is the champion{place}")
 
 
 def _table(*headings: str) -> Table:
@@ -109,10 +102,6 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         shown.add_column(heading, overflow="fold")
     return shown
-
-
-def _number(candidate: Candidate | None) -> str | None:
-    return candidate.version if candidate else None
 
 
 def _time(seconds: float) -> str:

@@ -1,35 +1,40 @@
-"""What the commands have in common: options, and one JSON object for machines or lines for people."""
+"""Output that commands have in common: one JSON object for machines, lines for people, files."""
 
 import json
-from typing import Annotated, Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import typer
-from rich.console import Console
-
-DEFAULT_STORE = "file://./.modelmill"
-StoreUri = Annotated[
-    str, typer.Option("--store", envvar="MODELMILL_STORE", help="file://FOLDER or s3://BUCKET/PREFIX.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the recipe; may be repeated."),
-]
-IfChanged = Annotated[
-    bool,
-    typer.Option("--if-changed", help="Look for new data or drift first (data.retrain); train only for that reason."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+from modelmill.core.errors import UserError
 
 
 def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
     print(json.dumps(value, indent=2))
 
 
 def complain(message: str) -> None:
-    """A line on standard error, as it is: neither wrapped nor read as markup."""
-    Console(stderr=True).print(f"modelmill: {message}", markup=False, highlight=False, soft_wrap=True)
+    """Print a line on standard error, with the program's name before it."""
+    print(f"modelmill: {message}", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
-    """Text of the data for a terminal: what would move the cursor or change colours is escaped."""
+    """Return text of the data for a terminal: what would move the cursor or change colours is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def writing(where: str) -> Iterator[None]:
+    """Turn a failure to write a file inside the block into one line for the user.
+
+    Args:
+        where: the option and the file, such as `--output page.html`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{where}: cannot be written ({error.strerror})") from error

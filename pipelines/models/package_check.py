@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 import yaml
 
 from modelmill.core import digest
-from modelmill.core.errors import Corrupt, UserError
-from modelmill.recipe import step_specs, task_packages
+from modelmill.core.errors import CorruptError, UserError
 from modelmill.runtime.tracking import Version
+from modelmill.runtime.tracking.versions import PACKAGE
 from modelmill.runtime.weights import PICKLES
 from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
 
-MODEL = "artifacts/model"
-SCRIPT = "serve.py"
+MODEL, SCRIPT, CODE = "artifacts/model", "serve.py", "code"
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 # The first bytes of a pickle: its protocol.
 _PICKLED = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
@@ -45,7 +44,7 @@ def check(store: Store, version: Version, folder: Path) -> None:
 
     Raises:
         UserError: it holds a pickle, or was registered from another store.
-        Corrupt: a file is missing, has other bytes, or was not registered.
+        CorruptError: a file is missing, has other bytes, or was not registered.
     """
     uri = f"models:/{version.name}/{version.version}"
     files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
@@ -53,22 +52,20 @@ def check(store: Store, version: Version, folder: Path) -> None:
     _refuse_pickles(uri, files, flavor)
     registered = _registered(store, version)
     expected = {f"artifacts/{entry.path}": entry.sha256 for entry in registered.under("model")}
-    task = registered.info["task"]
-    if task in task_packages.packages() and version.tags.get("modelmill.code") == step_specs.source_of(
-        "registration", task
-    ):
-        expected[SCRIPT] = digest.of_file(task_packages.folder(task) / SCRIPT)
+    own = _own(version)
+    expected |= own
     for name, sha256 in expected.items():
         if name not in files:
-            raise Corrupt(f"{uri}: {name} is missing; {_advice(version)}")
+            raise CorruptError(f"{uri}: {name} is missing; {_advice(version)}")
         if digest.of_file(files[name]) != sha256:
-            raise Corrupt(f"{uri}: {name} has other bytes than were registered; {_advice(version)}")
-    if extra := sorted(name for name in files if name.startswith(f"{MODEL}/") and name not in expected):
-        raise Corrupt(f"{uri}: {extra[0]} was not registered; {_advice(version)}")
+            raise CorruptError(f"{uri}: {name} has other bytes than were registered; {_advice(version)}")
+    if extra := sorted(name for name in files if name.startswith((f"{MODEL}/", f"{CODE}/")) and name not in expected):
+        raise CorruptError(f"{uri}: {extra[0]} was not registered; {_advice(version)}")
     known = (flavor.get("loader_module"), Path(str(flavor.get("model_code_path"))).name, flavor.get("code"))
     places = {name: one.get("path") for name, one in (flavor.get("artifacts") or {}).items()}
-    if known != (_LOADER, SCRIPT, None) or places.get("model") != MODEL:
-        raise Corrupt(f"{uri}: MLmodel loads something else than was registered; {_advice(version)}")
+    code = CODE if any(name.startswith(f"{CODE}/") for name in own) else None
+    if known != (_LOADER, SCRIPT, code) or places.get("model") != MODEL:
+        raise CorruptError(f"{uri}: MLmodel loads something else than was registered; {_advice(version)}")
 
 
 def columns(folder: Path) -> list[Column]:
@@ -82,7 +79,7 @@ def _flavor(uri: str, files: dict[str, Path]) -> dict[str, Any]:
     try:
         flavor = yaml.safe_load(files["MLmodel"].read_text("utf-8"))["flavors"]["python_function"]
     except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise Corrupt(f"{uri}: MLmodel is missing or damaged; register the model again") from error
+        raise CorruptError(f"{uri}: MLmodel is missing or damaged; register the model again") from error
     return flavor if isinstance(flavor, dict) else {}
 
 
@@ -105,11 +102,23 @@ def _registered(store: Store, version: Version) -> Manifest:
     sha256 = version.tags.get("modelmill.model", "")
     try:
         return manifest.load(store, sha256)
-    except Corrupt as error:
+    except CorruptError as error:
         raise UserError(
             f"{version}: the manifest of its files, {sha256[:12] or 'none'}, is not in {store.uri}; "
             "name the store that it was registered from with --store"
         ) from error
+
+
+def _own(version: Version) -> dict[str, str]:
+    """The sha256 of the script and of what it imports, by path; nothing of a version that is older than this tag.
+
+    Such a version has a script alone, and no modules beside it.
+    """
+    try:
+        digests = json.loads(version.tags.get(PACKAGE, "{}"))
+    except ValueError as error:
+        raise CorruptError(f"{version}: its tag {PACKAGE} is damaged; {_advice(version)}") from error
+    return {str(name): str(sha256) for name, sha256 in digests.items()}
 
 
 def _advice(version: Version) -> str:

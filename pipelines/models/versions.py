@@ -29,6 +29,32 @@ def find(store: Store, asked: str) -> Version:
     return pick(store, name, mine, chosen) if chosen else _default(store, name, mine)
 
 
+def registered(store: Store, model: str, uri: str) -> list[Version]:
+    """Return a model's versions in MLflow.
+
+    Args:
+        store: the store that it was registered from.
+        model: the registered model's name.
+        uri: the store as the user wrote it.
+
+    Raises:
+        UserError: there are none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from modelmill.recipe.sections import Name
+
+    try:
+        TypeAdapter(Name).validate_python(model)
+        known = tracking.registered(store, model)
+    except ValidationError:
+        known = []
+    if not known:
+        names = ", ".join(champion_state.models(store)) or "none"
+        raise UserError(f"{_shown(model)}: no model of this name is registered from {uri}; known: {names}")
+    return known
+
+
 def split(asked: str) -> tuple[str, str | None]:
     """`MODEL`, `MODEL@ALIAS` or `MODEL/VERSION` as the model and what `pick` takes."""
     name, at, alias = asked.partition("@")

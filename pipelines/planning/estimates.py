@@ -5,11 +5,11 @@ same settings was trained on data prepared alike, hours from how fast others wer
 import json
 from typing import NamedTuple
 
-from modelmill.core.errors import Corrupt, ModelmillError
+from modelmill.core.errors import CorruptError, ModelmillError
 from modelmill.pipelines.planning import speeds
 from modelmill.pipelines.planning.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
 from modelmill.pipelines.planning.plan import Planned
-from modelmill.recipe import Recipe, Training, given_tokenizer
+from modelmill.recipe import Recipe, Training
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.step_specs import settings_of
 from modelmill.runtime import memo, weights
@@ -42,7 +42,7 @@ def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
     Nothing where weights or a tokenizer are to be fetched first, or where the store has not what it takes.
     """
     init = recipe.pretraining.init if recipe.pretraining is not None else "random"
-    if init != "random" or given_tokenizer(recipe):
+    if init != "random" or recipe.preprocessing.given_tokenizer:
         return {}
     try:
         return estimate(recipe, store, [Planned(name, "will run", "", None) for name in speeds.STAGES])
@@ -89,12 +89,12 @@ def _of_step(
     )
 
 
-class Measured(NamedTuple):
+class PastCost(NamedTuple):
     parameters: int
     flops: float
 
 
-def _measured(name: str, settings: Training, recipe: Recipe, store: Store) -> Measured | None:
+def _measured(name: str, settings: Training, recipe: Recipe, store: Store) -> PastCost | None:
     """What the step would take by its last run, if that trained a model of the same settings on data prepared alike."""
     prepared, trained = (memo.last(store, step, recipe.name) for step in ("preprocessing", name))
     if prepared is None or trained is None or not all(trained.metrics.get(key) for key in ("model_flops", "steps")):
@@ -109,7 +109,7 @@ def _measured(name: str, settings: Training, recipe: Recipe, store: Store) -> Me
         return None
     larger = 1.0 if batches[0] == batches[1] else batches[1] / batches[0]
     each = trained.metrics["model_flops"] / trained.metrics["steps"]
-    return Measured(trained.metrics["parameters"], each * larger * settings.steps)
+    return PastCost(trained.metrics["parameters"], each * larger * settings.steps)
 
 
 def _adapters(settings: Training) -> Adapters | None:
@@ -147,7 +147,7 @@ def _last_corpus(recipe: Recipe, store: Store) -> Manifest | None:
         return None
     try:
         return manifest.load(store, finished.outputs["corpus"])
-    except Corrupt:
+    except CorruptError:
         return None
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from modelmill.recipe import Recipe, given_tokenizer
+from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import external_inputs, memo
 from modelmill.store import Store
@@ -42,7 +42,7 @@ def plan(recipe: Recipe, store: Store) -> list[Planned]:
 
 def _refit(step: str, recipe: Recipe) -> str:
     """Preprocessing that runs costs all shards where it fits anew, and else only those that are new."""
-    if step != "preprocessing" or given_tokenizer(recipe):
+    if step != "preprocessing" or recipe.preprocessing.given_tokenizer:
         return ""
     if recipe.preprocessing.fit == "always":
         return "; fits anew and encodes every shard (preprocessing.fit: always)"

@@ -4,7 +4,7 @@ import os
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.core.image import image_of
-from modelmill.recipe import Recipe, given_tokenizer
+from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime.tracking.connection import redact
 from modelmill.store import Store
@@ -40,7 +40,10 @@ def _check_inputs(recipe: Recipe) -> None:
         raise UserError(
             f"data.path: {recipe.data.path} is on this machine; with {_FLAG} put the data in a bucket, s3://"
         )
-    for key, source in {"pretraining.init": weights, "preprocessing.tokenizer.from": given_tokenizer(recipe)}.items():
+    for key, source in {
+        "pretraining.init": weights,
+        "preprocessing.tokenizer.from": recipe.preprocessing.given_tokenizer,
+    }.items():
         if source not in (None, "random") and not source.startswith("models:/"):
             raise UserError(f"{key}: {source} is a folder of this machine; with {_FLAG} give models:/NAME/VERSION")
 

@@ -1,13 +1,15 @@
 """Runs on a cluster as triggers need them: submitted, and asked how they go."""
 
+import os
 import threading
 import time
 from pathlib import Path
 
+from modelmill.core.errors import UserError
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import placement, submitting
+from modelmill.pipelines.cluster import placement, reach, settings, submitting
 from modelmill.pipelines.cluster.settings import Cluster
-from modelmill.pipelines.trigger.asking import State, state_in
+from modelmill.pipelines.trigger.asking import Starter, State, state_in
 from modelmill.pipelines.trigger.claims import Asker
 from modelmill.recipe import Recipe
 from modelmill.store import Store
@@ -57,3 +59,25 @@ class ClusterRuns:
                 if error.status == 404:
                     return "failed"
                 raise
+
+
+def starter_of(file: Path, cool_down: float) -> Starter:
+    """Return what starts runs on the cluster of a file: its store, and KFP to submit to.
+
+    Args:
+        file: the cluster's file.
+        cool_down: seconds from a run of a recipe to the next, for other data.
+
+    Raises:
+        UserError: the file is wrong, or the store cannot be reached from here.
+    """
+    cluster = settings.load(file)
+    # The data of recipes are in the same place, and are listed with what the environment says.
+    if cluster.endpoint:
+        os.environ.setdefault("AWS_ENDPOINT_URL", cluster.endpoint)
+    os.environ.setdefault("AWS_DEFAULT_REGION", cluster.region)
+    store, why = reach.store_of(cluster)
+    if store is None:
+        raise UserError(f"{file}: store {cluster.store}: {why}")
+    known = ClusterRuns(cluster, store, file)
+    return Starter(store, known.submit, known.state_of, cool_down)

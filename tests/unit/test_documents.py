@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
-from modelmill.pipelines.cli import app
+from modelmill.pipelines.cli import LazyGroup, build
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "components/*/README.md")
@@ -44,10 +43,11 @@ def commands(path: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize("path", [*DOCUMENTS, *SCRIPTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_that_is_shown_exists(path: Path) -> None:
     for words in commands(path):
-        command, rest = typer.main.get_command(app), words
-        while isinstance(command, typer.core.TyperGroup):
+        command, rest = build(), words
+        while isinstance(command, LazyGroup):
             assert rest[0] in command.commands, words
             command, rest = command.commands[rest[0]], rest[1:]
+        command = command.load()
         known = {option for parameter in command.params for option in parameter.opts}
         unknown = [word for word in rest if word.startswith("-") and word.partition("=")[0] not in known]
         assert not unknown, words

@@ -1,0 +1,1 @@
+"""`modelmill data`: what can be asked of data outside a run."""

@@ -1,0 +1,33 @@
+"""Arguments of the commands that read data where it lies, and the shards that they name."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelmill.core.errors import UserError
+
+if TYPE_CHECKING:
+    from modelmill.data.shards import Shard
+
+DataPath = Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")]
+Format = Annotated[str, typer.Option("--format", help="auto, jsonl, csv, parquet or text.")]
+Media = Annotated[str | None, typer.Option("--media", help="The shards name files of this kind: images or audio.")]
+
+
+def find_shards(path: str, format_: str, media: str | None) -> "list[Shard]":
+    """Find the shards that a command is about.
+
+    Rows whose file cannot be used are kept, as not readable: they are what is asked about.
+
+    Raises:
+        UserError: an option is wrong, or there are no shards.
+    """
+    from modelmill.data import shards
+
+    if format_ not in ("auto", *shards.FORMATS.values()):
+        raise UserError(f"--format {format_}: auto, jsonl, csv, parquet or text")
+    if media not in (None, "images", "audio"):
+        raise UserError(f"--media {media}: images or audio")
+    if media and format_ == "text":
+        raise UserError(f"--format text: a manifest of {media} is jsonl, csv or parquet")
+    return shards.find(path, format_, media)  # type: ignore[arg-type]

@@ -1,0 +1,41 @@
+"""`modelmill data profile`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelmill.core.errors import UserError
+from modelmill.pipelines.commands.data.arguments import DataPath, Format, Media, find_shards
+from modelmill.pipelines.commands.options import AsJson
+from modelmill.pipelines.display.text import print_json, writing
+
+EXAMPLE = "modelmill data profile data/python-lm -o suite.json"
+
+
+def command(
+    path: DataPath,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a suite to edit into this file.")] = None,
+    format_: Format = "auto",
+    media: Media = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the columns of data look like, and draft a suite that they keep."""
+    if output is not None and output.exists():
+        raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
+    shards = find_shards(path, format_, media)
+    from modelmill.components.data_validation.api import draft
+    from modelmill.pipelines.display import columns
+
+    drafted = draft(path, shards, output.stem if output else "suite", lambda done, total, text: None)
+    if output is not None:
+        with writing(f"-o {output}"):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(json.dumps(drafted.suite, indent=2) + "\n")
+    if as_json:
+        print_json(columns.as_json(drafted))
+        return
+    columns.show(drafted)
+    rows, count = drafted.profile.rows, len(drafted.suite["expectations"])
+    print(f"{rows:,} rows" + (f"; a suite of {count} expectations is in {output}: edit it" if output else ""))

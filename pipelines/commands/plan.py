@@ -1,0 +1,37 @@
+"""`modelmill plan`."""
+
+from modelmill.pipelines.commands.options import (
+    DEFAULT_STORE,
+    AsJson,
+    Overrides,
+    RecipeFile,
+    StoreUri,
+    open_recipe,
+)
+from modelmill.pipelines.display.text import print_json
+
+EXAMPLE = "modelmill plan recipes/python-lm.yaml --set fine_tuning.learning_rate=1e-3"
+
+
+def command(
+    recipe: RecipeFile, overrides: Overrides = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False
+) -> None:
+    """Show which steps a run would run, why, and what training would cost.
+
+    Nothing is run and nothing is written.
+    """
+    from modelmill.pipelines.planning import estimates
+    from modelmill.pipelines.planning.plan import plan
+
+    loaded, opened = open_recipe(recipe, overrides, store)
+    planned = plan(loaded, opened)
+    costs = estimates.estimate(loaded, opened, planned)
+    if as_json:
+        known = {name: cost.model_dump() for name, cost in costs.items()}
+        steps = [{**step._asdict(), "estimate": known.get(step.name)} for step in planned]
+        print_json({"recipe": loaded.name, "steps": steps, "total": estimates.total(costs)})
+        return
+    from modelmill.pipelines.display import plan as tables
+
+    tables.show_steps(planned)
+    tables.show_costs(costs)

@@ -1,0 +1,1 @@
+"""`modelmill registry`: what is registered, and why."""

@@ -1,0 +1,1 @@
+"""`modelmill schedule`: the cluster's recurring runs as schedules.yaml has them."""

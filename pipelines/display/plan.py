@@ -1,0 +1,49 @@
+"""A plan for people: which steps will run and why, and what training would cost."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from modelmill.core import units
+from modelmill.pipelines.display.steps import STYLE
+from modelmill.pipelines.planning import estimates
+from modelmill.pipelines.planning.plan import Planned
+from modelmill.runtime.run_records import Estimate
+
+
+def show_steps(planned: list[Planned]) -> None:
+    """Print one row a step."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "status", "why"):
+        table.add_column(heading, overflow="fold")
+    for step in planned:
+        table.add_row(step.name, f"[{STYLE[step.status]}]{step.status}[/]", escape(step.reason))
+    Console().print(table)
+
+
+def show_costs(costs: dict[str, Estimate]) -> None:
+    """Print what the training steps that will run are expected to cost, and what the times are based on."""
+    if not costs:
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("training")
+    unit = next(iter(costs.values())).unit
+    for heading in ("parameters", unit, "FLOPs", "device time"):
+        table.add_column(heading, justify="right")
+    for name, cost in costs.items():
+        table.add_row(name, *map(_known, (cost.parameters, cost.amount, cost.model_flops)), _time(cost.device_hours))
+    total = estimates.total(costs)
+    table.add_row("total", "", "", _known(total["model_flops"]), _time(total["device_hours"]))
+    console = Console()
+    console.print()
+    console.print(table)
+    for name, cost in costs.items():
+        console.print(f"{name}: {cost.basis}", markup=False, highlight=False)
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else units.prefixed(value)
+
+
+def _time(hours: float | None) -> str:
+    return "unknown" if hours is None else units.of_seconds(hours * 3600)
