@@ -1,4 +1,4 @@
-"""The data_validation step."""
+"""The data validation step."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What commands call of data validation, outside a run."""
+"""The functions of data validation that commands call outside a run."""
 
 from modelmill.components.data_validation.contract import Draft, draft, judge
 from modelmill.components.data_validation.drift import Drift, of_recipe

@@ -1,6 +1,6 @@
 """The most common conditions on Arrow columns, where they mean exactly what Great Expectations' pandas code means.
 
-Whatever is not here, or not here for the types at hand, Great Expectations computes itself, piece by piece.
+Great Expectations itself computes all others, piece by piece, as well as these for types that are not covered here.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,11 @@ _NULL = pa.scalar(None, pa.bool_())
 
 
 def rejected(need: Need, piece: pa.Table) -> pa.ChunkedArray | None:
-    """Which rows of a piece a column condition rejects (null where the value is null); None if it is not done here."""
+    """Return which rows of a piece a column condition rejects, or None where this module does not cover the condition.
+
+    Returns:
+        Booleans, null where the value is null.
+    """
     if need.metric not in _ACCEPTED or "row_condition" in need.domain:
         return None
     accepted = _ACCEPTED[need.metric](piece, need.columns, need.arguments)
@@ -63,13 +67,13 @@ def _in_set(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> A
         value_set = pa.array([float(v) for v in values], pa.float64())
     else:
         return None
-    found = pc.is_in(column, value_set=value_set)
-    return pc.if_else(pc.is_valid(column), found, _NULL)
+    is_member = pc.is_in(column, value_set=value_set)
+    return pc.if_else(pc.is_valid(column), is_member, _NULL)
 
 
 def _not_in_set(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
-    found = _in_set(piece, columns, arguments)
-    return None if found is None else pc.invert(found)
+    is_member = _in_set(piece, columns, arguments)
+    return None if is_member is None else pc.invert(is_member)
 
 
 def _length_between(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
@@ -85,17 +89,17 @@ def _length_equals(piece: pa.Table, columns: list[str], arguments: dict[str, Any
 
 
 def _match_regex(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
-    """As pandas does it: Arrow's regular expressions, or Python's for what Arrow's do not know."""
+    """Match as pandas does: with Arrow's regular expressions, or with Python's where Arrow's lack something."""
     column = piece[columns[0]]
     if not _is_text(column.type) or not isinstance(arguments.get("regex"), str):
         return None
-    found = column.to_pandas().str.contains(arguments["regex"])
-    return pc.if_else(pc.is_valid(column), pa.chunked_array([pa.array(found.to_numpy(bool))]), _NULL)
+    is_match = column.to_pandas().str.contains(arguments["regex"])
+    return pc.if_else(pc.is_valid(column), pa.chunked_array([pa.array(is_match.to_numpy(bool))]), _NULL)
 
 
 def _not_match_regex(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
-    found = _match_regex(piece, columns, arguments)
-    return None if found is None else pc.invert(found)
+    is_match = _match_regex(piece, columns, arguments)
+    return None if is_match is None else pc.invert(is_match)
 
 
 def _a_greater_than_b(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> Any:
@@ -107,7 +111,10 @@ def _pair_equal(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) 
 
 
 def _compare(compare: Callable[..., Any], piece: pa.Table, columns: list[str]) -> Any:
-    """Columns of one type without nulls: what a null means depends on what is ignored and on pandas' types."""
+    """Compare columns of one type without nulls.
+
+    What a null means depends on what is ignored and on pandas' types.
+    """
     a, b = (piece[name] for name in columns)
     if a.type != b.type or not (_is_plain_number(a.type) or _is_text(a.type)) or a.null_count or b.null_count:
         return None
@@ -130,7 +137,7 @@ _ACCEPTED: dict[str, Callable[[pa.Table, list[str], dict[str, Any]], Any]] = {
 
 
 def _is_plain_number(type_: pa.DataType) -> bool:
-    """Types whose comparison with a number is the same in Arrow and pandas; single precision is compared otherwise."""
+    """Tell whether Arrow and pandas compare the type with a number alike; they differ on single precision."""
     return bool(pa.types.is_signed_integer(type_) or type_ == pa.float64())
 
 

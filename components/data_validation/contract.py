@@ -1,4 +1,4 @@
-"""The data against its contract: every row of every shard, in a run and outside one."""
+"""The contract of the data: all rows of all shards judged against a suite, in a run and outside of one."""
 
 import tempfile
 import warnings
@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from modelmill.components.data_validation import data_docs, quarantine, verdict
+from modelmill.components.data_validation import data_docs, gx_judge, quarantine, verdict
 from modelmill.components.data_validation import draft as drafting
-from modelmill.components.data_validation import gx_judge as great_expectations
 from modelmill.components.data_validation import profile as profiles
 from modelmill.components.data_validation import suite as suites
-from modelmill.components.data_validation.merged_metrics import Merged, ScannedShard
+from modelmill.components.data_validation.merged_metrics import MergedMetrics, ScannedShard
 from modelmill.components.data_validation.packing import unpack
 from modelmill.components.data_validation.plan import Plan, make_plan
 from modelmill.components.data_validation.profile import Profile
@@ -29,9 +28,14 @@ from modelmill.store.manifest import Entry, Manifest
 
 
 class Quarantined(GateFailed):
-    """More is quarantined than the recipe tolerates; `left_out` says what."""
+    """An error: more shards are quarantined than the recipe tolerates.
+
+    Attributes:
+        left_out: The quarantined shards.
+    """
 
     def __init__(self, message: str, left_out: list[LeftOut]) -> None:
+        """Say why in `message`, and keep the shards."""
         super().__init__(message)
         self.left_out = left_out
 
@@ -39,10 +43,14 @@ class Quarantined(GateFailed):
 class Judgement(NamedTuple):
     """What was judged, and Great Expectations' verdict on it.
 
-    dataset: manifest of the shards, where they lie. result: Great Expectations' result as JSON, without times or ids.
-    scanned: how many shards were read, and not known from before. left_out: shards that were quarantined.
-    profile: the columns' distributions, if they were asked for. unusable: rows of manifests, with `shard`, `row` (from
-    1), `file` and `why`, whose image or recording is missing or broken.
+    Attributes:
+        dataset: Manifest of the shards where they lie.
+        result: Great Expectations' result as JSON, without times and ids.
+        scanned: How many shards were read, because their state was not known.
+        left_out: Quarantined shards.
+        profile: The columns' distributions, if they were asked for.
+        unusable: Rows of manifests whose image or recording is missing or broken, with `shard`, `row` (from 1), `file`
+            and `why`.
     """
 
     dataset: Manifest
@@ -54,24 +62,31 @@ class Judgement(NamedTuple):
 
     @property
     def success(self) -> bool:
+        """Whether the data keeps every expectation."""
         return bool(self.result["success"])
 
     def explain(self) -> str:
-        """Why the data did not pass, on one line."""
+        """Return why the data did not pass, on one line."""
         return verdict.explain(self.result, self.dataset.entries)
 
     def findings(self) -> list[tuple[bool, str, str]]:
-        """For each expectation whether it holds, its name with its columns, and what was found."""
+        """Return for each expectation whether it holds, its name with its columns, and what was observed."""
         shards = self.dataset.entries
         return [(r["success"], verdict.name(r), verdict.finding(r, shards)) for r in self.result["results"]]
 
     def data_docs(self) -> bytes:
-        """Great Expectations' Data Docs as one HTML page."""
+        """Return Great Expectations' Data Docs as one HTML page."""
         return data_docs.render(self.result).encode()
 
 
 class Draft(NamedTuple):
-    """A suite for a person to edit, and what it was drafted from; types are Arrow's, by column."""
+    """A suite for a person to edit, and what it was drafted from.
+
+    Attributes:
+        suite: The suite as JSON.
+        profile: The columns' distributions.
+        types: Arrow's types by column.
+    """
 
     suite: dict[str, Any]
     profile: Profile
@@ -80,23 +95,28 @@ class Draft(NamedTuple):
 
 def judge(
     path: str,
-    found: list[Shard],
+    source_shards: list[Shard],
     suite: dict[str, Any],
     progress: Progress,
     states: ShardStates | None = None,
     policy: Quarantine | None = None,
     profile: bool = False,
 ) -> Judgement:
-    """Hold all rows of the shards against a suite.
+    """Judge all rows of the shards against a suite.
 
     Args:
-        path: where the shards were found, for messages. progress: is told how many shards are done, of how many.
-        states: of shards that were scanned before; they are not read again. policy: what may be left out; without it
-            all of the data is judged as one. profile: whether to look at the distributions of all columns as well.
+        path: Where the shards lie, for messages.
+        source_shards: The shards.
+        suite: The suite as JSON.
+        progress: Called with the shards done, their total and a text.
+        states: States of scanned shards, which are not read again.
+        policy: What may be left out; without it all of the data is judged as one.
+        profile: Whether to profile the distributions of all columns too.
+
     Raises:
-        UserError: the suite asks for what is not supported or not there, a shard is broken, the shards do not fit
-            together, or there is not one row.
-        Quarantined: more was left out than the policy tolerates.
+        UserError: The suite asks for what is not supported or not there, a shard is broken, the shards do not fit
+            together, or there is not a single row.
+        Quarantined: More would be left out than the policy tolerates.
     """
     give_memory_back()
     checked = suites.parse(suite)
@@ -104,19 +124,19 @@ def judge(
     first = Pass(plan, profile=profile)
     with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
-        scan = Scan(found, Path(folder), progress, states)
+        scan = Scan(source_shards, Path(folder), progress, states)
         scanned = scan.all(first, first.name, may_fail=policy is not None)
         left_out = _leave_out(checked, scanned, policy, Path(folder)) if policy else []
         scanned = {shard: one for shard, one in scanned.items() if shard not in {o.shard for o in left_out}}
         schema = shards.unify([(shard, _schema(one)) for shard, one in scanned.items()])
         suites.check_columns(checked, schema.names)
-        merged = Merged(schema, list(scanned.values()), Path(folder))
+        merged = MergedMetrics(schema, list(scanned.values()), Path(folder))
         if not merged.rows:
-            raise UserError(f"data.path: {path}: {len(found)} shards and not one row; check data.path")
+            raise UserError(f"data.path: {path}: {len(source_shards)} shards and not one row; check data.path")
         if second := _second_pass(plan, merged):
             again = Scan(list(scanned), Path(folder), progress, None).all(second, "second")
             merged.after_second_pass([one.state for one in again.values()])
-        result = great_expectations.verdict(checked, merged)
+        result = gx_judge.verdict(checked, merged)
         whole = profiles.merged([one.state["profile"] for one in scanned.values()]) if profile else None
     entries = [
         Entry(path=shard.path, sha256=one.state["sha256"], bytes=shard.bytes, rows=one.state["rows"])
@@ -128,34 +148,40 @@ def judge(
         for row in one.state["unusable"]
     ]
     columns = {field.name: str(field.type) for field in schema}
-    info: dict[str, Any] = {"format": found[0].format, "rows": merged.rows, "columns": columns}
+    info: dict[str, Any] = {"format": source_shards[0].format, "rows": merged.rows, "columns": columns}
     if left_out:
         info["left_out"] = [{"path": o.shard.path, "tag": o.shard.tag, "why": o.why} for o in left_out]
-    if media := found[0].media:
+    if media := source_shards[0].media:
         info["media"] = media.kind
     dataset = Manifest(kind="dataset", location="source", entries=entries, info=info)
     return Judgement(dataset, result, scan.read, left_out, whole, unusable)
 
 
-def draft(path: str, found: list[Shard], name: str, progress: Progress) -> Draft:
-    """What the data looks like, and a suite called `name` that all of it keeps.
+def draft(path: str, source_shards: list[Shard], name: str, progress: Progress) -> Draft:
+    """Return the profile of the data and a suite that all of it keeps.
+
+    Args:
+        path: Where the shards lie, for messages.
+        source_shards: The shards.
+        name: The name of the suite.
+        progress: Called with the shards done, their total and a text.
 
     Raises:
-        UserError: a shard is broken, the shards do not fit together, or there is not one row.
+        UserError: A shard is broken, the shards do not fit together, or there is not a single row.
     """
-    known = judge(path, found, {"expectations": [drafting.ROWS]}, progress, profile=True)
+    known = judge(path, source_shards, {"expectations": [drafting.ROWS]}, progress, profile=True)
     assert known.profile is not None
     suite = {"name": name, "expectations": drafting.candidates(known.profile)}
-    results = judge(path, found, suite, progress).result["results"]
+    results = judge(path, source_shards, suite, progress).result["results"]
     suite["expectations"] = [e for e, r in zip(suite["expectations"], results, strict=True) if r["success"]]
     return Draft(suite, known.profile, known.dataset.info["columns"])
 
 
 def _leave_out(suite: Any, scanned: dict[Shard, ScannedShard], policy: Quarantine, scratch: Path) -> list[LeftOut]:
-    """The shards to quarantine: unreadable, of another schema than those before, or breaking rules on single rows.
+    """Return the shards to quarantine: unreadable, of another schema than others before, or breaking row rules.
 
     Raises:
-        Quarantined: they are more than the policy tolerates.
+        Quarantined: They are more than the policy tolerates.
     """
     left_out: list[LeftOut] = []
     kept: list[tuple[Shard, pa.Schema]] = []
@@ -168,9 +194,7 @@ def _leave_out(suite: Any, scanned: dict[Shard, ScannedShard], policy: Quarantin
         except UserError as error:
             left_out.append(quarantine.unreadable(shard, error)._replace(rows=one.state["rows"]))
             continue
-        results = (
-            great_expectations.broken_rules(suite, Merged(_schema(one), [one], scratch)) if one.has_rejects else []
-        )
+        results = gx_judge.broken_rules(suite, MergedMetrics(_schema(one), [one], scratch)) if one.has_rejects else []
         if results:
             left_out.append(quarantine.broken(shard, one.state["rows"], results, policy.samples))
             continue
@@ -182,15 +206,17 @@ def _leave_out(suite: Any, scanned: dict[Shard, ScannedShard], policy: Quarantin
     return left_out
 
 
-def _second_pass(plan: Plan, merged: Merged) -> Pass | None:
-    """What needs values of all the data first: conditions relative to them, and rows whose values repeat."""
+def _second_pass(plan: Plan, merged: MergedMetrics) -> Pass | None:
+    """Return the pass for what needs statistics of all the data: relative conditions and repeated values."""
     repeated = {
-        key: values for key, need in plan.unique.items() if (values := merged.repeated(plan.tallies[key])) is not None
+        key: values
+        for key, need in plan.unique.items()
+        if (values := merged.repeated(plan.value_counts[key])) is not None
     }
     if not plan.relative and not repeated:
         return None
     again = Plan(conditions=plan.relative)
-    return Pass(again, merged.statistic, {key: (plan.tallies[key], values) for key, values in repeated.items()})
+    return Pass(again, merged.statistic, {key: (plan.value_counts[key], values) for key, values in repeated.items()})
 
 
 def _schema(one: ScannedShard) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""Great Expectations' Data Docs as one page that needs nothing else and runs nothing."""
+"""Great Expectations' Data Docs as one self-contained page without scripts."""
 
 import copy
 import itertools
@@ -19,7 +19,7 @@ _SHIELD = str.maketrans({c: private for private, c in _SHIELDED.items()})
 
 
 def render(result: dict[str, Any]) -> str:
-    """The HTML page for a validation result; equal results give equal pages."""
+    """Return the HTML page for a validation result; equal results give equal pages."""
     shielded = expectationSuiteValidationResultSchema.load(_shielded(result))
     document = ValidationResultsPageRenderer(run_info_at_end=True).render(shielded)
     view = DefaultJinjaPageView(custom_views_directory=str(_TEMPLATES))

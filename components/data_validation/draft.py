@@ -5,16 +5,16 @@ from typing import Any
 
 from modelmill.components.data_validation.profile import Column, Profile
 
-# A text or number column with so few values, each seen often, is taken for one of categories.
+# Most distinct values of a column that is drafted as a set of categories, and how often each must occur on average.
 MOST_CATEGORIES = 20
 _TIMES_SEEN = 10
-# A column with more nulls than this is drafted as one that may be null.
+# Largest share of nulls in a column that is drafted with an expectation about nulls.
 _MOST_NULLS = 0.5
 ROWS: dict[str, Any] = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}}
 
 
 def candidates(profile: Profile) -> list[dict[str, Any]]:
-    """Expectations worth trying; those that the data does not keep are for the caller to drop."""
+    """Return expectations worth trying; the caller drops those that the data does not keep."""
     columns = list(profile.columns)
     drafted = [ROWS, _expect("expect_table_columns_to_match_set", column_set=columns, exact_match=True)]
     for name, column in profile.columns.items():

@@ -33,10 +33,15 @@ _CONTROL = [*(byte for byte in range(32) if byte not in (9, 10, 11, 12, 13)), 12
 _FOLLOWING = range(0x80, 0xC0)
 
 
-class Measure(NamedTuple):
-    """One distribution of a column, then and now.
+class ColumnDrift(NamedTuple):
+    """The drift of one distribution of a column.
 
-    psi: population stability index. wasserstein: distance in standard deviations of the reference, of numbers only.
+    Attributes:
+        column: Name of the column.
+        of: The distribution: nulls, values, length, characters or tokens.
+        psi: Population stability index, in nats.
+        wasserstein: Distance in standard deviations of the reference; None where the values are not numbers.
+        drifted: Whether a limit is exceeded.
     """
 
     column: str
@@ -47,55 +52,81 @@ class Measure(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """measures: largest first. skipped: columns with too few values, then or now. value: the largest PSI."""
+    """The drift of all columns.
 
-    measures: list[Measure]
+    Attributes:
+        measures: The distributions' drifts, largest index first.
+        skipped: Columns with too few values, then or now.
+    """
+
+    measures: list[ColumnDrift]
     skipped: list[str]
 
     @property
     def drifted(self) -> bool:
+        """Whether any distribution has drifted."""
         return any(measure.drifted for measure in self.measures)
 
     @property
     def value(self) -> float:
+        """The largest population stability index."""
         return max((measure.psi for measure in self.measures), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the drift as JSON."""
         measures = [measure._asdict() for measure in self.measures]
         return {"drifted": self.drifted, "drift": self.value, "measures": measures, "skipped": self.skipped}
 
 
 def compare(reference: Profile, new: Profile, limits: DriftLimits) -> Drift:
-    """Hold every column that either has against the other's; a column that one lacks is null there."""
-    measures: list[Measure] = []
+    """Compare each column's distributions in two profiles; a column that one lacks is null there.
+
+    Args:
+        reference: The profile of the data that the registered model was made from.
+        new: The profile of the new data.
+        limits: The largest index and distance, and the fewest values to compare.
+    """
+    measures: list[ColumnDrift] = []
     skipped: list[str] = []
     for name in dict.fromkeys([*reference.columns, *new.columns]):
         then, now = (profile.columns.get(name, Column()) for profile in (reference, new))
         if then.kind and now.kind and then.kind != now.kind:
-            now = Column()  # another type of value: nothing of the old is there
-        found = [("nulls", _nulls(then, reference.rows), _nulls(now, new.rows), None), *_distributions(then, now)]
-        kept = [(of, a, b, w) for of, a, b, w in found if min(a.sum(), b.sum()) >= _enough(len(a), limits)]
-        if len(kept) < len(found):
+            now = Column()  # another type of value shares none with the old
+        distributions = [
+            ("nulls", _nulls(then, reference.rows), _nulls(now, new.rows), None),
+            *_distributions(then, now),
+        ]
+        kept = [(of, a, b, w) for of, a, b, w in distributions if min(a.sum(), b.sum()) >= _enough(len(a), limits)]
+        if len(kept) < len(distributions):
             skipped.append(name)
         for of, a, b, wasserstein in kept:
             psi = stability_index(a, b)
             is_far = psi > limits.psi or (wasserstein is not None and wasserstein > limits.wasserstein)
-            measures.append(Measure(name, of, psi, wasserstein, is_far))
+            measures.append(ColumnDrift(name, of, psi, wasserstein, is_far))
     return Drift(sorted(measures, key=lambda m: -m.psi), skipped)
 
 
 def _enough(bins: int, limits: DriftLimits) -> float:
-    """Chance alone moves the index by about (bins - 1)(1/n + 1/m): more bins need more values."""
+    """Return the fewest values to compare: chance alone moves the index by about (bins - 1)(1/n + 1/m)."""
     return limits.minimum * max(1.0, (bins - 1) / DECILES)
 
 
-def of_recipe(recipe: Recipe, found: list[Shard], store: Store) -> tuple[str, Drift] | None:
-    """The recipe's data against that of its registered model, whose version comes first; None where there is none.
+def of_recipe(recipe: Recipe, source_shards: list[Shard], store: Store) -> tuple[str, Drift] | None:
+    """Compare the recipe's data with that of its registered model.
 
-    The scanned shards are kept in the store, where the next run finds them.
+    The states of scanned shards are kept in the store, where the next run finds them.
+
+    Args:
+        recipe: The recipe.
+        source_shards: The recipe's shards.
+        store: The store of the model's reference and of the shards' states.
+
+    Returns:
+        The registered version and the drift; None where the model has no reference.
 
     Raises:
-        UserError, Quarantined: as `contract.judge`.
+        UserError: See `contract.judge`.
+        Quarantined: See `contract.judge`.
     """
     known = reference.find(store, recipe.registration.model)
     if known is None:
@@ -104,17 +135,23 @@ def of_recipe(recipe: Recipe, found: list[Shard], store: Store) -> tuple[str, Dr
     with tempfile.TemporaryDirectory(prefix="modelmill-drift-") as scratch:
         states = ShardStates(store, step_specs.code_of("data_validation", recipe), Path(scratch))
         judged = contract.judge(
-            recipe.data.path, found, suite, lambda done, total, text: None, states, recipe.data.quarantine, profile=True
+            recipe.data.path,
+            source_shards,
+            suite,
+            lambda done, total, text: None,
+            states,
+            recipe.data.quarantine,
+            profile=True,
         )
     assert judged.profile is not None
     return known.version, compare(known.profile, judged.profile, recipe.data.drift)
 
 
 def stability_index(reference: np.ndarray, new: np.ndarray) -> float:
-    """Population stability index of two arrays of counts over the same bins, in nats.
+    """Return the population stability index of two arrays of counts over the same bins, in nats.
 
-    The symmetric Kullback-Leibler divergence of the shares, half a count added to each so that an empty bin is finite
-    (N. Siddiqi, Credit Risk Scorecards, 2006, where 0.1 is a small shift and 0.25 a large one).
+    It is the symmetric Kullback-Leibler divergence of the shares, with half a count added to each so that an empty bin
+    is finite (N. Siddiqi, Credit Risk Scorecards, 2006, where 0.1 is a small shift and 0.25 a large one).
     """
     p, q = (counts + 0.5 for counts in (reference, new))
     p, q = p / p.sum(), q / q.sum()
@@ -122,7 +159,11 @@ def stability_index(reference: np.ndarray, new: np.ndarray) -> float:
 
 
 def wasserstein(reference: Histogram, new: Histogram) -> float | None:
-    """The 1-Wasserstein distance in standard deviations of the reference; None where that has none."""
+    """Return the 1-Wasserstein distance in standard deviations of the reference.
+
+    Returns:
+        None where that deviation is 0 or not finite.
+    """
     places, weights = reference.values(), reference.counts / reference.count
     mean = float((places * weights).sum())
     deviation = float(np.sqrt(((places - mean) ** 2 * weights).sum()))
@@ -146,24 +187,28 @@ _Distribution = tuple[str, np.ndarray, np.ndarray, float | None]
 
 
 def _distributions(then: Column, now: Column) -> list[_Distribution]:
-    """Of values that both have: counts over the same bins, then and now, with the Wasserstein distance of numbers."""
+    """Return the distributions of values that both have.
+
+    Returns:
+        Name, counts over the same bins then and now, and the Wasserstein distance of numbers.
+    """
     if not then.valid or not now.valid:
         return []
     if then.kind in ("number", "time"):
         return [("values", *_in_deciles(then.numbers, now.numbers), wasserstein(then.numbers, now.numbers))]
-    found: list[_Distribution] = []
+    distributions: list[_Distribution] = []
     if then.kind in ("text", "category") and then.values.counts is not None:
-        found.append(("values", *_in_categories(then, now), None))
+        distributions.append(("values", *_in_categories(then, now), None))
     if then.kind == "text":
         lengths = _in_deciles(then.lengths, now.lengths)
-        found.append(("length", *lengths, wasserstein(then.lengths, now.lengths)))
-        found.append(("characters", _characters(then), _characters(now), None))
-        found.append(("tokens", then.tokens, now.tokens, None))
-    return found
+        distributions.append(("length", *lengths, wasserstein(then.lengths, now.lengths)))
+        distributions.append(("characters", _characters(then), _characters(now), None))
+        distributions.append(("tokens", then.tokens, now.tokens, None))
+    return distributions
 
 
 def _in_deciles(then: Histogram, now: Histogram) -> tuple[np.ndarray, np.ndarray]:
-    """Counts between the reference's deciles; of few different numbers each is a bin."""
+    """Return counts between the reference's deciles; where it has few different numbers, each is a bin."""
     shift = max(then.shift, now.shift)
     then, now = then.at(shift), now.at(shift)
     ends = then.keys
@@ -179,7 +224,7 @@ def _in_deciles(then: Histogram, now: Histogram) -> tuple[np.ndarray, np.ndarray
 
 
 def _in_categories(then: Column, now: Column) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of the reference's most frequent values, and of all others together."""
+    """Return counts of the reference's most frequent values, and of all others together."""
     most = [value for value, _ in Counter(then.values.counts).most_common(MOST_CATEGORIES)]
     counts = [[(column.values.counts or Counter())[value] for value in most] for column in (then, now)]
     then_rest, now_rest = (column.valid - sum(c) for column, c in zip((then, now), counts, strict=True))

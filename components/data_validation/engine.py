@@ -1,4 +1,4 @@
-"""Great Expectations' own metrics, computed on one small frame of the data or from values that are known already."""
+"""Great Expectations' own metrics, computed on one small frame or taken from values that are known already."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +10,20 @@ from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.registry import get_metric_provider
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-# A metric's value if it is known without the frame, else MISSING.
-Known = Callable[[MetricConfiguration], Any]
+# Returns the value of a metric that is known without the frame, else MISSING.
+MetricLookup = Callable[[MetricConfiguration], Any]
 MISSING = object()
 
 
 class CannotCompute(Exception):
-    """A metric raised on this data; the expectation that asks for it has failed."""
+    """An exception that a metric raised on this data: the expectation that asks for it fails."""
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
-    """The table for Great Expectations; integers with nulls stay integers, floating point would round large ones."""
+    """Return the table as a pandas frame for Great Expectations.
+
+    Integers with nulls stay integers, because floating point would round large ones.
+    """
     frame = table.to_pandas()
     for field in table.schema:
         if pa.types.is_integer(field.type) and table[field.name].null_count:
@@ -29,10 +32,12 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 
 
 def prototype(schema: pa.Schema, nulls: dict[str, int], rows: int = 0) -> pd.DataFrame:
-    """A frame with the types that a frame of all the data would have, of no rows or of rows of nulls.
+    """Return a frame with the column types that a frame of all the data would have.
 
     Args:
-        nulls: how many nulls each column has; without any, a column of integers is not a nullable one.
+        schema: Schema of all the data.
+        nulls: Number of nulls in each column; a column of integers without nulls is not a nullable one.
+        rows: Number of rows, all null.
     """
     columns = {}
     for field in schema:
@@ -42,25 +47,35 @@ def prototype(schema: pa.Schema, nulls: dict[str, int], rows: int = 0) -> pd.Dat
 
 
 def engine_on(frame: pd.DataFrame) -> PandasExecutionEngine:
+    """Return an execution engine on the frame."""
     return PandasExecutionEngine(batch_data_dict={"piece": frame})
 
 
-def resolve(engine: PandasExecutionEngine, metric: MetricConfiguration, known: Known = lambda metric: MISSING) -> Any:
-    """A metric's value, and on the way there the values of those that it depends on.
+def resolve(
+    engine: PandasExecutionEngine, metric: MetricConfiguration, known: MetricLookup = lambda metric: MISSING
+) -> Any:
+    """Return a metric's value, after the values of the metrics that it depends on.
+
+    Args:
+        engine: The engine on the frame to compute on.
+        metric: The metric.
+        known: Looks up metrics whose values are known already.
 
     Raises:
-        Exception: whatever the metric raises on this data.
+        Exception: Whatever the metric raises on this data.
     """
     return _resolve(engine, metric, known, {})[metric.id]
 
 
 def unexpected_rows(
-    engine: PandasExecutionEngine, metric: MetricConfiguration, known: Known = lambda metric: MISSING
+    engine: PandasExecutionEngine, metric: MetricConfiguration, known: MetricLookup = lambda metric: MISSING
 ) -> np.ndarray:
-    """Positions (int64, ascending) of the rows of the engine's frame that a map metric rejects.
+    """Return the positions of the rows that a map metric rejects, int64, ascending.
 
     Args:
-        metric: named without a suffix, as `column_values.between`.
+        engine: The engine on the frame to look at.
+        metric: The metric, named without a suffix, such as `column_values.between`.
+        known: Looks up metrics whose values are known already.
     """
     condition = MetricConfiguration(
         f"{metric.metric_name}.condition", metric.metric_domain_kwargs, metric.metric_value_kwargs
@@ -72,12 +87,12 @@ def unexpected_rows(
 
 
 def domain_rows(engine: PandasExecutionEngine, domain: dict[str, Any]) -> np.ndarray:
-    """Positions of the rows that are in a domain: that meet its row condition and are not to be ignored."""
+    """Return the positions of the rows in a domain: they meet its row condition and are not to be ignored."""
     return engine.get_domain_records(domain_kwargs=domain).index.to_numpy().astype(np.int64)
 
 
 def _resolve(
-    engine: PandasExecutionEngine, metric: MetricConfiguration, known: Known, values: dict[Any, Any]
+    engine: PandasExecutionEngine, metric: MetricConfiguration, known: MetricLookup, values: dict[Any, Any]
 ) -> dict[Any, Any]:
     if metric.id in values:
         return values

@@ -1,4 +1,4 @@
-"""Great Expectations as the judge: the verdict on a suite from metrics that were computed shard by shard."""
+"""Great Expectations as the judge: its verdict on a suite, from metrics that were computed shard by shard."""
 
 import math
 from typing import Any
@@ -12,14 +12,14 @@ from great_expectations.core.expectation_validation_result import (
 )
 from great_expectations.expectations.expectation import Expectation
 
-from modelmill.components.data_validation.merged_metrics import Merged
+from modelmill.components.data_validation.merged_metrics import MergedMetrics
 from modelmill.components.data_validation.plan import ORDERED, QUERY, RELATIVE, RESULT_FORMAT, UNIQUE
 
 _MAX_TEXT = 300
 
 
-def verdict(suite: gx.ExpectationSuite, merged: Merged) -> dict[str, Any]:
-    """Great Expectations' own result for all rows, as strict JSON without times or ids.
+def verdict(suite: gx.ExpectationSuite, merged: MergedMetrics) -> dict[str, Any]:
+    """Return Great Expectations' own result for all rows, as strict JSON without times and ids.
 
     An expectation that cannot be computed on this data has failed, with its exception's message. Where rows are
     unexpected, the first 20 of them are listed, by their position in all the data.
@@ -41,11 +41,12 @@ def verdict(suite: gx.ExpectationSuite, merged: Merged) -> dict[str, Any]:
     return _reproducible(outcome.to_json_dict())
 
 
-def broken_rules(suite: gx.ExpectationSuite, shard: Merged) -> list[dict[str, Any]]:
-    """Results of the expectations on single rows that one shard by itself does not keep.
+def broken_rules(suite: gx.ExpectationSuite, shard: MergedMetrics) -> list[dict[str, Any]]:
+    """Return the results of the expectations on single rows that one shard breaks by itself.
 
     Args:
-        shard: the state of this shard alone.
+        suite: The suite.
+        shard: The metrics of this shard alone.
     """
     rules = [
         e for e in suite.expectations if getattr(e, "map_metric", None) not in (None, *UNIQUE, *ORDERED, *RELATIVE)
@@ -55,7 +56,7 @@ def broken_rules(suite: gx.ExpectationSuite, shard: Merged) -> list[dict[str, An
     return [_reproducible_one(result.to_json_dict()) for result in failed]
 
 
-def _judge(expectation: Expectation, merged: Merged) -> ExpectationValidationResult:
+def _judge(expectation: Expectation, merged: MergedMetrics) -> ExpectationValidationResult:
     runtime = {"result_format": dict(RESULT_FORMAT)}
     try:
         wanted = expectation.get_validation_dependencies(
@@ -74,7 +75,7 @@ def _judge(expectation: Expectation, merged: Merged) -> ExpectationValidationRes
 
 
 def _reproducible(result: dict[str, Any]) -> dict[str, Any]:
-    """Without what differs between equal runs or machines: times, ids, fingerprints, tracebacks."""
+    """Return the result without what differs between equal runs or machines: times, ids, fingerprints, tracebacks."""
     result.pop("id", None)
     result["meta"] = {"great_expectations_version": gx.__version__}
     result["results"] = [_reproducible_one(one) for one in result["results"]]
@@ -97,7 +98,7 @@ def _reproducible_one(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any, max_text: int | None) -> Any:
-    """JSON that any parser reads: NaN, infinity and missing values are null; texts of the data are cut."""
+    """Return JSON that any parser reads: null for NaN, infinity and missing values; texts of the data cut."""
     if isinstance(value, dict):
         return {str(k): _plain(v, max_text) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The states of all shards as one, and the values of metrics that follow from it."""
+"""The states of all shards merged, and the values of metrics that follow from them."""
 
 import bisect
 import math
@@ -26,10 +26,10 @@ from modelmill.components.data_validation.plan import (
 )
 from modelmill.components.data_validation.rejections import out_of_order
 from modelmill.components.data_validation.scan import State
-from modelmill.components.data_validation.value_counts import Tally
+from modelmill.components.data_validation.value_counts import ValueCounts
 from modelmill.core.errors import ModelmillError
 
-# Metrics that Great Expectations works out from the types of the columns and from those that are given to it.
+# Metrics that Great Expectations derives from the columns' types and from other metrics.
 _DERIVED = {
     "table.columns",
     "table.column_count",
@@ -42,7 +42,13 @@ _STATISTICS = {"column.mean", "column.standard_deviation", "column.outlier_stati
 
 @dataclass
 class ScannedShard:
-    """A shard's state, and its tallies by the names that the state has for them; or why it could not be read."""
+    """The state of a shard, or why it could not be read.
+
+    Attributes:
+        state: The state as JSON.
+        files: Files of value counts, by the names that the state has for them.
+        error: Why the shard could not be read.
+    """
 
     state: State
     files: dict[str, Path]
@@ -50,18 +56,28 @@ class ScannedShard:
 
     @property
     def has_rejects(self) -> bool:
-        """Whether any condition on single rows rejects any of them, or cannot be computed."""
+        """Whether any condition on single rows rejects a row or cannot be computed."""
         return any("error" in state or state["rejected"] for state in self.state["conditions"].values())
 
 
-class Merged:
-    """What is known of all the data after the first pass, and after the second.
+class MergedMetrics:
+    """What is known of all the data, after the first pass and after the second.
 
-    Args:
-        schema: of the data as a whole. scanned: the shards in their order. second: states of the second pass.
+    Attributes:
+        schema: Schema of all the data.
+        rows: Number of rows.
+        nulls: Number of nulls in each column.
+        prototype: Great Expectations' engine on an empty frame with the types of all the data.
     """
 
     def __init__(self, schema: pa.Schema, scanned: list[ScannedShard], scratch: Path) -> None:
+        """Merge the states of the first pass.
+
+        Args:
+            schema: Schema of all the data.
+            scanned: The shards in their order.
+            scratch: A folder for what the merging of value counts spills.
+        """
         self.schema, self._scanned, self._scratch = schema, scanned, scratch
         self._states = [s.state for s in scanned]
         self._starts = [0, *np.cumsum([s["rows"] for s in self._states]).tolist()]
@@ -73,13 +89,14 @@ class Merged:
         self._statistics: dict[Any, Any] = {}
 
     def after_second_pass(self, states: list[State]) -> None:
+        """Add the states of the second pass."""
         self._seconds = states
 
     def known(self, metric: MetricConfiguration) -> Any:
-        """The value of a metric that the states hold; MISSING for one that follows from others.
+        """Return the value of a metric that the states hold, or MISSING for one that follows from others.
 
         Raises:
-            CannotCompute: it cannot be computed on this data.
+            CannotCompute: It cannot be computed on this data.
         """
         row_wise = base_of(metric)
         need = need_of(metric, row_wise[0] if row_wise else None)
@@ -92,9 +109,10 @@ class Merged:
         return aggregates.VALUES[metric.metric_name](self, need)
 
     def value(self, metric: MetricConfiguration) -> Any:
-        """
+        """Return the value of a metric.
+
         Raises:
-            CannotCompute: it cannot be computed on this data.
+            CannotCompute: It cannot be computed on this data.
         """
         try:
             return engine.resolve(self.prototype, metric, self.known)
@@ -104,12 +122,12 @@ class Merged:
             raise CannotCompute(str(error)) from error
 
     def repeated(self, need: Need) -> pa.Table | None:
-        """Of a tally, the values that occur more than once and begin first; None where no value repeats."""
+        """Return the values that occur more than once and begin first, or None where no value repeats."""
         total, values = self._repeated_of(need)
         return values if total else None
 
     def statistic(self, metric: MetricConfiguration) -> Any:
-        """The value of a metric of a whole column that a condition on single rows depends on; else MISSING."""
+        """Return the value of a whole column's metric that conditions on single rows depend on, or else MISSING."""
         if metric.metric_name not in _STATISTICS:
             return MISSING
         if metric.id not in self._statistics:
@@ -125,7 +143,7 @@ class Merged:
             count = self.count(need)
             return count["nulls"] if need.metric == "column_values.nonnull" else count["rows"] - count["nulls"]
         if suffix == ".filtered_row_count" and need.metric in UNIQUE:
-            return self.tally(table_need(need, "tally")).rows()
+            return self.value_counts(table_need(need, "value_counts")).rows()
         states = self._conditions(need)
         for state in states:
             if "error" in state:
@@ -141,7 +159,7 @@ class Merged:
 
     def _conditions(self, need: Need) -> list[State]:
         if need.metric in UNIQUE:
-            key = table_need(need, "tally").key
+            key = table_need(need, "value_counts").key
             return [s["repeated"][key] for s in self._seconds if key in s["repeated"]]
         for group, states in (("conditions", self._states), ("conditions", self._seconds)):
             if states and need.key in states[0][group]:
@@ -150,11 +168,11 @@ class Merged:
 
     def _rejected(self, need: Need, states: list[State]) -> int:
         if need.metric in UNIQUE:
-            return self._repeated_of(table_need(need, "tally"))[0]
+            return self._repeated_of(table_need(need, "value_counts"))[0]
         return sum(state["rejected"] for state in states)
 
     def _across_shards(self, need: Need, states: list[State]) -> list[State]:
-        """Order states in which each shard's first value has been held against the last value before the shard."""
+        """Return order states in which each shard's first value was compared with the last value before the shard."""
         checked, before = [], None
         for state in states:
             if "error" in state or state["first"] is None:
@@ -175,18 +193,18 @@ class Merged:
         return checked
 
     def _samples(self, states: list[State]) -> pa.Table | None:
-        """The first rejected rows of all the data, with their numbers in it."""
+        """Return the first rejected rows of all the data, with their numbers in it."""
         starts = self._starts if len(states) == len(self._states) else [0] * len(states)
-        found = []
+        tables = []
         for start, state in zip(starts, states, strict=False):
             if state["samples"]:
                 table = state["samples"] if isinstance(state["samples"], pa.Table) else unpack(state["samples"])
                 rows = pa.array(table["__row"].to_numpy() + start)
-                found.append(table.set_column(table.column_names.index("__row"), "__row", rows))
-        return pa.concat_tables(found, promote_options="permissive").slice(0, SAMPLES) if found else None
+                tables.append(table.set_column(table.column_names.index("__row"), "__row", rows))
+        return pa.concat_tables(tables, promote_options="permissive").slice(0, SAMPLES) if tables else None
 
     def _values(self, need: Need, samples: pa.Table) -> list[Any]:
-        """Sample values in the shape that the kind of expectation gives them."""
+        """Return sample values in the shape that the kind of expectation gives them."""
         names = need.columns
         target = pa.schema([self.schema.field(n) if n in self.schema.names else samples.schema.field(n) for n in names])
         frame = engine.frame_of(samples.select(names).cast(target))
@@ -196,9 +214,10 @@ class Merged:
             return list(frame.to_dict("records"))
         return list(zip(frame[names[0]].values, frame[names[1]].values, strict=True))
 
-    # --- counts, numbers, tallies
+    # --- counts, numbers, value_counts
 
     def count(self, need: Need) -> dict[str, int]:
+        """Return the number of rows that the need looks at, and of nulls among them."""
         key = table_need(need, "counts").key
         return {kind: sum(s["counts"][key][kind] for s in self._states) for kind in ("rows", "nulls")}
 
@@ -206,6 +225,7 @@ class Merged:
         return sum(s["nulls"].get(name, s["rows"]) for s in self._states)
 
     def numbers(self, need: Need) -> Numbers:
+        """Return the extremes and moments of the need's column."""
         key = table_need(need, "numbers").key
         merged = Numbers()
         totals = []
@@ -216,25 +236,27 @@ class Merged:
         merged.total = sum(totals) if all(isinstance(t, int) for t in totals) else _float_sum(totals)
         return merged
 
-    def tally(self, need: Need) -> Tally:
+    def value_counts(self, need: Need) -> ValueCounts:
+        """Return how often each value of the need's columns occurs."""
         files = [
             (shard.files[name], start)
             for shard, start in zip(self._scanned, self._starts, strict=False)
-            for name in shard.state["tallies"][need.key]
+            for name in shard.state["value_counts"][need.key]
         ]
         types = [self.schema.field(n).type if n in self.schema.names else pa.null() for n in need.columns]
-        return Tally(files, types, self._scratch)
+        return ValueCounts(files, types, self._scratch)
 
     def _repeated_of(self, need: Need) -> tuple[int, pa.Table]:
         if need.key not in self._repeated:
-            self._repeated[need.key] = self.tally(need).repeated(SAMPLES)
+            self._repeated[need.key] = self.value_counts(need).repeated(SAMPLES)
         return self._repeated[need.key]
 
     def type_of(self, need: Need) -> pa.DataType:
+        """Return the type of the need's first column."""
         return self.schema.field(need.columns[0]).type
 
     def place_of(self, row: int) -> tuple[int, int]:
-        """The shard that holds a row of all the data, and the row's number in it, from 0."""
+        """Return the number of the shard that holds a row of all the data, and the row's number in it, from 0."""
         shard = bisect.bisect_right(self._starts, row) - 1
         return shard, row - self._starts[shard]
 

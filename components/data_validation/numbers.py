@@ -1,4 +1,4 @@
-"""Numbers of a column, added up so that they merge."""
+"""Count, extremes and moments of a column's numbers, in a form that merges."""
 
 import contextlib
 from typing import Any
@@ -11,9 +11,20 @@ from modelmill.components.data_validation.packing import pack, unpack
 
 
 class Numbers:
-    """Count, extremes and moments of values; moments merge as in Chan, Golub and LeVeque (1983)."""
+    """Count, extremes and moments of values; moments merge as in Chan, Golub and LeVeque (1983).
+
+    Attributes:
+        count: How many values were added.
+        total: Their sum; an exact integer for integers.
+        mean: Their mean.
+        squares: The sum of their squared deviations from the mean.
+        low: The least value, in a table of one cell that keeps its type.
+        high: The greatest value, in a table of one cell that keeps its type.
+        is_number: Whether all values are numbers; the others have extremes at most.
+    """
 
     def __init__(self) -> None:
+        """Start without values."""
         self.count = 0
         self.total: float = 0
         self.mean = self.squares = 0.0
@@ -22,6 +33,7 @@ class Numbers:
         self.is_number = True
 
     def add(self, column: pa.ChunkedArray) -> None:
+        """Add the values of a column, of which none is null."""
         if pa.types.is_null(column.type) or not len(column):
             return
         with contextlib.suppress(pa.ArrowNotImplementedError):
@@ -44,6 +56,7 @@ class Numbers:
             self._moments(len(values), total, mean, float(((values - mean) ** 2).sum()))
 
     def merge(self, other: "Numbers") -> None:
+        """Add the values that another object has seen."""
         if not other.count:
             return
         if other.low is not None and other.high is not None:
@@ -70,12 +83,14 @@ class Numbers:
             self.high = pa.table({"v": [pc.max(self.high["v"]).as_py()]}, schema=self.high.schema)
 
     def state(self) -> dict[str, Any]:
+        """Return the state as JSON."""
         moments = {k: repr(getattr(self, k)) for k in ("total", "mean", "squares")}
         extremes = {k: pack(v) if (v := getattr(self, k)) else None for k in ("low", "high")}
         return {"count": self.count, "is_number": self.is_number, **moments, **extremes}
 
     @classmethod
     def parse(cls, state: dict[str, Any]) -> "Numbers":
+        """Return the object whose state this is."""
         numbers = cls()
         numbers.count, numbers.is_number = state["count"], state["is_number"]
         numbers.total = int(state["total"]) if state["total"].lstrip("-").isdigit() else float(state["total"])
@@ -85,7 +100,7 @@ class Numbers:
 
 
 def sum_exactly(values: np.ndarray) -> float:
-    """Integers without overflow; floating point as numpy adds it up (pairwise)."""
+    """Return the sum of an array: integers without overflow, floating point as numpy adds it up (pairwise)."""
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore", over="ignore"):
             return float(values.sum(dtype=np.float64))

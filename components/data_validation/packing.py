@@ -1,4 +1,4 @@
-"""Small tables as text, in states."""
+"""Small tables as text, for states."""
 
 import base64
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def pack(table: pa.Table) -> str:
-    """A small table as text, with its exact types."""
+    """Return a small table as text, with its exact types."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -14,4 +14,5 @@ def pack(table: pa.Table) -> str:
 
 
 def unpack(text: str) -> pa.Table:
+    """Return the table that `pack` made text of."""
     return pa.ipc.open_stream(base64.b64decode(text)).read_all()

@@ -16,13 +16,13 @@ from modelmill.core.errors import UserError
 SAMPLES = 20
 RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES}
 COUNTED = (".unexpected_count", ".unexpected_values", ".unexpected_index_list", ".filtered_row_count")
-QUERY = ".unexpected_index_query"  # a line of pandas for a person who has a frame; there is none here
+QUERY = ".unexpected_index_query"  # a line of pandas for people who hold the data in a frame; nobody does here
 
-# Of the whole table or of its columns' types: known from the schemas and the number of rows.
+# Metrics of the whole table or of its columns' types: the schemas and the number of rows tell them.
 TABLE = {"table.row_count", "table.columns", "table.column_count", "table.column_types"}
 NUMBERS = {"column.min", "column.max", "column.sum", "column.mean", "column.standard_deviation"}
 NULLS = {"column_values.nonnull.count", "column.non_null_proportion"}
-TALLIED = {
+BY_VALUE_COUNTS = {
     "column.median",
     "column.quantile_values",
     "column.unique_proportion",
@@ -39,15 +39,18 @@ TALLIED = {
 PRESENCE = {"column_values.nonnull", "column_values.null"}
 UNIQUE = {"column_values.unique", "compound_columns.unique"}
 ORDERED = {"column_values.increasing", "column_values.decreasing"}
-# Conditions that hold a value against statistics of the whole column.
+# Conditions that compare a value with statistics of the whole column.
 RELATIVE = {"column_values.z_score.under_threshold", "column_values.not_outliers"}
 
 
 @dataclass(frozen=True)
 class Need:
-    """One thing to be known of the data: a metric without its suffix, where it looks and what it takes.
+    """One thing to know of the data: a metric without its suffix, where it looks and what it takes.
 
-    key: names it in states, the same in every run. domain: column or columns, row condition and what is ignored.
+    Attributes:
+        metric: Name of the metric.
+        domain_json: Column or columns, row condition and what is ignored, as JSON.
+        arguments_json: The metric's arguments, as JSON.
     """
 
     metric: str
@@ -56,51 +59,65 @@ class Need:
 
     @property
     def key(self) -> str:
+        """The need's name in states, the same in every run."""
         return digest.of_json([self.metric, self.domain_json, self.arguments_json])[:16]
 
     @property
     def domain(self) -> dict[str, Any]:
+        """Column or columns, row condition and what is ignored."""
         return dict(json.loads(self.domain_json))
 
     @property
     def arguments(self) -> dict[str, Any]:
+        """The metric's arguments."""
         return dict(json.loads(self.arguments_json))
 
     @property
     def columns(self) -> list[str]:
+        """The columns that the metric looks at."""
         domain = self.domain
         return [domain[k] for k in ("column", "column_A", "column_B") if k in domain] + domain.get("column_list", [])
 
     def configuration(self) -> MetricConfiguration:
+        """Return the need as Great Expectations' configuration of a metric."""
         return MetricConfiguration(self.metric, self.domain, self.arguments)
 
 
 @dataclass
 class Plan:
-    """What one pass over the shards must find out.
+    """What one pass over the shards must find out: needs by their keys.
 
-    counts: rows and nulls of a column under a row condition. conditions: rows that a map metric rejects.
-    ordered: the same where a row is held against the one before. numbers: extremes and moments of a column.
-    tallies: how often each value, or combination of values, occurs; unique: those of which each may occur once, by
-    the tally's key. relative: conditions that need the finished
-    numbers or tally of their column, and so a second pass.
+    Attributes:
+        counts: Rows and nulls of a column under a row condition.
+        conditions: Rows that a map metric rejects.
+        ordered: Rows that are out of order, each compared with the row before.
+        numbers: Extremes and moments of a column.
+        value_counts: How often each value, or combination of values, occurs.
+        unique: Values that may occur once each, by the key of their value counts.
+        relative: Conditions that need the finished numbers or value counts of their column, and so a second pass.
     """
 
     counts: dict[str, Need] = field(default_factory=dict)
     conditions: dict[str, Need] = field(default_factory=dict)
     ordered: dict[str, Need] = field(default_factory=dict)
     numbers: dict[str, Need] = field(default_factory=dict)
-    tallies: dict[str, Need] = field(default_factory=dict)
+    value_counts: dict[str, Need] = field(default_factory=dict)
     unique: dict[str, Need] = field(default_factory=dict)
     relative: dict[str, Need] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
+        """Digest of the needs' keys."""
         return digest.of_json([sorted(group) for group in vars(self).values()])
 
 
 def need_of(metric: MetricConfiguration, name: str | None = None) -> Need:
-    """The need behind a metric; batch, table and the format of samples do not matter to it."""
+    """Return the need behind a metric; batch, table and the format of samples do not matter to it.
+
+    Args:
+        metric: Great Expectations' configuration of the metric.
+        name: The metric's name without its suffix, where it has one.
+    """
     domain = {k: v for k, v in metric.metric_domain_kwargs.items() if v is not None and k not in ("batch_id", "table")}
     arguments = {k: v for k, v in metric.metric_value_kwargs.items() if k != "result_format"}
     return Need(
@@ -111,18 +128,18 @@ def need_of(metric: MetricConfiguration, name: str | None = None) -> Need:
 
 
 def table_need(need: Need, name: str) -> Need:
-    """Another need in the same domain, without arguments."""
+    """Return another need in the same domain, without arguments."""
     return Need(name, need.domain_json, "{}")
 
 
 def rows_need(need: Need) -> Need:
-    """The rows of the table that meet the need's row condition."""
+    """Return the need for the number of rows that meet the need's row condition."""
     condition = {k: v for k, v in need.domain.items() if k in ("row_condition", "condition_parser")}
     return Need("counts", json.dumps(condition, sort_keys=True), "{}")
 
 
 def base_of(metric: MetricConfiguration) -> tuple[str, str] | None:
-    """A map metric's name and its suffix; None for a metric that is not of single rows."""
+    """Return a map metric's name and its suffix, or None for a metric that is not of single rows."""
     for suffix in (*COUNTED, QUERY):
         if metric.metric_name.endswith(suffix):
             return metric.metric_name.removesuffix(suffix), suffix
@@ -130,9 +147,10 @@ def base_of(metric: MetricConfiguration) -> tuple[str, str] | None:
 
 
 def make_plan(suite: gx.ExpectationSuite) -> Plan:
-    """
+    """Return what one pass must find out for a suite.
+
     Raises:
-        UserError: naming the expectations that cannot be computed shard by shard.
+        UserError: The suite has expectations that cannot be computed shard by shard; it names them.
     """
     plan = Plan()
     # Where a column's type decides what is asked, object columns ask for the most.
@@ -158,24 +176,24 @@ def _add(plan: Plan, metric: MetricConfiguration) -> bool:
     if row_wise and name in PRESENCE and row_wise[1] == ".unexpected_count":
         return True  # `counts` has it
     if row_wise and name in UNIQUE:
-        tally = table_need(need, "tally")
-        plan.tallies[tally.key] = tally
-        plan.unique[tally.key] = need
+        value_counts = table_need(need, "value_counts")
+        plan.value_counts[value_counts.key] = value_counts
+        plan.unique[value_counts.key] = need
     elif row_wise and name in ORDERED:
         plan.ordered[need.key] = need
     elif row_wise and name in RELATIVE:
         by_quartiles = name == "column_values.not_outliers" and need.arguments.get("method", "iqr") == "iqr"
-        first = table_need(need, "tally" if by_quartiles else "numbers")
-        (plan.tallies if by_quartiles else plan.numbers)[first.key] = first
+        first = table_need(need, "value_counts" if by_quartiles else "numbers")
+        (plan.value_counts if by_quartiles else plan.numbers)[first.key] = first
         plan.relative[need.key] = need
     elif row_wise:
         plan.conditions[need.key] = need
     elif name in NUMBERS:
         numbers = table_need(need, "numbers")
         plan.numbers[numbers.key] = numbers
-    elif name in TALLIED:
-        tally = table_need(need, "tally")
-        plan.tallies[tally.key] = tally
+    elif name in BY_VALUE_COUNTS:
+        value_counts = table_need(need, "value_counts")
+        plan.value_counts[value_counts.key] = value_counts
     else:
         return name in TABLE | NULLS
     return True

@@ -1,4 +1,4 @@
-"""What the columns of some data look like: a small state that merges exactly over shards."""
+"""The distributions of a dataset's columns, as a small state that merges exactly over shards."""
 
 import zlib
 from collections.abc import Iterator
@@ -13,19 +13,26 @@ import pyarrow.compute as pc
 from modelmill.components.data_validation.sketch import Histogram, Values
 
 TOKEN_BUCKETS = 256
-# Documents whose tokens are looked at together.
+# Documents whose tokens are counted together.
 _DOCUMENTS = 1024
 _BYTES = 1 << 20
 
 
 @dataclass
 class Column:
-    """One column's distribution.
+    """The distribution of a column.
 
-    kind: `number`, `time` (in seconds since 1970 or midnight), `text`, `category` (booleans) or `other`; None before
-    the first value. valid: values that are not null. low, high: the extremes, as JSON says them; None for an
-    infinity. numbers: of numbers and times. lengths: of texts, in characters. values: counts, where they are few.
-    bytes: of the texts in UTF-8. tokens: of the texts, split at white space, counted in buckets by their CRC-32.
+    Attributes:
+        kind: `number`, `time` (seconds since 1970 or midnight), `text`, `category` (booleans) or `other`; None without
+            values.
+        valid: How many values are not null.
+        low: The least value, or the length of the shortest text, as JSON; None for an infinity.
+        high: The greatest value, or the length of the longest text, as JSON; None for an infinity.
+        numbers: Histogram of numbers and times.
+        lengths: Histogram of texts' lengths in characters.
+        values: Counts of the values, where these are few.
+        bytes: Counts of the bytes of texts in UTF-8, int64, (256,).
+        tokens: Counts of the words of texts, split at white space, by CRC-32 in buckets, int64, (256,).
     """
 
     kind: str | None = None
@@ -39,7 +46,7 @@ class Column:
     tokens: np.ndarray = field(default_factory=lambda: np.zeros(TOKEN_BUCKETS, np.int64))
 
     def add(self, column: pa.Array) -> None:
-        """Count values of which none is null."""
+        """Count the values of an array without nulls."""
         if not len(column):
             return
         self.kind = kind_of(column.type)
@@ -55,6 +62,7 @@ class Column:
         self.valid += len(column)
 
     def merge(self, other: "Column") -> None:
+        """Add the values that another object has counted."""
         if not other.valid:
             return
         self._widen(other.low, other.high)
@@ -71,7 +79,7 @@ class Column:
         self._widen(*(_plain(extremes[name].as_py()) for name in ("min", "max")))
 
     def _widen(self, low: Any, high: Any) -> None:
-        """Take in the extremes of more values; with one that has none, an infinity, there is none of all."""
+        """Take in the extremes of more values; where one side has an infinity, so has the whole."""
         if self.valid:
             low = None if low is None or self.low is None else min(low, self.low)
             high = None if high is None or self.high is None else max(high, self.high)
@@ -94,6 +102,7 @@ class Column:
             np.add.at(self.tokens, np.array(buckets, np.int64)[is_word], counts[is_word])
 
     def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON."""
         state = {"kind": self.kind, "valid": self.valid, "low": self.low, "high": self.high}
         if self.kind in ("number", "time"):
             return state | {"numbers": self.numbers.to_json()}
@@ -106,6 +115,7 @@ class Column:
 
     @classmethod
     def parse(cls, state: dict[str, Any]) -> "Column":
+        """Return the object whose state this is."""
         column = cls(*(state[name] for name in ("kind", "valid", "low", "high")))
         for name in {"numbers", "lengths"} & set(state):
             setattr(column, name, Histogram.parse(state[name]))
@@ -117,7 +127,12 @@ class Column:
 
 @dataclass
 class Profile:
-    """All columns' distributions, and how many rows there are; a column that a shard lacks is null there."""
+    """The distributions of all columns; a column that a shard lacks is null there.
+
+    Attributes:
+        rows: Number of rows.
+        columns: Distributions by column.
+    """
 
     rows: int = 0
     columns: dict[str, Column] = field(default_factory=dict)
@@ -131,23 +146,27 @@ class Profile:
                 column.add(chunk)
 
     def merge(self, other: "Profile") -> None:
+        """Add the rows that another profile has counted."""
         self.rows += other.rows
         for name, column in other.columns.items():
             self.columns.setdefault(name, Column()).merge(column)
 
     def nulls(self, name: str) -> int:
+        """Return the number of nulls in a column."""
         return self.rows - self.columns[name].valid
 
     def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON."""
         return {"rows": self.rows, "columns": {name: column.to_json() for name, column in self.columns.items()}}
 
     @classmethod
     def parse(cls, state: dict[str, Any]) -> "Profile":
+        """Return the profile whose state this is."""
         return cls(state["rows"], {name: Column.parse(column) for name, column in state["columns"].items()})
 
 
 def merged(states: list[dict[str, Any]]) -> Profile:
-    """The profile of all shards from the states of each."""
+    """Return the profile of all shards, from the state of each."""
     whole = Profile()
     for state in states:
         whole.merge(Profile.parse(state))
@@ -155,7 +174,7 @@ def merged(states: list[dict[str, Any]]) -> Profile:
 
 
 def kind_of(type_: pa.DataType) -> str:
-    """What a column of an Arrow type is looked at as."""
+    """Return the kind of distribution for a column of an Arrow type; see `Column`."""
     if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
         return "number"
     if pa.types.is_temporal(type_) and not pa.types.is_interval(type_):
@@ -176,7 +195,7 @@ def _numbers(column: pa.Array) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """A bound as JSON can say it: numbers stay, times become text in ISO 8601, which keeps their order."""
+    """Return a bound as JSON: numbers stay, times become text in ISO 8601, which keeps their order."""
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, int | float | None):
@@ -190,7 +209,7 @@ def _counts(column: pa.Array) -> dict[str, int]:
 
 
 def _utf8(column: pa.Array) -> Iterator[np.ndarray]:
-    """The bytes of texts in pieces, uint8."""
+    """Yield the bytes of texts in pieces, uint8."""
     column = column.cast(pa.large_string())
     offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
     data = column.buffers()[2]

@@ -12,7 +12,14 @@ _MAX_WHY, _MAX_VALUE = 300, 200
 
 
 class LeftOut(NamedTuple):
-    """A quarantined shard; rows is None where it cannot be read. samples: row (from 1), value and rule."""
+    """A quarantined shard.
+
+    Attributes:
+        shard: The shard.
+        rows: Number of rows; None where it cannot be read.
+        why: Why it is left out.
+        samples: Bad rows, each with its row (from 1), value and rule.
+    """
 
     shard: Shard
     rows: int | None
@@ -20,26 +27,34 @@ class LeftOut(NamedTuple):
     samples: list[dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
-        found = {"path": self.shard.path, "tag": self.shard.tag, "bytes": self.shard.bytes, "rows": self.rows}
-        return found | {"why": self.why, "samples": self.samples}
+        """Return the shard and why it is left out, as JSON."""
+        shard = {"path": self.shard.path, "tag": self.shard.tag, "bytes": self.shard.bytes, "rows": self.rows}
+        return shard | {"why": self.why, "samples": self.samples}
 
 
 def unreadable(shard: Shard, error: Exception) -> LeftOut:
+    """Return the entry for a shard that cannot be read."""
     return LeftOut(shard, None, str(error).removeprefix(f"{shard.uri}: ")[:_MAX_WHY], [])
 
 
 def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int) -> LeftOut:
-    """
+    """Return the entry for a shard that breaks expectations.
+
     Args:
-        results: of the expectations that the shard breaks. samples: how many rows to keep for each.
+        shard: The shard.
+        rows: Number of its rows.
+        results: The results of the expectations that it breaks.
+        samples: How many rows to keep for each.
     """
     entry = [Entry(path=shard.path, sha256="0" * 64, bytes=shard.bytes, rows=rows)]
     why = "; ".join(f"{verdict.name(r)} {verdict.finding(r, entry, samples=0)}" for r in results)
     kept = []
     for result in results:
-        found = result["result"]
+        details = result["result"]
         pairs = zip(
-            found.get("partial_unexpected_index_list") or [], found.get("partial_unexpected_list") or [], strict=False
+            details.get("partial_unexpected_index_list") or [],
+            details.get("partial_unexpected_list") or [],
+            strict=False,
         )
         kept += [
             {"row": row + 1, "value": _short(value), "rule": verdict.name(result)}
@@ -49,9 +64,10 @@ def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int)
 
 
 def enforce(left_out: list[LeftOut], policy: Quarantine, total: int) -> None:
-    """
+    """Check that no more is left out than the policy tolerates.
+
     Raises:
-        GateFailed: more is left out than the policy tolerates, or nothing is left.
+        GateFailed: More is left out, or nothing is left.
     """
     rows = sum(one.rows or 0 for one in left_out)
     first = left_out[0] if left_out else None

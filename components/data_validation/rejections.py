@@ -10,23 +10,30 @@ import pyarrow.compute as pc
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from modelmill.components.data_validation import arrow_conditions, engine
-from modelmill.components.data_validation.engine import Known
+from modelmill.components.data_validation.engine import MetricLookup
 from modelmill.components.data_validation.packing import pack
 from modelmill.components.data_validation.plan import SAMPLES, Need
 
-# Also of long texts a sample is a sample.
+# Most characters of a text in a sample.
 SAMPLE_TEXT = 10_000
 
 
 class Piece:
-    """Some rows of a shard, with what several needs have in common computed once."""
+    """Some rows of a shard, with what several needs have in common computed once.
 
-    def __init__(self, table: pa.Table, start: int, known: Known) -> None:
+    Attributes:
+        table: The rows.
+        start: Number of the first row in the shard, from 0.
+        known: Looks up metrics whose values are known already.
+    """
+
+    def __init__(self, table: pa.Table, start: int, known: MetricLookup) -> None:
+        """Hold the rows of `table`."""
         self.table, self.start, self.known = table, start, known
         self._engines: dict[tuple[str, ...], Any] = {}
 
     def engine(self, need: Need) -> Any:
-        """An engine on a frame of the columns that the need looks at; a row condition may look at any."""
+        """Return an engine on a frame of the columns that the need looks at; a row condition may look at any."""
         names = need.columns
         if "row_condition" in need.domain:
             names = [*self.table.column_names, *(n for n in names if n not in self.table.column_names)]
@@ -37,17 +44,21 @@ class Piece:
         return self._engines[key]
 
     def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column, all nulls where the piece lacks it."""
         if name in self.table.column_names:
             return self.table[name]
         return pa.chunked_array([pa.nulls(self.table.num_rows)])
 
     def domain(self, need: Need) -> pa.Array | None:
-        """Positions of the rows that meet the row condition; None where there is none."""
+        """Return the positions of the rows that meet the row condition, or None where there is no condition."""
         condition = {k: v for k, v in need.domain.items() if k in ("row_condition", "condition_parser")}
         return pa.array(engine.domain_rows(self.engine(need), condition)) if "row_condition" in condition else None
 
     def counted(self, need: Need) -> tuple[list[pa.ChunkedArray], np.ndarray]:
-        """The need's columns at the rows that count: in the domain, and for one column not null."""
+        """Return the need's columns at the rows that count, and these rows' positions.
+
+        Rows in the domain count; of a single column, those without null.
+        """
         if "column_list" in need.domain:
             rows = engine.domain_rows(self.engine(need), need.domain)
         else:
@@ -61,10 +72,11 @@ class Piece:
         return columns, rows
 
     def values(self, need: Need) -> list[pa.ChunkedArray]:
+        """Return the need's columns at the rows that count."""
         return self.counted(need)[0]
 
     def matching(self, need: Need, wanted: pa.Table) -> np.ndarray:
-        """Positions of the rows that count and hold one of the wanted values or combinations."""
+        """Return the positions of the rows that count and hold one of the wanted values or combinations."""
         columns, rows = self.counted(need)
         keys = {tuple(row.values()) for row in wanted.to_pylist()}
         held = zip(*(column.to_pylist() for column in columns), strict=True)
@@ -72,9 +84,14 @@ class Piece:
 
 
 class Rejections:
-    """How many rows of a shard a condition rejects, and the first of them."""
+    """How many rows of a shard a condition rejects, and the first of them.
+
+    Attributes:
+        need: The condition.
+    """
 
     def __init__(self, need: Need) -> None:
+        """Start without rows."""
         self.need = need
         self._rejected = self._filtered = 0
         self._samples: list[pa.Table] = []
@@ -82,6 +99,7 @@ class Rejections:
         self._error: str | None = None
 
     def add(self, piece: Piece) -> None:
+        """Count the rows of a piece that the condition rejects."""
         with self._failing():
             self._filtered += self._in_domain(piece)
             if self._is_settled_by_type(piece):
@@ -97,13 +115,16 @@ class Rejections:
                 self.add_rows(piece, rows)
 
     def add_rows(self, piece: Piece, rows: np.ndarray) -> None:
+        """Count rejected rows of a piece, given by their positions."""
         self._rejected += len(rows)
         self._take(piece, rows[: SAMPLES - self._taken])
 
     def fail(self, error: Exception) -> None:
+        """Record that the condition cannot be computed; the first error counts."""
         self._error = self._error or str(error)
 
     def state(self) -> dict[str, Any]:
+        """Return the counts with samples, or the error, as JSON."""
         if self._error is not None:
             return {"error": self._error}
         table = pa.concat_tables(self._samples, promote_options="permissive") if self._samples else None
@@ -116,7 +137,7 @@ class Rejections:
         return all(name in piece.table.column_names for name in self.need.columns)
 
     def _in_domain(self, piece: Piece) -> int:
-        """Rows that a condition on several columns looks at; for one column, `counts` knows."""
+        """Return how many rows a condition on several columns looks at; for one column, `counts` knows."""
         if "column" in self.need.domain:
             return 0
         is_whole = "row_condition" not in self.need.domain and self._has_columns(piece)
@@ -125,7 +146,7 @@ class Rejections:
         return len(engine.domain_rows(piece.engine(self.need), self.need.domain))
 
     def _is_settled_by_type(self, piece: Piece) -> bool:
-        """Types are asked value by value only in columns that pandas keeps as Python objects."""
+        """Tell whether the column's type alone answers; values are asked only where pandas keeps Python objects."""
         if self.need.metric not in ("column_values.of_type", "column_values.in_type_list"):
             return False
         type_ = piece.column(self.need.columns[0]).type
@@ -141,15 +162,17 @@ class Rejections:
 
 
 class Order:
-    """Rows out of order, each held against the value before it; the first and last value for the shards around."""
+    """Rows out of order, each compared with the value before it; the first and last value serve the shards around."""
 
     def __init__(self, need: Need) -> None:
+        """Start without rows."""
         self._rejections = Rejections(need)
         self._need = need
         self._first: pa.Table | None = None
         self._last: pa.Table | None = None
 
     def add(self, piece: Piece) -> None:
+        """Count the rows of a piece that do not follow the one before."""
         (column,), rows = piece.counted(self._need)
         if not len(rows):
             return
@@ -165,13 +188,20 @@ class Order:
         self._last = here.slice(len(rows) - 1)
 
     def state(self) -> dict[str, Any]:
+        """Return the counts with samples, the first and the last value, as JSON."""
         state = self._rejections.state()
         edges = {"first": self._first, "last": self._last}
         return state | {edge: pack(table) if table else None for edge, table in edges.items()}
 
 
 def out_of_order(need: Need, before: pa.Table | None, here: pa.Table) -> np.ndarray:
-    """Positions in `here`, a table of the need's column alone, of values that do not follow the one before."""
+    """Return the positions of values that do not follow the one before.
+
+    Args:
+        need: The condition on the order.
+        before: A table of the value before the first, if there is one.
+        here: A table of the need's column alone, in which the positions are.
+    """
     table = pa.concat_tables([before, here], promote_options="permissive") if before is not None else here
     bare = MetricConfiguration(need.metric, {"column": need.columns[0]}, need.arguments)
     positions = engine.unexpected_rows(engine.engine_on(engine.frame_of(table)), bare)
@@ -185,7 +215,7 @@ def _shortened(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 @contextlib.contextmanager
 def _failing(fail: Callable[[Exception], None]) -> Any:
-    """What Great Expectations raises on the data is the expectation's result, not the end of the scan."""
+    """Turn what Great Expectations raises on the data into the expectation's result; the scan goes on."""
     try:
         yield
     except Exception as error:

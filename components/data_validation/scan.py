@@ -1,4 +1,4 @@
-"""One pass over one shard: everything that a plan needs to know of it, as a small JSON state and tallies on disk."""
+"""One pass over one shard, which yields a small JSON state and files of value counts."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelmill.components.data_validation import engine
-from modelmill.components.data_validation.engine import Known
+from modelmill.components.data_validation.engine import MetricLookup
 from modelmill.components.data_validation.numbers import Numbers
 from modelmill.components.data_validation.packing import pack
 from modelmill.components.data_validation.plan import Need, Plan
 from modelmill.components.data_validation.profile import Profile
 from modelmill.components.data_validation.rejections import Order, Piece, Rejections
-from modelmill.components.data_validation.value_counts import TallyWriter
+from modelmill.components.data_validation.value_counts import ValueCountsWriter
 from modelmill.data import shards
 from modelmill.data.shards import Shard
 
@@ -23,28 +23,36 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pass:
-    """What to look for and what is known beforehand.
+    """What a pass looks for, and what is known before it.
 
-    known: values of metrics of the whole data (in a second pass). repeated: tallies by key, with those of their values
-    whose rows are wanted as samples. profile: whether to look at the distributions of all columns as well.
+    Attributes:
+        plan: The needs of the suite.
+        known: Looks up metrics of all the data; in a second pass.
+        repeated: Needs by their value counts' key, each with the values whose rows are wanted as samples.
+        profile: Whether to profile the distributions of all columns too.
     """
 
     plan: Plan
-    known: Known = lambda metric: engine.MISSING
+    known: MetricLookup = lambda metric: engine.MISSING
     repeated: dict[str, tuple[Need, pa.Table]] = field(default_factory=dict)
     profile: bool = False
 
     @property
     def name(self) -> str:
-        """What states of a first pass are kept under."""
+        """The name under which states of a first pass are kept."""
         return self.plan.digest + ("+profile" if self.profile else "")
 
 
 def scan(shard: Shard, todo: Pass, folder: Path) -> State:
-    """The state of a shard; its tallies are written into `folder` and named in the state.
+    """Return the state of a shard.
+
+    Args:
+        shard: The shard to read.
+        todo: What to look for.
+        folder: The folder for the files of value counts, which the state names.
 
     Raises:
-        UserError: the shard cannot be read.
+        UserError: The shard cannot be read.
     """
     scanner, stream = _Scanner(todo, folder), shards.Stream(shard)
     for piece in stream:
@@ -63,7 +71,7 @@ class _Scanner:
         self._conditions = {key: Rejections(need) for key, need in plan.conditions.items()}
         self._ordered = {key: Order(need) for key, need in plan.ordered.items()}
         self._numbers = {key: Numbers() for key in plan.numbers}
-        self._tallies = {key: TallyWriter(folder, key) for key in plan.tallies}
+        self._value_counts = {key: ValueCountsWriter(folder, key) for key in plan.value_counts}
         self._repeated = {key: Rejections(need) for key, (need, _) in todo.repeated.items()}
         self._profile = Profile()
 
@@ -81,8 +89,8 @@ class _Scanner:
             order.add(looked)
         for key, numbers in self._numbers.items():
             numbers.add(looked.values(self._todo.plan.numbers[key])[0])
-        for key, writer in self._tallies.items():
-            columns, rows = looked.counted(self._todo.plan.tallies[key])
+        for key, writer in self._value_counts.items():
+            columns, rows = looked.counted(self._todo.plan.value_counts[key])
             writer.add(columns, rows + self._rows)
         for key, rejections in self._repeated.items():
             rejections.add_rows(looked, looked.matching(*self._todo.repeated[key]))
@@ -99,7 +107,7 @@ class _Scanner:
             "conditions": {key: r.state() for key, r in self._conditions.items()},
             "ordered": {key: o.state() for key, o in self._ordered.items()},
             "numbers": {key: n.state() for key, n in self._numbers.items()},
-            "tallies": {key: writer.close() for key, writer in self._tallies.items()},
+            "value_counts": {key: writer.close() for key, writer in self._value_counts.items()},
             "repeated": {key: r.state() for key, r in self._repeated.items()},
             "profile": self._profile.to_json(),
         }
@@ -113,7 +121,7 @@ class _Scanner:
 
 
 def _clean(table: pa.Table) -> pa.Table:
-    """NaN is null, as in pandas; one chunk a column."""
+    """Return the table with NaN as null, as in pandas, and one chunk a column."""
     table = table.combine_chunks()
     for place, field_ in enumerate(table.schema):
         column = table[field_.name]

@@ -1,4 +1,4 @@
-"""Passes over shards, as many at once as there are cores, and what is known of them from before."""
+"""Passes over all shards, as many at once as there are cores; shards that were scanned before are not read again."""
 
 import contextlib
 import os
@@ -20,8 +20,13 @@ from modelmill.data.shards import Shard
 Progress = Callable[[float, float, str], None]
 
 
-def scan_only(found: list[Shard], suite: dict[str, Any], states: ShardStates) -> int:
-    """Scan shards as a run does and keep their states; what is wrong with them is said by who judges.
+def scan_only(shards: list[Shard], suite: dict[str, Any], states: ShardStates) -> int:
+    """Scan shards as a run does and keep their states, without judging them.
+
+    Args:
+        shards: The shards.
+        suite: The suite as JSON.
+        states: The states of scanned shards, which are added to.
 
     Returns:
         How many shards were read.
@@ -30,13 +35,16 @@ def scan_only(found: list[Shard], suite: dict[str, Any], states: ShardStates) ->
     first = Pass(make_plan(suites.parse(suite)), profile=True)
     with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scan = Scan(found, Path(folder), lambda done, total, text: None, states)
+        scan = Scan(shards, Path(folder), lambda done, total, text: None, states)
         scan.all(first, first.name, may_fail=True)
     return scan.read
 
 
 def give_memory_back() -> None:
-    """Arrow's other allocators keep what many pieces needed; a scan's peak would grow with the number of shards."""
+    """Let Arrow allocate with jemalloc, so that a scan's peak memory does not grow with the number of shards.
+
+    Its other allocators keep what earlier pieces needed.
+    """
     import pyarrow as pa
 
     with contextlib.suppress(NotImplementedError):
@@ -44,23 +52,40 @@ def give_memory_back() -> None:
 
 
 class Scan:
-    """Passes over the shards, as many at once as there are cores."""
+    """Passes over the shards, as many at once as there are cores.
 
-    def __init__(self, found: list[Shard], scratch: Path, progress: Progress, states: ShardStates | None) -> None:
-        self._found, self._scratch, self._progress, self._states = found, scratch, progress, states
+    Attributes:
+        read: How many shards were read rather than found among the states.
+    """
+
+    def __init__(self, shards: list[Shard], scratch: Path, progress: Progress, states: ShardStates | None) -> None:
+        """Prepare passes over `shards`.
+
+        Args:
+            shards: The shards in their order.
+            scratch: A folder for the files of value counts.
+            progress: Called with the shards done, their total and a text.
+            states: The states of shards that were scanned before, if they may be reused.
+        """
+        self._shards, self._scratch, self._progress, self._states = shards, scratch, progress, states
         self.read = 0
         self._done = 0
 
     def all(self, todo: Pass, name: str, may_fail: bool = False) -> dict[Shard, ScannedShard]:
-        """Every shard's state, in order; kept and found again under `name`.
+        """Return every shard's state, in order.
+
+        Args:
+            todo: What the pass looks for.
+            name: The name under which the states are kept and found again.
+            may_fail: Whether a shard that cannot be read becomes a state with its error.
 
         Raises:
-            UserError: a shard cannot be read, and not `may_fail`.
+            UserError: A shard cannot be read, and `may_fail` is false.
         """
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             futures = {
                 shard: pool.submit(self._one, number, shard, todo, name, may_fail)
-                for number, shard in enumerate(self._found)
+                for number, shard in enumerate(self._shards)
             }
             try:
                 return {shard: future.result() for shard, future in futures.items()}
@@ -85,5 +110,5 @@ class Scan:
             if self._states:
                 self._states.keep(shard, name, known)
         self._done += 1
-        self._progress(self._done, len(self._found) + 1, f"scanning {shard.path}")
+        self._progress(self._done, len(self._shards) + 1, f"scanning {shard.path}")
         return known

@@ -1,4 +1,4 @@
-"""States of scanned shards, kept under what they were made from, so that one new shard costs one shard."""
+"""The cache of shards' states, keyed by what they were made from, so that one new shard costs one shard."""
 
 import json
 from pathlib import Path
@@ -11,34 +11,46 @@ from modelmill.store.manifest import Entry
 
 
 class ShardStates:
-    """What was scanned with this code, in a store.
-
-    Args:
-        code: what the scan's code and libraries are, so that a newer compiler does not trust an older one's states.
-    """
+    """The states of shards that were scanned with this code, in a store."""
 
     def __init__(self, store: Store, code: dict[str, str], scratch: Path) -> None:
+        """Open the cache.
+
+        Args:
+            store: The store.
+            code: Digests of the scan's code and libraries, so that a newer scanner does not trust an older one's
+                states.
+            scratch: A folder for files of value counts.
+        """
         self._store, self._code, self._scratch = store, code, scratch
 
     def find(self, shard: Shard, todo: str) -> ScannedShard | None:
-        """The shard with this content, if it was scanned for this plan and every tally is still there."""
+        """Return the state of the shard with this content, or None.
+
+        Args:
+            shard: The shard.
+            todo: The name of the pass.
+
+        Returns:
+            None if it was not scanned for this pass, or if a file of value counts is gone.
+        """
         try:
-            found = json.loads(self._store.get(self._key(shard, todo)))
+            document = json.loads(self._store.get(self._key(shard, todo)))
         except KeyNotFound:
             return None
-        entries = [Entry.model_validate(entry) for entry in found["tallies"]]
+        entries = [Entry.model_validate(entry) for entry in document["value_counts"]]
         if any(self._store.size(blobs.key_of(entry.sha256)) != entry.bytes for entry in entries):
             return None
-        return ScannedShard(found["state"], manifest.fetch(self._store, entries, self._scratch / todo / shard.tag))
+        return ScannedShard(document["state"], manifest.fetch(self._store, entries, self._scratch / todo / shard.tag))
 
     def keep(self, shard: Shard, todo: str, scanned: ScannedShard) -> None:
-        """Store the tallies, then the state that names them."""
+        """Store the files of value counts, then the state that names them."""
         entries = [manifest.add_file(self._store, file, name) for name, file in sorted(scanned.files.items())]
-        document = {"state": scanned.state, "tallies": [entry.model_dump() for entry in entries]}
+        document = {"state": scanned.state, "value_counts": [entry.model_dump() for entry in entries]}
         self._store.put(self._key(shard, todo), digest.canonical_json(document))
 
     def _key(self, shard: Shard, todo: str) -> str:
-        # A text shard's path is one of its columns.
+        # The path is a column of a text shard.
         name = shard.path if shard.format == "text" else None
         media = [shard.media.kind, shard.media.corrupt] if shard.media else None
         content = [shard.tag, shard.bytes, shard.format, shard.compression, name, media]

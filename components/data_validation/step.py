@@ -9,10 +9,10 @@ from modelmill import recipe as recipes
 from modelmill.core.digest import canonical_json, of_json
 from modelmill.core.errors import GateFailed, UserError, one_line
 from modelmill.data import shards
-from modelmill.recipe.step_specs import DATA
+from modelmill.recipe.step_specs import DATA, LOOK
 from modelmill.runtime import retraining, run_records
 from modelmill.runtime.run_records import DRIFT, QUARANTINE
-from modelmill.runtime.step_runtime import Made, Step, run_step, try_step, work_ahead
+from modelmill.runtime.step_runtime import Made, Step, entry, try_step, work_ahead
 from modelmill.store import KeyNotFound, Store, manifest, open_store
 from modelmill.store.manifest import Manifest
 from modelmill.store.references import PROFILE
@@ -21,16 +21,22 @@ log = logging.getLogger("modelmill")
 _MOST_NAMED = 20
 
 
-def run(*, recipe: str, store: str, run_id: str, dataset: str, validation: str) -> dict[str, Any]:
-    """Run the step; `dataset` and `validation` are files to write the manifests to.
+def run(*, recipe: str, store: str, run_id: str, **outputs: str) -> dict[str, Any]:
+    """Validate the data, then compare it with that of the version that was registered last.
+
+    The drift is not part of what the step makes: it depends on the registry, and the same data must stay the same data.
+
+    Args:
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        run_id: The run's id.
+        outputs: Files to write the manifests to, by port.
 
     Returns:
-        `drifted` and `drift`, against the data of the version that was registered last; False and 0 without one.
+        `drifted` and `drift`; False and 0 where no version is registered.
     """
-    outputs = {"dataset": dataset, "validation": validation}
-    run_step("data_validation", _make, recipe=recipe, store=store, run_id=run_id, inputs={}, outputs=outputs)
-    # Not part of what the step makes: it depends on the registry, and the same data must stay the same data.
-    return _drift(recipes.from_json(recipe), open_store(store), run_id, Path(validation))
+    validate(recipe=recipe, store=store, run_id=run_id, **outputs)
+    return _drift(recipes.from_json(recipe), open_store(store), run_id, Path(outputs["validation"]))
 
 
 def _drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Path) -> dict[str, Any]:
@@ -104,16 +110,19 @@ def _make(step: Step) -> Made:
     )
 
 
+validate = entry("data_validation", _make)
+
+
 def has_changed(*, recipe: str, store: str, run_id: str) -> bool:
-    """Whether there is something that no run of this recipe has come to an end with."""
-    found = []
+    """Look whether there is something that no run of this recipe has come to an end with; read nothing but names."""
+    reasons = []
 
     def work(step: Step) -> str:
-        found.append(retraining.look(recipe, step.store, run_id, step.digests[DATA]))
-        return found[0].text
+        reasons.append(retraining.look(recipe, step.store, run_id, step.digests[DATA]))
+        return reasons[0].text
 
-    try_step("data_validation", work, recipe=recipe, store=store, run_id=run_id, inputs={})
-    return found[0].train
+    try_step("data_validation", work, recipe=recipe, store=store, run_id=run_id, inputs={}, record_name=LOOK)
+    return reasons[0].train
 
 
 def is_reason_to_train(*, recipe: str, store: str, run_id: str) -> bool:

@@ -18,8 +18,8 @@ from modelmill.core.errors import UserError
 
 _KEYS = {"type", "kwargs", "meta", "id", "severity", "notes", "description"}
 _COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
-_ABOUT_PRESENCE = "expect_column_to_exist"  # a column that is missing is this one's verdict, not a mistake
-# These ask a database, or another table; the data is files.
+_ABOUT_PRESENCE = "expect_column_to_exist"  # it reports a missing column itself
+# Expectations that ask a database or another table, while the data is files.
 UNSUPPORTED = {
     "expect_query_results_to_match_comparison",
     "expect_table_row_count_to_equal_other_table",
@@ -28,22 +28,22 @@ UNSUPPORTED = {
 
 
 def supported() -> list[str]:
-    """The expectations that data in shards can be held against."""
+    """Return the names of the expectations that data in shards can be judged by."""
     return [name for name in sorted(list_registered_expectation_implementations()) if name not in UNSUPPORTED]
 
 
 def parse(suite: dict[str, Any]) -> gx.ExpectationSuite:
-    """The suite, if every expectation is known and supported and has the arguments that it needs.
+    """Return the suite, if every expectation is known, supported and has the arguments that it needs.
 
     Raises:
-        UserError: naming the expectation by its place in the suite, and the nearest name for an unknown one.
+        UserError: An expectation is wrong; the message gives its place, and the nearest name for an unknown one.
     """
     entries = suite.get("expectations")
     if not isinstance(entries, list) or not entries:
         raise UserError("data.suite: the suite has no expectations; any data would pass")
     expectations = [_check(entry, f"data.suite: expectations[{i}]") for i, entry in enumerate(entries)]
     for place, expectation in enumerate(expectations):
-        expectation.id = str(place)  # results come in another order, and are put back into the suite's by this
+        expectation.id = str(place)  # puts the results back into the suite's order
     name = suite.get("name")
     checked = gx.ExpectationSuite(name=name if isinstance(name, str) and name else "suite")
     checked.expectations = expectations
@@ -51,10 +51,16 @@ def parse(suite: dict[str, Any]) -> gx.ExpectationSuite:
 
 
 def check_columns(suite: gx.ExpectationSuite, columns: list[str]) -> None:
-    """Names are compared exactly; Great Expectations ignores their case and would take the first that fits.
+    """Check that the data has the columns that the suite names.
+
+    Names are compared exactly: Great Expectations ignores their case and would take the first that fits.
+
+    Args:
+        suite: The suite.
+        columns: The columns of the data.
 
     Raises:
-        UserError: the suite speaks of a column that the data does not have.
+        UserError: A column is missing, named twice, or one of several that differ only by case.
     """
     for place, expectation in enumerate(suite.expectations):
         kind, kwargs = expectation.configuration.type, expectation.configuration.kwargs
@@ -75,7 +81,7 @@ def check_columns(suite: gx.ExpectationSuite, columns: list[str]) -> None:
 
 
 def columns_of(kwargs: dict[str, Any]) -> list[str]:
-    """The columns that an expectation's arguments name."""
+    """Return the columns that an expectation's arguments name."""
     values = [kwargs[key] for key in _COLUMN_KWARGS if kwargs.get(key)]
     return [name for value in values for name in (value if isinstance(value, list) else [value])]
 

@@ -9,28 +9,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# Rows that a merge holds in memory at once, when it groups and when it sorts integers.
+# Rows that a merge holds in memory at a time, when it groups and when it sorts integers.
 GROUP_ROWS, SORT_ROWS = 2_000_000, 8_000_000
 MEMORY = "160MB"
 COUNT, ROW = "__count", "__row"
 
 
-class TallyWriter:
-    """One shard's tally as a Parquet file with the columns v0, v1 ..., the first row and how often.
+class ValueCountsWriter:
+    """The writer of one shard's value counts: Parquet files with the columns v0, v1 ..., the first row and the count.
 
-    A value may be there more than once: each piece of the shard is added up on its own, or, where nearly every value
-    differs, not at all; then nothing says how often. A column that changes its type continues in another file.
+    A value may occur in a file more than once, because each piece of the shard is added up by itself. Where nearly all
+    values differ, pieces are not added up and the files have no column of counts. A column whose type changes continues
+    in another file.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
+        """Write files into a folder.
+
+        Args:
+            folder: The folder.
+            name: The stem of the files' names.
+        """
         self._folder, self._name = folder, name
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._adds_up: bool | None = None
 
     def add(self, columns: list[pa.ChunkedArray], rows: np.ndarray) -> None:
-        """
+        """Count the values of some rows.
+
         Args:
-            columns: the values of some rows, without the rows that do not count. rows: their numbers in the shard.
+            columns: Their values, without the rows that do not count.
+            rows: Their numbers in the shard.
         """
         names = [f"v{i}" for i in range(len(columns))]
         table = pa.table(dict(zip(names, columns, strict=True)) | {ROW: rows})
@@ -44,7 +53,7 @@ class TallyWriter:
         self._writer(table.schema).write_table(table)
 
     def close(self) -> list[str]:
-        """The names of the files, in the order of their first row."""
+        """Close the files and return their names, in the order of their first row."""
         for writer in self._writers.values():
             writer.close()
         return [f"{self._name}.{number}.parquet" for number in range(len(self._writers))]
@@ -63,24 +72,26 @@ def _add_up(table: pa.Table, names: list[str]) -> pa.Table:
     return grouped.select([*names, ROW, COUNT])
 
 
-class Tally:
-    """The tallies of all shards as one.
-
-    Args:
-        files: each shard's file with the number of the shard's first row in all the data. types: of the values in all
-            the data.
-    """
+class ValueCounts:
+    """The value counts of all shards."""
 
     def __init__(self, files: list[tuple[Path, int]], types: list[pa.DataType], scratch: Path) -> None:
+        """Merge the files of all shards when they are asked.
+
+        Args:
+            files: Each shard's file, with the number of the shard's first row in all the data.
+            types: Types of the values in all the data.
+            scratch: A folder for what does not fit into memory.
+        """
         self._files, self._types, self._scratch = files, types, scratch
         self._names = [f"v{i}" for i in range(len(types))]
 
     def rows(self) -> int:
-        """How many rows were counted."""
+        """Return how many rows were counted."""
         return int(self._one(f"SELECT coalesce(sum({COUNT}), 0) FROM {{all}}")[0])
 
     def distinct(self) -> int:
-        """How many values, or combinations, there are."""
+        """Return how many distinct values, or combinations of values, there are."""
         values = ", ".join(self._names)
         return sum(
             int(self._one(f"SELECT count(*) FROM (SELECT {values} FROM {{all}} GROUP BY {values})", where)[0])
@@ -88,7 +99,11 @@ class Tally:
         )
 
     def repeated(self, samples: int) -> tuple[int, pa.Table]:
-        """How many rows hold a value that occurs more than once; those of these values that begin first."""
+        """Return how many rows hold a value that occurs more than once, and those of these values that begin first.
+
+        Args:
+            samples: The most values to return.
+        """
         values = ", ".join(self._names)
         if self._is_unique():
             return 0, pa.table({name: pa.nulls(0, type_) for name, type_ in zip(self._names, self._types, strict=True)})
@@ -107,27 +122,27 @@ class Tally:
         return total, table.select(self._names)
 
     def sorted(self) -> Iterator[tuple[pa.Array, np.ndarray]]:
-        """Batches of distinct values in ascending order, with how often each occurs (int64)."""
+        """Yield batches of distinct values in ascending order, each with the values' counts, int64."""
         with self._connect() as connection:
             query = f"SELECT v0, sum({COUNT})::BIGINT AS n FROM {self._all('true')} GROUP BY v0 ORDER BY v0"
             for batch in connection.sql(query).fetch_arrow_reader(100_000):
                 yield batch.column(0).cast(self._types[0]), batch.column(1).to_numpy()
 
     def at(self, positions: list[int]) -> dict[int, pa.Scalar]:
-        """The values at these positions, from 0, if every row were sorted."""
-        wanted, found, seen = sorted(set(positions)), {}, 0
+        """Return the values at positions, from 0, of all the rows in order."""
+        wanted, values_at, seen = sorted(set(positions)), {}, 0
         for values, counts in self.sorted():
             ends = seen + np.cumsum(counts)
             while wanted and wanted[0] < ends[-1]:
                 place = int(np.searchsorted(ends, wanted[0], side="right"))
-                found[wanted.pop(0)] = values[place]
+                values_at[wanted.pop(0)] = values[place]
             seen = int(ends[-1])
             if not wanted:
                 break
-        return found
+        return values_at
 
     def _is_unique(self) -> bool:
-        """Whether no value occurs twice, where sorting can tell, at a fraction of the cost of grouping."""
+        """Tell whether no value occurs twice, where sorting can tell, which costs a fraction of grouping."""
         type_ = self._types[0]
         if len(self._types) > 1 or not (pa.types.is_signed_integer(type_) or pa.types.is_temporal(type_)):
             return False
@@ -184,14 +199,14 @@ class Tally:
 
 
 def _as_integers(values: pa.Array) -> np.ndarray:
-    """Signed integers as they are, times as the numbers that they are stored as."""
+    """Return signed integers as they are, and times as the numbers that they are stored as."""
     if pa.types.is_temporal(values.type):
         values = values.view(pa.int32() if values.type.bit_width == 32 else pa.int64())
     return values.cast(pa.int64()).to_numpy()
 
 
 def _sql_type(type_: pa.DataType) -> str | None:
-    """The type that integers and floating point of different shards have in common."""
+    """Return the type that integers, or floating-point numbers, of different shards have in common."""
     if pa.types.is_floating(type_):
         return "DOUBLE"
     return "BIGINT" if pa.types.is_signed_integer(type_) else None
