@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data bench-train bench-gate bench-tasks lint format lock images lock-images sbom clean
+.PHONY: help install run test bench-data bench-train bench-gate bench-tasks lint docs format lock images lock-images sbom clean
 .PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
@@ -61,6 +61,9 @@ lint: $(VENV)/installed-test ## check style, types and who imports whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: install ## renew recipes/schema.json and the tables of keys in docs from the code
+	@$(BIN)/python docs/generate.py
 
 format: $(VENV)/installed-test ## rewrite to the house style
 	@$(BIN)/ruff check --fix .

@@ -33,7 +33,8 @@ class Section(BaseModel):
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, field in cls.model_fields.items():
-            properties[field.alias or name].setdefault("description", description(cls, name))
+            if said := description(cls, name):
+                properties[field.alias or name]["description"] = said
         for key in cls.none_words:
             properties[key]["anyOf"].append({"const": "none"})
         return schema
