@@ -1,4 +1,4 @@
-"""Arrays written a piece at a time, so that none is ever in memory whole."""
+"""Arrays that are written to files piece by piece, so that none is ever whole in memory."""
 
 from pathlib import Path
 from types import TracebackType
@@ -10,9 +10,16 @@ from modelmill.corpus.packing import Packed
 
 
 class ArrayFile:
-    """A one-dimensional .npy file that grows; closed, it holds the very bytes of `np.save`."""
+    """A one-dimensional .npy file that grows; once closed, it holds the bytes that `np.save` would write.
+
+    Attributes:
+        path: The file.
+        dtype: Type of the values.
+        length: How many values were written.
+    """
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
+        """Create the file and its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.dtype = dtype
@@ -21,17 +28,19 @@ class ArrayFile:
         self._write_header()
 
     def append(self, values: np.ndarray) -> None:
+        """Write values of the file's type."""
         assert values.dtype == self.dtype
         self._file.write(np.ascontiguousarray(values).data)
         self.length += len(values)
 
     def close(self) -> None:
+        """Write the final length into the header and close the file."""
         self._file.seek(0)
         self._write_header()
         self._file.close()
 
     def _write_header(self) -> None:
-        """The format leaves room for the length to grow: the header has the same size for every length."""
+        """Write the header; the format leaves room, so that it has the same size for every length."""
         described = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
@@ -43,10 +52,16 @@ class ArrayFile:
 class PackedFiles:
     """A packed stream in the files `STEM.tokens.npy`, `STEM.offsets.npy` and, for pairs, `STEM.learned.npy`.
 
-    None is there before the first batch. `position` is where the next batch starts.
+    No file exists before the first batch.
+
+    Attributes:
+        folder: The folder of the files.
+        stem: The stem of their names.
+        position: Position in the stream at which the next batch starts.
     """
 
     def __init__(self, folder: Path, stem: str) -> None:
+        """Prepare the stream; no file is created yet."""
         self.folder = folder
         self.stem = stem
         self.position = 0
@@ -54,7 +69,7 @@ class PackedFiles:
         self._last: dict[str, np.ndarray] = {}
 
     def append(self, packed: Packed) -> None:
-        """Write a batch but for the END that closes it, which the next batch begins with."""
+        """Write a batch without the END that closes it, with which the next batch begins."""
         arrays = {kind: array for kind, array in packed._asdict().items() if array is not None}
         for kind, array in arrays.items():
             name = f"{self.stem}.{kind}.npy"
@@ -65,14 +80,17 @@ class PackedFiles:
         self.position += len(packed.tokens) - 1
 
     def files(self) -> dict[str, Path]:
+        """Return the files by their names."""
         return {name: file.path for name, file in self._files.items()}
 
     def __enter__(self) -> Self:
+        """Return the stream itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Write the last END and close the files."""
         for name, file in self._files.items():
             file.append(self._last[name])
             file.close()

@@ -4,25 +4,32 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus.in_memory import Whole
-from modelmill.corpus.settings import ONLY, Rows
+from modelmill.corpus.settings import ONLY, RowSelection
 
 PRETRAINING, FINE_TUNING = "pretraining", "fine_tuning"
 
 
-def members(rows: Whole, chosen: Rows | None) -> dict[str, np.ndarray]:
-    """Which rows are in each corpus: bool, (rows,), by its name; what a run is about comes first."""
+def members(rows: Whole, chosen: RowSelection | None) -> dict[str, np.ndarray]:
+    """Return which rows are in each corpus, that of the run's final model first: bool, (rows,), by name."""
     if chosen is None:
         return {ONLY: np.ones(len(rows.ids), bool)}
     are_chosen = np.array([str(value) == chosen.value for value in rows.columns[chosen.column]])
     return {FINE_TUNING: are_chosen, PRETRAINING: ~are_chosen}
 
 
-def require(count: int, what: str, corpus: str, split: str, rows: Whole, chosen: Rows | None) -> None:
-    """
+def require(count: int, what: str, corpus: str, split: str, rows: Whole, chosen: RowSelection | None) -> None:
+    """Check that a split of a corpus has rows.
+
     Args:
-        count: of the rows of a corpus that are in a split. what: such a row is, in a word.
+        count: How many rows of the corpus are in the split.
+        what: The noun for such a row, for the message.
+        corpus: Name of the corpus.
+        split: Name of the split.
+        rows: All rows.
+        chosen: The recipe's selection of the rows for fine-tuning, if there are two corpora.
+
     Raises:
-        UserError: there are none.
+        UserError: There are none.
     """
     if count:
         return

@@ -1,4 +1,4 @@
-"""Data that fits into memory: read whole, split by hash, kept as arrays. What most tasks need of preprocessing."""
+"""Data that fits into memory: read whole, split by hash and kept as arrays, as most tasks need it of preprocessing."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,8 +20,13 @@ from modelmill.store.manifest import Manifest
 
 
 class Whole(NamedTuple):
-    """columns: by name, with a value a row and without nulls. splits: the name of each row's split. ids: uint64, equal
-    for equal rows. files: the image or recording of each row, where the data is such (see `media`).
+    """All rows of a data set.
+
+    Attributes:
+        columns: Values by column, one a row, without nulls.
+        splits: Name of each row's split.
+        ids: Identity of each row, uint64, equal for equal rows.
+        files: The image or recording of each row, where the data has them; see `media`.
     """
 
     columns: dict[str, list[Any]]
@@ -30,23 +35,25 @@ class Whole(NamedTuple):
     files: list[File]
 
 
-def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Whole:
-    """All rows of a data set, and the split of each, by the hash of `preprocessing.split_by` or of the whole row.
+def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Whole:
+    """Return all rows of a data set with their splits, by the hash of `preprocessing.split_by` or of the whole row.
 
-    Of images and recordings a row is what is in the file, whatever its name: copies stay in one split.
+    An image or recording counts by its content, whatever its name, so that copies stay in one split.
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
-        columns: which are needed: the recipe's key that names a column, and the column.
+        step: The running step.
+        validated: The dataset's shards, each with the sha256 that was validated.
+        columns: Names of the columns to read, by the recipe's key that gives the name.
+
     Raises:
-        UserError: a column is missing or has a null, or a shard has changed since it was validated.
+        UserError: A column is missing or has a null, or a shard has changed since it was validated.
     """
     settings = step.recipe.preprocessing
     wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
     values: dict[str, list[Any]] = {name: [] for name in wanted.values()}
     files: list[File] = []
     contents: list[tuple[str, ...]] = []
-    for shard, table in _tables(step, found, wanted):
+    for shard, table in _tables(step, validated, wanted):
         for name in values:
             values[name] += table.column(name).to_pylist()
         if shard.media:
@@ -60,19 +67,30 @@ def read(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str])
     return Whole(values, splits, ids, files)
 
 
-def read_columns(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> dict[str, list[Any]]:
-    """The values of some columns of all rows, by the columns' names; arguments and errors are those of `read`."""
+def read_columns(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Return the values of some columns of all rows, by the columns' names.
+
+    Args:
+        step: The running step.
+        validated: The dataset's shards, each with the sha256 that was validated.
+        columns: Names of the columns to read, by the recipe's key that gives the name.
+
+    Raises:
+        UserError: See `read`.
+    """
     values: dict[str, list[Any]] = {name: [] for name in columns.values()}
-    for _, table in _tables(step, found, columns):
+    for _, table in _tables(step, validated, columns):
         for name in values:
             values[name] += table.column(name).to_pylist()
     return values
 
 
-def _tables(step: Step, found: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Iterator[tuple[Shard, pa.Table]]:
-    """The shards one by one, each with the columns that are wanted."""
-    for number, (shard, sha256) in enumerate(found):
-        step.progress(number, len(found), "reading")
+def _tables(
+    step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]
+) -> Iterator[tuple[Shard, pa.Table]]:
+    """Yield the shards one by one, each with a table that has the wanted columns."""
+    for number, (shard, sha256) in enumerate(validated):
+        step.progress(number, len(validated), "reading")
         table, _ = shards.read(shard, sha256)
         for key, name in columns.items():
             _require(table, shard, key, name)
@@ -85,13 +103,16 @@ def corpus(
     info: dict[str, Any],
     files: Mapping[str, bytes] | None = None,
 ) -> Made:
-    """What `preprocess` makes.
+    """Return the corpus as preprocessing's output.
 
     Args:
-        arrays: by split and name; the first axis of all of a split's is that of its examples.
-        info: what training has to know beside them. files: what prepares an input in serving, too, by name.
+        step: The running step.
+        arrays: Arrays by split and name; the first axis of all of a split's is that of its examples.
+        info: What training has to know beside them.
+        files: Files that prepare an input in serving too, by name.
+
     Raises:
-        UserError: a split has no examples.
+        UserError: A split has no examples.
     """
     counts = {split: len(next(iter(arrays[split].values()))) for split in SPLITS}
     for split, count in counts.items():
@@ -120,7 +141,7 @@ def corpus(
 
 
 def chosen(rows: Whole, mask: np.ndarray) -> Whole:
-    """Rows where the mask, bool, (rows,), is true."""
+    """Return the rows where the mask, bool, (rows,), is true."""
     if mask.all():
         return rows
     columns = {name: _where(values, mask) for name, values in rows.columns.items()}
@@ -128,12 +149,16 @@ def chosen(rows: Whole, mask: np.ndarray) -> Whole:
 
 
 def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str], labelled: str) -> None:
-    """
+    """Check that every split has rows of every class.
+
     Args:
-        labels: numbers of classes, int64, (rows,), negative where there is none. labelled: the key of the recipe that
-            says how many training rows have one.
+        labels: Numbers of classes, int64, (rows,), negative where a row has no label.
+        splits: Name of each row's split.
+        classes: Names of the classes.
+        labelled: The recipe's key that says how many training rows have a label.
+
     Raises:
-        UserError: a split has no row of a class.
+        UserError: A split has no row of a class.
     """
     for split in SPLITS:
         counts = np.bincount(labels[(splits == split) & (labels >= 0)], minlength=len(classes))
@@ -147,7 +172,12 @@ def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str], 
 
 
 def by_split(whole: Whole, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """The rows of arrays over all rows that are in each split, with their ids as the array `ids`."""
+    """Return the rows of each split, with their ids as the array `ids`.
+
+    Args:
+        whole: All rows.
+        arrays: Arrays over all rows, by name.
+    """
     both = {**arrays, "ids": whole.ids}
     return {split: {name: array[whole.splits == split] for name, array in both.items()} for split in SPLITS}
 

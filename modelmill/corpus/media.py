@@ -12,22 +12,31 @@ from modelmill.data.media.unusable import Unusable
 from modelmill.data.shards import Shard
 from modelmill.runtime.step_runtime import Step
 
-# Files that are decoded at once and, in arrays, wait to be taken.
+# Files that are decoded at a time, and as arrays wait to be taken.
 _READERS = 8
 
 
 class File(NamedTuple):
-    """A file by its name in a manifest, which is the shard."""
+    """A file that a manifest of images or recordings names.
+
+    Attributes:
+        shard: The manifest.
+        name: The file's name in it.
+    """
 
     shard: Shard
     name: str
 
 
 def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
-    """The pixels of each image in order, uint8 of shape (height, width, channels): grey with 1 channel, RGB with 3.
+    """Yield the pixels of each image in order, uint8, (height, width, channels).
+
+    Args:
+        files: The images.
+        channels: 1 for grey, 3 for RGB.
 
     Raises:
-        UserError: naming the file: it cannot be decoded.
+        UserError: A file cannot be decoded; the message names it.
     """
     from modelmill.data.media.images import decode
 
@@ -35,19 +44,25 @@ def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
 
 
 def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Images scaled and cut to squares of one size: those that are used, uint8, (images, channels, size, size); and
-    which are, bool, (files,).
+    """Return images scaled and cut to squares of one size.
 
     Args:
-        settings: the recipe's `preprocessing`, with `size` and `channels`; and with `small`, which says what becomes of
-            an image that is smaller: `refuse`, `drop` or `enlarge`.
+        step: The running step.
+        files: The images.
+        settings: The recipe's `preprocessing`: `size`, `channels` and `small`, which says what becomes of an image that
+            is
+            smaller (`refuse`, `drop` or `enlarge`).
+
+    Returns:
+        The images that are used, uint8, (images, channels, size, size), and which these are, bool, (files,).
+
     Raises:
-        UserError: naming the file: it cannot be decoded, or is too small and the recipe refuses such.
+        UserError: A file cannot be decoded, or is too small and the recipe refuses such; the message names it.
     """
     from modelmill.data.media.images import fitted
 
     size = settings.size
-    found = np.empty((len(files), settings.channels, size, size), np.uint8)
+    pixels = np.empty((len(files), settings.channels, size, size), np.uint8)
     is_used = np.ones(len(files), bool)
     for place, image in enumerate(images(files, settings.channels)):
         if place % 1000 == 0:
@@ -61,17 +76,20 @@ def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarra
                 )
             is_used[place] = False
         else:
-            found[place] = fitted(image, size).transpose(2, 0, 1)
-    return found[is_used], is_used
+            pixels[place] = fitted(image, size).transpose(2, 0, 1)
+    return pixels[is_used], is_used
 
 
 def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:
-    """The samples of each recording in order, float32 of shape (samples,): the mean of its channels.
+    """Yield the samples of each recording in order, float32, (samples,): the mean of its channels.
 
     Args:
-        rate: the wanted sample rate in Hz. resample: whether a recording of another rate is resampled or refused.
+        files: The recordings.
+        rate: The wanted sample rate in Hz.
+        resample: Whether a recording of another rate is resampled rather than refused.
+
     Raises:
-        UserError: naming the file: it cannot be decoded, or has another rate and is not to be resampled.
+        UserError: A file cannot be decoded, or has another rate and is not to be resampled; the message names it.
     """
     from modelmill.data.media.audio import decode
 

@@ -1,7 +1,7 @@
-"""Packing token sequences into one stream, with the start of each document and what is to be learned.
+"""Token sequences packed into one stream, with the start of each document and what is to be learned.
 
 A stream reads END document END document ... END: the token that opens a document also closes the one before, so
-each token but the first is predicted from its own document. A stream is packed whole or in batches, each from the
+each token except the first is predicted from its own document. A stream is packed whole or in batches, each from the
 `position` of the END that closes the batch before.
 """
 
@@ -14,8 +14,12 @@ Ids = Sequence[int] | np.ndarray
 
 
 class Packed(NamedTuple):
-    """tokens: ids of the stream. offsets: int64 positions at which documents start, ascending from 0.
-    learned: uint8, 1 for a token that is to be predicted; None where all are.
+    """A stream of tokens.
+
+    Attributes:
+        tokens: Ids of the stream.
+        offsets: Positions at which documents start, int64, ascending from 0.
+        learned: uint8, 1 for a token that is to be predicted; None where all are.
     """
 
     tokens: np.ndarray
@@ -24,10 +28,14 @@ class Packed(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Token ids before a prompt, between it and its response, and after the response, which are learned as it is.
+    """The token ids around a pair's prompt and response.
 
-    stop: the first of those after the response that says it is over. trims: white space around prompt and response is
-    left out.
+    Attributes:
+        before: Ids before the prompt.
+        between: Ids between prompt and response.
+        after: Ids after the response, which are learned as it is.
+        stop: The first id after the response that says it is over.
+        trims: Whether white space around prompt and response is left out.
     """
 
     before: list[int]
@@ -38,12 +46,19 @@ class Frame(NamedTuple):
 
 
 def token_type(vocab_size: int) -> np.dtype:
-    """The smallest unsigned type that holds every id."""
+    """Return the smallest unsigned type that holds every id."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
 def pack_documents(documents: Sequence[Ids], end: int, dtype: np.dtype, position: int = 0) -> Packed:
-    """Documents one after the other."""
+    """Return the stream of documents.
+
+    Args:
+        documents: Token ids of each.
+        end: Id of the token that opens and closes documents.
+        dtype: Type of the ids.
+        position: Position in the stream of the END that begins this batch.
+    """
     ends = np.array([end], dtype)
     parts = [part for document in documents for part in (ends, document)]
     lengths = np.array([0, *(len(d) + 1 for d in documents)], np.int64)
@@ -53,11 +68,19 @@ def pack_documents(documents: Sequence[Ids], end: int, dtype: np.dtype, position
 def pack_pairs(
     pairs: Sequence[tuple[Ids, Ids]], end: int, frame: Frame, length: int, dtype: np.dtype, position: int = 0
 ) -> Packed:
-    """Framed pairs with an END between them; only responses and what comes after them are learned.
+    """Return the stream of framed pairs with an END between them; only responses and what follows are learned.
 
-    Where the frame begins or ends with END, that is the one between the pairs; else it is a document by itself.
-    Every pair lies within one window of `length` + 1 tokens: where the next does not fit, END fills the window.
-    A response keeps at most half a window; a prompt loses its tail to fit.
+    Where the frame begins or ends with END, that is the one between the pairs; else END is a document by itself. Every
+    pair lies within one window of `length` + 1 tokens: where the next does not fit, END fills the window. A response
+    keeps at most half a window; a prompt loses its tail to fit.
+
+    Args:
+        pairs: Token ids of prompts and responses.
+        end: Id of the token that opens and closes documents.
+        frame: The ids around a prompt and its response.
+        length: The sequence length of training.
+        dtype: Type of the ids.
+        position: Position in the stream of the END that begins this batch.
     """
     opens, closes = frame.before[:1] == [end], frame.after[-1:] == [end]
     before = np.array(frame.before[1:] if opens else frame.before, dtype)
@@ -65,7 +88,7 @@ def pack_pairs(
     between = np.array(frame.between, dtype)
     parts: list[Ids] = []
     offsets: list[int] = []
-    runs: list[tuple[bool, int]] = []  # how many tokens in a row are learned or not
+    runs: list[tuple[bool, int]] = []  # whether tokens are learned, and how many in a row
     around = len(before) + len(between) + len(after)
     for prompt, response in pairs:
         response = response[: length // 2]

@@ -1,4 +1,4 @@
-"""Shards side by side, in as many processes as there are cores."""
+"""Work on shards in as many processes as there are cores."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def each(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> Iterator[T]:
-    """The result of `work` on the arguments of each job, in order; the processes end when this one does."""
+    """Yield the result of `work` on the arguments of each job, in order; the processes end when this one does."""
     workers = min(len(jobs), os.cpu_count() or 1)
     if workers < 2:
         yield from (work(*job) for job in jobs)

@@ -7,7 +7,7 @@ from pydantic import Field
 from modelmill.recipe.sections import Section
 
 
-class Rows(Section):
+class RowSelection(Section):
     """The rows that have one value in one column."""
 
     column: str = Field(description="Column that tells the rows apart.")

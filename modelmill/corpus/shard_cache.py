@@ -1,4 +1,4 @@
-"""Encoded shards, kept under what made them, so that one new shard costs one shard."""
+"""Encoded shards in the store, keyed by what made them, so that one new shard costs one shard."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,18 @@ from modelmill.store.manifest import Entry
 
 
 class Encoded(NamedTuple):
-    """One shard's arrays as `SPLIT/KIND.npy`, and what was counted in it."""
+    """The encoded form of one shard.
+
+    Attributes:
+        entries: Its arrays as files `SPLIT/KIND.npy`.
+        counts: Counts of what it holds, by split.
+    """
 
     entries: list[Entry]
     counts: dict[str, dict[str, Any]]
 
     def numbered(self, number: int) -> list[Entry]:
-        """The entries as files of the shard with this number: `train/00003.documents.tokens.npy`."""
+        """Return the entries as files of the shard with this number, such as `train/00003.documents.tokens.npy`."""
         return [e.model_copy(update={"path": e.path.replace("/", f"/{number:05d}.")}) for e in self.entries]
 
 
@@ -25,10 +30,12 @@ class ShardCache:
     """What was encoded with the step's code, its settings and one fitted tokenizer or scaler."""
 
     def __init__(self, step: Step, fitted: str, unread: frozenset[str] = frozenset()) -> None:
-        """
+        """Open the cache of a step.
+
         Args:
-            fitted: digest of what the shards are encoded with, a tokenizer or a scaler; or a name for what needs none.
-            unread: settings that make no difference.
+            step: The running step.
+            fitted: Digest of the tokenizer or scaler that shards are encoded with, or a name for work that needs none.
+            unread: Settings that make no difference.
         """
         self.store = step.store
         settings = step.recipe.preprocessing.model_dump(
@@ -37,18 +44,18 @@ class ShardCache:
         self.made_with = {"code": step.document["code"], "settings": settings, "fitted": fitted}
 
     def find(self, sha256: str) -> Encoded | None:
-        """The shard with these bytes, if it was encoded and every array is still there."""
+        """Return the encoded shard with these bytes, or None if it was not encoded or one of its arrays is gone."""
         try:
-            found = json.loads(self.store.get(self._key(sha256)))
+            document = json.loads(self.store.get(self._key(sha256)))
         except KeyNotFound:
             return None
-        entries = [Entry.model_validate(entry) for entry in found["entries"]]
+        entries = [Entry.model_validate(entry) for entry in document["entries"]]
         if any(self.store.size(blobs.key_of(entry.sha256)) != entry.bytes for entry in entries):
             return None
-        return Encoded(entries, found["counts"])
+        return Encoded(entries, document["counts"])
 
     def keep(self, sha256: str, files: dict[str, Path], counts: dict[str, dict[str, Any]]) -> Encoded:
-        """Store a shard's arrays, then the document that makes them count."""
+        """Store a shard's arrays, then the document that names them."""
         entries = [manifest.add_file(self.store, file, name) for name, file in sorted(files.items())]
         document = {"entries": [entry.model_dump() for entry in entries], "counts": counts}
         self.store.put(self._key(sha256), digest.canonical_json(document))

@@ -1,4 +1,4 @@
-"""Which split a record is in: by a hash of what identifies it, so that it never moves when data is added."""
+"""The split that a record is in: by a hash of its identity, so that it never moves when data is added."""
 
 from modelmill.core import digest
 from modelmill.recipe.sections import Preparation
@@ -7,9 +7,9 @@ SPLITS = ("train", "validation", "test")
 
 
 def split_of(identity: str, settings: Preparation) -> str:
-    """`train`, `validation` or `test` for a record; depends on nothing but its identity and the fractions.
+    """Return the split of a record: `train`, `validation` or `test`.
 
-    Widening a fraction moves records out of training only.
+    It depends on the record's identity and the fractions alone. Widening a fraction only moves records out of training.
     """
     # The prefix keeps the draw independent of other uses of the same hash, such as spreading files over shards.
     drawn = digest.fraction("split:" + identity)

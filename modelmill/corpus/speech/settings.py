@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modelmill.corpus.settings import Rows
+from modelmill.corpus.settings import RowSelection
 from modelmill.recipe.sections import Preparation
 
 
@@ -25,7 +25,7 @@ class SpeechPreprocessing(Preparation):
     """How recordings with transcripts become examples; their channels are averaged to one."""
 
     transcript: str = Field(default="transcript", description="Column with the spoken text.")
-    fine_tune_on: Rows | None = Field(
+    fine_tune_on: RowSelection | None = Field(
         default=None,
         description="Rows that are for fine-tuning; all others are for pretraining. Without it there is one corpus, "
         "and one stage is `none`.",

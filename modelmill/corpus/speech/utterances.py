@@ -1,4 +1,4 @@
-"""Recordings with transcripts: read, held against what can be learned from, kept as samples and characters."""
+"""Recordings with transcripts: read, checked against what can be learned from, kept as samples and characters."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -16,23 +16,27 @@ from modelmill.runtime.step_runtime import Made, Step
 Row = tuple[np.ndarray, str]
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]], frame_seconds: float) -> Made:
-    """Each split of each corpus is its `ids`, the `samples` (int16) of all its recordings one after the other, and the
-    `labels` (uint16), which number the characters of `info["alphabet"]`, with `sample_offsets` and `label_offsets`.
+def preprocess(step: Step, validated: list[tuple[Shard, str]], frame_seconds: float) -> Made:
+    """Return the corpus of recordings and transcripts.
+
+    Each split of each corpus has `ids`, the `samples` (int16) of all its recordings one after the other, and `labels`
+    (uint16), which number the characters of `info["alphabet"]`, with `sample_offsets` and `label_offsets`.
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
-        frame_seconds: how long a character lasts at least; one that is like that before it takes two.
+        step: The running step.
+        validated: The dataset's shards, each with the sha256 that was validated.
+        frame_seconds: The least duration of a character; one that repeats the one before takes twice that.
+
     Raises:
-        UserError: a column is missing or null, a recording has another rate or a row cannot
-            be learned from where the recipe refuses these, or a corpus has no recording in a split.
+        UserError: A column is missing or null, a recording has another rate or a row cannot be learned from where the
+            recipe refuses these, or a corpus has no recording in a split.
     """
     settings = step.recipe.preprocessing
     assert isinstance(settings, SpeechPreprocessing)
     chosen = settings.fine_tune_on
     columns = {"preprocessing.transcript": settings.transcript}
     rows = in_memory.read(
-        step, found, columns | ({"preprocessing.fine_tune_on.column": chosen.column} if chosen else {})
+        step, validated, columns | ({"preprocessing.fine_tune_on.column": chosen.column} if chosen else {})
     )
     texts = [tidied(text, settings.lowercase) for text in rows.columns[settings.transcript]]
     in_training = {c for text, split in zip(texts, rows.splits, strict=True) if split == "train" for c in text}
@@ -74,13 +78,13 @@ def preprocess(step: Step, found: list[tuple[Shard, str]], frame_seconds: float)
 
 
 def tidied(text: object, lowercase: bool) -> str:
-    """A transcript with one space between words and none around them."""
+    """Return the transcript with one space between words and none around them."""
     words = " ".join(str(text).split())
     return words.lower() if lowercase else words
 
 
 def pack(spoken: list[Row], alphabet: str) -> dict[str, np.ndarray]:
-    """Samples and transcripts as arrays; see `preprocess`."""
+    """Return samples and transcripts as arrays; see `preprocess`."""
     numbers = {character: number for number, character in enumerate(alphabet)}
     labels = [np.array([numbers[character] for character in text], np.uint16) for _, text in spoken]
     return {
@@ -92,7 +96,7 @@ def pack(spoken: list[Row], alphabet: str) -> dict[str, np.ndarray]:
 
 
 def _unusable(seconds: float, text: str, alphabet: str, longest: float, frame_seconds: float) -> str:
-    """Why a row cannot be learned from, or nothing."""
+    """Return why a row cannot be learned from, or an empty text."""
     if not text:
         return "its transcript is empty"
     if unknown := [character for character in text if character not in alphabet]:

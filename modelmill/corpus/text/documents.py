@@ -13,7 +13,15 @@ from modelmill.data.shards import Shard
 
 
 class Document(NamedTuple):
-    """row: in its shard, from 0. changes: what hygiene did to the text, as `cleaning.Cleaned` counts it."""
+    """A document of a shard.
+
+    Attributes:
+        row: Its row in the shard, from 0.
+        split: Name of its split.
+        text: The text after hygiene.
+        pairs: Its pairs for fine-tuning.
+        changes: What hygiene changed, as `cleaning.Cleaned` counts it.
+    """
 
     row: int
     split: str
@@ -23,9 +31,16 @@ class Document(NamedTuple):
 
 
 def training_texts(
-    found: list[tuple[Shard, str]], settings: LanguagePreprocessing, left_out: list[frozenset[int]]
+    validated: list[tuple[Shard, str]], settings: LanguagePreprocessing, left_out: list[frozenset[int]]
 ) -> Iterator[str]:
-    for (shard, sha256), rows in zip(found, left_out, strict=True):
+    """Yield the texts of the training split.
+
+    Args:
+        validated: The dataset's shards, each with the sha256 that was validated.
+        settings: The recipe's `preprocessing`.
+        left_out: For each shard, the rows that are not in the corpus.
+    """
+    for (shard, sha256), rows in zip(validated, left_out, strict=True):
         for document in read(shard, sha256, settings.model_copy(update={"pairs": None}), rows):
             if document.split == "train":
                 yield document.text
@@ -34,10 +49,16 @@ def training_texts(
 def read(
     shard: Shard, sha256: str, settings: LanguagePreprocessing, left_out: frozenset[int] = frozenset()
 ) -> Iterator[Document]:
-    """The documents but those `left_out`, as hygiene mends them; a document's split goes by what it was before.
+    """Yield the documents of a shard, as hygiene changes them; a document's split goes by its text before that.
+
+    Args:
+        shard: The shard.
+        sha256: Digest of the bytes that were validated.
+        settings: The recipe's `preprocessing`.
+        left_out: Rows that are not in the corpus.
 
     Raises:
-        UserError: a column that the recipe names is missing, null or not text.
+        UserError: A column that the recipe names is missing, null or not text.
     """
     start = 0
     for table in shards.Stream(shard, sha256):
@@ -49,7 +70,7 @@ def read(
 
 
 def _columns(settings: LanguagePreprocessing) -> dict[str, str]:
-    """The columns that are read, by the recipe's key that names them."""
+    """Return the columns to read, by the recipe's key that names them."""
     columns = {"preprocessing.text": settings.text}
     if settings.split_by:
         columns["preprocessing.split_by"] = settings.split_by
@@ -73,9 +94,14 @@ def _document(row: int, values: dict[str, str], settings: LanguagePreprocessing)
 
 
 def _column(table: Any, shard: Shard, key: str, name: str, start: int) -> list[str]:
-    """
+    """Return the texts of a column.
+
     Args:
-        start: how many rows came before, for messages.
+        table: Some rows of the shard.
+        shard: The shard.
+        key: The recipe's key that names the column.
+        name: The column.
+        start: How many rows came before, for messages.
     """
     if name not in table.column_names:
         raise UserError(f"{key}: {shard.path} has no column {name!r}; its columns are {', '.join(table.column_names)}")

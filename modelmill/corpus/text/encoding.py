@@ -1,4 +1,4 @@
-"""One shard of documents as token arrays."""
+"""The documents of one shard as arrays of tokens."""
 
 import functools
 from collections import Counter
@@ -17,7 +17,7 @@ from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.data.shards import Shard
 from modelmill.runtime import weights
 
-# Characters of text that are in hand at once.
+# Characters of text in a batch.
 _BATCH = 1 << 20
 
 
@@ -29,9 +29,20 @@ def encode(
     target: Path,
     left_out: frozenset[int] = frozenset(),
 ) -> tuple[dict[str, Path], dict[str, dict[str, int]]]:
-    """Read, split, tokenise and pack one shard into .npy files below `target`; the files and what they hold.
+    """Read, split, tokenise and pack one shard into .npy files below `target`.
 
-    Documents pass through in batches: memory does not grow with the shard.
+    Documents pass through in batches, so that memory does not grow with the shard.
+
+    Args:
+        shard: The shard.
+        sha256: Digest of the bytes that were validated.
+        settings: The recipe's `preprocessing`.
+        folder: The tokenizer's folder.
+        target: The folder for the files.
+        left_out: Rows that are not in the corpus.
+
+    Returns:
+        The files by their names, and by split the counts of what they hold.
     """
     encoder, framing = _tools(folder, weights.tokenizer_digest(folder), settings.pairs and settings.pairs.framing)
     with ExitStack() as stack:
@@ -81,15 +92,15 @@ class _Split:
 
 @functools.lru_cache(maxsize=1)
 def _tools(folder: Path, content: str, framing: str | None) -> tuple[Encoder, Framing | None]:
-    """A process encodes many shards with one tokenizer: what it has learned of one shard's words serves the next."""
+    """Return the encoder and the framing, kept in the process: what one shard teaches of words serves the next."""
     encoder = Encoder(folder)
     return encoder, framing_of(framing, folder, encoder.vocabulary) if framing else None
 
 
-def _batches(found: Iterable[Document]) -> Iterator[list[Document]]:
+def _batches(source: Iterable[Document]) -> Iterator[list[Document]]:
     batch: list[Document] = []
     size = 0
-    for document in found:
+    for document in source:
         batch.append(document)
         size += len(document.text)
         if size >= _BATCH:

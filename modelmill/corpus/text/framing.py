@@ -1,6 +1,6 @@
-"""How a pair is laid out for the model: what comes before the prompt, between prompt and response, and after.
+"""The frame of a pair for the model: the text before the prompt, between prompt and response, and after.
 
-A frame is found once for all pairs, so that whoever asks the model later needs no template, only token ids.
+A frame is worked out once for all pairs, so that a client of the model needs no template, only token ids.
 """
 
 import itertools
@@ -15,34 +15,50 @@ from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.tokenizer import Vocabulary, load
 
 KEY = "preprocessing.pairs.framing: chat"
-# Words that no template treats in a way of its own.
+# Words that no template treats specially.
 PROBE = Pair("Modelmill asks", "Modelmill answers")
-# Llama 3's templates write today's date unless they are given one; this is the one they fall back to.
+# Llama 3's templates write today's date unless they are given one; this one is their fallback.
 DATE = "26 Jul 2024"
 _JOINED = "shares token ids with prompt or response: the tokenizer joins their characters"
 
 
 class Separated:
-    """END prompt separator response END."""
+    """The framing END prompt separator response END.
+
+    Attributes:
+        frame: Its token ids.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        """Frame pairs with a vocabulary's END and separator."""
         self.frame = Frame([vocabulary.end], vocabulary.separator, [vocabulary.end], vocabulary.end)
 
     def fitted(self, pair: Pair, row: int) -> Pair:
+        """Return the pair as it is."""
         return pair
 
 
 class Chat:
-    """The tokenizer's chat template, with a user's message for the prompt and the assistant's for the response.
+    """The framing of the tokenizer's chat template: the prompt as the user's message, the response as the assistant's.
 
-    `transformers` renders it, in jinja2's sandbox: a template comes from whoever made the tokenizer.
+    `transformers` renders it in jinja2's sandbox, because a template comes from whoever made the tokenizer.
+
+    Attributes:
+        tokenizer: The tokenizer with its template.
+        parts: The template's texts before the prompt, between prompt and response, and after.
+        frame: The token ids of these parts.
     """
 
     def __init__(self, folder: Path, end: int) -> None:
-        """
+        """Work out the template's frame.
+
+        Args:
+            folder: The tokenizer's folder.
+            end: Id of the token that ends texts.
+
         Raises:
-            UserError: the template is none that one frame stands for: it fails, writes today's date, does not show
-                prompt and response once each in this order, or its token ids depend on what they stand beside.
+            UserError: No single frame stands for the template: it fails, writes today's date, does not show prompt and
+                response once each in this order, or its token ids depend on the text beside them.
         """
         from transformers import PreTrainedTokenizerFast
 
@@ -58,10 +74,14 @@ class Chat:
         self.frame = self._frame(whole, folder, end)
 
     def fitted(self, pair: Pair, row: int) -> Pair:
-        """The pair of a shard's row as it stands in the template.
+        """Return the pair as it stands in the template.
+
+        Args:
+            pair: The pair.
+            row: Its row in the shard, from 0, for the message.
 
         Raises:
-            UserError: the template treats this pair in another way than all others.
+            UserError: The template treats this pair differently from others.
         """
         before, between, after = self.parts
         prompt, response = (part.strip() if self.frame.trims else part for part in pair)
@@ -70,7 +90,7 @@ class Chat:
         return Pair(prompt, response)
 
     def _render(self, pair: Pair, asks: bool = False) -> str:
-        """The pair, or its prompt up to where the response is to come."""
+        """Return the pair in the template, or only its prompt up to where the response begins."""
         from jinja2 import TemplateError
 
         chat = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.response}]
@@ -93,9 +113,9 @@ class Chat:
         return Frame(before, between, after, stop, trims=self._render(spaced) == whole)
 
     def _ids(self, tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:
-        """The ids of the three parts beside prompt and response: by itself a part can have others.
+        """Return the ids of the three parts beside prompt and response; alone, a part can have others.
 
-        A response is not yet there when it is asked for, so what comes before it is encoded without it.
+        Before the response exists, the model sees only what comes before it, so that is encoded without the response.
         """
         before, between, after = self.parts
         alone = [tokenizer.encode(text, add_special_tokens=False).ids for text in PROBE]
@@ -112,16 +132,21 @@ Framing = Separated | Chat
 
 
 def framing_of(framing: str, folder: Path, vocabulary: Vocabulary) -> Framing:
-    """The recipe's `framing` with the tokenizer in `folder`.
+    """Return the framing that the recipe asks for.
+
+    Args:
+        framing: The recipe's `preprocessing.pairs.framing`.
+        folder: The tokenizer's folder.
+        vocabulary: The tokenizer's vocabulary.
 
     Raises:
-        UserError: as `Chat`.
+        UserError: See `Chat`.
     """
     return Chat(folder, vocabulary.end) if framing == "chat" else Separated(vocabulary)
 
 
 def _split(whole: str) -> tuple[str, str, str]:
-    """What the template writes before, between and after prompt and response."""
+    """Return the texts before, between and after prompt and response."""
     before, prompt, rest = whole.partition(PROBE.prompt)
     between, response, after = rest.partition(PROBE.response)
     if not prompt or not response or any(part in text for part in PROBE for text in (before, between, after)):
@@ -130,7 +155,7 @@ def _split(whole: str) -> tuple[str, str, str]:
 
 
 def _pieces(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    """The ids of each text, encoded together."""
+    """Return the ids of each text, of all texts encoded together."""
     encoded = tokenizer.encode("".join(texts), add_special_tokens=False)
     placed = list(zip(encoded.ids, encoded.offsets, strict=True))
     bounds = itertools.pairwise([0, *itertools.accumulate(map(len, texts))])

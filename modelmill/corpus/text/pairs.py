@@ -1,4 +1,4 @@
-"""Fine-tuning pairs from Python source: a function without its docstring, and the docstring."""
+"""Pairs for fine-tuning from Python source: a function without its docstring, and the docstring."""
 
 import ast
 import inspect
@@ -12,12 +12,14 @@ MIN_DOCSTRING = 10
 
 
 class Pair(NamedTuple):
+    """A prompt and its response."""
+
     prompt: str
     response: str
 
 
 def python_docstrings(source: str) -> list[Pair]:
-    """A pair for every documented function in a file, in order; none for source that this Python cannot parse."""
+    """Return a pair for every documented function of a file, in order; none where this Python cannot parse the file."""
     text, tree = parsed(source)
     if tree is None:
         return []
@@ -26,8 +28,8 @@ def python_docstrings(source: str) -> list[Pair]:
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    found = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-    yield from sorted(found, key=lambda node: node.lineno)
+    functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    yield from sorted(functions, key=lambda node: node.lineno)
 
 
 def _pair(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> Pair | None:

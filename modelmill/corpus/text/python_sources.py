@@ -1,4 +1,4 @@
-"""Python's sources on this machine, the standard library's and those of installed packages: text to learn from."""
+"""Python's sources on this machine, of the standard library and of installed packages, as text to learn from."""
 
 import ast
 import importlib.util
@@ -10,36 +10,40 @@ from pathlib import Path
 
 from modelmill.core.errors import UserError
 
-# Installed packages differ from machine to machine; tests are large and unlike the code that people write.
+# Installed packages differ between machines; tests are large and unlike other code.
 _SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
-# How this Python was built, with the paths of the machine that built it.
+# Files about how this Python was built, with paths of the machine that built it.
 _BUILD_SETTINGS = ("_sysconfigdata", "config-")
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def standard_library() -> dict[str, str]:
-    """The text of each source file by its POSIX path, in order; without those that are empty or not UTF-8.
+    """Return the text of each source file by its POSIX path, in order, without files that are empty or not UTF-8.
 
     Raises:
-        UserError: there are none on this machine.
+        UserError: There are none on this machine.
     """
     library = Path(sysconfig.get_path("stdlib"))
-    found = _texts(library, library)
-    if not found:
+    texts = _texts(library, library)
+    if not texts:
         raise UserError(f"{library}: no sources of Python's standard library; install them or use data of your own")
-    return found
+    return texts
 
 
 def package(name: str, extra: str) -> dict[str, str]:
-    """The same of an installed package, whose paths start with its name.
+    """Return the texts of an installed package's source files, by paths that begin with its name.
+
+    Args:
+        name: The package.
+        extra: The extra of this distribution that installs it, for the message.
 
     Raises:
-        UserError: it is not installed, as `extra` of this distribution would.
+        UserError: It is not installed.
     """
-    found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
         raise UserError(f"{name}: not installed, and its sources are wanted: pip install 'modelmill[{extra}]'")
-    folder = Path(found.origin).parent
+    folder = Path(spec.origin).parent
     return _texts(folder, folder.parent)
 
 
@@ -63,7 +67,7 @@ def _text(file: Path) -> str | None:
 
 
 def parsed(source: str) -> tuple[str, ast.Module | None]:
-    """A file with its lines ended by newlines alone, and its tree; none where this Python cannot parse it."""
+    """Return a file with newlines as the only line ends, and its tree; None where this Python cannot parse it."""
     text = source.replace("\r\n", "\n").replace("\r", "\n")
     try:
         with warnings.catch_warnings():
@@ -74,8 +78,9 @@ def parsed(source: str) -> tuple[str, ast.Module | None]:
 
 
 def taken_apart(source: str) -> tuple[str, list[str]]:
-    """A file without the lines of its docstrings, and these, indented as far as their first line; the file as it is,
-    and none, where this Python cannot parse it.
+    """Return a file without the lines of its docstrings, and the docstrings, indented as far as their first line.
+
+    Where this Python cannot parse the file, it is returned as it is, with no docstrings.
     """
     text, tree = parsed(source)
     if tree is None:
@@ -90,7 +95,9 @@ def taken_apart(source: str) -> tuple[str, list[str]]:
 
 
 def _documented(tree: ast.Module) -> Iterator[Documented]:
-    """What has a docstring on lines of its own, in the order of these."""
-    found = [node for node in ast.walk(tree) if isinstance(node, Documented) and ast.get_docstring(node, clean=False)]
-    found = [node for node in found if isinstance(node, ast.Module) or node.body[0].lineno > node.lineno]
-    yield from sorted(found, key=lambda node: node.body[0].lineno)
+    """Yield the nodes with docstrings on lines of their own, in order."""
+    documented = [
+        node for node in ast.walk(tree) if isinstance(node, Documented) and ast.get_docstring(node, clean=False)
+    ]
+    documented = [node for node in documented if isinstance(node, ast.Module) or node.body[0].lineno > node.lineno]
+    yield from sorted(documented, key=lambda node: node.body[0].lineno)

@@ -10,12 +10,18 @@ from modelmill.runtime.step_runtime import Step
 
 
 def the_tokenizer(step: Step, source: str | None, train: Callable[[Path], None]) -> tuple[Path, dict[str, str]]:
-    """The folder with it, and what that settles for later runs.
+    """Return the tokenizer's folder, and what it settles for later runs.
 
     Args:
-        source: what `preprocessing.tokenizer.from` says. train: fits one and writes it into a folder.
+        step: The running step.
+        source: The recipe's `preprocessing.tokenizer.from`.
+        train: Fits a tokenizer and writes it into a folder.
+
+    Returns:
+        The folder, and the digest of a tokenizer that is fitted once, by the name of the step's input.
+
     Raises:
-        UserError: there is no tokenizer at `source`.
+        UserError: There is no tokenizer at `source`.
     """
     folder = step.scratch / "tokenizer"
     if source:
@@ -26,6 +32,6 @@ def the_tokenizer(step: Step, source: str | None, train: Callable[[Path], None])
     train(folder)
     if step.recipe.preprocessing.fit == "always":
         return folder, {}
-    # Another run may have been first; then its tokenizer is the one.
+    # Where another run was first, its tokenizer counts.
     kept = fitted.keep(step.store, step.recipe, [folder / name for name in weights.TOKENIZER])
     return fitted.fetch(step.store, kept, folder), {FITTED: kept}

@@ -1,4 +1,4 @@
-"""The byte-level BPE tokenizer: trained on the training split, or taken whole from a model folder."""
+"""The byte-level BPE tokenizer: trained on the training split, or taken from a model folder."""
 
 import json
 import shutil
@@ -19,7 +19,13 @@ RESPONSE = "<|response|>"
 
 
 class Vocabulary(NamedTuple):
-    """size: number of ids. end: id that opens and closes documents. separator: ids between prompt and response."""
+    """The ids of a tokenizer.
+
+    Attributes:
+        size: Number of ids.
+        end: Id that opens and closes documents.
+        separator: Ids between prompt and response.
+    """
 
     size: int
     end: int
@@ -27,11 +33,15 @@ class Vocabulary(NamedTuple):
 
 
 def train(texts: Iterator[str], vocab_size: int, folder: Path, named: Mapping[str, str] | None = None) -> None:
-    """Train byte-level BPE (Sennrich et al., 2016, https://arxiv.org/abs/1508.07909) and write it as
-    `transformers` reads it. No text is unknown to it, and none is normalised.
+    """Train byte-level BPE (Sennrich et al., 2016, https://arxiv.org/abs/1508.07909) and write it for `transformers`.
+
+    No text is unknown to the tokenizer, and none is normalised.
 
     Args:
-        named: special tokens instead of `RESPONSE`, by what they are to `transformers` (`mask_token`, say).
+        texts: The texts to learn from.
+        vocab_size: Number of ids.
+        folder: The folder to write.
+        named: Special tokens in place of `RESPONSE`, by their names in `transformers`, such as `mask_token`.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -56,7 +66,11 @@ def train(texts: Iterator[str], vocab_size: int, folder: Path, named: Mapping[st
 
 
 def copy(source: Path, folder: Path) -> None:
-    """Take a model folder's tokenizer as it is."""
+    """Copy the tokenizer of a model folder.
+
+    Raises:
+        UserError: The folder has none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER:
         if not (source / name).is_file():
@@ -66,10 +80,10 @@ def copy(source: Path, folder: Path) -> None:
 
 
 def load(folder: Path) -> Tokenizer:
-    """The tokenizer, reading special tokens in a text as plain characters: data cannot end its own document.
+    """Return the tokenizer, which reads special tokens in a text as plain characters: data cannot end its own document.
 
     Raises:
-        UserError: the file is not a tokenizer.
+        UserError: The file is not a tokenizer.
     """
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER[0]))
@@ -82,20 +96,28 @@ def load(folder: Path) -> Tokenizer:
 
 
 def vocabulary(folder: Path) -> Vocabulary:
-    """
+    """Return the vocabulary of the tokenizer in a folder.
+
     Raises:
-        UserError: the tokenizer has no end-of-text token.
+        UserError: The tokenizer has no end-of-text token.
     """
     return _vocabulary(load(folder), folder)
 
 
 class Encoder:
-    """Texts to ids, with the `vocabulary` they are of and the `dtype` they have."""
+    """The encoder of texts to token ids.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        vocabulary: Its ids.
+        dtype: Type of the ids.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """
+        """Load the tokenizer of a folder.
+
         Raises:
-            UserError: as `load` and `vocabulary`.
+            UserError: See `load` and `vocabulary`.
         """
         self.tokenizer = load(folder)
         self.vocabulary = _vocabulary(self.tokenizer, folder)
@@ -103,11 +125,11 @@ class Encoder:
         self._words = words.Words(self.tokenizer, self.dtype) if words.apply_to(self.tokenizer) else None
 
     def ids(self, texts: list[str]) -> list[np.ndarray]:
-        """The ids of each text, nothing added: `dtype`, shape (tokens,)."""
+        """Return the ids of each text, with nothing added: `dtype`, (tokens,)."""
         if self._words is not None:
             return [self._words.encode(text) for text in texts]
-        found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.array(encoding.ids, self.dtype) for encoding in found]
+        encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, self.dtype) for encoding in encoded]
 
 
 def _vocabulary(tokenizer: Tokenizer, folder: Path) -> Vocabulary:

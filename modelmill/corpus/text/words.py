@@ -1,4 +1,4 @@
-"""Token ids of a text by way of its words: most were met before, and a look-up is faster than merging bytes."""
+"""Token ids of a text by way of its words: most occurred before, and a look-up is faster than merging bytes."""
 
 import json
 import re
@@ -9,15 +9,15 @@ from tokenizers import Tokenizer
 # The words of GPT-2's byte-level pre-tokenizer (Radford et al., 2019); merging never crosses them. In ASCII, Python's
 # classes are exactly its \p{L}, \p{N} and \s.
 _WORD = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII)
-# No word reaches from what is surely no space to what surely is one, so any text may be cut there.
+# A text may be cut between a character that is surely no space and one that is: no word spans both.
 _CUT = re.compile(r"(?<=[!-~\w])(?=[ \n])")
-# Together at most some 60 MB.
+# Words that are kept: some 60 MB at most.
 _MOST_WORDS = 1 << 18
 _LONGEST_WORD = 64
 
 
 def apply_to(tokenizer: Tokenizer) -> bool:
-    """Whether the ids of every text are those of its words, one after the other."""
+    """Tell whether the ids of every text are those of its words, one after the other."""
     made = json.loads(tokenizer.to_str())
     pre_tokenizer, model = made["pre_tokenizer"] or {}, made["model"]
     return (
@@ -33,18 +33,20 @@ def apply_to(tokenizer: Tokenizer) -> bool:
 
 
 class Words(dict[str, bytes]):
-    """The ids of each word met, as bytes of `dtype`."""
+    """The ids of each word met so far, as bytes of `dtype`."""
 
     def __init__(self, tokenizer: Tokenizer, dtype: np.dtype) -> None:
+        """Start without words."""
         super().__init__()
         self.tokenizer = tokenizer
         self.dtype = dtype
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids that the tokenizer itself gives the text: `dtype`, shape (tokens,), read-only."""
+        """Return the ids that the tokenizer gives the text: `dtype`, (tokens,), read-only."""
         return np.frombuffer(b"".join(map(self.__getitem__, split(text))), self.dtype)
 
     def __missing__(self, word: str) -> bytes:
+        """Return and keep the ids of a new word."""
         ids = np.array(self.tokenizer.encode(word, add_special_tokens=False).ids, self.dtype).tobytes()
         if len(word) <= _LONGEST_WORD:
             if len(self) == _MOST_WORDS:
@@ -54,7 +56,7 @@ class Words(dict[str, bytes]):
 
 
 def split(text: str) -> list[str]:
-    """The words of a text; what holds other letters than ASCII stays in larger pieces, which the tokenizer splits."""
+    """Return the words of a text; parts beyond ASCII stay in larger pieces, which the tokenizer splits."""
     if text.isascii():
         return _WORD.findall(text)
     return [word for piece in _CUT.split(text) for word in (_WORD.findall(piece) if piece.isascii() else [piece])]

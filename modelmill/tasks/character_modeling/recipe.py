@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from modelmill.corpus.settings import Rows, require_two
+from modelmill.corpus.settings import RowSelection, require_two
 from modelmill.recipe import sections
 from modelmill.recipe.measure import BITS, Measure
 from modelmill.recipe.sections import Bound, Comparison, Evaluation, Preparation, Section
@@ -18,7 +18,7 @@ class CharacterPreprocessing(Preparation):
     """
 
     text: str = Field(default="text", description="Column with the documents.")
-    fine_tune_on: Rows | None = Field(
+    fine_tune_on: RowSelection | None = Field(
         default=None,
         description="Rows that are for fine-tuning; all others are for pretraining. Without it there is one corpus, "
         "and one stage is `none`.",

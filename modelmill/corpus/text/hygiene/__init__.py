@@ -1,1 +1,1 @@
-"""Text hygiene: what is mended in documents, and which of them are left out of the corpus, as the recipe says."""
+"""Text hygiene: changes to documents, and the choice of those that are left out of the corpus."""

@@ -1,4 +1,4 @@
-"""Mending one document: Unicode normalisation, and e-mail addresses and secrets made unreadable."""
+"""Changes to one document: Unicode normalisation, and e-mail addresses and secrets replaced."""
 
 import re
 import unicodedata
@@ -16,7 +16,7 @@ _DOMAIN = re.compile(
     r"(?![A-Za-z0-9@_(\[]|\.[A-Za-z_])"
 )
 _MAILBOX = re.compile(r"(?<![A-Za-z0-9._%+@-])(?!git\Z)[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}\Z")
-# What their issuers document as the form of a key; a word that merely looks random is left alone.
+# Keys in the forms that their issuers document; a word that merely looks random is left alone.
 _KEYS = [
     re.compile(pattern)
     for pattern in (
@@ -34,9 +34,9 @@ _KEYS = [
         r"eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,4096}",  # JSON Web Token
     )
 ]
-# A place that a value is put in, as `{user}:{password}`, `<user>:<password>` or `%s:%s`, is no secret.
+# A placeholder such as `{user}:{password}`, `<user>:<password>` or `%s:%s` is no secret.
 _IN_URL = re.compile(r"://[^\s/:@\"'<>{}]{1,64}:(?!%[sr(])[^\s/:@\"'<>{}]{1,64}@")
-# A quoted value with letters and digits, given to something that is called a secret and not to a part of one.
+# A quoted value with letters and digits that is assigned to a name for a secret.
 _NAMES = ("api_key", "apikey", "access_key", "accesskey", "secret", "token", "passwd", "password")
 _ASSIGNED = re.compile(
     rf"(?i)((?<!publickey)(?:{'|'.join(_NAMES)})s?(?:_?(?:key|id|value|hash|\d{{1,2}}))?[\"']?\s{{0,4}}[:=]\s{{0,4}}[\"'])"
@@ -45,7 +45,14 @@ _ASSIGNED = re.compile(
 
 
 class Cleaned(NamedTuple):
-    """normalised: 1 if normalisation changed the text. emails, secrets: how many were replaced."""
+    """A document after cleaning.
+
+    Attributes:
+        text: The document.
+        normalised: 1 if normalisation changed the text, else 0.
+        emails: How many e-mail addresses were replaced.
+        secrets: How many secrets were replaced.
+    """
 
     text: str
     normalised: int
@@ -54,7 +61,7 @@ class Cleaned(NamedTuple):
 
 
 def clean(text: str, hygiene: Hygiene) -> Cleaned:
-    """The document as the model is to see it."""
+    """Return the document as the model is to see it, with counts of the changes."""
     mended = unicodedata.normalize(hygiene.unicode, text) if hygiene.unicode else text
     normalised = int(mended != text)
     emails = secrets = 0
@@ -68,14 +75,14 @@ def clean(text: str, hygiene: Hygiene) -> Cleaned:
 def _without_secrets(text: str) -> tuple[str, int]:
     count = 0
     for pattern in _KEYS:
-        text, found = pattern.subn(SECRET, text)
-        count += found
-    text, found = _IN_URL.subn(f"://{SECRET}@", text)
-    count += found
+        text, replaced = pattern.subn(SECRET, text)
+        count += replaced
+    text, replaced = _IN_URL.subn(f"://{SECRET}@", text)
+    count += replaced
     lower = text.lower()
     if any(name in lower for name in _NAMES):
-        text, found = _ASSIGNED.subn(rf"\g<1>{SECRET}", text)
-        count += found
+        text, replaced = _ASSIGNED.subn(rf"\g<1>{SECRET}", text)
+        count += replaced
     return text, count
 
 

@@ -1,4 +1,4 @@
-"""Which documents are left out, over all shards; a function of what was scanned, in the shards' order."""
+"""The choice of the documents to leave out, over all shards: a function of the scans, in the shards' order."""
 
 import numpy as np
 
@@ -9,16 +9,16 @@ from modelmill.corpus.text.hygiene.scan import KEPT, Scanned
 from modelmill.corpus.text.settings import Hygiene, NearDuplicates
 
 _TRAIN = SPLITS.index("train")
-# A candidate in vain costs a look at two signatures, a missed one a duplicate: so the index finds 19 of 20 documents
-# that are just so similar as is asked for (with equal weights 2 of 5).
-_IN_VAIN_OR_MISSED = (0.05, 0.95)
+# A needless candidate costs a comparison of two signatures, a missed one a duplicate. With these weights the index
+# finds 19 of 20 documents that are just as similar as the threshold; with equal weights, 2 of 5.
+_WEIGHTS = (0.05, 0.95)
 
 
 def decide(scanned: list[Scanned], hygiene: Hygiene) -> list[np.ndarray]:
-    """The reason of each document of each shard, as a place in REASONS, or KEPT; without contamination.
+    """Return the reason of each document of each shard, as an index in REASONS, or KEPT; contamination comes later.
 
-    Of documents that are equal, or nearly so, the first stays, and a held-out one before any that is trained on: else
-    a model would be tested on what it has seen.
+    Of documents that are equal or nearly so, the first stays, and a held-out one before any training document: else a
+    model would be tested on what it has seen.
     """
     reasons = [shard.reasons.copy() for shard in scanned]
     if hygiene.exact_duplicates == "drop":
@@ -29,7 +29,7 @@ def decide(scanned: list[Scanned], hygiene: Hygiene) -> list[np.ndarray]:
 
 
 def _in_order(scanned: list[Scanned], reasons: list[np.ndarray]) -> list[tuple[int, int]]:
-    """Shard and row of the documents that still stay, held-out ones first."""
+    """Return shard and row of the documents that still stay, held-out ones first."""
     first: list[tuple[int, int]] = []
     then: list[tuple[int, int]] = []
     for number, (shard, why) in enumerate(zip(scanned, reasons, strict=True)):
@@ -48,12 +48,13 @@ def _leave_out_equal(scanned: list[Scanned], reasons: list[np.ndarray]) -> None:
 
 
 def _leave_out_alike(scanned: list[Scanned], reasons: list[np.ndarray], wanted: NearDuplicates) -> None:
-    """Candidates come from locality-sensitive hashing; their signatures say how similar they are (Lee et al., 2021,
-    https://arxiv.org/abs/2107.06499).
+    """Leave out near duplicates: locality-sensitive hashing yields candidates, whose signatures are compared.
+
+    Lee et al., 2021, https://arxiv.org/abs/2107.06499.
     """
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=wanted.similarity, num_perm=wanted.permutations, weights=_IN_VAIN_OR_MISSED)
+    index = MinHashLSH(threshold=wanted.similarity, num_perm=wanted.permutations, weights=_WEIGHTS)
     places = [np.cumsum(shard.with_words) - 1 for shard in scanned]
     for number, row in _in_order(scanned, reasons):
         if not scanned[number].with_words[row]:

@@ -19,30 +19,41 @@ from modelmill.data.shards import Shard
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import manifest
 
-Found = list[tuple[Shard, str]]
+HashedShards = list[tuple[Shard, str]]
 CHANGES = ("normalised", "emails", "secrets")
-# What a scan does not look at.
+# Settings that a scan does not depend on.
 _UNREAD = frozenset({"pairs", "sequence_length"})
 
 
 class Examined(NamedTuple):
-    """left_out: for each shard the rows that are not in the corpus. info: counts, for the manifest and people."""
+    """The outcome of hygiene.
+
+    Attributes:
+        left_out: For each shard, the rows that are not in the corpus.
+        info: Counts, for the manifest and for people.
+    """
 
     left_out: list[frozenset[int]]
     info: dict[str, Any]
 
 
-def examine(step: Step, found: Found, settings: LanguagePreprocessing) -> Examined:
-    """
+def examine(step: Step, validated: HashedShards, settings: LanguagePreprocessing) -> Examined:
+    """Decide which documents are left out.
+
+    Args:
+        step: The running step.
+        validated: The dataset's shards, each with the sha256 that was validated.
+        settings: The recipe's `preprocessing`.
+
     Raises:
-        UserError: every document would be left out, or a shard has changed.
+        UserError: Every document would be left out, or a shard has changed.
     """
     if settings.hygiene == Hygiene():
-        return Examined([frozenset()] * len(found), {})
-    scanned = _scan_all(step, found, settings)
+        return Examined([frozenset()] * len(validated), {})
+    scanned = _scan_all(step, validated, settings)
     reasons = deciding.decide(scanned, settings.hygiene)
     if settings.hygiene.contamination is not None:
-        _leave_out_contaminated(step, found, settings, scanned, reasons)
+        _leave_out_contaminated(step, validated, settings, scanned, reasons)
     info = _count(scanned, reasons)
     if not info["kept"]:
         raise UserError(f"preprocessing.hygiene: every document would be left out ({why(info)}); loosen the rules")
@@ -50,35 +61,42 @@ def examine(step: Step, found: Found, settings: LanguagePreprocessing) -> Examin
 
 
 def why(info: dict[str, Any]) -> str:
-    """How many documents were left out for which reason; empty for none."""
+    """Return how many documents were left out for which reason; an empty text for none."""
     return ", ".join(f"{count} {reason}" for reason, count in info.get("left_out", {}).items())
 
 
-def _scan_all(step: Step, found: Found, settings: LanguagePreprocessing) -> list[Scanned]:
+def _scan_all(step: Step, validated: HashedShards, settings: LanguagePreprocessing) -> list[Scanned]:
     cache = ShardCache(step, "hygiene", _UNREAD)
-    known = {sha256: cache.find(sha256) for _, sha256 in found}
-    new = {sha256: shard for shard, sha256 in found if known[sha256] is None}
+    known = {sha256: cache.find(sha256) for _, sha256 in validated}
+    new = {sha256: shard for shard, sha256 in validated if known[sha256] is None}
     jobs = [(shard, sha256, settings, step.scratch / "scanned" / sha256) for sha256, shard in new.items()]
     for done, (sha256, files) in enumerate(zip(new, processes.each(scan, jobs), strict=True)):
         known[sha256] = cache.keep(sha256, files, {})
         step.progress(done, len(new) + 1, "looking for what to leave out")
-    return [Scanned.load(_fetch(step, known[sha256], sha256, FILE)) for _, sha256 in found]
+    return [Scanned.load(_fetch(step, known[sha256], sha256, FILE)) for _, sha256 in validated]
 
 
 def _leave_out_contaminated(
-    step: Step, found: Found, settings: LanguagePreprocessing, scanned: list[Scanned], reasons: list[np.ndarray]
+    step: Step,
+    validated: HashedShards,
+    settings: LanguagePreprocessing,
+    scanned: list[Scanned],
+    reasons: list[np.ndarray],
 ) -> None:
-    """A shard is read again for this, unless neither the held-out documents nor its own have changed."""
+    """Mark training documents that overlap with held-out ones.
+
+    A shard is read again for this, unless neither the held-out documents nor its own have changed.
+    """
     assert settings.hygiene.contamination is not None
     held_out: Path = step.scratch / "held_out.npy"
     np.save(held_out, overlaps.held_out_runs(scanned, reasons), allow_pickle=False)
     cache = ShardCache(step, "contamination:" + digest.of_file(held_out), _UNREAD)
     left_out = [_left_out(one) for one in reasons]
-    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, left_out, strict=True)]
+    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(validated, left_out, strict=True)]
     known = {key: cache.find(key) for key in keys}
     new = {key: number for number, key in enumerate(keys) if known[key] is None}
     jobs = [
-        (*found[number], settings, left_out[number], held_out, step.scratch / "overlaps" / key)
+        (*validated[number], settings, left_out[number], held_out, step.scratch / "overlaps" / key)
         for key, number in new.items()
     ]
     for key, files in zip(new, processes.each(overlaps.find_overlaps, jobs), strict=True):
@@ -89,7 +107,7 @@ def _leave_out_contaminated(
 
 
 def _fetch(step: Step, kept: Encoded | None, key: str, name: str) -> Path:
-    """A file that is kept of a shard."""
+    """Return a file of the shard's cached arrays."""
     entries = kept.entries if kept else []
     return manifest.fetch(step.store, entries, step.scratch / "known" / key)[name]
 
@@ -99,7 +117,7 @@ def _left_out(reasons: np.ndarray) -> frozenset[int]:
 
 
 def but_for(sha256: str, left_out: frozenset[int]) -> str:
-    """What is kept of a shard without some of its rows is kept under this."""
+    """Return the cache key for a shard minus its excluded rows."""
     return digest.of_json([sha256, sorted(left_out)]) if left_out else sha256
 
 

@@ -1,4 +1,4 @@
-"""Documents as hashes of runs of words: what near duplicates and overlaps with evaluation data are found by."""
+"""Documents as hashes of runs of words, by which near duplicates and overlaps with evaluation data are found."""
 
 import hashlib
 import re
@@ -8,14 +8,14 @@ import numpy as np
 
 _WORD = re.compile(r"\w+")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
-# Hashes that are permuted at once: each takes 8 bytes a permutation.
+# Hashes that are permuted at a time: each takes 8 bytes a permutation.
 _BLOCK = 4096
 _MOST_WORDS = 1 << 20
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 
 
 class _Words(dict[str, int]):
-    """The hash of every word, made when it is first asked for: most are the same few."""
+    """The hashes of words, computed when they are first asked for: most words are the same few."""
 
     def __missing__(self, word: str) -> int:
         if len(self) == _MOST_WORDS:
@@ -26,15 +26,16 @@ class _Words(dict[str, int]):
 
 
 class Fingerprints:
-    """Hashes of word runs, in lower case and without what is between words. Remembers the words it has hashed."""
+    """The hasher of word runs, in lower case and without what is between words; it remembers hashed words."""
 
     def __init__(self) -> None:
+        """Start without words."""
         self._words = _Words()
 
     def runs(self, text: str, length: int) -> np.ndarray:
-        """The different hashes of all runs of `length` words, uint64, ascending; of fewer words one run of them all."""
-        found = _WORD.findall(text.lower())
-        words = np.fromiter(map(self._words.__getitem__, found), np.uint64, len(found))
+        """Return the distinct hashes of all runs of `length` words, uint64, ascending; fewer words are one run."""
+        texts = _WORD.findall(text.lower())
+        words = np.fromiter(map(self._words.__getitem__, texts), np.uint64, len(texts))
         length = min(length, len(words))
         if not length:
             return words
@@ -46,7 +47,7 @@ class Fingerprints:
 
 
 def signature(runs: np.ndarray, permutations: int) -> np.ndarray:
-    """MinHash (Broder, 1997) of a set of hashes: uint32, shape (permutations,)."""
+    """Return the MinHash (Broder, 1997) of a set of hashes: uint32, (permutations,)."""
     from datasketch import MinHash
 
     made = MinHash(permutations, hashfunc=int, permutations=permutations_of(permutations), scheme="affine32")
@@ -57,14 +58,14 @@ def signature(runs: np.ndarray, permutations: int) -> np.ndarray:
 
 @cache
 def permutations_of(count: int) -> np.ndarray:
-    """The same for every signature; making them costs as much as a short document."""
+    """Return the permutations of every signature; making them costs as much as a short document."""
     from datasketch import MinHash
 
     return np.asarray(MinHash(count).permutations)
 
 
 def _mixed(hashes: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every bit of a hash depends on all."""
+    """Apply SplitMix64's finaliser (Steele, Lea and Flood, 2014), so that every bit depends on all."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return hashes ^ (hashes >> np.uint64(31))

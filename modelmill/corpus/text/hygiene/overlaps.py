@@ -1,6 +1,6 @@
 """Contamination: training documents that share a run of words with a held-out document.
 
-As Brown et al. (2020, https://arxiv.org/abs/2005.14165, appendix C) do it, runs that many training documents hold are
+As in Brown et al. (2020, https://arxiv.org/abs/2005.14165, appendix C), runs that many training documents hold are
 common phrases, licences for the most part, and count for nothing.
 """
 
@@ -20,8 +20,12 @@ FILE = "overlaps.npz"
 
 
 class Overlaps(NamedTuple):
-    """Of one shard: rows (int64) of training documents beside hashes (uint64) of held-out runs that they hold; and the
-    hashes that are `common` within the shard already, whose rows are not listed.
+    """The overlaps of one shard.
+
+    Attributes:
+        rows: Rows of training documents, int64, one for each overlap.
+        runs: Hashes of the held-out runs that they hold, uint64.
+        common: Hashes of runs that are common within the shard, whose rows are not listed.
     """
 
     rows: np.ndarray
@@ -30,12 +34,13 @@ class Overlaps(NamedTuple):
 
     @classmethod
     def load(cls, file: Path) -> "Overlaps":
+        """Return the overlaps in a file."""
         with np.load(file, allow_pickle=False) as arrays:
             return cls(**{name: arrays[name] for name in cls._fields})
 
 
 def held_out_runs(scanned: list[Scanned], reasons: list[np.ndarray]) -> np.ndarray:
-    """Hashes of the word runs of all held-out documents that stay: uint64, ascending."""
+    """Return the hashes of the word runs of all held-out documents that stay: uint64, ascending."""
     runs = [np.empty(0, np.uint64)]
     for shard, why in zip(scanned, reasons, strict=True):
         starts = np.concatenate([[0], shard.ends[:-1]])
@@ -47,10 +52,18 @@ def held_out_runs(scanned: list[Scanned], reasons: list[np.ndarray]) -> np.ndarr
 def find_overlaps(
     shard: Shard, sha256: str, settings: LanguagePreprocessing, left_out: frozenset[int], held_out: Path, target: Path
 ) -> dict[str, Path]:
-    """Read a shard again and write its `Overlaps`; the file by its name.
+    """Read a shard again and write its `Overlaps`.
 
     Args:
-        held_out: an .npy file with what `held_out_runs` found.
+        shard: The shard.
+        sha256: Digest of the bytes that were validated.
+        settings: The recipe's `preprocessing`.
+        left_out: Rows that are left out already.
+        held_out: An .npy file of what `held_out_runs` returned.
+        target: The folder for the file.
+
+    Returns:
+        The file by its name.
     """
     wanted = settings.hygiene.contamination
     assert wanted is not None
@@ -68,7 +81,7 @@ def find_overlaps(
 
 
 def contaminated(overlaps: list[Overlaps], common: int | None) -> list[np.ndarray]:
-    """The rows of each shard that hold a held-out run which is not common to more than so many of all documents."""
+    """Return the rows of each shard that hold a held-out run, unless more than `common` documents of all hold it."""
     everything = np.concatenate([np.empty(0, np.uint64), *(shard.runs for shard in overlaps)])
     phrases = np.concatenate(
         [_without_common(np.zeros(len(everything)), everything, common).common, *(shard.common for shard in overlaps)]
@@ -77,7 +90,7 @@ def contaminated(overlaps: list[Overlaps], common: int | None) -> list[np.ndarra
 
 
 def _among(runs: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Those of `runs` that are `known`, which ascends; without a look at all that is known."""
+    """Return those of `runs` that are among `known`, which ascends, without a pass over all of `known`."""
     if not len(known):
         return known
     return runs[known[np.minimum(np.searchsorted(known, runs), len(known) - 1)] == runs]

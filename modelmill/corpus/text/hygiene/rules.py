@@ -1,17 +1,17 @@
-"""Why a document is left out for what it is, whatever the others are."""
+"""Reasons to leave a document out for its own sake, whatever the others are."""
 
 import re
 
 from modelmill.corpus.text.settings import Hygiene
 
-# In the order in which they are tried; a document is left out for the first that applies.
+# In the order of trial: the first that applies is a document's reason.
 REASONS = ("broken", "too_short", "too_long", "repetitive", "exact_duplicate", "near_duplicate", "contaminated")
-# U+FFFD is what is left of bytes that were no UTF-8; the controls are not of any text.
+# U+FFFD replaces bytes that were not UTF-8; the control characters belong to no text.
 _BROKEN = re.compile("[\ufffd\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 def reason(text: str, hygiene: Hygiene) -> str | None:
-    """The first rule that a cleaned document breaks by itself; None for none."""
+    """Return the first rule that a cleaned document breaks by itself, or None."""
     if hygiene.broken == "drop" and _BROKEN.search(text):
         return "broken"
     if hygiene.min_characters is not None and len(text) < hygiene.min_characters:
@@ -24,8 +24,9 @@ def reason(text: str, hygiene: Hygiene) -> str | None:
 
 
 def repetition(text: str) -> float:
-    """The fraction of characters that lie in lines which were there before (Rae et al., 2021,
-    https://arxiv.org/abs/2112.11446, appendix A); blank lines do not count.
+    """Return the fraction of characters in lines that occurred before; blank lines do not count.
+
+    Rae et al., 2021, https://arxiv.org/abs/2112.11446, appendix A.
     """
     seen: set[str] = set()
     total = repeated = 0

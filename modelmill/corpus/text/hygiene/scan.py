@@ -18,12 +18,17 @@ FILE = "hygiene.npz"
 
 
 class Scanned(NamedTuple):
-    """One shard's documents, a row each.
+    """The documents of one shard, a row each.
 
-    reasons: place in REASONS of the rule that it breaks by itself, or KEPT. splits: place in SPLITS. digests: the first
-    16 bytes of the cleaned text's SHA-256. signatures: of documents that have words, else empty; `with_words` says
-    which. changes: normalised, e-mail addresses and secrets replaced, (documents, 3). held_out: hashes of the runs of
-    words of held-out documents, one after the other; `ends`: where each document's end.
+    Attributes:
+        reasons: Index in REASONS of the rule that it breaks by itself, or KEPT.
+        splits: Index in SPLITS.
+        digests: The first 16 bytes of the cleaned text's SHA-256, uint8, (documents, 16).
+        with_words: Which documents have words and thus a signature.
+        signatures: MinHashes of the documents with words, uint32, (documents with words, permutations).
+        changes: Counts of normalisation, e-mail addresses and secrets replaced, int32, (documents, 3).
+        held_out: Hashes of the word runs of held-out documents, one after the other, uint64.
+        ends: Where each document's hashes end in `held_out`, int64.
     """
 
     reasons: np.ndarray
@@ -37,12 +42,23 @@ class Scanned(NamedTuple):
 
     @classmethod
     def load(cls, file: Path) -> "Scanned":
+        """Return what is in a file."""
         with np.load(file, allow_pickle=False) as arrays:
             return cls(**{name: arrays[name] for name in cls._fields})
 
 
 def scan(shard: Shard, sha256: str, settings: LanguagePreprocessing, target: Path) -> dict[str, Path]:
-    """Read a shard once and write what is to be known of it; the file by its name."""
+    """Read a shard once and write what hygiene needs to know of it.
+
+    Args:
+        shard: The shard.
+        sha256: Digest of the bytes that were validated.
+        settings: The recipe's `preprocessing`.
+        target: The folder for the file.
+
+    Returns:
+        The file by its name.
+    """
     hygiene, prints = settings.hygiene, Fingerprints()
     reasons, splits, digests, changes, with_words = [], [], [], [], []
     signatures: list[np.ndarray] = []
