@@ -39,7 +39,13 @@ def running(
         command = [sys.executable, "-m", "mlflow", "server", *_options(Path(name), server.port, bucket)]
         if database:
             command += [f"--backend-store-uri={database}"]
-        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", **(environment or {})}
+        quiet = {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            # Five more processes for jobs that nobody gives it.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            **(environment or {}),
+        }
         with serving(command, Path(name), quiet, lambda: _answers(server), _READY_SECONDS):
             yield server
 
