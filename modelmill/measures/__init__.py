@@ -1,1 +1,1 @@
-"""What tasks share to measure a model on held-out examples."""
+"""Measures of a model on held-out examples that tasks share."""

@@ -1,4 +1,4 @@
-"""A classifier's held-out examples: accuracy, ROC AUC, cross-entropy, calibration and the confusion matrix."""
+"""A classifier on held-out examples: accuracy, ROC AUC, cross-entropy, calibration and the confusion matrix."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,17 @@ def measure(
     training_ids: np.ndarray,
     slices: Sequence[list[str]] | None = None,
 ) -> EvaluationResult:
-    """Metrics, rows, `confusion.json` (rows are the truth) and `calibration.json`; the loss is mean nats an example.
+    """Return metrics, rows, `confusion.json` (its rows are the truth) and `calibration.json`.
+
+    The loss is in mean nats an example.
 
     Args:
-        truth: numbers of classes, int64, (examples,). probabilities: (examples, classes).
-        ids: uint64, (examples,), equal for equal examples. training_ids: those of the training split: a held-out
-            example that is among them is marked as contaminated.
-        slices: names of the slices that each example is in, beside that of its label.
+        classes: Names of the classes.
+        truth: Numbers of the true classes, int64, (examples,).
+        probabilities: Predicted probabilities, (examples, classes).
+        ids: Identities of the examples, uint64, (examples,), equal for equal examples.
+        training_ids: Identities of the training split: a held-out example among them is marked as contaminated.
+        slices: Names of the slices that each example is in, beside that of its label.
     """
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -43,15 +47,18 @@ def measure(
     }
     confusion = confusion_matrix(truth, predicted, labels=labels).tolist()
     files = {"confusion.json": {"classes": list(classes), "matrix": confusion}, "calibration.json": calibration}
-    found = _rows(classes, truth, probabilities, ids, set(training_ids.tolist()), slices)
-    return EvaluationResult(metrics, found, files)
+    table = _rows(classes, truth, probabilities, ids, set(training_ids.tolist()), slices)
+    return EvaluationResult(metrics, table, files)
 
 
 def shares(training: np.ndarray, truth: np.ndarray, classes: int, value: float) -> Baseline:
-    """The loss of always saying how frequent each class is in training.
+    """Return the baseline of always predicting the classes' shares in training.
 
     Args:
-        training, truth: labels of the two splits, int64. value: the model's loss on the latter.
+        training: Labels of the training split, int64.
+        truth: Labels of the held-out split, int64.
+        classes: Number of classes.
+        value: The model's loss on the held-out split, in nats.
     """
     counts = np.bincount(training, minlength=classes)
     loss = -float(np.log(counts / counts.sum())[truth].mean())
@@ -59,7 +66,12 @@ def shares(training: np.ndarray, truth: np.ndarray, classes: int, value: float) 
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
-    """Of each of `BINS` equal bins of confidence that is not empty: rows, mean confidence and accuracy."""
+    """Return rows, mean confidence and accuracy of each of `BINS` equal bins of confidence, without empty ones.
+
+    Args:
+        confidence: Probability of the predicted class, (examples,).
+        correct: Whether the prediction is right, bool, (examples,).
+    """
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         {
@@ -72,7 +84,10 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, f
 
 
 def expected_calibration_error(bins: list[dict[str, float]]) -> float:
-    """How far accuracy is from confidence, averaged over rows (Guo et al., 2017, https://arxiv.org/abs/1706.04599)."""
+    """Return the distance of accuracy from confidence, averaged over rows.
+
+    Guo et al., 2017, https://arxiv.org/abs/1706.04599.
+    """
     total = sum(one["rows"] for one in bins)
     return math.fsum(one["rows"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / total
 

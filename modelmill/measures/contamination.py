@@ -1,4 +1,4 @@
-"""Held-out examples that are in the training split, too: what a model knows of them is no evidence."""
+"""Held-out examples that are in the training split too: what a model knows of them is no evidence."""
 
 import hashlib
 import itertools
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def of_tokens(held_out: Any, training: Any) -> set[int]:
-    """The numbers of the held-out documents, or pairs, whose tokens are those of a training one."""
-    found = list(_hashes(held_out))
-    seen = set(found).intersection(_hashes(training))
-    return {number for number, one in enumerate(found) if one in seen}
+    """Return the numbers of the held-out documents, or pairs, whose tokens are those of a training one."""
+    hashes = list(_hashes(held_out))
+    seen = set(hashes).intersection(_hashes(training))
+    return {number for number, one in enumerate(hashes) if one in seen}
 
 
 def _hashes(examples: Any) -> Iterator[bytes]:

@@ -1,10 +1,18 @@
-"""What an evaluation has found, whatever the task."""
+"""The result of an evaluation, whatever the task."""
 
 from typing import Any, NamedTuple
 
 
 class Baseline(NamedTuple):
-    """`what` has learned next to nothing; a model's `metric` must be below `most`, or above `least`."""
+    """A model that has learned next to nothing, and that a trained model must beat in a metric.
+
+    Attributes:
+        metric: Name of the metric.
+        what: The baseline in words.
+        value: The trained model's value of the metric.
+        least: The baseline's value, where the trained model's must be above it.
+        most: The baseline's value, where the trained model's must be below it.
+    """
 
     metric: str
     what: str
@@ -14,14 +22,21 @@ class Baseline(NamedTuple):
 
     @property
     def check(self) -> dict[str, Any]:
-        """As a check of the gate."""
+        """The baseline as a check of the gate."""
         passed = (self.most is None or self.value < self.most) and (self.least is None or self.value > self.least)
         bounds = {"metric": self.metric, "value": self.value, "min": self.least, "max": self.most}
         return {**bounds, "passed": passed, "baseline": self.what}
 
 
 class EvaluationResult(NamedTuple):
-    """metrics by name; a row for each example and model, see `comparison.rows`; other files by name, JSON."""
+    """What a task's evaluation measured.
+
+    Attributes:
+        metrics: Metrics by name.
+        rows: A row for each example and model; see `comparison.rows`.
+        files: Other files by name, as JSON.
+        baselines: Baselines that the model must beat.
+    """
 
     metrics: dict[str, float]
     rows: list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Logistic regression, the baseline of a classifier: what a linear model makes of the same labels."""
+"""Logistic regression as the baseline of a classifier: what a linear model makes of the same labels."""
 
 import warnings
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from sklearn.metrics import log_loss
 from modelmill.measures.evaluation_result import Baseline
 
 Split = tuple[np.ndarray, np.ndarray]
-# The weight of the data against that of small coefficients; the validation split decides.
+# Candidates for the inverse strength of regularisation; the validation split decides.
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 
 
 class Labelled(NamedTuple):
-    """Of each split the features, (examples, features), and the numbers of the classes, int64, (examples,)."""
+    """Features, (examples, features), and numbers of the classes, int64, (examples,), of each split."""
 
     training: Split
     validation: Split
@@ -24,10 +24,13 @@ class Labelled(NamedTuple):
 
 
 def logistic_regression(what: str, data: Labelled, classes: int, metrics: dict[str, float]) -> tuple[Baseline, ...]:
-    """The loss and the accuracy to be beaten: those of the strength with the lowest validation loss.
+    """Return the loss and the accuracy to beat: those of the strength with the lowest validation loss.
 
     Args:
-        what: the features, in words. metrics: the model's `loss` and `accuracy`.
+        what: The features, in words.
+        data: Features and labels of each split.
+        classes: Number of classes.
+        metrics: The model's `loss` and `accuracy`.
     """
     tried = []
     for strength in STRENGTHS:
@@ -45,7 +48,7 @@ def logistic_regression(what: str, data: Labelled, classes: int, metrics: dict[s
 
 
 def _measure(model: LogisticRegression, labelled: Split, classes: int) -> tuple[float, float]:
-    """Mean loss in nats, and accuracy."""
+    """Return the mean loss in nats, and the accuracy."""
     features, truth = labelled
     probabilities = model.predict_proba(features)
     loss = log_loss(truth, probabilities, labels=np.arange(classes))

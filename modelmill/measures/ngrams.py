@@ -4,13 +4,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What codes are counted in.
+# The number of codes that an int64 holds.
 CODES = 2**63
 
 
 class Level(NamedTuple):
-    """The n-grams of one n that were met, sorted, and their discounted counts; their contexts, sorted, and of each the
-    counts of all its n-grams and what was discounted of them.
+    """The n-grams of one n that occur in the documents.
+
+    Attributes:
+        grams: Codes of the n-grams, ascending.
+        counts: Their discounted counts.
+        contexts: Codes of their contexts, ascending.
+        totals: Counts of all n-grams of each context.
+        discounted: What was discounted of these counts.
     """
 
     grams: np.ndarray
@@ -21,28 +27,43 @@ class Level(NamedTuple):
 
 
 class NGrams:
-    """Interpolated modified Kneser-Ney smoothing (Chen and Goodman, 1998, section 3.3,
-    https://people.eecs.berkeley.edu/~klein/cs294-5/chen_goodman.pdf) of n-grams up to `order` symbols.
+    """Interpolated modified Kneser-Ney smoothing of n-grams (Chen and Goodman, 1998, section 3.3).
 
-    Args:
-        tokens: of all documents, integers below `symbols`. offsets: where each document begins, and their end, int64,
-            (documents + 1,). boundary: the symbol that stands before a document's first. order: at most so many symbols
-            that their codes fit into 64 bits.
+    https://people.eecs.berkeley.edu/~klein/cs294-5/chen_goodman.pdf
+
+    Attributes:
+        symbols: Number of symbols.
+        boundary: The symbol before a document's first.
+        levels: N-grams of 1 symbol, of 2 and so on.
     """
 
     def __init__(self, tokens: np.ndarray, offsets: np.ndarray, order: int, symbols: int, boundary: int) -> None:
+        """Count the n-grams of documents.
+
+        Args:
+            tokens: Symbols of all documents, integers below `symbols`.
+            offsets: Where each document begins, and the end of the last, int64, (documents + 1,).
+            order: The most symbols of an n-gram, at most so many that their codes fit into 64 bits.
+            symbols: Number of symbols.
+            boundary: The symbol that stands before a document's first.
+        """
         assert symbols**order <= CODES
         self.symbols, self.boundary = symbols, boundary
         self.levels = []
         longer, counts = np.unique(self._codes(tokens, offsets, order), return_counts=True)
         self.levels.append(_level(longer, counts, symbols))
         for n in range(order - 1, 0, -1):
-            # A shorter n-gram counts once for each symbol that it was met after.
+            # A shorter n-gram counts once for each symbol that it follows.
             longer, counts = np.unique(longer % symbols**n, return_counts=True)
             self.levels.insert(0, _level(longer, counts, symbols))
 
     def losses(self, tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """The loss of each document in nats: float64, (documents,)."""
+        """Return the loss of each document in nats: float64, (documents,).
+
+        Args:
+            tokens: Symbols of all documents.
+            offsets: Where each document begins, and the end of the last, int64, (documents + 1,).
+        """
         probability = np.full(len(tokens), 1 / self.symbols)
         for n, level in enumerate(self.levels, start=1):
             grams = self._codes(tokens, offsets, n)
@@ -54,16 +75,17 @@ class NGrams:
         return losses
 
     def _codes(self, tokens: np.ndarray, offsets: np.ndarray, n: int) -> np.ndarray:
-        """A number for each symbol with the n - 1 before it, the boundary where its document begins later: int64,
-        (tokens,).
+        """Return a number for each symbol with the n - 1 before it: int64, (tokens,).
+
+        The boundary stands in for symbols before the document begins.
         """
         places = np.arange(len(tokens))
         begins = np.repeat(offsets[:-1], np.diff(offsets))
-        found = np.zeros(len(tokens), np.int64)
+        codes = np.zeros(len(tokens), np.int64)
         for back in range(n - 1, -1, -1):
             met = np.where(places - back >= begins, tokens[np.maximum(places - back, 0)], self.boundary)
-            found = found * self.symbols + met
-        return found
+            codes = codes * self.symbols + met
+        return codes
 
 
 def _level(grams: np.ndarray, counts: np.ndarray, symbols: int) -> Level:
@@ -73,16 +95,14 @@ def _level(grams: np.ndarray, counts: np.ndarray, symbols: int) -> Level:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """What is taken off a count of 0, 1, 2, and 3 or more (Chen and Goodman's equation 26); little data may say
-    something out of range.
-    """
+    """Return the discounts of counts of 0, 1, 2, and 3 or more (Chen and Goodman's equation 26), within sane bounds."""
     once, twice, thrice, four = (max(1, int((counts == k).sum())) for k in (1, 2, 3, 4))
     share = once / (once + 2 * twice)
-    found = [0.0, 1 - 2 * share * twice / once, 2 - 3 * share * thrice / twice, 3 - 4 * share * four / thrice]
-    return np.clip(found, [0.0, 0.1, 0.1, 0.1], [0.0, 0.9, 1.9, 2.9])
+    discounts = [0.0, 1 - 2 * share * twice / once, 2 - 3 * share * thrice / twice, 3 - 4 * share * four / thrice]
+    return np.clip(discounts, [0.0, 0.1, 0.1, 0.1], [0.0, 0.9, 1.9, 2.9])
 
 
 def _looked_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value of each wanted key; 0 of one that is not there."""
+    """Return the value of each wanted key, 0 for one that is not there."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)

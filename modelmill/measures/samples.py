@@ -11,32 +11,40 @@ FILE = "samples.json"
 
 
 def text(**parts: str) -> Sample:
-    """Texts beside each other, each under its name."""
+    """Return texts side by side, each under its name."""
     return {"kind": "text", "parts": parts}
 
 
 def image(png: bytes, caption: str) -> Sample:
-    """A small picture; those that follow each other are shown as a grid."""
+    """Return a small picture; consecutive ones are shown as a grid."""
     return {"kind": "image", "png": _encoded(png), "caption": caption}
 
 
 def boxes(png: bytes, size: tuple[int, int], truth: list[Sample], found: list[Sample]) -> Sample:
-    """Boxes on a picture.
+    """Return a picture with boxes.
 
     Args:
-        size: width and height in pixels. truth, found: `box` ([left, top, right, bottom] in pixels), `label` and, of
-            what was found, `score`.
+        png: The picture.
+        size: Its width and height in pixels.
+        truth: The true boxes: `box` ([left, top, right, bottom] in pixels) and `label`.
+        found: The model's boxes: `box`, `label` and `score`.
     """
     return {"kind": "boxes", "png": _encoded(png), "size": list(size), "truth": truth, "found": found}
 
 
 def audio(wav: bytes, caption: str) -> Sample:
-    """A sound with a player."""
+    """Return a sound with a player."""
     return {"kind": "audio", "wav": _encoded(wav), "caption": caption}
 
 
 def ranking(given: list[str], ranked: list[str], expected: str) -> Sample:
-    """What was known, and what comes next, best first; `expected` is marked in the list or said to be missing."""
+    """Return a ranking, best first; `expected` is marked in the list or said to be missing.
+
+    Args:
+        given: The items that the model knew.
+        ranked: The items that it ranks highest.
+        expected: The item that came next.
+    """
     return {"kind": "ranking", "given": given, "ranked": ranked, "expected": expected}
 
 

@@ -1,4 +1,4 @@
-"""How far what was heard is from what was said."""
+"""Word and character error rates: the distance of what was heard from what was said."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,30 +8,50 @@ from rapidfuzz.distance import Levenshtein
 
 Unit = Literal["characters", "words"]
 UNITS: tuple[Unit, ...] = ("characters", "words")
-# Transcripts that are tried as a constant answer: the most frequent ones, and prefixes of them.
+# How many transcripts, or beginnings of them, are tried as a constant answer: the most frequent ones.
 CANDIDATES = 40
 
 
 class Edits(NamedTuple):
-    """Of each transcript: how many insertions, deletions and substitutions make what was heard of it, and its size."""
+    """Edit distances of transcripts.
+
+    Attributes:
+        edits: Insertions, deletions and substitutions between each transcript and what was heard of it.
+        sizes: Each transcript's size in characters or words.
+    """
 
     edits: list[int]
     sizes: list[int]
 
     @property
     def rate(self) -> float:
+        """Edits for each character or word that was said."""
         return sum(self.edits) / max(1, sum(self.sizes))
 
 
 def compare(said: Sequence[str], heard: Sequence[str], unit: Unit) -> Edits:
-    """Word or character error counts of transcripts against what was heard."""
+    """Return the word or character errors of what was heard.
+
+    Args:
+        said: The transcripts.
+        heard: The model's transcripts.
+        unit: Whether words or characters are counted.
+    """
     pairs = [(_units(one, unit), _units(other, unit)) for one, other in zip(said, heard, strict=True)]
     return Edits([Levenshtein.distance(one, other) for one, other in pairs], [len(one) for one, _ in pairs])
 
 
 def best_constant(training: Sequence[str], said: Sequence[str], unit: Unit) -> tuple[str, float]:
-    """The one answer, of the transcripts of training and their beginnings, that is least wrong for all of what was
-    said, and its rate: it has seen the held-out transcripts, so that no guess of this kind is better.
+    """Return the constant answer that is least wrong for all that was said, and its error rate.
+
+    It is chosen, among transcripts of training and their beginnings, by the held-out transcripts, so that no guess of
+    this
+    kind is better.
+
+    Args:
+        training: Transcripts of the training split.
+        said: Held-out transcripts.
+        unit: Whether words or characters are counted.
     """
     spoken = [text.split() for text in training]
     beginnings = Counter(" ".join(words[:size]) for words in spoken for size in range(len(words) + 1))

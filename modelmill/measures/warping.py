@@ -1,4 +1,4 @@
-"""How far one recording's spectra are from another's, whatever the speed of each."""
+"""The distance of two recordings' spectra, whatever the speed of each."""
 
 import math
 
@@ -8,14 +8,15 @@ DECIBELS = 10 / math.log(10)
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """The mean distance in dB along the cheapest path through both: dynamic time warping (Sakoe and Chiba, 1978,
-    https://doi.org/10.1109/TASSP.1978.1163055), in steps of a frame of the one, of the other, or of both.
+    """Return the mean distance in dB along the cheapest path through two recordings: dynamic time warping.
 
-    The distance of two frames is the root of the mean square over bands; a step costs it once, and the sum is divided
-    by the steps.
+    A step of the path is a frame of the one, of the other, or of both (Sakoe and Chiba, 1978,
+    https://doi.org/10.1109/TASSP.1978.1163055). The distance of two frames is the root of the mean square over bands; a
+    step costs it once, and the sum is divided by the steps.
 
     Args:
-        one, other: natural logarithms of power, (frames, bands).
+        one: Natural logarithms of power, (frames, bands).
+        other: The same of the other recording.
     """
     apart = _apart(one.astype(np.float64), other.astype(np.float64))
     rows, columns = apart.shape

@@ -1,4 +1,4 @@
-"""What the networks consist of, as `modelmill.models.layers` describes layers; all end in a vector of features."""
+"""The layers of the image networks, as `modelmill.models.layers` describes layers; all end in a vector of features."""
 
 from typing import Any
 
@@ -6,12 +6,20 @@ Layers = list[list[Any]]
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> Layers:
+    """Return a convolution with normalisation and ReLU."""
     return [["conv", inputs, outputs, kernel, stride], ["norm", outputs], ["relu"]]
 
 
 def vgg(channels: int, width: int, stages: int, depth: int) -> Layers:
-    """Pairs of small convolutions, pooled after each stage (Simonyan and Zisserman, 2014,
-    https://arxiv.org/abs/1409.1556). As in later networks the mean stands in for its large linear layers.
+    """Return pairs of small convolutions, pooled after each stage (Simonyan and Zisserman, 2014).
+
+    https://arxiv.org/abs/1409.1556. As in later networks, the mean stands in for its large linear layers.
+
+    Args:
+        channels: Channels of the image.
+        width: Channels of the first stage; each later one has twice as many.
+        stages: Number of stages.
+        depth: Blocks of a stage.
     """
     layers: Layers = []
     inputs = channels
@@ -24,7 +32,14 @@ def vgg(channels: int, width: int, stages: int, depth: int) -> Layers:
 
 
 def inception(channels: int, width: int, stages: int, depth: int) -> Layers:
-    """Convolutions of several sizes side by side (Szegedy et al., 2014, https://arxiv.org/abs/1409.4842)."""
+    """Return convolutions of several sizes side by side (Szegedy et al., 2014, https://arxiv.org/abs/1409.4842).
+
+    Args:
+        channels: Channels of the image.
+        width: Channels of the first stage; each later one has twice as many.
+        stages: Number of stages.
+        depth: Blocks of a stage.
+    """
     layers = convolution(channels, width)
     inputs = width
     for outputs in _widths(width, stages):
@@ -36,7 +51,14 @@ def inception(channels: int, width: int, stages: int, depth: int) -> Layers:
 
 
 def resnet(channels: int, width: int, stages: int, depth: int) -> Layers:
-    """Blocks that add to what they are given (He et al., 2015, https://arxiv.org/abs/1512.03385)."""
+    """Return blocks that add to their input (He et al., 2015, https://arxiv.org/abs/1512.03385).
+
+    Args:
+        channels: Channels of the image.
+        width: Channels of the first stage; each later one has twice as many.
+        stages: Number of stages.
+        depth: Blocks of a stage.
+    """
     layers = convolution(channels, width)
     inputs = width
     for stage, outputs in enumerate(_widths(width, stages)):
@@ -51,7 +73,10 @@ def resnet(channels: int, width: int, stages: int, depth: int) -> Layers:
 
 
 def _branches(inputs: int, outputs: int) -> list[Layers]:
-    """1 x 1, 3 x 3 and 5 x 5 convolutions, the larger ones on fewer channels, and a pooling; `outputs` in all."""
+    """Return 1 x 1, 3 x 3 and 5 x 5 convolutions and a pooling, with `outputs` channels in all.
+
+    The larger convolutions work on fewer channels.
+    """
     quarter = outputs // 4
     fewer = max(4, quarter // 2)
     return [

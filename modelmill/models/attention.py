@@ -1,4 +1,4 @@
-"""Causal attention for a CPU: the queries in pieces, each against the keys that come before its end.
+"""Causal attention for a CPU: the queries in pieces, each with the keys up to its end.
 
 Half of the scores of causal attention are not wanted. In pieces most of these are never computed, and what a piece
 needs stays in a CPU's cache. Compiled, this takes half the time of PyTorch's own kernel for CPUs.
@@ -12,12 +12,12 @@ from torch import nn
 from modelmill.models import document_attention, torch_attention
 
 NAME = "modelmill_pieces"
-# Longer sequences would keep too many weights for the backward pass, which PyTorch's kernel computes again.
+# The longest sequence: more weights would be too many to keep for the backward pass; PyTorch's kernel recomputes them.
 LONGEST = 1024
 
 
 def implementation(device: torch.device) -> str:
-    """The name of the attention that suits a device, as `transformers` wants it; ours is made known to it."""
+    """Return the name of the attention that suits a device, after registering ours with `transformers`."""
     if device.type != "cpu" and torch.cuda.get_device_capability(device) < document_attention.OLDEST:
         return "sdpa"
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -39,11 +39,18 @@ def attend(
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What `transformers` calls an attention with.
+    """Return the attention's output, as `transformers` calls for it.
 
     Args:
-        query: (batch, heads, length, width). key, value: (batch, key heads, length, width).
+        module: The layer that calls.
+        query: (batch, heads, length, width).
+        key: (batch, key heads, length, width).
+        value: (batch, key heads, length, width).
         attention_mask: bool, (batch, 1, length, length), lower triangular; None for all of the lower triangle.
+        scaling: Factor of the scores; None for the root of the width's inverse.
+        dropout: Share of the weights that are dropped.
+        **others: What `transformers` passes beside these.
+
     Returns:
         (batch, length, heads, width), and no weights.
     """
@@ -66,9 +73,11 @@ def attend(
 
 
 class _Piece(torch.autograd.Function):
-    """Some queries' attention. The weights are kept before they are divided by their sum: the division is by row, so
-    it is the products' results that are divided, which are smaller, as in FlashAttention (Dao et al., 2022,
-    https://arxiv.org/abs/2205.14135), and the backward pass needs no exponential.
+    """The attention of some queries.
+
+    The weights are kept before they are divided by their sum. The division is by row, so it is done to the products'
+    results, which are smaller, as in FlashAttention (Dao et al., 2022, https://arxiv.org/abs/2205.14135), and the
+    backward pass needs no exponential.
     """
 
     @staticmethod
@@ -107,5 +116,5 @@ class _Piece(torch.autograd.Function):
 
 
 def _for_each_head(tensor: torch.Tensor, heads: int) -> torch.Tensor:
-    """Keys or values of grouped-query attention, repeated."""
+    """Return keys or values of grouped-query attention, repeated for each head."""
     return tensor.repeat_interleave(heads // tensor.shape[1], 1) if tensor.shape[1] != heads else tensor

@@ -1,6 +1,6 @@
 """The cross-entropy of a linear head, in pieces, so that the logits of a whole batch never exist in fp32.
 
-As in Liger Kernel (Hsu et al., 2024, https://arxiv.org/abs/2410.10989) the gradients are computed with the loss, while
+As in Liger Kernel (Hsu et al., 2024, https://arxiv.org/abs/2410.10989), the gradients are computed with the loss, while
 a piece's logits are at hand. `torch.nn.functional.linear_cross_entropy` does the same, but not compiled: on a CPU it
 was slower than logits of the whole batch.
 """
@@ -15,27 +15,35 @@ from torch import nn
 IGNORED = -100
 # Logits of a piece: 64 MiB in bf16, which is large enough for a CPU's matrix products to run at full speed.
 LOGITS_AT_ONCE = 2**25
-# A GPU has fewer pieces to be told of: of its memory a piece's logits in bf16 take no more than this part.
+# Largest share of a GPU's memory for a piece's logits in bf16: fewer and larger pieces than on a CPU.
 MEMORY_OF_LOGITS = 1 / 128
-# Rows that are scored at once: few shapes to compile, and few enough to stay in a CPU's cache. A GPU scores a piece.
+# Rows that a CPU scores at a time: few shapes to compile, and few enough to stay in its cache. A GPU scores a piece.
 ROWS_AT_ONCE = 256
 
 
 class LinearCrossEntropy(nn.Module):
-    """Calling it gives the summed loss in nats, an fp32 scalar; `score` is what there is to compile in it.
+    """The cross-entropy of a linear head.
 
-    Args of a call:
-        hidden: (tokens, width). weight: (vocabulary, width). labels: int64 (tokens,); `IGNORED` ones cost nothing.
-        smoothing: the part of a label's probability that is spread evenly over the vocabulary.
+    Attributes:
+        score: The part of it to compile.
     """
 
     def __init__(self) -> None:
+        """Create the module, which has no weights."""
         super().__init__()
         self.score = Score()
 
     def forward(
         self, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0
     ) -> torch.Tensor:
+        """Return the summed loss in nats, an fp32 scalar.
+
+        Args:
+            hidden: (tokens, width).
+            weight: (vocabulary, width).
+            labels: int64, (tokens,); `IGNORED` ones cost nothing.
+            smoothing: Share of a label's probability that is spread evenly over the vocabulary.
+        """
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         with torch.autocast(device, enabled=False):
@@ -44,11 +52,19 @@ class LinearCrossEntropy(nn.Module):
 
 
 class Score(nn.Module):
-    """The summed loss of some rows and, if asked for, its gradient by their logits in the logits' own type."""
+    """The loss of some rows, and its gradient."""
 
     def forward(
         self, logits: torch.Tensor, labels: torch.Tensor, smoothing: float, with_gradient: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the summed loss in nats and, if asked for, its gradient by the logits, in the logits' type.
+
+        Args:
+            logits: (rows, vocabulary).
+            labels: int64, (rows,); `IGNORED` ones cost nothing.
+            smoothing: Share of a label's probability that is spread evenly over the vocabulary.
+            with_gradient: Whether to compute the gradient.
+        """
         counted = (labels != IGNORED).float().unsqueeze(1)
         label = labels.clamp(min=0).unsqueeze(1)
         highest = logits.amax(1, keepdim=True).float()
@@ -119,7 +135,7 @@ class _InPieces(torch.autograd.Function):
 
 
 def _pieces(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[int, int]]:
-    """The rows of each piece, and how many of them are scored at once."""
+    """Yield the number of rows of each piece, and how many of them are scored at a time."""
     if device.type == "cpu":
         most = max(1, LOGITS_AT_ONCE // vocabulary)
         yield from ((min(most, rows - first), ROWS_AT_ONCE) for first in range(0, rows, most))
@@ -129,8 +145,13 @@ def _pieces(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[
 
 
 def sizes_on_gpu(rows: int, most: int) -> Iterator[int]:
-    """Sizes of pieces, each `ROWS_AT_ONCE` times a power of four and of `most` rows about, but for a rest: few sizes to
-    compile, whatever number of rows a batch has.
+    """Yield sizes of pieces: `ROWS_AT_ONCE` times a power of four each, except for a rest.
+
+    So there are few sizes to compile, whatever the number of rows of a batch.
+
+    Args:
+        rows: Rows of the batch.
+        most: About the size of a piece.
     """
     size = ROWS_AT_ONCE * 4 ** max(0, math.floor(math.log(max(1, most) / ROWS_AT_ONCE, 4)))
     while rows:

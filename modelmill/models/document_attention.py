@@ -1,7 +1,7 @@
-"""Causal attention within documents for a GPU: FlashAttention (Dao, 2023, https://arxiv.org/abs/2307.08691) over a
-batch's documents end to end, which computes nothing between one and another.
+"""Causal attention within documents for a GPU: FlashAttention over a batch's documents end to end.
 
-Of a mask of all pairs, PyTorch's fast kernels know nothing. The boundaries of the documents travel in its place.
+It computes nothing between one document and another (Dao, 2023, https://arxiv.org/abs/2307.08691). PyTorch's fast
+kernels take no mask of pairs, so the boundaries of the documents travel in its place.
 """
 
 from typing import Any
@@ -27,12 +27,19 @@ def attend(
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What `transformers` calls an attention with.
+    """Return the attention's output, as `transformers` calls for it.
 
     Args:
-        query: (batch, heads, length, width). key, value: (batch, key heads, length, width).
-        attention_mask: int32, (1, 1, 1, documents + 1): where each document of the flat batch begins, and its end; or
-            a mask of pairs, or None for all of the lower triangle.
+        module: The layer that calls.
+        query: (batch, heads, length, width).
+        key: (batch, key heads, length, width).
+        value: (batch, key heads, length, width).
+        attention_mask: int32, (1, 1, 1, documents + 1): where each document of the flat batch begins, and the last
+            one's end; or a mask of pairs, or None for all of the lower triangle.
+        scaling: Factor of the scores; None for the root of the width's inverse.
+        dropout: Share of the weights that are dropped.
+        **others: What `transformers` passes beside these.
+
     Returns:
         (batch, length, heads, width), and no weights.
     """
@@ -40,7 +47,7 @@ def attend(
     if attention_mask is None or attention_mask.dtype != torch.int32:
         return torch_attention.attend(module, query, key, value, attention_mask, scaling, dropout, **others)
     boundaries = attention_mask.flatten()
-    # Under autocast the turned queries and keys are fp32, values are not.
+    # Under autocast, rotated queries and keys are fp32, values are not.
     low = value.dtype if value.dtype in LOW else query.dtype
     if torch_attention.is_only() or low not in LOW or width > WIDEST or width % DIVISOR:
         mask = pairs(boundaries, batch, length)
@@ -54,7 +61,13 @@ def attend(
 
 
 def pairs(boundaries: torch.Tensor, batch: int, length: int) -> torch.Tensor:
-    """The same as a mask of pairs: bool, (batch, 1, length, length)."""
+    """Return the boundaries as a mask of pairs: bool, (batch, 1, length, length).
+
+    Args:
+        boundaries: Where each document of the flat batch begins, and the last one's end, int32, (documents + 1,).
+        batch: Number of windows.
+        length: Length of a window.
+    """
     places = torch.arange(batch * length, device=boundaries.device, dtype=boundaries.dtype)
     document = torch.searchsorted(boundaries, places, right=True).view(batch, 1, length)
     return (document[..., :, None] == document[..., None, :]).tril()

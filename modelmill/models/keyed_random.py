@@ -1,17 +1,18 @@
-"""Random numbers that hang on what they are for, so that a held-out example is disturbed alike each time."""
+"""Random numbers that depend on a key, so that a held-out example is disturbed alike each time."""
 
 import torch
 
 
 def drawn(keys: torch.Tensor, length: int) -> torch.Tensor:
-    """Numbers in [0, 1), fp64, (3, batch, length), that depend on a text's key and the place alone.
+    """Return numbers in [0, 1), fp64, (3, batch, length), that depend on a text's key and the place alone.
 
     They are those of SplitMix64 (Steele et al., 2014, https://doi.org/10.1145/2660193.2660195).
 
     Args:
-        keys: int64, (batch,).
+        keys: Keys of the texts, int64, (batch,).
+        length: Number of places.
     """
-    # Three numbers a place, in order of places: they do not depend on how long the batch is.
+    # Three numbers a place, in order of places, so that they do not depend on the batch's length.
     places = torch.arange(3 * length, device=keys.device).view(length, 3).T[:, None, :]
     mixed = keys[None, :, None] + places * -0x61C8864680B583EB
     mixed = (mixed ^ _shifted(mixed, 30)) * -0x40A7B892E31B1A47
@@ -21,5 +22,5 @@ def drawn(keys: torch.Tensor, length: int) -> torch.Tensor:
 
 
 def _shifted(values: torch.Tensor, places: int) -> torch.Tensor:
-    """A shift to the right that brings in zeros; torch's own brings in the sign."""
+    """Return the values shifted to the right with zeros coming in; torch's own shift brings in the sign."""
     return (values >> places) & ((1 << (64 - places)) - 1)

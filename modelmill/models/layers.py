@@ -1,8 +1,7 @@
-"""Feed-forward networks as data: lists of layers that JSON can hold, so that whoever has a network's description can
-make it again, a serving script without Modelmill too.
+"""Feed-forward networks as data: lists of layers as JSON, from which anyone can build the network again.
 
-No layer keeps running averages: the answer to an example does not depend on others, and weights are all that a
-checkpoint has to hold.
+A serving script does so without Modelmill. No layer keeps running averages: the answer to an example does not depend
+on others, and a checkpoint has to hold weights only.
 """
 
 from collections.abc import Sequence
@@ -11,46 +10,56 @@ from typing import Any
 import torch
 from torch import nn
 
-# A kind and what it is given; see `LAYERS`.
+# A kind and its arguments; see `LAYERS`.
 Layer = list[Any]
-# Channels of `norm` are whitened in at most so many groups.
+# The most groups of channels that `norm` normalises.
 GROUPS = 8
 
 
 class Together(nn.ModuleList):
-    """Networks side by side on the same input: what they make is added up, or put beside each other as channels."""
+    """Networks side by side on the same input; their outputs are added, or concatenated as channels."""
 
     def __init__(self, networks: Sequence[Sequence[Layer]], is_sum: bool) -> None:
+        """Build the networks.
+
+        Args:
+            networks: Layers of each network.
+            is_sum: Whether the outputs are added.
+        """
         super().__init__(sequence(network) for network in networks)
         self.is_sum = is_sum
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum or the concatenation of the outputs."""
         made = [network(x) for network in self]
         return sum(made[1:], made[0]) if self.is_sum else torch.cat(made, dim=1)
 
 
 class Mean(nn.Module):
-    """The mean of each channel: (batch, channels)."""
+    """The mean of each channel."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean over pixels, (batch, channels)."""
         return x.mean(dim=(2, 3))
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int, bias: bool = False) -> nn.Module:
+    """Return a convolution that keeps the size, or divides it by the stride."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
 
 
 def deconv(inputs: int, outputs: int) -> nn.Module:
-    """Twice as many pixels a side."""
+    """Return a transposed convolution to twice as many pixels a side."""
     return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
 
 
 def norm(channels: int) -> nn.Module:
-    """Group normalisation (Wu and He, 2018, https://arxiv.org/abs/1803.08494); `GROUPS` divides the channels."""
+    """Return group normalisation (Wu and He, 2018, https://arxiv.org/abs/1803.08494); `GROUPS` divides the channels."""
     return nn.GroupNorm(min(GROUPS, channels), channels)
 
 
 def pool(kernel: int, stride: int) -> nn.Module:
+    """Return maximum pooling."""
     return nn.MaxPool2d(kernel, stride, padding=(kernel - 1) // 2)
 
 
@@ -72,5 +81,5 @@ LAYERS: dict[str, Any] = {
 
 
 def sequence(layers: Sequence[Layer]) -> nn.Sequential:
-    """The module with random weights; of no layers it hands on what it is given."""
+    """Return the network with random weights; without layers, it returns its input."""
     return nn.Sequential(*(LAYERS[kind](*given) for kind, *given in layers))

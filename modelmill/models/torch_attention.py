@@ -1,4 +1,4 @@
-"""PyTorch's own attention, which ours falls back on; and when it is to be the only one."""
+"""PyTorch's own attention, which ours falls back on, and the switch that makes it the only one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,7 +20,18 @@ def attend(
     dropout: float,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As `transformers` calls it with `sdpa`."""
+    """Return the output of PyTorch's own attention, as `transformers` calls it for `sdpa`.
+
+    Args:
+        module: The layer that calls.
+        query: (batch, heads, length, width).
+        key: (batch, key heads, length, width).
+        value: (batch, key heads, length, width).
+        attention_mask: bool, (batch, 1, length, length); None for all of the lower triangle.
+        scaling: Factor of the scores; None for the root of the width's inverse.
+        dropout: Share of the weights that are dropped.
+        **others: What `transformers` passes beside these.
+    """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others)
@@ -28,7 +39,7 @@ def attend(
 
 @contextlib.contextmanager
 def as_one() -> Iterator[None]:
-    """A block in which attention is PyTorch's own over all pairs, whose FLOPs are counted as everybody counts them."""
+    """Enter a block in which attention is PyTorch's own over all pairs, whose FLOPs are counted in the usual way."""
     global _only
     _only = True
     try:
@@ -38,4 +49,5 @@ def as_one() -> Iterator[None]:
 
 
 def is_only() -> bool:
+    """Tell whether PyTorch's own attention is the only one."""
     return _only

@@ -1,4 +1,4 @@
-"""A network that writes down what is spoken, a symbol for each 20 ms.
+"""A network that transcribes speech, with a symbol for each 20 ms.
 
 Convolutions over log-mel spectra and bidirectional LSTM layers, trained with CTC, as in Deep Speech 2 (Amodei et al.,
 2015, https://arxiv.org/abs/1512.02595).
@@ -15,9 +15,9 @@ from torch import nn
 from modelmill.models.speech.spectra import LogMel, silenced
 
 KERNEL, STRIDES = 5, (2, 1)
-# The symbol that is no character, and stands between two that are alike; characters are numbered from 1.
+# The symbol that is no character and separates two equal ones; characters are numbered from 1.
 BLANK = 0
-# Recordings that are heard at once.
+# Recordings in a batch of `hear`.
 BATCH = 32
 
 
@@ -25,11 +25,15 @@ Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Recogniser(nn.Module):
-    """Args:
-    config: `sample_rate` in Hz, `alphabet`, `mels`, `channels`, `hidden_size` and `num_layers`.
-    """
+    """The network."""
 
     def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
+        """Build the network with random weights.
+
+        Args:
+            config: `sample_rate` in Hz, `alphabet`, `mels`, `channels`, `hidden_size` and `num_layers`.
+            dropout: Share of the values that are dropped in training.
+        """
         super().__init__()
         channels, hidden = config["channels"], config["hidden_size"]
         self.spectra = LogMel(config["sample_rate"], config["mels"])
@@ -49,13 +53,14 @@ class Recogniser(nn.Module):
     def forward(
         self, samples: torch.Tensor, lengths: torch.Tensor, mask: Mask | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of symbols, (batch, frames, characters + 1), and how many frames are each recording's, (batch,).
+        """Return logits of symbols, (batch, frames, characters + 1), and each recording's number of frames, (batch,).
 
-        What stands after a recording's end does not change what is made of it.
+        What follows a recording's end does not change its logits.
 
         Args:
-            samples: (batch, samples), where full scale is 1. lengths: of each in samples, (batch,).
-            mask: blanks parts of spectra, (batch, frames, mels), given how many frames are each recording's.
+            samples: (batch, samples), where full scale is 1.
+            lengths: Length of each recording in samples, (batch,).
+            mask: Blanks parts of spectra, (batch, frames, mels), given each recording's number of frames.
         """
         frames = self.spectra.frames(lengths)
         hidden = normalised(self.spectra(silenced(samples[:, :, None], lengths)[:, :, 0]), frames)
@@ -72,14 +77,24 @@ class Recogniser(nn.Module):
 
 
 def turned(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Values, (batch, length, width), each row from its own end to its beginning."""
+    """Return values, (batch, length, width), with each row reversed up to its own end.
+
+    Args:
+        values: (batch, length, width).
+        lengths: Length of each row, (batch,).
+    """
     places = lengths[:, None] - 1 - torch.arange(values.shape[1], device=values.device)
     rows = torch.arange(len(values), device=values.device)[:, None]
     return silenced(values[rows, places.clamp(min=0)], lengths)
 
 
 def normalised(spectra: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Each recording's spectra with a mean of 0 and a standard deviation of 1: how loud it was does not matter."""
+    """Return each recording's spectra with a mean of 0 and a standard deviation of 1, so that loudness does not matter.
+
+    Args:
+        spectra: (batch, frames, bands).
+        frames: Number of frames of each recording, (batch,).
+    """
     kept = silenced(torch.ones_like(spectra), frames)
     count = kept.sum((1, 2), keepdim=True)
     centred = (spectra - (spectra * kept).sum((1, 2), keepdim=True) / count) * kept
@@ -93,12 +108,16 @@ def ctc(
     label_lengths: torch.Tensor,
     smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """The summed loss of connectionist temporal classification (Graves et al., 2006,
-    https://doi.org/10.1145/1143844.1143891), in nats.
+    """Return the summed loss of connectionist temporal classification in nats (Graves et al., 2006).
+
+    https://doi.org/10.1145/1143844.1143891
 
     Args:
-        logits, frames: as the network makes them. labels: numbers of characters, int64, (batch, characters), whatever
-            after the end of each. label_lengths: (batch,). smoothing: share of the cross-entropy with all symbols.
+        logits: The network's logits, (batch, frames, characters + 1).
+        frames: Number of frames of each recording, (batch,).
+        labels: Numbers of characters, int64, (batch, characters), with any number after each transcript's end.
+        label_lengths: Length of each transcript, (batch,).
+        smoothing: Share of the cross-entropy with all symbols.
     """
     likelihood = F.log_softmax(logits.float(), dim=2)
     # On a CPU, whatever the device: PyTorch's CTC has no deterministic gradient on a GPU.
@@ -109,7 +128,7 @@ def ctc(
         label_lengths.cpu(),
         blank=BLANK,
         reduction="sum",
-        zero_infinity=True,  # of a recording that was sped up so much that its transcript no longer fits
+        zero_infinity=True,  # for a recording sped up so much that its transcript no longer fits
     ).to(logits.device)
     if not smoothing:
         return loss
@@ -118,24 +137,30 @@ def ctc(
 
 @torch.no_grad()
 def hear(model: Recogniser, sounds: Sequence[np.ndarray], alphabet: str) -> list[str]:
-    """What the network makes of sounds, each float32, (samples,)."""
+    """Return the network's transcripts of sounds, each float32, (samples,)."""
     device = next(model.parameters()).device
-    found = []
+    transcripts = []
     for first in range(0, len(sounds), BATCH):
         some = sounds[first : first + BATCH]
         lengths = torch.tensor([len(one) for one in some], device=device)
         samples = nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in some], batch_first=True).to(device)
         logits, frames = model(samples, lengths)
         best = logits.argmax(2).cpu().numpy()
-        found += [read(row[:count], alphabet) for row, count in zip(best, frames.tolist(), strict=True)]
-    return found
+        transcripts += [read(row[:count], alphabet) for row, count in zip(best, frames.tolist(), strict=True)]
+    return transcripts
 
 
 def read(symbols: np.ndarray, alphabet: str) -> str:
-    """The text of the most likely symbol of each frame: repeated ones are one, and blanks none."""
+    """Return the text of the most likely symbol of each frame, without repetitions and blanks.
+
+    Args:
+        symbols: (frames,).
+        alphabet: The characters.
+    """
     is_new = np.concatenate([[True], symbols[1:] != symbols[:-1]])
     return " ".join(text_of(symbols[is_new & (symbols != BLANK)] - 1, alphabet).split())
 
 
 def text_of(numbers: np.ndarray, alphabet: str) -> str:
+    """Return the text of numbers of characters."""
     return "".join(alphabet[number] for number in numbers.tolist())

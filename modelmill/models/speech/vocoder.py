@@ -1,23 +1,24 @@
-"""Samples whose spectra are given: the phases that mel spectra do not have are guessed."""
+"""Samples for given spectra: the phases, which mel spectra lack, are guessed."""
 
 import torch
 
 from modelmill.models.speech.spectra import FLOOR, LogMel
 
 ITERATIONS, UPDATES = 60, 30
-# Of the fast variant: how far each guess goes on in the direction of the last.
+# The fast variant's momentum: how far each guess continues in the direction of the last.
 MOMENTUM = 0.99
 SEED = 0
 
 
 def griffin_lim(mel: torch.Tensor, spectra: LogMel) -> torch.Tensor:
-    """Samples, float32, (samples,), within full scale, whose log-mel spectra are near those given.
+    """Return samples, float32, (samples,), within full scale, whose log-mel spectra are near those given.
 
     The fast variant (Perraudin et al., 2013, https://doi.org/10.1109/WASPAA.2013.6701851) of Griffin and Lim's
     algorithm (1984, https://doi.org/10.1109/TASSP.1984.1164317).
 
     Args:
-        mel: (frames, bands), what `spectra` makes of samples.
+        mel: (frames, bands), as `spectra` computes them.
+        spectra: The transform.
     """
     magnitude = unmelled((mel.exp() - FLOOR).clamp(min=0), spectra.filters).sqrt() * spectra.window.sum()
     generator = torch.Generator().manual_seed(SEED)
@@ -32,11 +33,15 @@ def griffin_lim(mel: torch.Tensor, spectra: LogMel) -> torch.Tensor:
 
 
 def unmelled(power: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
-    """Power at each frequency, (frames, frequencies), none negative, that gives the power in bands, (frames, bands).
+    """Return the power at each frequency, (frames, frequencies), none negative, that gives the power in bands.
 
     By multiplicative updates (Lee and Seung, 2000, "Algorithms for non-negative matrix factorization").
+
+    Args:
+        power: (frames, bands).
+        filters: (frequencies, bands).
     """
-    found = power @ (filters / filters.sum(0).clamp(min=1e-12)).T + 1e-12
+    estimate = power @ (filters / filters.sum(0).clamp(min=1e-12)).T + 1e-12
     for _ in range(UPDATES):
-        found = found * ((power @ filters.T) / ((found @ filters) @ filters.T).clamp(min=1e-12))
-    return found
+        estimate = estimate * ((power @ filters.T) / ((estimate @ filters) @ filters.T).clamp(min=1e-12))
+    return estimate
