@@ -113,13 +113,20 @@ class TokenizedPreparation(Preparation):
 
     @property
     def given_tokenizer(self) -> str | None:
+        """Return the model folder or version that the tokenizer is taken from; None where none is."""
         return self.tokenizer.source
 
     @property
     def context_length(self) -> int | None:
+        """Return how many positions a model must have, in tokens or items."""
         return self.sequence_length
 
     def with_tokenizer(self, source: str) -> Preparation:
+        """Return these settings with the tokenizer taken from elsewhere.
+
+        Args:
+            source: Model folder or version that has the tokenizer.
+        """
         return self.model_copy(update={"tokenizer": self.tokenizer.model_copy(update={"source": source})})
 
 
@@ -135,6 +142,7 @@ class LanguagePreprocessing(TokenizedPreparation):
 
     @property
     def needs_chat_template(self) -> bool:
+        """Return whether the given tokenizer must have a chat template."""
         return self.pairs is not None and self.pairs.framing == "chat"
 
     @model_validator(mode="after")

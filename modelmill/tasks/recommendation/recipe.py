@@ -64,6 +64,7 @@ class InteractionPreprocessing(Preparation):
 
     @property
     def context_length(self) -> int | None:
+        """Return how many positions a model must have, in tokens or items."""
         return self.sequence_length
 
     @property
