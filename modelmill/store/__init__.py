@@ -8,10 +8,13 @@ __all__ = ["KeyNotFound", "Stat", "Store", "StoreError", "Versioned", "check_con
 
 
 def open_store(uri: str) -> Store:
-    """The store at a URI; imports boto3 only for `s3://`.
+    """Open the store at a URI; only `s3://` imports boto3.
+
+    Args:
+        uri: `s3://BUCKET/PREFIX` or `file://FOLDER`.
 
     Raises:
-        UserError: the scheme is neither `file` nor `s3`, or no bucket is named.
+        UserError: The scheme is neither `file` nor `s3`, or no bucket is named.
     """
     if uri.startswith("s3://"):
         from modelmill.store.s3 import S3Store

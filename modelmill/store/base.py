@@ -1,4 +1,4 @@
-"""What every object store offers. Keys are relative POSIX paths such as `runs/17/outcome.json`."""
+"""The interface of object stores. Keys are relative POSIX paths such as `runs/17/outcome.json`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,39 +23,48 @@ class Versioned(NamedTuple):
 
 
 class Stat(NamedTuple):
-    """bytes: the object's size. modified: written or touched, in seconds since 1970 by the store's clock."""
+    """Size and age of an object.
+
+    Attributes:
+        bytes: Size of the object.
+        modified: When it was written or touched, in seconds since 1970 by the store's clock.
+    """
 
     bytes: int
     modified: float
 
 
 class Store(Protocol):
-    """An object store with atomic whole-object writes and two conditional ones.
+    """An object store with atomic whole-object writes and two conditional writes.
 
-    A reader sees an object whole, old or new, or not at all. Methods raise `KeyNotFound` for a missing key and
-    `StoreError` where the store itself does not answer or refuses.
+    A reader sees the old object, the new object or none, never a part of one. Methods raise `KeyNotFound` for a missing
+    key and `StoreError` where the store itself does not answer or refuses.
     """
 
     uri: str
 
-    def get(self, key: str) -> bytes: ...
+    def get(self, key: str) -> bytes:
+        """Return the object's bytes."""
+        ...
 
     def read(self, key: str) -> Versioned:
-        """The object with the tag of the version that was read."""
+        """Return the object's bytes with the tag of their version."""
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """A stream over the object, for reading in order; close it after use."""
+        """Open a stream over the object, to be read in order and closed after use."""
         ...
 
-    def put(self, key: str, data: bytes) -> None: ...
+    def put(self, key: str, data: bytes) -> None:
+        """Write the object, whatever was there."""
+        ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write unless the key exists; of any number of writers at once exactly one is told True."""
+        """Write the object unless the key exists; of several writers at once exactly one gets True."""
         ...
 
     def compare_and_swap(self, key: str, data: bytes, tag: str) -> bool:
-        """Replace the version that `tag` names; False if the key holds another version or none."""
+        """Replace the version that has the tag; return False if the key holds another version or none."""
         ...
 
     def upload(self, key: str, path: Path) -> None:
@@ -63,27 +72,27 @@ class Store(Protocol):
         ...
 
     def download(self, key: str, path: Path) -> None:
-        """Read an object of any size into a file; the file appears whole or not at all."""
+        """Read an object of any size into a file, which appears whole or not at all."""
         ...
 
     def size(self, key: str) -> int | None:
-        """Bytes of the object, None if there is none."""
+        """Return the object's size in bytes, None if there is no object."""
         ...
 
     def stat(self, key: str) -> Stat | None:
-        """Size and age of the object, None if there is none."""
+        """Return the object's size and age, None if there is no object."""
         ...
 
     def touch(self, key: str) -> bool:
-        """Make the object as young as if it had just been written; False if there is none."""
+        """Make the object as young as if it had just been written; return False if there is no object."""
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys that start with the prefix, in sorted order, page by page."""
+        """Yield the keys that start with the prefix, in sorted order."""
         ...
 
     def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
-        """As `list`, with each object's size and age, and for no more requests."""
+        """Yield what `list` yields, each key with its object's size and age, for no more requests."""
         ...
 
     def delete(self, key: str) -> None:
@@ -91,13 +100,13 @@ class Store(Protocol):
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """The object as a file that can be memory-mapped, None where objects are not files."""
+        """Return the object as a file that can be memory-mapped, None where objects are not files."""
         ...
 
     def check(self) -> None:
-        """Write, swap, read and delete a probe object, so that a bad store is found before any work.
+        """Write, swap, read and delete a probe object, so that a bad store is known before any work.
 
         Raises:
-            StoreError: as `check_conditional_writes`.
+            StoreError: As `check_conditional_writes`.
         """
         ...

@@ -9,11 +9,12 @@ from modelmill.store.base import KeyNotFound, Store
 
 
 def key_of(sha256: str) -> str:
+    """Return the store key of a blob."""
     return f"blobs/{sha256[:2]}/{sha256}"
 
 
 def put_bytes(store: Store, data: bytes) -> str:
-    """Store bytes; returns their sha256."""
+    """Store bytes and return their sha256."""
     sha256 = digest.of_bytes(data)
     if not retention.is_kept(store, key_of(sha256), len(data)):
         store.put(key_of(sha256), data)
@@ -21,7 +22,7 @@ def put_bytes(store: Store, data: bytes) -> str:
 
 
 def put_file(store: Store, path: Path) -> str:
-    """Store a file; returns its sha256. What the store already holds is not sent again."""
+    """Store a file and return its sha256; bytes that the store already holds are not sent again."""
     sha256 = digest.of_file(path)
     if not retention.is_kept(store, key_of(sha256), path.stat().st_size):
         store.upload(key_of(sha256), path)
@@ -29,10 +30,10 @@ def put_file(store: Store, path: Path) -> str:
 
 
 def get_bytes(store: Store, sha256: str) -> bytes:
-    """Read bytes and check them.
+    """Return a blob's bytes, checked.
 
     Raises:
-        CorruptError: the blob is missing or its bytes are not those of `sha256`.
+        CorruptError: The blob is missing, or its bytes do not have the digest `sha256`.
     """
     try:
         data = store.get(key_of(sha256))
@@ -44,11 +45,15 @@ def get_bytes(store: Store, sha256: str) -> bytes:
 
 
 def get_file(store: Store, sha256: str, path: Path) -> Path:
-    """A checked local file with the blob's bytes: the store's own file where there is one, else a copy at `path`, which
-    may be there already.
+    """Return a checked local file with the blob's bytes: the store's own file, or a copy.
+
+    Args:
+        store: Store that holds the blob.
+        sha256: Digest of the blob.
+        path: Place of the copy where the store's objects are not files; a copy that is there already is used.
 
     Raises:
-        CorruptError: the blob is missing or its bytes are not those of `sha256`.
+        CorruptError: The blob is missing, or its bytes do not have the digest `sha256`.
     """
     key = key_of(sha256)
     local = store.local_path(key)

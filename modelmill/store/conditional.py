@@ -1,4 +1,4 @@
-"""Whether a store keeps what its conditional writes promise: everything that is decided once rests on them."""
+"""The check that a store's conditional writes hold: every decision that is made once rests on them."""
 
 import uuid
 
@@ -6,11 +6,11 @@ from modelmill.store.base import Store, StoreError
 
 
 def check_conditional_writes(store: Store) -> None:
-    """Try both on a probe object, which is removed again.
+    """Try both conditional writes on a probe object, which is removed again.
 
     Raises:
-        StoreError: the store does not answer, loses what was written, or takes a write whose condition does not hold:
-            then two could both hold one lock, and a promotion could be lost.
+        StoreError: The store does not answer, loses what was written, or takes a write whose condition does not hold,
+            so that two could hold one lock and a promotion could be lost.
     """
     probe = f"probe/{uuid.uuid4().hex}"
     if not store.put_if_absent(probe, b"probe") or store.get(probe) != b"probe":

@@ -16,7 +16,14 @@ Kind = Literal["dataset", "validation", "fitted", "corpus", "model", "evaluation
 
 
 class Entry(BaseModel):
-    """One file of an artifact; `path` is relative, `rows` counts records, documents or examples."""
+    """One file of an artifact.
+
+    Attributes:
+        path: Relative POSIX path.
+        sha256: Digest of the bytes.
+        bytes: Size of the file.
+        rows: Records, documents or examples in it, where they are counted.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
@@ -26,10 +33,15 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a step made. Holds no times, places or run names: the same result has the same digest anywhere.
+    """What a step made. It holds no times, places or run names: the same result has the same digest anywhere.
 
-    `location` says where the entries' bytes are: in the store as blobs, or still at the data's source.
-    `made_from` names the digests of the inputs; `info` is what the next steps need to know.
+    Attributes:
+        kind: Kind of the artifact.
+        schema_version: Version of this document.
+        location: Where the entries' bytes are: in the store as blobs, or still at the data's source.
+        entries: Files of the artifact.
+        made_from: Digests of the inputs, by name.
+        info: What the next steps need to know.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,31 +54,35 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _files_stay_in_their_folder(self) -> "Manifest":
-        """Files of the store are written below a folder by their paths; those at the source are only read."""
+        """Refuse paths that lead out of a folder; files at the source are only read, and may have any."""
         for entry in self.entries if self.location == "store" else []:
             if any(part in {"", ".", ".."} for part in entry.path.split("/")) or "\0" in entry.path:
                 raise ValueError(f"{entry.path!r} is not a path below the artifact's folder")
         return self
 
     def to_json(self) -> bytes:
+        """Return the manifest as canonical JSON."""
         return digest.canonical_json(self.model_dump())
 
     @property
     def digest(self) -> str:
+        """Digest of the canonical JSON, under which the store keeps the manifest."""
         return digest.of_bytes(self.to_json())
 
     def entry(self, path: str) -> Entry:
+        """Return the entry with this path, which must be there."""
         return next(e for e in self.entries if e.path == path)
 
     def under(self, folder: str) -> list[Entry]:
-        """Entries below a folder, in the manifest's order."""
+        """Return the entries below a folder, in the manifest's order."""
         return [e for e in self.entries if e.path.startswith(folder + "/")]
 
     @classmethod
     def parse(cls, data: bytes) -> "Manifest":
-        """
+        """Read a manifest from JSON.
+
         Raises:
-            CorruptError: not a manifest, or of a schema version this code does not know.
+            CorruptError: It is no manifest, or of a schema version that this code does not know.
         """
         try:
             return cls.model_validate(json.loads(data))
@@ -75,26 +91,51 @@ class Manifest(BaseModel):
 
 
 def add_file(store: Store, path: Path, name: str, rows: int | None = None) -> Entry:
-    """Put a file into the store and describe it."""
+    """Put a file into the store and return its entry.
+
+    Args:
+        store: Store that gets the file.
+        path: The file.
+        name: Path of the entry.
+        rows: Rows of the file, if they are counted.
+    """
     return Entry(path=name, sha256=blobs.put_file(store, path), bytes=path.stat().st_size, rows=rows)
 
 
 def add_bytes(store: Store, data: bytes, name: str, rows: int | None = None) -> Entry:
-    """Put bytes into the store and describe them."""
+    """Put bytes into the store and return their entry.
+
+    Args:
+        store: Store that gets the bytes.
+        data: The bytes.
+        name: Path of the entry.
+        rows: Rows of the file, if they are counted.
+    """
     return Entry(path=name, sha256=blobs.put_bytes(store, data), bytes=len(data), rows=rows)
 
 
 def read_entry(store: Store, entry: Entry) -> bytes:
+    """Return an entry's bytes, checked.
+
+    Raises:
+        CorruptError: They are missing from the store, or other bytes are there.
+    """
     return blobs.get_bytes(store, entry.sha256)
 
 
 def fetch(store: Store, entries: list[Entry], folder: Path) -> dict[str, Path]:
-    """Checked local files for entries, by their path: the store's own files where it is a folder, else copies."""
+    """Return checked local files for entries, by the entries' paths: files of a folder store, else copies in a folder.
+
+    Args:
+        store: Store that holds the entries.
+        entries: Entries whose files are wanted.
+        folder: Place of the copies.
+    """
     return {e.path: blobs.get_file(store, e.sha256, folder / e.path) for e in entries}
 
 
 def place(store: Store, entries: list[Entry], folder: Path) -> None:
-    """Checked files for entries in a folder, by their path."""
+    """Write checked files for entries into a folder, at the entries' paths."""
     for name, file in fetch(store, entries, folder).items():
         target = folder / name
         if file != target:
@@ -103,16 +144,21 @@ def place(store: Store, entries: list[Entry], folder: Path) -> None:
 
 
 def save(store: Store, manifest: Manifest) -> str:
-    """Write a manifest after the bytes it names; returns its digest."""
+    """Store a manifest, whose files must be stored already, and return its digest."""
     return blobs.put_bytes(store, manifest.to_json())
 
 
 def load(store: Store, sha256: str) -> Manifest:
+    """Return the manifest with this digest.
+
+    Raises:
+        CorruptError: It is missing, or something else is there.
+    """
     return Manifest.parse(blobs.get_bytes(store, sha256))
 
 
 def is_whole(store: Store, manifest: Manifest) -> bool:
-    """Whether every byte the manifest names is still in the store (by size; readers check the digest)."""
+    """Return whether every file that a manifest names is still in the store, by size; readers check the digest."""
     if manifest.location == "source":
         return True
     return all(store.size(blobs.key_of(e.sha256)) == e.bytes for e in manifest.entries)

@@ -1,4 +1,4 @@
-"""The data that a model was made from: what new data is held against."""
+"""The reference of drift: the validation of the data that the registered version of a model was made from."""
 
 import json
 from typing import NamedTuple
@@ -11,19 +11,24 @@ PROFILE = "profile.json"
 
 
 class Reference(NamedTuple):
-    """version: of the registered model. validation: digest of the manifest of its data's validation."""
+    """A registered version and its data.
+
+    Attributes:
+        version: Version of the registered model.
+        validation: Digest of the validation manifest of its data.
+    """
 
     version: str
     validation: str
 
 
 def keep(store: Store, model: str, reference: Reference) -> None:
-    """The version that was registered last is the one that data is held against."""
+    """Make the version that was just registered the one that new data is compared with."""
     store.put(_key(model), digest.canonical_json(reference._asdict()))
 
 
 def find(store: Store, model: str) -> Reference | None:
-    """None before a version of the model is registered from this store."""
+    """Return a model's reference, None before a version of it is registered from this store."""
     try:
         return Reference(**json.loads(store.get(_key(model))))
     except KeyNotFound:

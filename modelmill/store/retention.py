@@ -1,16 +1,16 @@
-"""How writers and `modelmill gc` keep out of each other's way.
+"""The protocol that keeps writers and `modelmill gc` out of each other's way.
 
-gc deletes nothing younger than GRACE_SECONDS, so what a writer has just written is safe. What is left is an old object
-that nothing names and that somebody finds there in the very moment in which it is deleted. Therefore gc announces each
-batch in `gc.json` before it looks, for the last time, at what is in use and how old each object is:
+gc deletes nothing younger than GRACE_SECONDS, so a new object is safe. The danger is an old object that nothing names
+and that a writer relies on at the moment gc deletes it. Therefore gc announces each batch in `gc.json` before its last
+look at what is in use and how old each object is:
 
-- A writer that finds a blob there and old touches it, then reads `gc.json`. Either gc saw the touch, or the writer sees
-  the blob in the batch, waits until the batch is over, and writes the blob if it is gone.
-- A step says that it has begun, then reads `gc.json`, and waits for the batch that may not know of it. The next one
-  does, and keeps all that the step could find.
+- A writer that relies on an old blob touches it, then reads `gc.json`. Either gc saw the touch, or the writer sees the
+  blob in the batch, waits until the batch is over, and writes the blob again if it is gone.
+- A step records that it has begun, then reads `gc.json` and waits for the batch that may not know of it. The next batch
+  does, and keeps everything that the step could reuse.
 
-Neither compares clocks: gc is done with a batch BATCH_SECONDS after it was announced, and who waits gives an
-announcement LEASE_SECONDS by its own clock from when it saw it, so that a gc that was killed stops nobody for long.
+Nobody compares clocks: gc ends a batch BATCH_SECONDS after announcing it, and a writer waits for a batch at most
+LEASE_SECONDS by its own clock, so a gc that was killed stops nobody for long.
 """
 
 import contextlib
@@ -34,11 +34,17 @@ _POLL_SECONDS = 0.1
 
 
 def is_kept(store: Store, key: str, size: int) -> bool:
-    """Whether the object is there with this size, and gc will let it be for half the grace period or more."""
-    found = store.stat(key)
-    if found is None or found.bytes != size:
+    """Return whether an object of this size is in the store and safe from gc for at least half the grace period.
+
+    Args:
+        store: The store.
+        key: The object's key.
+        size: Bytes that the object must have.
+    """
+    stat = store.stat(key)
+    if stat is None or stat.bytes != size:
         return False
-    if time.time() - found.modified < GRACE_SECONDS / 2:
+    if time.time() - stat.modified < GRACE_SECONDS / 2:
         return True
     store.touch(key)
     wait(store, key)
@@ -46,7 +52,12 @@ def is_kept(store: Store, key: str, size: int) -> bool:
 
 
 def wait(store: Store, key: str | None = None) -> None:
-    """Until the batch that is being deleted is over, if it holds the key; without a key any batch is waited for."""
+    """Wait until the batch that gc is deleting is over.
+
+    Args:
+        store: The store.
+        key: Wait only for a batch that holds this key; without it, for any batch.
+    """
     seen, since = None, 0.0
     while (batch := _read(store)) is not None:
         if key is not None and key not in batch["keys"]:
@@ -61,16 +72,27 @@ def wait(store: Store, key: str | None = None) -> None:
 
 
 class Announcer:
-    """gc's side of it. `announce` says what is deleted next and returns when, by `time.monotonic`, that must end."""
+    """gc's side of the protocol.
+
+    Attributes:
+        is_lost: Whether another gc has taken over.
+    """
 
     def __init__(self, store: Store, tag: str) -> None:
+        """Go on from the announcement that is there.
+
+        Args:
+            store: The store.
+            tag: Tag of this gc's `gc.json`.
+        """
         self._store, self._tag = store, tag
         self.is_lost = False
 
     def announce(self, keys: list[str]) -> float:
-        """
+        """Announce the keys that are deleted next; return the time, by `time.monotonic`, at which that must end.
+
         Raises:
-            ModelmillError: another gc took this one for dead and has gone on.
+            ModelmillError: Another gc took this one for dead and has gone on.
         """
         now = time.monotonic()
         if not self._store.compare_and_swap(KEY, _document(keys), self._tag):
@@ -82,10 +104,10 @@ class Announcer:
 
 @contextlib.contextmanager
 def announcing(store: Store) -> Iterator[Announcer]:
-    """The only gc in the store until the block ends.
+    """Be the only gc in the store until the block ends.
 
     Raises:
-        ModelmillError: another one is at work.
+        ModelmillError: Another gc is at work.
     """
     data = _document([])
     while not store.put_if_absent(KEY, data):
@@ -101,28 +123,29 @@ def announcing(store: Store) -> Iterator[Announcer]:
 
 
 def _tag_of_dead(store: Store) -> str | None:
-    """Which version of `gc.json` a gc that was killed has left, told by its process or, if that is of another machine,
-    by its silence; None if there is none any more.
+    """Return the tag of the `gc.json` that a killed gc has left, None if it is gone.
+
+    A gc of this machine is dead if its process is; one of another machine, if it announces nothing for LEASE_SECONDS.
 
     Raises:
-        ModelmillError: it lives.
+        ModelmillError: It lives.
     """
     first, since = None, time.monotonic()
     while True:
         try:
-            found = store.read(KEY)
+            announced = store.read(KEY)
         except KeyNotFound:
             return None
-        batch = _parse(found.data)
+        batch = _parse(announced.data)
         is_here = batch is not None and batch["host"] == socket.gethostname()
         if batch is None or (is_here and not _is_alive(batch["pid"])):
-            return found.tag
-        if is_here or first not in (None, found.tag):
+            return announced.tag
+        if is_here or first not in (None, announced.tag):
             where = f"process {batch['pid']} on {batch['host']}"
             raise ModelmillError(f"{store.uri}: another modelmill gc is at work ({where}); wait until it has ended")
         if time.monotonic() - since > LEASE_SECONDS:
-            return found.tag
-        first = found.tag
+            return announced.tag
+        first = announced.tag
         time.sleep(_POLL_SECONDS)
 
 
@@ -151,7 +174,7 @@ def _read(store: Store) -> dict[str, Any] | None:
 
 def _parse(data: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(data)
+        batch = json.loads(data)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and {"id", "host", "pid", "keys"} <= found.keys() else None
+    return batch if isinstance(batch, dict) and {"id", "host", "pid", "keys"} <= batch.keys() else None

@@ -28,20 +28,24 @@ _try_again = Retrying(
 
 
 class S3Store:
-    """Objects below `s3://bucket/prefix`. Endpoint, credentials and region are those that boto3 finds:
-    AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_DEFAULT_REGION, the files in ~/.aws
-    or the machine's role.
+    """An object store below `s3://bucket/prefix`.
 
-    A writer that is killed in the middle of an upload leaves no object, but parts that a lifecycle rule of the
-    bucket (AbortIncompleteMultipartUpload) has to clear.
+    Endpoint, credentials and region are those that boto3 finds: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_DEFAULT_REGION, the files in ~/.aws or the machine's role.
+
+    A writer that is killed in the middle of an upload leaves no object, but parts that a lifecycle rule of the bucket
+    (AbortIncompleteMultipartUpload) has to clear.
     """
 
     def __init__(self, uri: str, endpoint: str | None = None) -> None:
-        """
+        """Make the client; nothing is asked of the store yet.
+
         Args:
-            endpoint: in place of the one that boto3 finds.
+            uri: `s3://BUCKET/PREFIX`.
+            endpoint: URL in place of the one that boto3 finds.
+
         Raises:
-            UserError: the URI names no bucket, or holds credentials.
+            UserError: The URI names no bucket, or holds credentials.
             StoreError: boto3's settings (profile, endpoint, region) cannot be used.
         """
         self._bucket, self._prefix = _parse(uri)
@@ -52,30 +56,38 @@ class S3Store:
             self._client = connect(endpoint)
 
     def get(self, key: str) -> bytes:
+        """Return the object's bytes."""
         return self.read(key).data
 
     def read(self, key: str) -> Versioned:
+        """Return the object's bytes with their ETag."""
         with _Body(self, key) as body:
             return Versioned(body.readall(), body.tag)
 
     def open(self, key: str) -> BinaryIO:
+        """Open a stream over the object, which goes on where a connection breaks."""
         return cast(BinaryIO, io.BufferedReader(_Body(self, key), digest.CHUNK))
 
     def put(self, key: str, data: bytes) -> None:
+        """Write the object, whatever was there."""
         with self._explained(key):
             self._client.put_object(**self._at(key), Body=data)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write the object unless the key exists; return whether it was written."""
         return self._put_on_condition(key, data, IfNoneMatch="*")
 
     def compare_and_swap(self, key: str, data: bytes, tag: str) -> bool:
+        """Replace the version that has the tag; return False if the key holds another version or none."""
         return self._put_on_condition(key, data, IfMatch=tag)
 
     def upload(self, key: str, path: Path) -> None:
+        """Write a file of any size, in parallel parts."""
         with self._explained(key):
             self._client.upload_file(str(path), self._bucket, self._name(key), Config=TRANSFER)
 
     def download(self, key: str, path: Path) -> None:
+        """Read an object of any size into a file, in parallel parts; the file appears whole or not at all."""
         try:
             with self._explained(key):
                 # Writes to a temporary file beside the target, which it moves into place at the end or removes.
@@ -84,7 +96,16 @@ class S3Store:
             raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
     def copy(self, key: str, source: "S3Store", source_key: str) -> bool:
-        """Let the server write an object of another store as this one's; False where they are on two servers."""
+        """Have the server copy an object of another store into this one.
+
+        Args:
+            key: Key of the copy.
+            source: Store that holds the object.
+            source_key: Key of the object.
+
+        Returns:
+            False, and nothing is copied, where the stores are on two servers.
+        """
         if source._endpoint() != self._endpoint():
             return False
         with self._explained(key):
@@ -92,10 +113,12 @@ class S3Store:
         return True
 
     def size(self, key: str) -> int | None:
-        found = self.stat(key)
-        return found.bytes if found else None
+        """Return the object's size in bytes, None if there is no object."""
+        stat = self.stat(key)
+        return stat.bytes if stat else None
 
     def stat(self, key: str) -> Stat | None:
+        """Return the object's size and age, None if there is no object."""
         try:
             with self._explained(key):
                 head = self._client.head_object(**self._at(key))
@@ -104,6 +127,7 @@ class S3Store:
         return Stat(int(head["ContentLength"]), head["LastModified"].timestamp())
 
     def touch(self, key: str) -> bool:
+        """Make the object as young as if it had just been written; return False if there is no object."""
         # A copy onto itself, which the store does alone; it is refused unless something is replaced.
         replaced = {"MetadataDirective": "REPLACE"}
         source = self._at(key)
@@ -115,33 +139,37 @@ class S3Store:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that start with the prefix, in sorted order."""
         return (key for key, _ in self.stats(prefix))
 
     def stats(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Yield the keys that start with the prefix, each with its object's size and age."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
         with self._explained(prefix):
-            found = [
+            objects = [
                 (item["Key"][len(self._prefix) :], Stat(int(item["Size"]), item["LastModified"].timestamp()))
                 for page in pages
                 for item in page.get("Contents", [])
             ]
         # Sorted here because not every store does: SeaweedFS lists `a/1` before `a-1`, folder by folder.
-        yield from sorted(found)
+        yield from sorted(objects)
 
     def delete(self, key: str) -> None:
+        """Remove the object; a missing key is no error."""
         with self._explained(key), contextlib.suppress(KeyNotFound):
             self._client.delete_object(**self._at(key))
 
     def local_path(self, key: str) -> Path | None:
+        """Return None: objects are not files here."""
         return None
 
     def check(self) -> None:
-        """
+        """Check that the bucket answers and that conditional writes hold.
+
         Raises:
-            StoreError: the store does not answer, refuses, or takes a conditional write whose condition does not hold
-                (then two runs could both hold one lock).
+            StoreError: The store does not answer or refuses, or as `check_conditional_writes`.
         """
         # First: a HEAD does not tell a missing bucket from a missing key, and SeaweedFS makes the bucket of a PUT.
         with self._explained(""):
@@ -163,10 +191,11 @@ class S3Store:
         return True
 
     def _written_by(self, key: str, writer: str) -> bool:
-        """Whether the object is the one this writer wrote. A conditional write that succeeded but whose answer was lost
-        is sent again by botocore (or by a proxy), and then refused because of itself: that writer has won. Its mark
-        tells it from another that wrote the same bytes. Someone may have replaced the object in between; then the
-        answer is False, as if the write had come too late.
+        """Return whether this writer wrote the object that is there.
+
+        A conditional write whose answer was lost is sent again by botocore or a proxy, and then refused because of
+        itself: its writer has won. The mark tells that writer from another that wrote the same bytes. If the object was
+        replaced in between, the answer is False, as if the write had come too late.
         """
         try:
             return bool(self._client.head_object(**self._at(key))["Metadata"].get("writer") == writer)
@@ -179,9 +208,10 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._name(key)}
 
     def _name(self, key: str) -> str:
-        """
+        """Return the key below the prefix.
+
         Raises:
-            ValueError: the key is no relative POSIX path; keys are ours, so this is a bug and not a user's mistake.
+            ValueError: The key is no relative POSIX path; keys are ours, so this is a bug and not a user's mistake.
         """
         if any(part in {"", ".", ".."} for part in key.split("/")) or "\\" in key or "\0" in key:
             raise ValueError(f"not an object key: {key!r}")
@@ -192,7 +222,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def _explained(self, key: str, *also: type[Exception]) -> Iterator[None]:
-        """Turns what boto3 raises into `KeyNotFound` or a `StoreError` that says what to set."""
+        """Turn what boto3 raises into `KeyNotFound` or a `StoreError` that says what to set."""
         try:
             yield
         except (*ERRORS, *also) as error:
@@ -244,7 +274,7 @@ class _Body(io.RawIOBase):
 
 
 def _parse(uri: str) -> tuple[str, str]:
-    """Bucket and key prefix; the prefix is empty or ends with a slash."""
+    """Return the bucket and the key prefix, which is empty or ends with a slash."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
     if "@" in bucket or ":" in bucket:

@@ -1,4 +1,4 @@
-"""What botocore's errors mean, in a line that says what to set. Never holds a key, a secret or a signed URL."""
+"""Explanations of botocore's errors, in a line that says what to set and holds no key, secret or signed URL."""
 
 from typing import cast
 from urllib.parse import urlsplit
@@ -30,16 +30,23 @@ _NO_CREDENTIALS = (
 
 
 def code_of(error: BaseException) -> str:
-    """The error code that the store answered with, such as `NoSuchKey` (a HEAD has only the HTTP status); else ''."""
+    """Return the code of the store's error answer, such as `NoSuchKey` (of a HEAD, the HTTP status), or ''."""
     return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def is_missing(error: BaseException) -> bool:
+    """Return whether an error says that there is no such object."""
     return code_of(_cause(error)) in _MISSING
 
 
 def reason_of(error: BaseException, bucket: str, endpoint: str) -> str:
-    """Why the store cannot be used, and what to set."""
+    """Return why the store cannot be used, and what to set.
+
+    Args:
+        error: One of `ERRORS`, or the ValueError of an endpoint that is no URL.
+        bucket: The bucket's name.
+        endpoint: URL of the store, which may hold a password.
+    """
     error, host = _cause(error), _host(endpoint)
     if isinstance(error, ClientError):
         return _answered(error, bucket, host)
@@ -87,7 +94,7 @@ def _answered(error: ClientError, bucket: str, host: str) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What boto3's transfers wrap: the error of the last attempt, or the answer that ended an upload."""
+    """Return the error that boto3's transfers wrap: that of the last attempt, or the answer that ended an upload."""
     if isinstance(error, RetriesExceededError):
         return cast(BaseException, error.last_exception)
     if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, ClientError):
@@ -96,6 +103,6 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _host(endpoint: str) -> str:
-    """The endpoint without a user, password or path that it may hold."""
+    """Return the endpoint without a user, a password or a path."""
     parts = urlsplit(endpoint)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else endpoint
