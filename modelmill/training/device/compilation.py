@@ -1,4 +1,4 @@
-"""Compiling modules where it pays."""
+"""Compilation of modules where it pays."""
 
 import contextlib
 import logging
@@ -14,7 +14,7 @@ from modelmill.core.errors import UserError
 from modelmill.recipe import Training
 
 log = logging.getLogger("modelmill")
-# FLOPs of a training from which on compiling saves more than it costs: the first time it takes 5 to 20 s on a CPU and
+# FLOPs of a training above which compiling saves more than it costs: the first time it takes 5 to 20 s on a CPU and
 # about a minute for a GPU, and a step then takes two thirds of its time. See benchmarks/README.md.
 PAYS_FROM = {"cpu": 1.5e13, "cuda": 1e16}
 
@@ -22,10 +22,17 @@ PAYS_FROM = {"cpu": 1.5e13, "cuda": 1e16}
 def compile_modules(modules: list[nn.Module], settings: Training, flops: float, device: torch.device) -> bool:
     """Compile modules in place if the settings say so, or if a training of so many FLOPs gains by it.
 
-    Modules with equal code share what is compiled, so a deep model costs no more than one of its blocks.
+    Modules with equal code share compiled code, so a deep model costs no more than one of its blocks.
+
+    Args:
+        modules: The modules to compile.
+        settings: The stage's settings.
+        flops: FLOPs of the whole training.
+        device: The device of the training.
 
     Returns:
-        Whether it was done: a function of the settings, the model and the machine, so that a resumed run does the same.
+        Whether they were compiled: a function of settings, model and machine, so that a resumed run does the same.
+
     Raises:
         UserError: `compile: on` without a compiler.
     """
@@ -38,8 +45,8 @@ def compile_modules(modules: list[nn.Module], settings: Training, flops: float, 
             raise UserError(f"compile: on needs a C++ compiler and there is no {compiler}; install it or set CXX")
         log.info("not compiled: there is no %s; with it, a step would take about two thirds of the time", compiler)
         return False
-    torch.use_deterministic_algorithms(True)  # also what is compiled
-    # A run's temporary folder goes with the run; what was compiled is for the next one, too.
+    torch.use_deterministic_algorithms(True)  # holds for compiled code too
+    # Compiled code serves later runs too, while a run's temporary folder goes with the run.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache_folder()))
     for module in modules:
         # A kernel for each shape: which ones there are must not depend on the order in which shapes come. What DDP
@@ -49,12 +56,12 @@ def compile_modules(modules: list[nn.Module], settings: Training, flops: float, 
 
 
 def as_written(compiled: bool) -> contextlib.AbstractContextManager[None]:
-    """A context in which compiled modules run uncompiled: for shapes that come only now and then."""
+    """Return a context in which compiled modules run uncompiled, for shapes that are rare."""
     return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
 
 
 def _cache_folder() -> Path:
-    """This user's cache of compiled kernels, or a temporary one where the home folder cannot be written."""
+    """Return this user's cache of compiled kernels, or a temporary one where the home folder cannot be written."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelmill" / "kernels"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a training cost: rates, utilisation, memory, device time and energy, as metrics of its step."""
+"""The cost of a training: rates, utilisation, memory, device time and energy, as metrics of its step."""
 
 import math
 import platform
@@ -16,10 +16,17 @@ from modelmill.training.launch.world import World
 class Used:
     """What a training used on all its devices.
 
-    device_seconds, model_flops: of the whole training, whatever number of processes took part in it one after the
-    other. step_seconds, terms, flops: of the steps that are measured, which leaves out those of before it was resumed,
-    the first one, as it warms up, and what is not a step. peak_memory_bytes: of the device that used most.
-    energy_joules: since it was resumed; None where a device does not say.
+    Steps are measured except for those before a resumption, for the first one, which warms up, and for work outside of
+    steps.
+
+    Attributes:
+        device_seconds: Device time of the whole training, including earlier processes.
+        step_seconds: Duration of the measured steps.
+        terms: Terms of the loss in the measured steps.
+        flops: FLOPs of the measured steps.
+        model_flops: FLOPs of the whole training.
+        peak_memory_bytes: The most memory in use on one device.
+        energy_joules: Energy since the last resumption; None where a device does not report it.
     """
 
     device_seconds: float
@@ -32,23 +39,26 @@ class Used:
 
 
 def of_all(world: World, mine: Used) -> Used:
-    """What all processes used, of what each of them knows of itself; every process must ask."""
+    """Return what all processes used, from what each knows of itself; every process must call this."""
     [energy] = world.agree(math.nan if mine.energy_joules is None else mine.energy_joules)
     peak = -world.least(-mine.peak_memory_bytes)
     return replace(mine, peak_memory_bytes=peak, energy_joules=None if math.isnan(energy) else energy)
 
 
 def metrics(used: Used, unit: str, device: torch.device, dtype: torch.dtype, number: int = 1) -> dict[str, Any]:
-    """The metrics of a training step; what is not known is absent.
+    """Return the metrics of a training step; unknown ones are absent.
 
-    `mfu` is model FLOPs utilisation (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), against
-    what the devices were measured to do in matrix products of the same number format.
+    `mfu` is model FLOPs utilisation (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), relative to
+    the measured speed of the devices in matrix products of the same number format.
 
     Args:
-        unit: what terms are, `tokens` or `samples`. dtype: that matrices were multiplied in. number: of devices like
-            this one that worked side by side.
+        used: What the training used.
+        unit: The noun for the loss's terms, `tokens` or `samples`.
+        device: The device of this process.
+        dtype: The number format of matrix products.
+        number: How many devices like this one worked side by side.
     """
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "device": name_of(device),
         "devices": number,
         "device_seconds": used.device_seconds,
@@ -57,14 +67,14 @@ def metrics(used: Used, unit: str, device: torch.device, dtype: torch.dtype, num
     }
     if used.step_seconds:
         rate = used.flops / used.step_seconds
-        found[f"{unit}_per_second"] = used.terms / used.step_seconds
-        found["model_flops_per_second"] = rate
-        found["mfu"] = rate / (number * hardware.matmul_ceiling(device, dtype))
-    return found if used.energy_joules is None else found | {"energy_joules": used.energy_joules}
+        measured[f"{unit}_per_second"] = used.terms / used.step_seconds
+        measured["model_flops_per_second"] = rate
+        measured["mfu"] = rate / (number * hardware.matmul_ceiling(device, dtype))
+    return measured if used.energy_joules is None else measured | {"energy_joules": used.energy_joules}
 
 
 def name_of(device: torch.device) -> str:
-    """The device as people know it; of a CPU with the number of threads that work."""
+    """Return the usual name of the device; for a CPU, with the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -72,14 +82,15 @@ def name_of(device: torch.device) -> str:
 
 
 class EnergyMeter:
-    """Counts the energy that a device uses from the moment this is made."""
+    """The meter of a device's energy."""
 
     def __init__(self, device: torch.device) -> None:
+        """Start to count the device's energy."""
         self.device = device
         self._before = nvml.energy_joules(device)
 
     def joules(self) -> float | None:
-        """None where the device does not say."""
+        """Return the energy used since the start, or None where the device does not report it."""
         now = nvml.energy_joules(self.device)
         return None if now is None or self._before is None else now - self._before
 

@@ -1,4 +1,4 @@
-"""The device that a training runs on: which it is, how fast, and how much memory it has."""
+"""The device of a training: which it is, its speed and its memory."""
 
 import contextlib
 import ctypes
@@ -13,13 +13,15 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def pick_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def reuse_freed_memory() -> None:
-    """Let the C library keep freed memory for the next step; without glibc, nothing happens.
+    """Let the C library keep freed memory for the next step; without glibc, do nothing.
 
-    Otherwise each large tensor on a CPU is mapped, filled with zeros page by page, and unmapped again, which is up to
+    Otherwise each large tensor on a CPU is mapped, filled with zeros page by page, and unmapped again, which takes up
+    to
     a third of a training step.
     """
     with contextlib.suppress(AttributeError, OSError):
@@ -29,11 +31,16 @@ def reuse_freed_memory() -> None:
 
 
 def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs a second of one large matrix product by itself, from memory to memory: what a training could reach at most.
+    """Return the FLOPs a second of one large matrix product by itself, which a training could reach at most.
 
-    The best of half a second of tries with as many threads as the training has, so that neither the first ones, which
-    warm up, nor what else the machine does counts. A CPU is fastest where three matrices fit into its caches, a GPU
-    where they keep all of it busy. The numbers are random: a GPU takes less power, and runs faster, on equal ones.
+    The best of half a second of tries, with as many threads as the training has, so that warming up and other work on
+    the
+    machine do not count. A CPU is fastest where three matrices fit into its caches, a GPU where they keep all of it
+    busy. The numbers are random: on equal ones a GPU takes less power and runs faster.
+
+    Args:
+        device: The device to measure.
+        dtype: The number format of the product.
     """
     size = 8192 if device.type == "cuda" else 1024
     generator = torch.Generator(device).manual_seed(0)
@@ -47,8 +54,13 @@ def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def free_memory(device: torch.device, processes: int) -> int:
-    """Bytes that a training may still take on its device; on a CPU its part of what the machine, or the container, has
-    free for so many processes.
+    """Return the bytes that a training may still take on its device.
+
+    On a CPU, this process's share of what the machine, or the container, has free.
+
+    Args:
+        device: The device.
+        processes: How many processes share the machine's memory.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -61,7 +73,7 @@ def free_memory(device: torch.device, processes: int) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that were in use on the device; on a CPU, by this process."""
+    """Return the most bytes that were in use on the device; on a CPU, by this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource

@@ -1,4 +1,4 @@
-"""How much of a batch fits into memory at once."""
+"""The part of a batch that fits into memory."""
 
 import contextlib
 import logging
@@ -13,20 +13,26 @@ from modelmill.tasks.contract import Batch
 from modelmill.training.device.hardware import free_memory
 
 log = logging.getLogger("modelmill")
-# Of what is free; the rest is for gradients, for what a kernel needs on the way, and for being wrong.
+# Usable share of the free memory; the rest is for gradients, for kernels' buffers and for errors of the estimate.
 USABLE = 0.7
 
 
 def micro_batch_size(
     settings: Training, batch_size: int, bytes_each: int, device: torch.device, processes: int = 1
 ) -> int:
-    """Examples to put through the model at once: the recipe's, or the fewest equal parts of the batch that fit.
+    """Return how many examples to put through the model at a time.
+
+    The recipe's number, or the fewest equal parts of the batch that fit.
 
     Args:
-        batch_size: of one process. bytes_each: what an example's forward pass keeps for its backward pass.
-        processes: on this machine.
+        settings: The stage's settings.
+        batch_size: Examples in a batch of one process.
+        bytes_each: Bytes that an example's forward pass keeps for its backward pass.
+        device: The device of this process.
+        processes: Processes on this machine.
+
     Raises:
-        UserError: not even one example fits, or the recipe's micro-batch does not.
+        UserError: Not even one example fits, or the recipe's micro-batch does not.
     """
     fits = int(USABLE * free_memory(device, processes)) // max(1, bytes_each)
     wanted = 1 if settings.micro_batch_size == "auto" else min(settings.micro_batch_size, batch_size)
@@ -44,7 +50,7 @@ def micro_batch_size(
 
 @contextlib.contextmanager
 def explained(batch: Batch) -> Iterator[None]:
-    """What a block that needs more memory than there is says to the user: the estimate was wrong."""
+    """Enter a block whose lack of memory becomes the user's error: the estimate was wrong."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What NVIDIA's management library says of a GPU; nothing on other devices, or where the driver does not say it."""
+"""Readings of a GPU from NVIDIA's management library; none on other devices or where the driver has none."""
 
 import functools
 from typing import Any
@@ -7,28 +7,28 @@ import torch
 
 
 def energy_joules(device: torch.device) -> float | None:
-    """Counted by the GPU since its driver was loaded (Volta and later)."""
-    found = _ask(device, "nvmlDeviceGetTotalEnergyConsumption")
-    return None if found is None else found / 1000
+    """Return the energy that the GPU has used since its driver was loaded (Volta and later)."""
+    millijoules = _ask(device, "nvmlDeviceGetTotalEnergyConsumption")
+    return None if millijoules is None else millijoules / 1000
 
 
 def readings(device: torch.device) -> dict[str, float]:
-    """How the GPU is used now, by the names of MLflow's `GPUMonitor` without their prefix."""
-    found = {}
+    """Return how the GPU is used now, by the names of MLflow's `GPUMonitor` without their prefix."""
+    usage = {}
     if memory := _ask(device, "nvmlDeviceGetMemoryInfo"):
-        found["memory_usage_percentage"] = memory.used / memory.total * 100
-        found["memory_usage_megabytes"] = memory.used / 1e6
+        usage["memory_usage_percentage"] = memory.used / memory.total * 100
+        usage["memory_usage_megabytes"] = memory.used / 1e6
     if rates := _ask(device, "nvmlDeviceGetUtilizationRates"):
-        found["utilization_percentage"] = float(rates.gpu)
+        usage["utilization_percentage"] = float(rates.gpu)
     if milliwatts := _ask(device, "nvmlDeviceGetPowerUsage"):
-        found["power_usage_watts"] = milliwatts / 1000
+        usage["power_usage_watts"] = milliwatts / 1000
         if limit := _ask(device, "nvmlDeviceGetEnforcedPowerLimit"):
-            found["power_usage_percentage"] = milliwatts / limit * 100
-    return found
+            usage["power_usage_percentage"] = milliwatts / limit * 100
+    return usage
 
 
 def _ask(device: torch.device, question: str) -> Any:
-    """The answer to one of NVML's questions about a device, None if there is none."""
+    """Return the answer to one of NVML's questions about a device, or None."""
     handle = _handle(device) if device.type == "cuda" else None
     if handle is None:
         return None
@@ -42,7 +42,7 @@ def _ask(device: torch.device, question: str) -> Any:
 
 @functools.cache
 def _handle(device: torch.device) -> Any:
-    """Found by its UUID: NVML does not know of CUDA_VISIBLE_DEVICES and numbers GPUs its own way."""
+    """Return NVML's handle of the GPU by its UUID: NVML ignores CUDA_VISIBLE_DEVICES and numbers GPUs its own way."""
     import pynvml
 
     try:

@@ -1,8 +1,8 @@
-"""How busy the machine is while a model is trained: the readings that MLflow calls system metrics.
+"""The use of the machine while a model is trained: the readings that MLflow calls system metrics.
 
-They are MLflow's own names and units (`mlflow.system_metrics`), but taken without MLflow: its monitor asks the tracking
-server after every reading, and importing it would delay the first step. They are logged with all else that the step
-logs.
+They have MLflow's names and units (`mlflow.system_metrics`), but are taken without MLflow: its monitor asks the
+tracking server after every reading, and importing it would delay the first step. They are logged with the step's
+other metrics.
 """
 
 import threading
@@ -19,13 +19,23 @@ MOST_SAMPLES = 1000
 
 
 class Monitor:
-    """Samples in the background while the block runs, once more at its end.
+    """The sampler that runs in the background while its block runs, and once more at the end.
 
-    `samples`: rows with `time`, in seconds since 1970, and readings by their names. Of a long training, every second
-    row is dropped whenever there are too many, and readings are taken half as often.
+    Of a long training, every second row is dropped whenever there are too many, and the interval is doubled.
+
+    Attributes:
+        samples: Rows with `time`, in seconds since 1970, and readings by their names.
+        interval: Seconds between two readings.
     """
 
     def __init__(self, device: torch.device, interval: float = INTERVAL_SECONDS, most: int = MOST_SAMPLES) -> None:
+        """Prepare to sample.
+
+        Args:
+            device: The device of this process.
+            interval: Seconds between two readings.
+            most: The most rows to keep.
+        """
         self.samples: list[dict[str, float]] = []
         self._device = device
         self.interval = interval
@@ -34,16 +44,18 @@ class Monitor:
         self._thread = threading.Thread(target=self._run, name="system-metrics", daemon=True)
 
     def __enter__(self) -> "Monitor":
+        """Start to sample."""
         self._network: Any = psutil.net_io_counters()
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Take the last reading and stop."""
         self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
-        psutil.cpu_percent()  # is of the time since the thread's last call
+        psutil.cpu_percent()  # measures the time since the thread's last call
         while not self._stop.wait(self.interval):
             self._sample()
             if len(self.samples) >= self._most:
@@ -55,7 +67,7 @@ class Monitor:
         self.samples.append({"time": time.time(), **_host(), **self._traffic(), **_gpu(self._device)})
 
     def _traffic(self) -> dict[str, float]:
-        """Since the block began; nothing where there is no network."""
+        """Return the traffic since the block began; nothing where there is no network."""
         if (now := psutil.net_io_counters()) is None:
             return {}
         return {

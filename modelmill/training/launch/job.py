@@ -1,5 +1,6 @@
-"""What the processes of a model step are told, and what they leave: objects in one folder, on this machine or in the
-store. `job.json` is the step, `made.json` what the first process made, `problem-RANK.json` what ended a process.
+"""What the processes of a model step are told, and what they leave: objects in one folder, local or in the store.
+
+`job.json` is the step, `made.json` what the first process made, `problem-RANK.json` what ended a process.
 """
 
 import json
@@ -18,9 +19,10 @@ _ERRORS = {error.kind: error for error in (ModelmillError, UserError, TrainingDi
 
 
 class QuietStep(Step):
-    """The step's record is the first process's to write."""
+    """A step without progress: its record belongs to the first process."""
 
     def progress(self, done: float, total: float, text: str) -> None:
+        """Do nothing."""
         return
 
 
@@ -39,7 +41,13 @@ def describe(step: Step, folder: Store) -> None:
 
 
 def step_of(folder: Store, scratch: Path, rank: int) -> Step:
-    """The step as its own process sees it, with a scratch folder of this process; only the first shows progress."""
+    """Return the step for one of its processes; only the first shows progress.
+
+    Args:
+        folder: The folder with the job.
+        scratch: A scratch folder of this process.
+        rank: This process's rank.
+    """
     asked = json.loads(folder.get("job.json"))
     whole = recipes.from_json(asked["recipe"])
     kind = Step if rank == 0 else QuietStep
@@ -57,22 +65,24 @@ def step_of(folder: Store, scratch: Path, rank: int) -> Step:
 
 
 def leave_made(folder: Store, made: Made) -> None:
+    """Write down what the step made."""
     outputs = {name: m.model_dump() for name, m in made.outputs.items()}
     _write(folder, "made.json", vars(made) | {"outputs": outputs})
 
 
 def leave_problem(folder: Store, rank: int, error: ModelmillError) -> None:
+    """Write down what ended this process."""
     _write(folder, f"problem-{rank}.json", {"kind": error.kind, "message": str(error)})
 
 
 def clear(folder: Store) -> None:
-    """Forget what an earlier attempt left."""
+    """Delete what an earlier attempt left."""
     for key in [*folder.list("problem-"), "made.json"]:
         folder.delete(key)
 
 
 def made_of(folder: Store) -> Made | None:
-    """What the first process made, None if it did not come to that."""
+    """Return what the first process made, or None if it made nothing."""
     try:
         document = json.loads(folder.get("made.json"))
     except KeyNotFound:
@@ -81,7 +91,10 @@ def made_of(folder: Store) -> Made | None:
 
 
 def problem_of(folder: Store) -> ModelmillError | None:
-    """What ended a process, as the error that it raised; that others were then asked to end is said last."""
+    """Return what ended a process, as the error that it raised.
+
+    That other processes were then asked to end comes last.
+    """
     problems = [json.loads(folder.get(key)) for key in folder.list("problem-")]
     for problem in sorted(problems, key=lambda problem: problem["kind"] == Preempted.kind):
         return _ERRORS.get(problem["kind"], ModelmillError)(problem["message"])
@@ -89,7 +102,7 @@ def problem_of(folder: Store) -> ModelmillError | None:
 
 
 def final_problem(folder: Store) -> ModelmillError | None:
-    """What no other attempt would change."""
+    """Return the problem that no other attempt would change, if there is one."""
     problem = problem_of(folder)
     return None if isinstance(problem, Preempted) else problem
 

@@ -23,7 +23,7 @@ from modelmill.training.launch.trainjobs import COMPLETE, Cluster, explained
 log = logging.getLogger("modelmill")
 RUNTIME = "modelmill-torch"
 RUNTIME_VARIABLE = "MODELMILL_TRAINING_RUNTIME"
-# TrainJobs of one step, one after the other, where nodes are taken away; each goes on from the last checkpoint.
+# TrainJobs of one step in a row, where nodes are taken away; each resumes from the last checkpoint.
 ATTEMPTS = 3
 
 
@@ -32,9 +32,14 @@ def run(step: Step, settings: Training) -> Made:
 
     A TrainJob that an earlier attempt of the step has left running is joined. None outlives this call.
 
+    Args:
+        step: The step.
+        settings: The stage's settings.
+
     Raises:
-        UserError: the nodes cannot reach the store, or there is no cluster that runs TrainJobs.
-        Preempted: this process was asked to end. ModelmillError: what ended a process.
+        UserError: The nodes cannot reach the store, or there is no cluster that runs TrainJobs.
+        Preempted: This process was asked to end.
+        ModelmillError: The error that ended a process.
     """
     _require_store(step)
     runtime = os.environ.get(RUNTIME_VARIABLE) or RUNTIME
@@ -58,7 +63,7 @@ def run(step: Step, settings: Training) -> Made:
 
 
 def name_of(step: Step) -> str:
-    """The TrainJob's name: the same for each attempt of a run's step, so that the next one finds it."""
+    """Return the TrainJob's name: the same for each attempt of a run's step, so that the next one finds it."""
     return f"{step.name.replace('_', '-')}-{digest.of_bytes(f'{step.run_id} {step.key}'.encode())[:12]}"
 
 
@@ -69,19 +74,19 @@ def _require_store(step: Step) -> None:
 
 
 def _create_or_join(cluster: Cluster, name: str, wanted: Definition, folder: Store, step: Step, asked: Event) -> None:
-    """Have a TrainJob of this definition there, whoever made it: this call, or another attempt of the step."""
+    """Make sure that a TrainJob of this definition exists, from this call or from another attempt of the step."""
     with explained(f"{step.name}.nodes: TrainJob {name}"):
         for _ in range(ATTEMPTS):
-            found = cluster.definition_of(name)
-            if found == wanted.digest:
+            existing = cluster.definition_of(name)
+            if existing == wanted.digest:
                 cluster.join(name)
                 return log.info("TrainJob %s: joined, an earlier attempt has made it", name)
-            if found == "":
+            if existing == "":
                 raise UserError(
                     f"{step.name}.nodes: TrainJob {name} is there, and no step has made it; kubectl delete trainjob "
                     f"{name}, then run it again"
                 )
-            if found is not None:
+            if existing is not None:
                 log.warning("TrainJob %s: an earlier attempt has made it, otherwise; it is replaced", name)
                 cluster.remove(name, asked)
             job.clear(folder)
@@ -107,7 +112,7 @@ def _definition(step: Step, settings: Training, runtime: str, folder: Store) -> 
 
 
 def _node(step: Step, settings: Training) -> Node:
-    """What each node gets: as the cluster's profiles say it, else what the recipe asks for and a GPU a device."""
+    """Return what each node gets: from the cluster's profiles, else what the recipe asks for, and a GPU a device."""
     if (said := node.given()) is not None:
         return said
     asked = getattr(recipes.from_json(step.resolved).resources, step.name)

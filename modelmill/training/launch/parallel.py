@@ -13,32 +13,48 @@ from modelmill.training.launch.world import World, device_mesh
 
 
 class Scored(nn.Module):
-    """A model with its task's loss: calling it gives the summed loss of a batch in nats, smoothed in training only.
+    """A model with its task's loss.
 
-    DDP and FSDP know when a pass begins and ends by the module that is called, so the loss belongs into it.
+    DDP and FSDP tell when a pass begins and ends by the module that is called, so the loss belongs inside it.
+
+    Attributes:
+        task: The task.
+        model: The model.
+        smoothing: Label smoothing in training.
     """
 
     def __init__(self, task: Task, model: nn.Module, smoothing: float) -> None:
+        """Wrap the model."""
         super().__init__()
         self.task = task
         self.model = model
         self.smoothing = smoothing
 
     def forward(self, batch: Batch) -> torch.Tensor:
+        """Return the summed loss of a batch in nats, smoothed in training only."""
         return self.task.loss(self.model, batch, self.smoothing if self.training else 0.0)
 
 
 def is_sharded(settings: Training, world: World) -> bool:
+    """Tell whether the processes share one copy of the weights (FSDP)."""
     return world.size > 1 and settings.strategy == "fsdp"
 
 
 def is_replicated(settings: Training, world: World) -> bool:
+    """Tell whether each process has a copy of the weights (DDP)."""
     return world.size > 1 and settings.strategy == "ddp"
 
 
 def shard(scored: Scored, blocks: list[nn.Module], dtype: torch.dtype, world: World) -> None:
-    """Spread every weight, gradient and optimizer slot over the processes, in place, with PyTorch's FSDP2 (Zhao et
-    al., 2023, https://arxiv.org/abs/2304.11277): a block is whole only while it is its turn.
+    """Spread every weight, gradient and optimizer slot over the processes, in place, with PyTorch's FSDP2.
+
+    A block is whole only while it is its turn (Zhao et al., 2023, https://arxiv.org/abs/2304.11277).
+
+    Args:
+        scored: The model with its loss.
+        blocks: The parts of the model that are sharded by themselves.
+        dtype: The number format of matrix products.
+        world: The processes.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -50,13 +66,14 @@ def shard(scored: Scored, blocks: list[nn.Module], dtype: torch.dtype, world: Wo
 
 
 def replicate(scored: Scored) -> nn.Module:
-    """The same weights in every process; gradients are averaged while the backward pass goes on."""
+    """Return the module with the same weights in every process; gradients are averaged during the backward pass."""
     return nn.parallel.DistributedDataParallel(scored, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def recompute(blocks: list[nn.Module]) -> None:
-    """Keep only the input of each block, and compute the rest again in the backward pass (Chen et al., 2016,
-    https://arxiv.org/abs/1604.06174).
+    """Keep only the input of each block, in place, and recompute the rest in the backward pass.
+
+    Chen et al., 2016, https://arxiv.org/abs/1604.06174.
     """
     from torch.utils.checkpoint import checkpoint
 
@@ -65,7 +82,7 @@ def recompute(blocks: list[nn.Module]) -> None:
 
 
 def last_of_batch(called: nn.Module, is_last: bool) -> contextlib.AbstractContextManager[Any]:
-    """A context for the passes of a micro-batch: gradients travel between processes in the last one of a batch only."""
+    """Return a context for the passes of a micro-batch, in which only a batch's last one exchanges gradients."""
     if isinstance(called, nn.parallel.DistributedDataParallel):
         return contextlib.nullcontext() if is_last else called.no_sync()
     if hasattr(called, "set_requires_gradient_sync"):
@@ -74,11 +91,11 @@ def last_of_batch(called: nn.Module, is_last: bool) -> contextlib.AbstractContex
 
 
 def forget_whole(scored: nn.Module) -> None:
-    """After a pass without a backward one: what FSDP has put together is no longer so when weights change."""
+    """Drop whole copies of weights after a pass without a backward one; they are stale once weights change."""
     if hasattr(scored, "reshard"):
         scored.reshard()  # type: ignore[operator]
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor that may be sharded, in one piece; every process must ask."""
+    """Return a tensor, possibly sharded, in one piece; every process must call this."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -19,23 +19,29 @@ from modelmill.runtime.step_runtime import Made, Step, prepare_process
 from modelmill.store import manifest, open_store
 from modelmill.training.launch import job, nodes
 
-# How long a process may take to save once it is asked to end.
+# How long a process may take to save after it is asked to end.
 SAVING_SECONDS = 600
 
 
 def are_wanted(settings: Training) -> bool:
-    """Whether the recipe asks for several processes and this is none of them."""
+    """Tell whether the recipe asks for several processes and this is none of them."""
     return settings.devices * settings.nodes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def run(step: Step, settings: Training) -> Made:
-    """Start `python -m components.<step> FOLDER` as often as the recipe says, and return what the first one made.
+    """Start the processes of the step, and return what the first one made.
 
-    On several nodes a TrainJob starts them; else torchrun does, here. They end when this process does, and a SIGTERM is
-    handed on.
+    On several nodes a TrainJob starts them, else torchrun does, here: `python -m modelmill.components.<step> FOLDER`,
+    as
+    often as the recipe says. They end when this process does, and a SIGTERM is handed on to them.
+
+    Args:
+        step: The step.
+        settings: The stage's settings.
 
     Raises:
-        UserError: the machine has fewer GPUs than the recipe's `devices`. ModelmillError: what ended a process.
+        UserError: The machine has fewer GPUs than the recipe's `devices`.
+        ModelmillError: The error that ended a process.
     """
     if settings.nodes > 1:
         return nodes.run(step, settings)
@@ -66,7 +72,11 @@ def run(step: Step, settings: Training) -> Made:
 
 
 def join(make: Callable[[Step], Made]) -> None:
-    """Be one of the processes: join the others and do the step's work; the first says what came of it."""
+    """Join the other processes and do the step's work; the first process leaves what it made.
+
+    Args:
+        make: The step's function.
+    """
     prepare_process()
     from modelmill.training.launch import world
 
@@ -88,7 +98,7 @@ def join(make: Callable[[Step], Made]) -> None:
 
 @contextmanager
 def _scratch(job_uri: str) -> Iterator[Path]:
-    """This process's scratch folder, in one that the processes on this machine share: theirs is one torchrun."""
+    """Create this process's scratch folder, inside one that all processes of a torchrun on this machine share."""
     shared = Path(tempfile.gettempdir()) / f"modelmill-{digest.of_bytes(job_uri.encode())[:12]}-{os.getppid()}"
     mine = shared / f"process-{os.environ['LOCAL_RANK']}"
     shutil.rmtree(mine, ignore_errors=True)
@@ -96,12 +106,12 @@ def _scratch(job_uri: str) -> Iterator[Path]:
     try:
         yield mine
     finally:
-        # The first one here is the last to leave: the others wait for it before each step, and for no file after.
+        # The first process leaves last: the others wait for it before each step, and need no file afterwards.
         shutil.rmtree(shared if os.environ["LOCAL_RANK"] == "0" else mine, ignore_errors=True)
 
 
 def _share_corpus(step: Step) -> None:
-    """The corpus once a machine: the first process there fetches it, the others wait for it before they join."""
+    """Fetch the corpus once a machine: the first process does, and the others wait for it before they join."""
     shared = step.scratch.parent
     ready = shared / "ready"
     if os.environ["LOCAL_RANK"] == "0":
@@ -116,6 +126,8 @@ def _share_corpus(step: Step) -> None:
 def _require_devices(name: str, wanted: int) -> None:
     import torch
 
-    found = torch.cuda.device_count() if torch.cuda.is_available() else wanted
-    if found < wanted:
-        raise UserError(f"{name}.devices: {wanted} GPUs are asked for and this machine has {found}; set it to {found}")
+    available = torch.cuda.device_count() if torch.cuda.is_available() else wanted
+    if available < wanted:
+        raise UserError(
+            f"{name}.devices: {wanted} GPUs are asked for and this machine has {available}; set it to {available}"
+        )

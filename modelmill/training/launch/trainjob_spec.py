@@ -1,4 +1,4 @@
-"""What a TrainJob is made of, with a digest: by it an attempt of a step knows whether one that is there will do."""
+"""The definition of a TrainJob, with a digest that tells an attempt of a step whether an existing TrainJob will do."""
 
 import os
 from typing import Any, NamedTuple
@@ -7,12 +7,20 @@ from modelmill.core import digest
 from modelmill.runtime.node import Node
 
 ANNOTATION = "modelmill.dev/definition"
-# Where the store is, which is no secret; its credentials come from the Secret that the runtime names.
+# The store's address, which is no secret; its credentials come from the Secret that the runtime names.
 _PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
 
 
 class Definition(NamedTuple):
-    """What a TrainJob is made of, apart from its name."""
+    """The definition of a TrainJob, without its name.
+
+    Attributes:
+        runtime: Name of the TrainingRuntime.
+        image: Image of the nodes.
+        torchrun: The nodes' command.
+        nodes: Number of nodes.
+        node: What each node gets.
+    """
 
     runtime: str
     image: str
@@ -22,10 +30,11 @@ class Definition(NamedTuple):
 
     @property
     def digest(self) -> str:
+        """Digest of the definition."""
         return digest.of_json(self._asdict() | {"node": self.node.model_dump()})
 
     def trainer(self) -> Any:
-        """As Kubeflow's client takes it."""
+        """Return the trainer for Kubeflow's client."""
         from kubeflow.trainer import CustomTrainerContainer
 
         return CustomTrainerContainer(
@@ -36,7 +45,11 @@ class Definition(NamedTuple):
         )
 
     def options(self, name: str) -> list[Any]:
-        """What Kubeflow's client takes beside the trainer."""
+        """Return the options for Kubeflow's client.
+
+        Args:
+            name: The TrainJob's name.
+        """
         from kubeflow.trainer.options.common import Name
         from kubeflow.trainer.options.kubernetes import Annotations, TrainerCommand
 
@@ -45,7 +58,7 @@ class Definition(NamedTuple):
 
 
 def _placed(node: Node) -> list[Any]:
-    """What makes the runtime's pods those of the node's profile; the volume is the runtime's, of another size."""
+    """Return options that fit the runtime's pods to the node's profile, which may resize the shared-memory volume."""
     if not node.model_dump(exclude={"resources"}, exclude_defaults=True):
         return []
     from kubeflow.trainer.options import kubernetes as options

@@ -18,16 +18,25 @@ from modelmill.training.launch.trainjob_spec import ANNOTATION, Definition
 log = logging.getLogger("modelmill")
 POLL_SECONDS = 2.0
 COMPLETE, FAILED, GONE = "Complete", "Failed", "Gone"
-# How often in a row the Kubernetes API may fail to answer while a TrainJob runs.
+# How many times in a row the Kubernetes API may fail to answer while a TrainJob runs.
 _PATIENCE = 60
 _REMOVAL_POLLS = 300
 _SECONDS = 30.0
 
 
 class Cluster:
-    """The TrainJobs of a namespace, through Kubeflow's own client."""
+    """The TrainJobs of a namespace."""
 
     def __init__(self, step: str, runtime: str) -> None:
+        """Connect to the cluster.
+
+        Args:
+            step: Name of the step, for messages.
+            runtime: Name of the TrainingRuntime.
+
+        Raises:
+            UserError: There is no cluster, or it has no such runtime.
+        """
         self._client = _connect(step)
         self._log_lines: dict[str, int] = {}
         self._ours: set[str] = set()
@@ -35,7 +44,7 @@ class Cluster:
             self._runtime = self._client.get_runtime(runtime)
 
     def find(self, name: str) -> Any:
-        """The TrainJob, None if there is none."""
+        """Return the TrainJob, or None if there is none."""
         try:
             return self._client.get_job(name)
         except (RuntimeError, TimeoutError) as error:
@@ -44,22 +53,34 @@ class Cluster:
             raise
 
     def definition_of(self, name: str) -> str | None:
-        """The digest that our TrainJob of that name was made with, empty if it is not ours, None if there is none."""
+        """Return the digest that our TrainJob of that name was made with.
+
+        Returns:
+            An empty text if it is not ours, None if there is none.
+        """
         from kubeflow.trainer.constants import constants
 
         backend = self._client.backend
         kind = (constants.GROUP, constants.VERSION, backend.namespace, constants.TRAINJOB_PLURAL)
         try:
-            found = backend.custom_api.get_namespaced_custom_object(*kind, name, _request_timeout=_SECONDS)
+            trainjob = backend.custom_api.get_namespaced_custom_object(*kind, name, _request_timeout=_SECONDS)
         except Exception as error:
             if getattr(error, "status", None) == 404:
                 return None
             raise RuntimeError(f"Failed to get TrainJob {name}") from error
-        return str((found["metadata"].get("annotations") or {}).get(ANNOTATION, ""))
+        return str((trainjob["metadata"].get("annotations") or {}).get(ANNOTATION, ""))
 
     def create(self, name: str, wanted: Definition) -> bool:
-        """False if there is one of that name."""
-        # An answer that is lost on the way may be of one that was made.
+        """Create a TrainJob.
+
+        Args:
+            name: Its name.
+            wanted: Its definition.
+
+        Returns:
+            False if there is one of that name.
+        """
+        # The TrainJob may exist even if the answer is lost.
         self._ours.add(name)
         try:
             self._client.train(self._runtime, trainer=wanted.trainer(), options=wanted.options(name))
@@ -71,33 +92,44 @@ class Cluster:
         return True
 
     def join(self, name: str) -> None:
-        """Take the TrainJob of that name, which an earlier attempt has made, for this one's."""
+        """Treat the TrainJob of that name, which an earlier attempt has made, as this attempt's."""
         self._ours.add(name)
 
     def follow(self, name: str, folder: Store, asked: threading.Event) -> str:
-        """Show the first node's log until the TrainJob has ended, or this process is asked to; returns how it ended.
+        """Show the first node's log until the TrainJob has ended, or this process is asked to end.
 
-        It has also ended where a node says what is wrong: the cluster would only start the node again.
+        A problem that a node has left is an end too: the cluster would only start the node again.
+
+        Args:
+            name: The TrainJob's name.
+            folder: The folder with the job.
+            asked: Set when this process is asked to end.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            ModelmillError: The Kubernetes API has not answered for too long.
         """
         seen, failures = "", 0
         with self._shown(name):
             while not asked.wait(POLL_SECONDS):
                 try:
-                    found = self.find(name)
+                    trainjob = self.find(name)
                 except (RuntimeError, TimeoutError) as error:
                     failures += 1
                     if failures == _PATIENCE:
                         raise ModelmillError(f"TrainJob {name}: {_reason(error)}") from error
                     continue
                 failures = 0
-                if found is None:
+                if trainjob is None:
                     return GONE
-                pods = ", ".join(f"{pod.name} {pod.status}" for pod in found.steps)
-                if (now := f"{found.status}; {pods or 'no node yet'}") != seen:
+                pods = ", ".join(f"{pod.name} {pod.status}" for pod in trainjob.steps)
+                if (now := f"{trainjob.status}; {pods or 'no node yet'}") != seen:
                     log.info("TrainJob %s: %s", name, now)
                     seen = now
-                if found.status in (COMPLETE, FAILED):
-                    return str(found.status)
+                if trainjob.status in (COMPLETE, FAILED):
+                    return str(trainjob.status)
                 if job.final_problem(folder):
                     return FAILED
         return GONE
@@ -114,7 +146,7 @@ class Cluster:
 
     @contextmanager
     def deleted_at_the_end(self, name: str) -> Iterator[None]:
-        """Nobody waits for a TrainJob's work once its step has ended, however it did. Others' are left alone."""
+        """Enter a block after which our TrainJob is deleted, however the step ended; others' are left alone."""
         try:
             yield
         finally:
@@ -143,13 +175,13 @@ class Cluster:
             reader.join(10)
 
     def _copy_logs(self, name: str, ended: threading.Event) -> None:
-        """Each pod that is the first node, one after the other; a broken stream goes on where it broke."""
+        """Copy the log of each pod that is the first node, in turn; a broken stream resumes where it broke."""
         last = False
         while not last:
             last = ended.is_set()
             with suppress(RuntimeError, TimeoutError):
-                found = self.find(name)
-                pod = next((s for s in found.steps if s.name == "node-0"), None) if found else None
+                trainjob = self.find(name)
+                pod = next((s for s in trainjob.steps if s.name == "node-0"), None) if trainjob else None
                 if pod is not None:
                     shown = self._log_lines.get(pod.pod_name, 0)
                     for line in itertools.islice(self._client.get_job_logs(name, follow=not last), shown, None):
@@ -160,7 +192,7 @@ class Cluster:
 
 
 def _connect(step: str) -> Any:
-    """Kubeflow's client, for the cluster that this pod runs in or that KUBECONFIG names."""
+    """Return Kubeflow's client, for the cluster that this pod runs in or that KUBECONFIG names."""
     try:
         from kubeflow.common.types import KubernetesBackendConfig
         from kubeflow.trainer import TrainerClient
@@ -168,7 +200,7 @@ def _connect(step: str) -> Any:
     except ImportError:
         message = f"{step}.nodes: training on several nodes needs the kubeflow package; pip install modelmill[nodes]"
         raise UserError(f"{message}, or set nodes to 1") from None
-    # That it cannot read the version of the control plane is nothing that anybody can act on.
+    # Its warning that it cannot read the control plane's version is of no use to anybody.
     logging.getLogger("kubeflow").setLevel(logging.ERROR)
     try:
         return TrainerClient(KubernetesBackendConfig(config_file=os.environ.get("KUBECONFIG")))
@@ -179,7 +211,7 @@ def _connect(step: str) -> Any:
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """A refusal of the API before there is a TrainJob, as one line."""
+    """Enter a block in which a refusal by the API becomes one line for the user."""
     try:
         yield
     except (RuntimeError, TimeoutError, ValueError) as error:
@@ -187,7 +219,7 @@ def explained(what: str) -> Iterator[None]:
 
 
 def _status(error: BaseException) -> Any:
-    """The HTTP status with which the API refused, None where it did not answer."""
+    """Return the HTTP status with which the API refused, or None where it did not answer."""
     return getattr(error.__cause__, "status", None)
 
 

@@ -15,9 +15,13 @@ from modelmill.training.device.hardware import pick_device
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size`, of which `local` are on its machine; each trains on its part of every batch.
+    """This process among others; each trains on its part of every batch.
 
-    `saving` is the group that checkpoints talk in, so that they can do so beside the training.
+    Attributes:
+        rank: This process's rank.
+        size: Number of processes.
+        local: Number of processes on this machine.
+        saving: The group in which checkpoints communicate, beside the training.
     """
 
     rank: int = 0
@@ -26,18 +30,19 @@ class World:
     saving: Any = None
 
     def share(self, indices: np.ndarray) -> np.ndarray:
-        """This process's part of a batch, in order; parts differ by at most one example."""
+        """Return this process's part of a batch, in order; parts differ by at most one example."""
         return np.array_split(indices, self.size)[self.rank]
 
     def agree(self, *numbers: float) -> list[float]:
-        """Sums over the processes. Waits for the processes, not for their devices."""
+        """Return sums over the processes, without waiting for their devices."""
         return self._reduced(numbers, dist.ReduceOp.SUM) if self.size > 1 else list(numbers)
 
     def least(self, number: int) -> int:
+        """Return the least number of all processes."""
         return int(self._reduced([number], dist.ReduceOp.MIN)[0]) if self.size > 1 else number
 
     def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over the processes, in place and on the device."""
+        """Return the sum of a tensor over the processes, computed in place and on the device."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
@@ -64,7 +69,7 @@ def joined() -> Iterator[None]:
 
 
 def here() -> World:
-    """The world that this process has joined, or is."""
+    """Return the processes that this one has joined, or this one alone."""
     if not dist.is_initialized():
         return World()
     local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -72,7 +77,7 @@ def here() -> World:
 
 
 def device_mesh(world: World) -> Any:
-    """All processes in one dimension, as FSDP wants them."""
+    """Return all processes in one dimension, for FSDP."""
     from torch.distributed.device_mesh import init_device_mesh
 
     return init_device_mesh(pick_device().type, (world.size,))

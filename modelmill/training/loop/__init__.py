@@ -1,1 +1,1 @@
-"""The training loop, what it keeps, and how it goes on."""
+"""The training loop, its checkpoints, and how it resumes."""

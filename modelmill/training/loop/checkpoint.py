@@ -28,30 +28,42 @@ Make = Callable[[str, torch.Size, torch.dtype], torch.Tensor]
 
 
 class Snapshot(NamedTuple):
-    """Everything the loop needs to go on: tensors by name, and what JSON can say (the step, the history...)."""
+    """Everything that the loop needs to resume.
+
+    Attributes:
+        tensors: Tensors by name.
+        state: What is not a tensor, as JSON: the step, the history and so on.
+    """
 
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
 
 
 class CheckpointMismatch(Exception):
-    """A checkpoint that cannot be gone on from; the message says what differs."""
+    """An error: a training cannot resume from a checkpoint; the message says what differs."""
 
 
 class Checkpoints:
-    """The checkpoints of one piece of work, kept under its step key: `checkpoints/<key>/`.
+    """The checkpoints of one piece of work, under its step key: `checkpoints/<key>/`.
 
-    Each process writes its part of the tensors with `torch.distributed.checkpoint`, as safetensors under their
-    sha256; then `latest.json` is swapped to name all parts, so what it names is whole. The one before is kept, older
-    ones are deleted. Any number of processes can read what any number has written.
-
-    Args:
-        scratch: a folder of this process. work: digests of what the training is made from, by name.
+    Each process writes its part of the tensors with `torch.distributed.checkpoint`, as safetensors under their sha256;
+    then `latest.json` is swapped to name all parts, so what it names is whole. The checkpoint before is kept, older
+    ones
+    are deleted. Any number of processes can read what any number has written.
     """
 
     def __init__(
         self, store: Store, key: str, scratch: Path, work: Mapping[str, str] | None = None, world: World | None = None
     ) -> None:
+        """Open the checkpoints.
+
+        Args:
+            store: The store.
+            key: The step's key.
+            scratch: A folder of this process.
+            work: Digests of the training's inputs, by name.
+            world: The processes that train together.
+        """
         self.store = store
         self.prefix = f"checkpoints/{key}/"
         self.scratch = scratch
@@ -63,11 +75,11 @@ class Checkpoints:
         self._folder = scratch / "checkpoint"
 
     def save(self, snapshot: Snapshot) -> None:
-        """Copy a snapshot and write it beside the training; if one is still being written, wait for that first."""
+        """Copy a snapshot and write it beside the training, after the one before is written."""
         self.wait()
         tensors, alone = snapshot.tensors, self.world.size == 1
         if alone and all(tensor.device.type == "cpu" for tensor in tensors.values()):
-            # A file that was just written is in memory: it is the copy, and costs the processor no more than one.
+            # A file that was just written is in memory, so it is the copy, at no greater cost to the processor.
             self._put(tensors)
             staged = None
         else:
@@ -80,7 +92,7 @@ class Checkpoints:
         save_file(whole, self._folder / "model.safetensors")
 
     def _copied(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """In memory that a GPU can write to without the processor, which is kept as it takes long to get."""
+        """Return copies in memory that a GPU writes to without the processor and that is kept, being slow to get."""
         for name, tensor in tensors.items():
             if name not in self._copies:
                 self._copies[name] = torch.empty_like(tensor, device="cpu", pin_memory=True, requires_grad=False)
@@ -89,21 +101,25 @@ class Checkpoints:
         return {name: self._copies[name] for name in tensors}
 
     def wait(self) -> None:
-        """Until what was saved counts; raises what went wrong."""
+        """Wait until what was saved counts, and raise what went wrong."""
         saving, self._saving = self._saving, None
         if saving is not None:
             saving.result()
 
     @contextlib.contextmanager
     def finished(self) -> Iterator[None]:
-        """A block after which nothing is being written any more."""
+        """Enter a block after which no checkpoint is being written any more."""
         try:
             yield
         finally:
             self.wait()
 
     def load(self, make: Make = lambda name, shape, dtype: torch.empty(shape, dtype=dtype)) -> Snapshot | None:
-        """The newest checkpoint that is whole and of this work, None if there is none; others are named in the log."""
+        """Return the newest checkpoint that is whole and of this work, or None; refused ones are named in the log.
+
+        Args:
+            make: Makes the tensor that a saved one is read into.
+        """
         for document in self._read()[0]:
             folder = self.scratch / f"resume-{document['state']['step']}"
             tensors, why = self._prepared(document, folder, make)
@@ -117,6 +133,7 @@ class Checkpoints:
         return None
 
     def newest_step(self) -> int | None:
+        """Return the step of the newest checkpoint, or None."""
         self.wait()
         documents = self._read()[0]
         return documents[0]["state"]["step"] if documents else None
@@ -124,7 +141,7 @@ class Checkpoints:
     def _prepared(
         self, document: dict[str, Any], folder: Path, make: Make
     ) -> tuple[dict[str, torch.Tensor], str | None]:
-        """Where to read the tensors into, once their files are here; or why not."""
+        """Return the tensors to read into, once their files are here; or why not."""
         try:
             for name, theirs in document["work"].items():
                 if (mine := self.work.get(name)) != theirs:
@@ -132,8 +149,8 @@ class Checkpoints:
                         f"it is of another {name} ({theirs[:12]}, this training's is {str(mine)[:12]})"
                     )
             self._fetch(document["files"], folder)
-            found = _reader(folder).read_metadata().state_dict_metadata
-            return {name: make(name, item.size, item.properties.dtype) for name, item in found.items()}, None
+            saved = _reader(folder).read_metadata().state_dict_metadata
+            return {name: make(name, item.size, item.properties.dtype) for name, item in saved.items()}, None
         except CheckpointMismatch as why:
             return {}, str(why)
 
@@ -146,13 +163,13 @@ class Checkpoints:
                 self.store.download(self.prefix + sha256, folder / name)
             except KeyNotFound:
                 raise CheckpointMismatch(f"its {name} ({sha256[:12]}) is no longer in the store") from None
-            if (found := digest.of_file(folder / name)) != sha256:
+            if (actual := digest.of_file(folder / name)) != sha256:
                 raise CheckpointMismatch(
-                    f"the bytes of its {name} are not those that were written ({found[:12]}, not {sha256[:12]})"
+                    f"the bytes of its {name} are not those that were written ({actual[:12]}, not {sha256[:12]})"
                 )
 
     def _write(self, tensors: dict[str, torch.Tensor] | None, state: dict[str, Any]) -> None:
-        """Commit a checkpoint; the tensors are in the folder already if they are not given."""
+        """Commit a checkpoint; tensors that are not given are in the folder already."""
         alone = self.world.size == 1
         if tensors is not None and alone:
             self._put(tensors)
@@ -198,16 +215,16 @@ class Checkpoints:
 
 
 def _staged(tensors: dict[str, torch.Tensor]) -> Any:
-    """A copy in this machine's memory; of a tensor that is spread over processes, each has its part."""
+    """Return a copy in this machine's memory; of a tensor that is spread over processes, each copies its part."""
     from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
-    # A new one each time: PyTorch 2.11 empties it after its first use.
+    # A new stager each time: PyTorch 2.11 empties it after its first use.
     staged: Any = DefaultStager(StagingOptions(False, False, False, False)).stage(tensors)
     return staged
 
 
 def _dcp() -> Any:
-    """Imported when the first checkpoint is due: it takes half a second that a start need not wait for."""
+    """Import PyTorch's checkpoints when the first is due: it takes half a second that a start need not wait for."""
     import torch.distributed.checkpoint
 
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")

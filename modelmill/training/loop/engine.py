@@ -30,9 +30,18 @@ from modelmill.training.loop.trainer import Trainer
 class Result:
     """A finished training.
 
-    `state` and `skipped` (batches left out) are of the whole training; the others of this process: the step it went
-    on from, seconds in all and in its steps after the first. `terms` and `flops` are those of these steps and
-    `step_flops` those of one, all processes taken together.
+    `terms` and `flops` are of the measured steps, those of this process after its first, in all processes together.
+
+    Attributes:
+        state: State of the whole training.
+        stopped_early: Whether the validation loss stopped the training.
+        skipped: Batches of the whole training that were left out.
+        resumed_from: Step from which this process resumed.
+        seconds: Duration in this process.
+        step_seconds: Duration of the measured steps.
+        terms: Terms of the loss in the measured steps.
+        flops: FLOPs of the measured steps.
+        step_flops: FLOPs of one step.
     """
 
     state: State
@@ -56,18 +65,32 @@ def train(
     checkpoints: Checkpoints,
     progress: Callable[[float, float, str], None],
 ) -> Result:
-    """Train and leave the model with the weights of the lowest validation loss.
+    """Train, and leave the model with the weights of the lowest validation loss.
 
-    The next step depends on the checkpoint alone, so a training that was killed and started again ends with the
-    same bits as one that was not (same hardware, same libraries, same number of processes). The processes that
-    `checkpoints.world` names do this together.
+    The next step depends on the checkpoint alone, so a training that was killed and started again ends with the same
+    bits
+    as one that was not (same hardware, same libraries, same number of processes). The processes of `checkpoints.world`
+    do
+    this together.
+
+    Args:
+        model: The model, trained in place.
+        task: The task.
+        train_examples: Examples of the training split.
+        validation_examples: Examples of the validation split.
+        settings: The stage's settings.
+        seed: The recipe's seed.
+        checkpoints: Where the training resumes from and saves to.
+        progress: Called with the steps done, their total and a text.
 
     Raises:
-        TrainingDiverged: more batches than the recipe allows were bad, or the validation loss is not finite; the last
-            good checkpoint stays in the store.
-        UserError: the recipe's micro-batch, or even one example, does not fit into memory; the processes cannot share
-            the batch evenly; or examples of one length are to be grouped by it.
-        Preempted: SIGTERM came; what was done is saved.
+        TrainingDiverged: More batches than the recipe allows were bad, or the validation loss is not finite; the last
+            good
+            checkpoint stays in the store.
+        UserError: The recipe's micro-batch, or even one example, does not fit into memory; the processes cannot share
+            the
+            batch evenly; or examples of one length are to be grouped by it.
+        Preempted: SIGTERM came; the work done so far is saved.
     """
     started, world = time.monotonic(), checkpoints.world
     if not settings.steps:
@@ -132,10 +155,10 @@ def train(
 
 
 def _batch_size(examples: Examples, settings: Training, world: World) -> int:
-    """Examples in a step.
+    """Return the number of examples in a step.
 
     Raises:
-        UserError: the processes cannot share them evenly.
+        UserError: The processes cannot share them evenly.
     """
     size = len(examples) if settings.batch_size == "all" else settings.batch_size
     if size % world.size:
@@ -147,7 +170,7 @@ def _batch_size(examples: Examples, settings: Training, world: World) -> int:
 
 
 def _agree(world: World, terms: int, pace: Pace, asked: threading.Event) -> tuple[float, Due]:
-    """Terms in the whole batch, and what all processes do after the step: they follow the clock of the first."""
+    """Return the terms in the whole batch and what is due after the step, by the clock of the first process."""
     mine = pace.due(asked.is_set()) if world.rank == 0 else Due(False, False, asked.is_set())
     total, *flags = world.agree(terms, *mine)
     look, save, end = map(bool, flags)

@@ -14,22 +14,33 @@ AHEAD = 2
 
 
 class Fed(NamedTuple):
-    """This process's part of a step's batch, in parts that fit into memory, and how many terms their loss sums up."""
+    """This process's part of a step's batch.
+
+    Attributes:
+        parts: Micro-batches that fit into memory.
+        terms: Terms of the loss in all of them.
+    """
 
     parts: list[Batch]
     terms: int
 
 
 class Feeder:
-    """Gives the batch of any position; those of the next positions are made meanwhile.
-
-    Args:
-        micro_batch: examples in a part, the last one may have fewer.
-    """
+    """The source of a training's batches, which prepares the next ones meanwhile."""
 
     def __init__(
         self, task: Task, examples: Examples, order: BatchOrder, micro_batch: int, device: torch.device, world: World
     ) -> None:
+        """Prepare to feed.
+
+        Args:
+            task: The task.
+            examples: The examples of the split.
+            order: Which examples make each batch.
+            micro_batch: Examples in a micro-batch; the last one may have fewer.
+            device: The device of this process.
+            world: The processes that share each batch.
+        """
         self.task = task
         self.examples = examples
         self.order = order
@@ -40,13 +51,15 @@ class Feeder:
         self._coming: dict[int, Future[Fed]] = {}
 
     def __enter__(self) -> "Feeder":
+        """Return the feeder itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Stop making batches."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def batch(self, position: int) -> Fed:
-        """The batch at a position in the data, counted from 0, on the device."""
+        """Return the batch at a position in the data, from 0, on the device."""
         wanted = range(position, position + 1 + AHEAD)
         self._coming = {p: self._coming.get(p) or self._pool.submit(self._make, p) for p in wanted}
         fed = self._coming.pop(position).result()
@@ -65,4 +78,5 @@ class Feeder:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch on the device, without waiting for the copy."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

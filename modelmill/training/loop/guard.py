@@ -1,4 +1,4 @@
-"""Batches that would harm the weights: found on the device, looked at when a number is read anyway."""
+"""The guard against batches that would harm the weights: judged on the device, read when a number is read anyway."""
 
 import math
 from typing import NamedTuple
@@ -8,12 +8,18 @@ import torch
 from modelmill.core.errors import TrainingDiverged
 from modelmill.recipe import Training
 
-# So many losses a spike is measured against, as in OLMo 2 (https://arxiv.org/abs/2501.00656, section 3.4).
+# How many losses a spike is compared with, as in OLMo 2 (https://arxiv.org/abs/2501.00656, section 3.4).
 WINDOW = 128
 
 
 class Suspect(NamedTuple):
-    """A batch on trial: its step (counted from 0), and scalars on the device."""
+    """A batch that was judged.
+
+    Attributes:
+        step: Its step, from 0.
+        bad: Whether it is bad, a scalar on the device.
+        loss: Its loss, a scalar on the device.
+    """
 
     step: int
     bad: torch.Tensor
@@ -21,13 +27,17 @@ class Suspect(NamedTuple):
 
 
 class Guard:
-    """Judges each batch by its loss and gradient norm.
+    """The judge of batches, by their loss and gradient norm.
 
-    `losses` are the last good ones, fp32 (WINDOW,), and `seen` their number, int64, both on the device; `skipped` are
-    the steps whose batches were left out.
+    Attributes:
+        settings: The recipe's `bad_batches`.
+        losses: The last good losses, fp32, (WINDOW,), on the device.
+        seen: Their number, int64, on the device.
+        skipped: Steps whose batches were left out.
     """
 
     def __init__(self, settings: Training, device: torch.device) -> None:
+        """Start without losses."""
         self.settings = settings.bad_batches
         self.losses = torch.zeros(WINDOW, device=device)
         self.seen = torch.zeros((), dtype=torch.int64, device=device)
@@ -35,7 +45,13 @@ class Guard:
         self._suspects: list[Suspect] = []
 
     def judge(self, step: int, loss: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
-        """Whether the batch of a step is bad: a bool scalar on the device, without waiting for it."""
+        """Return whether the batch of a step is bad, a bool scalar on the device, without waiting for it.
+
+        Args:
+            step: The step, from 0.
+            loss: The batch's loss, a scalar on the device.
+            norm: The gradient's norm, a scalar on the device.
+        """
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         if self.settings.deviations is not None:
             limit = self.losses.mean() + self.settings.deviations * self.losses.std()
@@ -48,16 +64,23 @@ class Guard:
 
     def look(self) -> Suspect | None:
         """Wait for the verdicts since the last look, and return the batch that was one too many for the recipe."""
-        found = [suspect for suspect in self._suspects if suspect.bad.item()]
+        bad = [suspect for suspect in self._suspects if suspect.bad.item()]
         self._suspects = []
         limit = self.settings.limit if self.settings.action == "skip" else 0
         more = limit - len(self.skipped)
-        self.skipped += [suspect.step for suspect in found[: more + 1]]
-        return found[more] if len(found) > more else None
+        self.skipped += [suspect.step for suspect in bad[: more + 1]]
+        return bad[more] if len(bad) > more else None
 
 
 def diverged(suspect: Suspect, skipped: int, samples: str, kept_step: int | None) -> TrainingDiverged:
-    """The error for a training that is stopped at a batch."""
+    """Return the error for a training that is stopped at a batch.
+
+    Args:
+        suspect: The batch.
+        skipped: How many batches were skipped before.
+        samples: The batch's examples in words.
+        kept_step: The step of the newest checkpoint, if there is one.
+    """
     loss = suspect.loss.item()
     what = "rose to" if math.isfinite(loss) else "became"
     before = f" after {skipped - 1} skipped batches" if skipped > 1 else ""

@@ -1,4 +1,4 @@
-"""What is written down of a training's steps. Losses stay on the device until a number is needed."""
+"""The record of a training's steps. Losses stay on the device until a number is needed."""
 
 import math
 import time
@@ -13,7 +13,13 @@ LOOK_SECONDS = 0.5
 
 
 class Due(NamedTuple):
-    """What the clock, or a signal, asks for after a step."""
+    """What the clock, or a signal, asks for after a step.
+
+    Attributes:
+        look: Whether to read the losses.
+        save: Whether to save a checkpoint.
+        end: Whether to end.
+    """
 
     look: bool
     save: bool
@@ -21,14 +27,16 @@ class Due(NamedTuple):
 
 
 class Pace:
-    """When to look at the losses, and when to save."""
+    """The clock that says when to read the losses and when to save."""
 
     def __init__(self, settings: Training) -> None:
+        """Start the clock."""
         self.checkpoint_seconds = settings.checkpoint_seconds
         self.looked = -math.inf
         self.saved = time.monotonic()
 
     def due(self, terminated: bool) -> Due:
+        """Return what is due now."""
         now = time.monotonic()
         look, save = now - self.looked >= LOOK_SECONDS, now - self.saved >= self.checkpoint_seconds
         self.looked = now if look else self.looked
@@ -37,14 +45,28 @@ class Pace:
 
 
 class Journal:
-    """Adds rows to a training's history, about a thousand of them in all, and others where something was measured."""
+    """The writer of a training's history: about a thousand rows in all, and those with a validation loss.
+
+    Attributes:
+        history: The rows.
+        every: How many steps apart rows are.
+    """
 
     def __init__(self, history: list[dict[str, float]], settings: Training) -> None:
+        """Continue a history."""
         self.history = history
         self.every = max(1, settings.steps // HISTORY_ROWS)
         self._pending: list[tuple[dict[str, float], torch.Tensor]] = []
 
     def add(self, step: int, rate: float, loss: torch.Tensor, validation_loss: float | None) -> None:
+        """Add a step to the history, if its row is due; its loss stays on the device.
+
+        Args:
+            step: The number of finished steps.
+            rate: The learning rate of the step.
+            loss: The step's loss, a scalar on the device.
+            validation_loss: The validation loss after the step, where it was measured.
+        """
         row = {"step": step, "learning_rate": rate}
         if validation_loss is not None:
             row["validation_loss"] = validation_loss
@@ -52,7 +74,7 @@ class Journal:
             self._pending.append((row, loss))
 
     def read(self) -> None:
-        """Wait for the device and put what is pending into the history; what is no number is left out."""
+        """Wait for the device and put pending rows into the history, without losses that are not finite."""
         for row, loss in self._pending:
             row["loss"] = loss.item()
             if math.isfinite(row["loss"]):

@@ -15,14 +15,21 @@ Optimizers = list[torch.optim.Optimizer]
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trainable weights by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def make_optimizers(model: nn.Module, blocks: list[nn.Module], settings: Training) -> Optimizers:
-    """AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101), SGD or, for the matrices in the blocks,
-    Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) beside AdamW for the rest.
+    """Return the recipe's optimisers.
 
-    Matrices decay, vectors (norms, biases) do not.
+    AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101), SGD or, for the matrices in the blocks, Muon
+    (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) beside AdamW for the rest. Matrices decay, vectors
+    (norms, biases) do not.
+
+    Args:
+        model: The model.
+        blocks: The blocks whose matrices Muon takes.
+        settings: The stage's settings.
     """
     parameters = list(trainable(model).values())
     hidden = {id(p) for block in blocks for p in block.parameters() if p.requires_grad and p.ndim == 2}
@@ -42,7 +49,7 @@ def make_optimizers(model: nn.Module, blocks: list[nn.Module], settings: Trainin
     if settings.optimizer == "sgd":
         sgd = torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
         if settings.momentum:
-            # Otherwise a bad first batch would leave the buffers as they were allocated.
+            # Otherwise a bad first batch would leave the buffers uninitialised.
             for p in parameters:
                 sgd.state[p] = {"momentum_buffer": torch.zeros_like(p)}
         return [*optimizers, sgd]
@@ -53,9 +60,14 @@ def make_optimizers(model: nn.Module, blocks: list[nn.Module], settings: Trainin
 
 
 def update(optimizers: Optimizers, rate: float, bad: torch.Tensor) -> None:
-    """Move the weights, unless the gradient is bad (a bool scalar on the device), and forget the gradient.
+    """Move the weights, unless the gradient is bad, and forget the gradient.
 
     The fused kernels look at `bad` on the device, so nothing waits for it; Muon has none, and does.
+
+    Args:
+        optimizers: The optimisers.
+        rate: The learning rate.
+        bad: Whether the gradient is bad, a bool scalar on the device.
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -70,9 +82,13 @@ def update(optimizers: Optimizers, rate: float, bad: torch.Tensor) -> None:
 
 
 def learning_rate(step: int, settings: Training) -> float:
-    """The rate of a step, counted from 0: a linear warm-up, then the schedule down to `floor` times the rate.
+    """Return the rate of a step: a linear warm-up, then the schedule down to `floor` times the rate.
 
     WSD is warm-up, stable, decay (Hu et al., 2024, https://arxiv.org/abs/2404.06395).
+
+    Args:
+        step: The step, from 0.
+        settings: The stage's settings.
     """
     warmup = round(settings.warmup * settings.steps)
     if step < warmup:
@@ -86,25 +102,32 @@ def learning_rate(step: int, settings: Training) -> float:
 
 
 class Average:
-    """An exponential moving average of the trainable weights; `tensors` holds it by name.
+    """An exponential moving average of the trainable weights.
 
     The decay grows to `decay` as (1 + n) / (10 + n) with the number of steps, so that the first weights are soon
     forgotten.
+
+    Attributes:
+        parameters: The trainable weights by name.
+        decay: The decay after many steps.
+        tensors: The average by name.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        """Start with the weights as they are."""
         self.parameters = trainable(model)
         self.decay = decay
         self.tensors = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
+        """Take in the weights after a step."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.tensors.values()), list(self.parameters.values()), weight)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the average for weights, and then its own again."""
+        """Enter a block in which the model has the average for weights."""
         self._swap()
         try:
             yield

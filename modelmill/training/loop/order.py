@@ -1,4 +1,4 @@
-"""The order of examples: a function of the seed and the step alone, so that a resumed run reads what it would have."""
+"""The order of examples: a function of the seed and the step alone, so that a resumed run reads the same batches."""
 
 from functools import lru_cache
 
@@ -8,19 +8,22 @@ from modelmill.core.errors import UserError
 from modelmill.recipe import Training
 from modelmill.tasks.contract import Examples
 
-# Batches whose examples are sorted by their length together: enough to be alike, few enough to differ in each epoch.
+# Batches whose examples are sorted by length together: enough to be alike, few enough to differ in each epoch.
 SORTED = 16
 
 
 class BatchOrder:
-    """Which examples make the batch of each step: every epoch is a new permutation, and batches run across epochs.
-
-    Args:
-        examples: how many there are. batch_size: of one step; None takes all of them, in their order.
-        seed: of the permutations. lengths: of each example, where those of like length are to share a batch.
-    """
+    """The examples of each step's batch: every epoch is a new permutation, and batches run across epochs."""
 
     def __init__(self, examples: int, batch_size: int | None, seed: int, lengths: np.ndarray | None = None) -> None:
+        """Define the order.
+
+        Args:
+            examples: Number of examples.
+            batch_size: Examples of one step; None takes all of them, in their order.
+            seed: Seed of the permutations.
+            lengths: Length of each example, where examples of like length are to share a batch.
+        """
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
@@ -28,7 +31,11 @@ class BatchOrder:
         self._permutation = lru_cache(maxsize=2)(self._permute)
 
     def indices(self, step: int) -> np.ndarray:
-        """Example numbers of the batch of a step (counted from 0): int64, shape (batch_size,)."""
+        """Return the numbers of the examples in a step's batch: int64, (batch_size,).
+
+        Args:
+            step: The step, from 0.
+        """
         if self.batch_size is None:
             return np.arange(self.examples)
         first = step * self.batch_size
@@ -41,7 +48,7 @@ class BatchOrder:
         random = np.random.default_rng([self.seed, epoch])
         permutation = random.permutation(self.examples)
         if self.lengths is not None and self.batch_size is not None:
-            # The first batch of this epoch's own begins where the last one of the epoch before is full.
+            # The epoch's first batch of its own begins where the last one of the epoch before is full.
             first = -epoch * self.examples % self.batch_size
             whole = permutation[first:][: max(0, self.examples - first) // self.batch_size * self.batch_size]
             for begin in range(0, len(whole), SORTED * self.batch_size):
@@ -52,10 +59,16 @@ class BatchOrder:
 
 
 def batch_order(examples: Examples, settings: Training, batch_size: int, seed: int) -> BatchOrder:
-    """As the recipe says, of batches of so many examples.
+    """Return the recipe's order.
+
+    Args:
+        examples: The examples.
+        settings: The stage's settings.
+        batch_size: Examples of one step.
+        seed: The recipe's seed.
 
     Raises:
-        UserError: examples of one length are to be grouped by it.
+        UserError: Examples of one length are to be grouped by it.
     """
     if settings.group_by_length and examples.lengths is None:
         raise UserError("group_by_length: all examples of this stage have one length; set it to false")
@@ -64,7 +77,13 @@ def batch_order(examples: Examples, settings: Training, batch_size: int, seed: i
 
 
 def evenly_spaced(examples: int, batch_size: int, batches: int) -> list[np.ndarray]:
-    """At most `batches` batches that cover a split evenly, the same ones each time; all of it where it fits."""
+    """Return at most `batches` batches that cover a split evenly, the same ones each time; all of it where it fits.
+
+    Args:
+        examples: Number of examples in the split.
+        batch_size: Examples in a batch.
+        batches: The most batches.
+    """
     wanted = min(examples, batch_size * batches)
     chosen = np.unique(np.linspace(0, examples - 1, wanted).round().astype(np.int64))
     return [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]

@@ -1,4 +1,4 @@
-"""What one example costs, measured on one: FLOPs, and the memory that its backward pass waits with."""
+"""The cost of one example, measured on one: FLOPs, and the memory that waits for its backward pass."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,20 +10,27 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Cost(NamedTuple):
-    """Of one example: FLOPs of forward and backward pass, and bytes that are kept from one to the other."""
+    """The cost of one example.
+
+    Attributes:
+        flops: FLOPs of forward and backward pass.
+        kept_bytes: Bytes kept from one to the other.
+    """
 
     flops: float
     kept_bytes: int
 
 
 def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
-    """Run the loss of one example forward and backward; generators are left as they were.
-
-    What enters the blocks is counted by itself, as no hook shows it where they are recomputed.
+    """Run the loss of one example forward and backward, and return its cost; random generators are left as they were.
 
     FLOPs are those of matrix products, attention and recurrent layers, two for each multiplication, as in the PaLM
-    paper's model FLOPs (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), whatever is computed
-    twice on the way.
+    paper's model FLOPs (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B); recomputed work counts
+    once.
+
+    Args:
+        loss: Computes the loss of one example.
+        blocks: Blocks whose inputs are counted by themselves, as no hook shows them where blocks are recomputed.
     """
     kept: dict[int, int] = {}
 
@@ -62,7 +69,7 @@ def _none(*args: Any, out_shape: Any = None, **kwargs: Any) -> int:
 
 
 _KERNELS = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
-# The counter does not know them all, in PyTorch 2.11 not with grouped keys either, and counts backward the scores that
+# The counter lacks some of them, and grouped keys in PyTorch 2.11, and counts backward the scores that
 # kernels compute again. Attention within documents is counted over all pairs, where PyTorch's own is asked for.
 _ATTENTION = (
     {getattr(torch.ops.aten, f"_scaled_dot_product_{name}"): _forward_flops for name in _KERNELS}
@@ -72,14 +79,15 @@ _ATTENTION = (
 
 
 def _lstm_flops(values: Any, inner: Any, across: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """One layer and direction of an LSTM on a CPU, of shapes (length, batch, width), (4 * hidden, width) and
-    (4 * hidden, hidden).
+    """Return the FLOPs of one layer and direction of an LSTM on a CPU.
+
+    Shapes are (length, batch, width), (4 * hidden, width) and (4 * hidden, hidden).
     """
     return 2 * int(np.prod(values[:2])) * int(np.prod(inner) + np.prod(across))
 
 
 def _recurrent_flops(values: Any, weights: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """All layers of an LSTM or GRU on a GPU; biases have one dimension."""
+    """Return the FLOPs of all layers of an LSTM or GRU on a GPU; biases have one dimension."""
     return 2 * int(np.prod(values[:2])) * sum(int(np.prod(weight)) for weight in weights if len(weight) == 2)
 
 
@@ -87,7 +95,7 @@ def _twice(forward: Callable[..., int]) -> Callable[..., int]:
     return lambda *args, **kwargs: 2 * forward(*args, **kwargs)
 
 
-# Recurrent layers that are one kernel. A GRU on a CPU is matrix products, which are counted.
+# Recurrent layers that are one kernel. A GRU on a CPU consists of matrix products, which the counter knows.
 _RECURRENT = {
     torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
     torch.ops.aten.mkldnn_rnn_layer_backward: _twice(_lstm_flops),

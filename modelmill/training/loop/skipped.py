@@ -11,7 +11,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 def skip_stage(step: Step, model: Manifest | None) -> Made:
-    """The stage is `none` in the recipe: hand on the model that came in, if one did, and say so."""
+    """Hand on the model that came in, if one did: the stage is `none` in the recipe."""
     info = {"task": step.recipe.task, "stage": step.name, "trained": False, "libraries": library_versions()}
     made = Manifest(
         kind="model",
@@ -24,5 +24,5 @@ def skip_stage(step: Step, model: Manifest | None) -> Made:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what a model is made with, whether or not they are imported."""
+    """Return the versions of the libraries that make a model, whether or not they are imported."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}

@@ -1,6 +1,6 @@
-"""Everything that the next step of a training depends on, to be saved and brought back.
+"""The state of a training: everything that its next step depends on, to be saved and restored.
 
-Random numbers are not among it: those of a step are a function of the seed and the step (see `device.seed_step`), and
+Random numbers are not part of it: a step's are a function of the seed and the step (see `determinism.seed_step`), and
 so is the order of the data.
 """
 
@@ -18,8 +18,16 @@ from modelmill.training.loop.optimization import Average, Optimizers, trainable
 
 @dataclass
 class State:
-    """Where training is. `step` counts finished steps; losses are means in nats per token or example; `micro_batch` is
-    how many examples a process puts through the model at once; `device_seconds` are those of every process so far.
+    """The progress of a training; losses are means in nats per token or example.
+
+    Attributes:
+        micro_batch: Examples that a process puts through the model at a time.
+        step: Number of finished steps.
+        best_loss: The lowest validation loss.
+        best_step: The step of the lowest validation loss.
+        without_improvement: Evaluations since then.
+        device_seconds: Device time of every process so far.
+        history: Rows of the history.
     """
 
     micro_batch: int
@@ -33,7 +41,15 @@ class State:
 
 @dataclass
 class Parts:
-    """What holds tensors in a training; `best` are the weights of the lowest validation loss by name."""
+    """The holders of tensors in a training.
+
+    Attributes:
+        model: The model.
+        optimizers: The optimisers.
+        guard: The judge of batches.
+        average: The average of weights, if the recipe wants one.
+        best: The weights of the lowest validation loss, by name.
+    """
 
     model: nn.Module
     optimizers: Optimizers
@@ -43,7 +59,10 @@ class Parts:
 
 
 def snapshot(state: State, parts: Parts) -> Snapshot:
-    """Tensors and JSON: no pickle. A tensor's name is its role, the weight it belongs to and, of a slot, the slot's."""
+    """Return tensors and JSON, without pickle.
+
+    A tensor's name is its role, the weight it belongs to and, for an optimiser's slot, the slot's name.
+    """
     weights = trainable(parts.model)
     names = {id(p): name for name, p in weights.items()}
     tensors: dict[str, torch.Tensor] = {f"model.{name}": p.detach() for name, p in weights.items()}
@@ -60,7 +79,7 @@ def snapshot(state: State, parts: Parts) -> Snapshot:
 
 
 def room_for(parts: Parts) -> Make:
-    """Tensors to read a snapshot into: what belongs to a weight is spread over the processes as the weight is."""
+    """Return the maker of tensors to read a snapshot into, each spread over the processes as its weight is."""
     weights = trainable(parts.model)
 
     def make(name: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
@@ -79,7 +98,7 @@ def room_for(parts: Parts) -> Make:
 
 @torch.no_grad()
 def restore(saved: Snapshot, parts: Parts) -> State:
-    """Put what a snapshot holds into the parts."""
+    """Put a snapshot into the parts, and return the state."""
     tensors = saved.tensors
     owners = {id(p): optimizer for optimizer in parts.optimizers for g in optimizer.param_groups for p in g["params"]}
     for name, parameter in trainable(parts.model).items():

@@ -1,4 +1,4 @@
-"""A model made ready for training on its device, and what is done with a batch: a step, or a measurement."""
+"""A model prepared for training on its device, and the work on a batch: a step, or a measurement."""
 
 import contextlib
 import math
@@ -24,14 +24,15 @@ VALIDATION_BATCH = 32
 
 
 class Trainer:
-    """Moves a model to the device, spreads it over the world, compiles it where that pays, and trains it.
+    """A model on its device, spread over the world and compiled where that pays.
 
-    Args:
-        model: trained in place, or sharded in place where the recipe says so.
-        examples: of which one is tried to see what it costs. batch_size: examples in a step, in all processes.
-    Raises:
-        UserError: the recipe's micro-batch, or even one example, does not fit into memory; or `compile: on` without a
-            compiler.
+    Attributes:
+        parts: The holders of the training's tensors.
+        device: The device of this process.
+        dtype: The number format of matrix products.
+        step_flops: FLOPs of a step, in all processes.
+        fitting_micro_batch: Examples that fit into memory at a time.
+        compiled: Whether modules were compiled.
     """
 
     def __init__(
@@ -44,6 +45,22 @@ class Trainer:
         batch_size: int,
         world: World,
     ) -> None:
+        """Prepare the model.
+
+        Args:
+            model: Trained in place, or sharded in place where the recipe says so.
+            task: The task.
+            settings: The stage's settings.
+            seed: The recipe's seed.
+            examples: Examples, of which one is run to measure its cost.
+            batch_size: Examples in a step, in all processes.
+            world: The processes.
+
+        Raises:
+            UserError: The recipe's micro-batch, or even one example, does not fit into memory; or `compile: on` without
+                a
+                compiler.
+        """
         self.task = task
         self.settings = settings
         self.seed = seed
@@ -77,10 +94,16 @@ class Trainer:
         self._dressed = [*blocks, *task.compilable(model)]
 
     def step(self, step: int, batch: list[Batch], terms: float, rate: float) -> torch.Tensor:
-        """Forward, backward, clip, update; returns the mean loss in nats, a scalar on the device.
+        """Run one step: forward, backward, clip, update.
 
         Args:
-            batch: this process's part, in micro-batches. terms: that the loss of all processes sums up.
+            step: The step, from 0.
+            batch: This process's part, in micro-batches.
+            terms: Terms of the loss in the parts of all processes.
+            rate: The learning rate.
+
+        Returns:
+            The mean loss in nats, a scalar on the device.
         """
         determinism.seed_step(self.seed, step, self.world.rank, self.device)
         self.called.train()
@@ -101,7 +124,7 @@ class Trainer:
 
     @torch.no_grad()
     def validation_loss(self, examples: Examples) -> float:
-        """Mean loss in nats over an even sample of a split, the same sample each time."""
+        """Return the mean loss in nats over an even sample of a split, the same sample each time."""
         self.scored.eval()
         total, terms = torch.zeros((), device=self.device), 0
         average = self.parts.average.applied() if self.parts.average else contextlib.nullcontext()
@@ -123,7 +146,7 @@ class Trainer:
             vars(module).pop("forward", None)
 
     def _probe(self, examples: Examples, blocks: list[nn.Module]) -> probe.Cost:
-        """What one example costs, forward and backward."""
+        """Return the cost of one example, forward and backward."""
         batch = to_device(examples.batch(np.zeros(1, np.int64)), self.device)
 
         def loss() -> torch.Tensor:
