@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from modelmill.core.errors import UserError
 from modelmill.pipelines import run as running
 from modelmill.pipelines.display.text import writing
+from modelmill.pipelines.planning.plan import plan
 from modelmill.recipe import Recipe
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import StepRecord
@@ -72,7 +73,7 @@ def try_rates(
     Returns:
         The run's id, and `rows` (`rate`, `loss`, `smoothed`), `steepest`, `lowest` and `suggestion`; None if it failed.
     """
-    run_id = running.start(recipe, store, command)
+    run_id = running.start(recipe, store, command, plan(recipe, store))
     try:
         asked = {"stage": stage, "sweep": sweep._asdict()}
         running.wait_for("modelmill.pipelines.runners.lr_find", recipe, store, run_id, watch, **asked)

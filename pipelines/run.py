@@ -1,5 +1,6 @@
 """One run of a recipe from the command line: checks first, then a runner, then what came of it."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -8,22 +9,24 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any
 
 from modelmill import recipe as recipes
 from modelmill.pipelines.planning.estimates import estimate
-from modelmill.pipelines.planning.plan import plan
+from modelmill.pipelines.planning.plan import Planned, plan
+from modelmill.pipelines.runners.local import LocalRun
 from modelmill.recipe import Recipe
-from modelmill.recipe.step_specs import STEPS
+from modelmill.recipe.step_specs import LOOK, RECORDED, STEPS
 from modelmill.runtime import external_inputs, run_records, tracking
 from modelmill.runtime.run_records import RunRecord, StepRecord
 from modelmill.runtime.step_log import write_without_secrets
 from modelmill.store import Store
 
 POLL_SECONDS = 0.2
+LOCAL = "local"
+# Runners that go through KFP, each a module that is a process of its own.
 RUNNERS = {"subprocess": "modelmill.pipelines.runners.subprocess", "docker": "modelmill.pipelines.runners.docker"}
 
 
@@ -59,15 +62,19 @@ def execute(
         command: what the user typed, kept as the way to resume. watch: is shown the steps' records as they change.
         if_changed: train only for a reason, see `dag.build`.
     """
-    run_id = start(recipe, store, command)
-    wait_for(RUNNERS[runner], recipe, store, run_id, watch, if_changed=if_changed)
+    planned = plan(recipe, store)
+    run_id = start(recipe, store, command, planned)
+    if runner == LOCAL:
+        _run_here(recipe, store, run_id, planned, watch, if_changed)
+    else:
+        wait_for(RUNNERS[runner], recipe, store, run_id, watch, if_changed=if_changed)
     if run_records.read_outcome(store, run_id) is None:
         report(recipe, store, run_id)
     watch(records(store, run_id))
     return run_id
 
 
-def start(recipe: Recipe, store: Store, command: list[str]) -> str:
+def start(recipe: Recipe, store: Store, command: list[str], planned: list[Planned]) -> str:
     """Record that a run begins; returns its id."""
     run_id = new_run_id()
     record = RunRecord(
@@ -76,10 +83,41 @@ def start(recipe: Recipe, store: Store, command: list[str]) -> str:
         store=store.uri,
         started=time.time(),
         resume=shlex.join(command),
-        estimates=estimate(recipe, store, plan(recipe, store)),
+        estimates=estimate(recipe, store, planned),
     )
     run_records.write_run(store, record)
     return run_id
+
+
+def _run_here(
+    recipe: Recipe,
+    store: Store,
+    run_id: str,
+    planned: list[Planned],
+    watch: Callable[[list[StepRecord]], None],
+    if_changed: bool,
+) -> None:
+    """Run the DAG from this process (see `runners.local`)."""
+    ended: dict[str, StepRecord] = {}
+    will_run = [step.name for step in planned if step.status == "will run"]
+    with _kept_log(store, run_id) as (folder, log):
+
+        def poll() -> None:
+            watch(_records(store, run_id, ended))
+
+        LocalRun(recipe, store, run_id, will_run, folder, log, poll).run(if_changed)
+
+
+@contextlib.contextmanager
+def _kept_log(store: Store, run_id: str) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A folder for the block's temporary files, and a log that becomes the run's, without secrets."""
+    # A step that is interrupted may write on for a moment while its folder goes.
+    with tempfile.TemporaryDirectory(prefix="modelmill-run-", ignore_cleanup_errors=True) as folder:
+        log = Path(folder) / "log.txt"
+        with open(log, "wb") as output:
+            yield Path(folder), output
+        write_without_secrets(log, Path(folder) / "clean.txt")
+        store.upload(log_key(run_id), Path(folder) / "clean.txt")
 
 
 def wait_for(
@@ -95,26 +133,21 @@ def wait_for(
     Args:
         more: is added to the runner's request, which holds `recipe` (resolved, as JSON), `store` (URI) and `run_id`.
     """
-    # A step that is interrupted may write on for a moment while its folder goes.
-    with tempfile.TemporaryDirectory(prefix="modelmill-run-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "log.txt"
-        request = Path(folder) / "request.json"
+    ended: dict[str, StepRecord] = {}
+    with _kept_log(store, run_id) as (folder, log):
+        request = folder / "request.json"
         asked = {"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id, **more}
         request.write_text(json.dumps(asked))
-        ended: dict[str, StepRecord] = {}
-        with open(log, "wb") as output:
-            _run(runner, request, output, Path(folder), lambda: watch(_records(store, run_id, ended)))
-        write_without_secrets(log, Path(folder) / "clean.txt")
-        store.upload(log_key(run_id), Path(folder) / "clean.txt")
+        _run(runner, request, log, folder, lambda: watch(_records(store, run_id, ended)))
 
 
 def report(recipe: Recipe, store: Store, run_id: str) -> None:
     """Do the exit handler's work, where it did not come to run: its runner died, or has none."""
-    from modelmill.components.reporting.component import reporting
+    from modelmill.components.reporting.api import report_run
 
     with tempfile.TemporaryDirectory(prefix="modelmill-report-") as folder:
-        page = SimpleNamespace(path=f"{folder}/report.html")
-        reporting.python_func(recipe=recipes.to_json(recipe), store=store.uri, run_id=run_id, report=page)
+        page = f"{folder}/report.html"
+        report_run(recipe=recipes.to_json(recipe), store=store.uri, run_id=run_id, report=page)
 
 
 def log_key(run_id: str) -> str:
@@ -122,7 +155,7 @@ def log_key(run_id: str) -> str:
 
 
 def records(store: Store, run_id: str) -> list[StepRecord]:
-    """The records of the steps that have begun, in the DAG's order."""
+    """Return the records of the steps that have begun, in the DAG's order, behind that of a look for new data."""
     return _records(store, run_id, {})
 
 
@@ -130,16 +163,19 @@ def _records(store: Store, run_id: str, ended: dict[str, StepRecord]) -> list[St
     """As `records`, without asking the store again for those that `ended` has; it is filled here.
 
     The steps are a chain, so behind one that has not begun nothing has: a poll costs two or three reads. The last one
-    may begin again: a look for new data has a record before the validation of it.
+    may still change: how far its data have drifted is added to the headline of data validation.
     """
-    found: list[StepRecord] = []
-    for step in STEPS:
-        record = ended.get(step) or run_records.read_step(store, run_id, step)
-        if record is None:
+    begun: list[StepRecord] = []
+    for name in RECORDED:
+        if name == LOOK and ended and LOOK not in ended:
+            continue  # a step has ended without one
+        record = ended.get(name) or run_records.read_step(store, run_id, name)
+        if record is not None:
+            begun.append(record)
+        elif name != LOOK:
             break
-        found.append(record)
-    ended |= {record.name: record for record in found[:-1] if record.status != "running"}
-    return found
+    ended |= {record.name: record for record in begun[:-1] if record.status != "running"}
+    return begun
 
 
 def summary(store: Store, run_id: str) -> dict[str, Any]:
@@ -151,7 +187,7 @@ def summary(store: Store, run_id: str) -> dict[str, Any]:
             "status": "failed" if r.status == "running" else r.status,
             "seconds": round(r.seconds, 3),
             "key": r.key,
-            "output_digest": r.outputs.get(STEPS[r.name].outputs[0]),
+            "output_digest": r.outputs.get(STEPS[r.name].outputs[0]) if r.name in STEPS else None,
             "metrics": r.metrics,
             "headline": r.headline,
             "reason": r.reason,

@@ -19,6 +19,7 @@ from modelmill.components.data_validation.quarantine import LeftOut
 from modelmill.components.data_validation.scan import Pass
 from modelmill.components.data_validation.scanning import Progress, Scan, give_memory_back
 from modelmill.components.data_validation.shard_states import ShardStates
+from modelmill.components.data_validation.suite import parse
 from modelmill.core.errors import GateFailed, UserError
 from modelmill.data import shards
 from modelmill.data.media.joining import UnusableRow
@@ -38,6 +39,9 @@ class Quarantined(GateFailed):
         """Say why in `message`, and keep the shards."""
         super().__init__(message)
         self.left_out = left_out
+
+
+__all__ = ["Draft", "Judgement", "Quarantined", "draft", "judge", "parse"]
 
 
 class Judgement(NamedTuple):

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modelmill.components.data_validation import contract, reference
+from modelmill.components.data_validation import reference
 from modelmill.components.data_validation.profile import Column, Profile
-from modelmill.components.data_validation.shard_states import ShardStates
 from modelmill.components.data_validation.sketch import Histogram
 from modelmill.data.shards import Shard
 from modelmill.recipe import Recipe, step_specs
@@ -128,6 +127,9 @@ def of_recipe(recipe: Recipe, source_shards: list[Shard], store: Store) -> tuple
         UserError: See `contract.judge`.
         Quarantined: See `contract.judge`.
     """
+    from modelmill.components.data_validation import contract
+    from modelmill.components.data_validation.shard_states import ShardStates
+
     known = reference.find(store, recipe.registration.model)
     if known is None:
         return None

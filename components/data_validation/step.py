@@ -1,4 +1,4 @@
-"""Data validation: every row of every shard against the suite, before anything is spent on the data."""
+"""The data validation step: every row of every shard judged against the suite, before anything is spent on the data."""
 
 import json
 import logging
@@ -36,40 +36,52 @@ def run(*, recipe: str, store: str, run_id: str, **outputs: str) -> dict[str, An
         `drifted` and `drift`; False and 0 where no version is registered.
     """
     validate(recipe=recipe, store=store, run_id=run_id, **outputs)
-    return _drift(recipes.from_json(recipe), open_store(store), run_id, Path(outputs["validation"]))
+    made = Manifest.parse(Path(outputs["validation"]).read_bytes())
+    return measure_drift(recipes.from_json(recipe), open_store(store), run_id, made)
 
 
-def _drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Path) -> dict[str, Any]:
+def measure_drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Manifest) -> dict[str, Any]:
+    """Compare the run's data with that of the registered model, keep the report, and say so in the step's record.
+
+    Args:
+        recipe: The whole recipe.
+        store: Where the run's records are.
+        run_id: The run's id.
+        validation: The manifest that data validation made.
+
+    Returns:
+        `drifted` and `drift`, the largest population stability index; False and 0 where no version is registered.
+    """
     from modelmill.components.data_validation import drift, reference
 
-    new = reference.profile_of(store, Manifest.parse(validation.read_bytes()))
+    new = reference.profile_of(store, validation)
     known = reference.find(store, recipe.registration.model)
     if known is None or new is None:
         return {"drifted": False, "drift": 0.0}
-    found = drift.compare(known.profile, new, recipe.data.drift)
-    report = {"model": recipe.registration.model, "version": known.version, **found.to_json()}
+    measured = drift.compare(known.profile, new, recipe.data.drift)
+    report = {"model": recipe.registration.model, "version": known.version, **measured.to_json()}
     store.put(f"runs/{run_id}/validation/{DRIFT}", canonical_json(report))
     record = run_records.read_step(store, run_id, "data_validation")
-    if found.drifted and record is not None:
-        record.headline += f", drifted from {recipe.registration.model} v{known.version} (PSI {found.value:.2f})"
+    if measured.drifted and record is not None:
+        record.headline += f", drifted from {recipe.registration.model} v{known.version} (PSI {measured.value:.2f})"
         run_records.write_step(store, run_id, record)
-    return {"drifted": found.drifted, "drift": found.value}
+    return {"drifted": measured.drifted, "drift": measured.value}
 
 
 def _make(step: Step) -> Made:
-    """Keep the verdict and its page, whatever the verdict is; then let the data pass or not."""
+    """Keep the verdict and its page, whatever the verdict, then let the data pass or not."""
     from modelmill.components.data_validation import contract
     from modelmill.components.data_validation.shard_states import ShardStates
 
     path = step.recipe.data.path
-    found = shards.of(step.recipe.data)
-    if shards.fingerprint(found) != step.digests[DATA]:
+    source_shards = shards.of(step.recipe.data)
+    if shards.fingerprint(source_shards) != step.digests[DATA]:
         raise UserError(f"data.path: {path}: changed while the step was starting; run again")
     suite: dict[str, Any] = step.recipe.data.suite  # type: ignore[assignment]
     states = ShardStates(step.store, step.document["code"], step.scratch)
     policy = step.recipe.data.quarantine
     try:
-        judged = contract.judge(path, found, suite, step.progress, states, policy, profile=True)
+        judged = contract.judge(path, source_shards, suite, step.progress, states, policy, profile=True)
     except contract.Quarantined as stopped:
         step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out, []))
         raise

@@ -33,8 +33,8 @@ class Made:
     between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
     rows with `step` and numbers. system: how busy the machine was, rows with `time` (seconds since 1970) and readings
     by MLflow's names. leftovers: prefix of store keys that nobody needs once the step is finished.
-    settled: by step, this or an earlier one of the run: inputs from outside the DAG that are what they are from now on
-    because of this step, with their digests.
+    same_for: inputs from outside the DAG, with digests that they may have from now on because of this step: with them
+    it would make the same, and is not to be run again.
     """
 
     outputs: dict[str, Manifest]
@@ -44,7 +44,7 @@ class Made:
     history: list[dict[str, float]] = field(default_factory=list)
     system: list[dict[str, float]] = field(default_factory=list)
     leftovers: str = ""
-    settled: dict[str, dict[str, str]] = field(default_factory=dict)
+    same_for: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -74,15 +74,6 @@ class Step:
     def digests(self) -> dict[str, str]:
         """Digests of the inputs, those from outside the DAG included."""
         return dict(self.document["inputs"])
-
-    def settle(self, name: str, inputs: dict[str, str]) -> None:
-        """Record at once that an earlier step of this run would have made the same with these inputs from outside the
-        DAG, so that a run finds it finished also if this step is killed as soon as they are what they are now.
-        """
-        record = run_records.read_step(self.store, self.run_id, name)
-        finished = memo.with_key(self.store, name, record.key) if record else None
-        if finished is not None:
-            memo.settle(self.store, finished, inputs, recipes.from_json(self.resolved).name)
 
     def progress(self, done: float, total: float, text: str) -> None:
         """Show how far the step is; cheap enough to call in every iteration."""
@@ -126,16 +117,30 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
 
 
 def try_step(
-    name: str, work: Callable[[Step], str], *, recipe: str, store: str, run_id: str, inputs: dict[str, str]
+    name: str,
+    work: Callable[[Step], str],
+    *,
+    recipe: str,
+    store: str,
+    run_id: str,
+    inputs: dict[str, str],
+    record_name: str | None = None,
 ) -> None:
     """Try something with what a step would see; nothing is made, and its key stays unfinished.
 
     Args:
-        name: of the step. work: returns the headline of the record. The others are those of `run_step`.
+        name: The step's name.
+        work: Does it, and returns the headline of the record.
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        run_id: The run under which the record is kept.
+        inputs: Files that hold the input manifests, as in `run_step`.
+        record_name: Name of the record and the log; the step's by default.
+
     Raises:
-        SystemExit: with the error's exit code, after the failure was recorded.
+        SystemExit: With the error's exit code, after the failure was recorded.
     """
-    with _recorded(name, store, run_id, recipe) as (opened, record):
+    with _recorded(record_name or name, store, run_id, recipe) as (opened, record):
         whole = recipes.from_json(recipe)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
@@ -145,6 +150,27 @@ def try_step(
             record.headline = work(step)
         record.status = "ran"
         _record_end(opened, run_id, record)
+
+
+def entry(name: str, make: Callable[[Step], Made]) -> Callable[..., dict[str, Any]]:
+    """Return a step's entry, which its component calls: it takes the ports that the step's specification declares.
+
+    Args:
+        name: The step's name.
+        make: Does the work; called only when the step's key is not finished.
+    """
+    spec = step_specs.STEPS[name]
+    ports = {*spec.inputs, *spec.outputs}
+
+    def run(*, recipe: str, store: str, run_id: str, **files: str) -> dict[str, Any]:
+        """Run the step; each port is a file that holds, or will hold, a manifest. See `run_step`."""
+        if files.keys() != ports:
+            raise TypeError(f"{name} takes the ports {', '.join(sorted(ports))}, not {', '.join(sorted(files))}")
+        inputs = {source: files[port] for port, source in spec.inputs.items()}
+        outputs = {port: files[port] for port in spec.outputs}
+        return run_step(name, make, recipe=recipe, store=store, run_id=run_id, inputs=inputs, outputs=outputs)
+
+    return run
 
 
 def run_step(
@@ -182,13 +208,43 @@ def run_step(
                 visible = step_specs.visible_to(name, whole)
                 step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), running)
                 finished = _make_and_commit(step, make, whole)
-        memo.remember(opened, finished.document, whole.name)
-        record.outputs, record.metrics, record.headline = finished.outputs, finished.metrics, finished.headline
-        _record_end(opened, run_id, record)
+        _record_finished(opened, run_id, record, finished, whole)
     for output, path in outputs.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(manifest.load(opened, finished.outputs[output]).to_json())
     return finished.values
+
+
+def reuse_step(
+    name: str, recipe: Recipe, store: Store, run_id: str, inputs: dict[str, Manifest]
+) -> memo.Finished | None:
+    """Record the step as reused and return it if its key is finished; else do nothing.
+
+    Args:
+        name: The step's name.
+        recipe: The whole recipe.
+        store: Where the finished step is looked for.
+        run_id: The run whose record is written.
+        inputs: Manifests by the names in the StepSpec (`preprocessing.corpus`).
+    """
+    started = time.time()
+    document = _key_document(name, recipe, store, inputs)
+    finished = memo.find(store, document)
+    if finished is not None:
+        record = StepRecord(name=name, status="reused", started=started, key=memo.key_of(document))
+        _record_finished(store, run_id, record, finished, recipe)
+    return finished
+
+
+def is_finished(name: str, recipe: Recipe, store: Store, inputs: dict[str, Manifest]) -> bool:
+    """Return whether the step's key is finished and its outputs are there; the arguments are those of `reuse_step`."""
+    return memo.find(store, _key_document(name, recipe, store, inputs)) is not None
+
+
+def _record_finished(store: Store, run_id: str, record: StepRecord, finished: memo.Finished, recipe: Recipe) -> None:
+    memo.remember(store, finished.document, recipe.name)
+    record.outputs, record.metrics, record.headline = finished.outputs, finished.metrics, finished.headline
+    _record_end(store, run_id, record)
 
 
 def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) -> memo.Finished:
@@ -207,12 +263,9 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
     logged = tracking.Logged(step.document["settings"], made.metrics, made.history, made.system)
     tracking.log_step(step.store, step.run_id, whole, step.name, logged)
     memo.commit(step.store, finished)
-    for name, inputs in made.settled.items():
+    if made.same_for:
         # The next run sees these inputs, and its key must find this work.
-        if name == step.name:
-            finished = memo.settle(step.store, finished, inputs, whole.name)
-        else:
-            step.settle(name, inputs)
+        finished = memo.settle(step.store, finished, made.same_for, whole.name)
     for key in list(step.store.list(made.leftovers)) if made.leftovers else []:
         step.store.delete(key)
     return finished
@@ -223,8 +276,12 @@ def _read_inputs(
 ) -> tuple[dict[str, Manifest], memo.KeyDocument]:
     """A step's input manifests, and what its key is made from."""
     manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
-    digests = {key: m.digest for key, m in manifests.items()} | external_inputs.digests(name, recipe, store)
-    return manifests, memo.key_document(name, recipe, digests)
+    return manifests, _key_document(name, recipe, store, manifests)
+
+
+def _key_document(name: str, recipe: Recipe, store: Store, inputs: dict[str, Manifest]) -> memo.KeyDocument:
+    digests = {key: m.digest for key, m in inputs.items()} | external_inputs.digests(name, recipe, store)
+    return memo.key_document(name, recipe, digests)
 
 
 def _record_end(store: Store, run_id: str, record: StepRecord) -> None:

@@ -23,6 +23,7 @@ EXAMPLE = "modelmill run recipes/python-lm.yaml --set fine_tuning.steps=50"
 class Runner(str, Enum):
     """Where the steps run."""
 
+    local = "local"
     subprocess = "subprocess"
     docker = "docker"
 
@@ -31,7 +32,7 @@ def command(
     recipe: RecipeFile,
     overrides: Overrides = None,
     store: StoreUri = DEFAULT_STORE,
-    runner: Annotated[Runner, typer.Option("--runner", help="Where the steps run.")] = Runner.subprocess,
+    runner: Annotated[Runner, typer.Option("--runner", help="Where the steps run.")] = Runner.local,
     if_changed: IfChanged = False,
     as_json: AsJson = False,
 ) -> None:

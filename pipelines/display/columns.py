@@ -9,7 +9,8 @@ from rich.text import Text
 from modelmill.pipelines.display.text import printable
 
 if TYPE_CHECKING:
-    from modelmill.components.data_validation.api import Column, Draft, Drift
+    from modelmill.components.data_validation.api import Column, Drift
+    from modelmill.components.data_validation.contract import Draft
 
 MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
 

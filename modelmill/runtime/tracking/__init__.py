@@ -1,10 +1,19 @@
 """MLflow: where it is, what steps tell it, and what its registry holds. Imports mlflow only when it is used."""
 
 from modelmill.runtime.tracking.aliases import follow
-from modelmill.runtime.tracking.connection import AGAIN, Unreachable, client, describe, identity, redact, tracking_uri
+from modelmill.runtime.tracking.connection import (
+    AGAIN,
+    Unreachable,
+    client,
+    describe,
+    identity,
+    prepare,
+    redact,
+    tracking_uri,
+)
 from modelmill.runtime.tracking.patience import patiently
 from modelmill.runtime.tracking.registry import aliases, download_version, has_version
-from modelmill.runtime.tracking.runs import Logged, log_step, step_run
+from modelmill.runtime.tracking.runs import Logged, log_step, serve, step_run
 from modelmill.runtime.tracking.versions import Version, registered
 
 __all__ = [
@@ -21,8 +30,10 @@ __all__ = [
     "identity",
     "log_step",
     "patiently",
+    "prepare",
     "redact",
     "registered",
+    "serve",
     "step_run",
     "tracking_uri",
 ]

@@ -37,6 +37,11 @@ def default_root(store: Store) -> Path | None:
     return Path(store.uri.removeprefix("file://")) if is_folder and not os.environ.get(_URI_VARIABLE) else None
 
 
+def database(root: Path) -> Path:
+    """Return the file of the default registry."""
+    return root / _DATABASE
+
+
 def tracking_uri(store: Store) -> str:
     """`MLFLOW_TRACKING_URI`, else a database in the folder store.
 
@@ -49,7 +54,7 @@ def tracking_uri(store: Store) -> str:
     root = default_root(store)
     if root is None:
         raise UserError(f"{store.uri}: set MLFLOW_TRACKING_URI to the MLflow server; only a folder store has its own")
-    return f"sqlite:///{root / _DATABASE}"
+    return f"sqlite:///{database(root)}"
 
 
 def identity(store: Store) -> str:
@@ -132,6 +137,16 @@ def _create_database(root: Path) -> None:
 def redact(text: str) -> str:
     """A URI, or a message with URIs in it, without user names, passwords and queries, which may hold them too."""
     return re.sub(r"\?[^\s'\")]+", "", re.sub(r"(\w://)[^/\s]*@", r"\1", text))
+
+
+def prepare(store: Store) -> None:
+    """Import mlflow and open the registry, so that what comes later need not wait for that.
+
+    Raises:
+        ModelmillError: The registry does not answer.
+    """
+    with client(store) as mlflow_client:
+        mlflow_client.search_experiments(max_results=1)
 
 
 def _configure() -> None:

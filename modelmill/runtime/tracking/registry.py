@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from modelmill.core.errors import UserError
-from modelmill.runtime.tracking.connection import client, is_created, redact, tracking_uri
+from modelmill.runtime.tracking import lookup
+from modelmill.runtime.tracking.connection import client, default_root, is_created, redact, tracking_uri
 from modelmill.runtime.tracking.versions import KEY, VERIFIED
 from modelmill.store import Store
 
@@ -15,11 +16,14 @@ def has_version(store: Store, name: str, version: str) -> bool:
     Raises:
         ModelmillError: the registry does not answer.
     """
-    return _version(store, name, version) is not None
+    known = _look_up(store, name, version)
+    return known.is_ready if known is not None else _version(store, name, version) is not None
 
 
 def aliases(store: Store, name: str, version: str) -> list[str]:
     """The version's aliases now; none if there is no such version."""
+    if (known := _look_up(store, name, version)) is not None:
+        return known.aliases
     found = _version(store, name, version)
     return sorted(found.aliases) if found is not None else []
 
@@ -67,6 +71,11 @@ def _checked(mlflow_client: Any, uri: str) -> str:
             "trained; give the command that was to register it again, or name another version"
         )
     return f"models:/{name}/{version.version}"
+
+
+def _look_up(store: Store, name: str, version: str) -> lookup.Known | None:
+    root = default_root(store)
+    return lookup.version(root, name, version) if root is not None else None
 
 
 def _version(store: Store, name: str, version: str) -> Any:

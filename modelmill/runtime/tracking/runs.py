@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from modelmill.core.errors import one_line
+from modelmill.core.errors import ModelmillError, one_line
 from modelmill.recipe import Recipe
-from modelmill.runtime.tracking.connection import AGAIN, client, default_root, redact
-from modelmill.store import Store
+from modelmill.runtime.tracking import tracker
+from modelmill.runtime.tracking.connection import AGAIN, client, default_root, prepare, redact
+from modelmill.store import Store, open_store
 
 log = logging.getLogger("modelmill")
 
@@ -36,8 +37,33 @@ def log_step(store: Store, run_id: str, recipe: Recipe, step: str, logged: Logge
 
     Best effort: a tracking server that does not answer is a warning, and the step's result is kept all the same.
     """
+    request = {"store": store.uri, "run_id": run_id, "recipe": recipe.name, "step": step, "logged": logged._asdict()}
+    if not tracker.ask(request):
+        _log(store, run_id, recipe.name, step, logged)
+
+
+def serve(address: str, store: str) -> None:
+    """Log for the steps of a local run, each a process of its own, until this process ends.
+
+    Args:
+        address: The path of the socket where they ask.
+        store: URI of the store whose registry they log into; it is opened ahead.
+    """
+
+    def begin() -> None:
+        with contextlib.suppress(ModelmillError):
+            prepare(open_store(store))
+
+    def handle(request: dict[str, Any]) -> None:
+        logged = Logged(**request["logged"])
+        _log(open_store(request["store"]), request["run_id"], request["recipe"], request["step"], logged)
+
+    tracker.serve(address, begin, handle)
+
+
+def _log(store: Store, run_id: str, recipe_name: str, step: str, logged: Logged) -> None:
     try:
-        with client(store) as mlflow_client, step_run(mlflow_client, store, recipe.name, run_id, step) as target:
+        with client(store) as mlflow_client, step_run(mlflow_client, store, recipe_name, run_id, step) as target:
             for batch in _batches(logged):
                 mlflow_client.log_batch(target, **batch)
     except Exception as error:

@@ -11,6 +11,8 @@ from modelmill.store import Store
 # What a version of ours was made from; that each of its files was read back; the newest entry of the log of decisions
 # when it became the champion.
 KEY, VERIFIED, WITNESS = "modelmill.key", "modelmill.verified", "modelmill.log"
+# The sha256 of each file of the package that is not the model's, by its path: JSON.
+PACKAGE = "modelmill.package"
 MODEL, EVALUATION = "modelmill.model", "modelmill.evaluation"
 _PAGE = 200
 

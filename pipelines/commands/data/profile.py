@@ -25,7 +25,7 @@ def command(
     if output is not None and output.exists():
         raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
     shards = find_shards(path, format_, media)
-    from modelmill.components.data_validation.api import draft
+    from modelmill.components.data_validation.contract import draft
     from modelmill.pipelines.display import columns
 
     drafted = draft(path, shards, output.stem if output else "suite", lambda done, total, text: None)

@@ -28,7 +28,7 @@ def command(
     from modelmill import recipe as recipes
 
     contract = recipes.read_suite(suite, where="--suite")
-    from modelmill.components.data_validation.api import judge, parse
+    from modelmill.components.data_validation.contract import judge, parse
 
     parse(contract)  # what it cannot be held against is said before a byte of the data is read
     shards = find_shards(path, format_, media)
