@@ -1,4 +1,4 @@
-"""The comparison with the champion, from the rows that its own evaluation has left."""
+"""The comparison of a model with the champion, from the rows that the champion's own evaluation has left."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from modelmill.store.manifest import Manifest
 
 
 def settings(step: Step) -> dict[str, Any] | None:
-    """Those of the comparison, with the metric, its measure and the seed; None where the recipe wants none."""
+    """Return the comparison's settings with metric, measure and seed, or None where the recipe wants none."""
     recipe = step.recipe
     if recipe.evaluation.comparison is None:
         return None
@@ -24,10 +24,14 @@ def settings(step: Step) -> dict[str, Any] | None:
 
 
 def compare(step: Step, evaluation: Manifest) -> Decision:
-    """May the model take the champion's place? It may where there is none, and where it is the champion.
+    """Decide whether the model may take the champion's place; it may where there is none, and where it is the champion.
 
     Args:
-        evaluation: the model's, with its rows in the store.
+        step: The running step.
+        evaluation: The model's evaluation, with its rows in the store.
+
+    Raises:
+        CorruptError: The champion's evaluation is not whole in the store.
     """
     model = step.recipe.registration.model
     champion = champion_state.read(step.store, model).champion
@@ -52,7 +56,9 @@ def log_refusal(step: Step, evaluation: Manifest, gate: dict[str, Any]) -> None:
     """Write into the log of decisions that the model is not registered, and why.
 
     Args:
-        gate: with its checks.
+        step: The running step.
+        evaluation: The model's evaluation with its decision.
+        gate: The gate with its checks.
     """
     decision = evaluation.info["decision"]
     missed = [check["metric"] for check in gate["checks"] if not check["passed"]]

@@ -1,4 +1,4 @@
-"""The threshold gate: every metric that the recipe bounds must lie within its bounds, and beat the baselines."""
+"""The gate of thresholds: every metric that the recipe bounds must be within its bounds and beat the baselines."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,14 @@ from modelmill.measures.evaluation_result import Baseline
 def judge(
     metrics: dict[str, float], bounds: dict[str, dict[str, float]], baselines: Sequence[Baseline] = ()
 ) -> dict[str, Any]:
-    """`{"passed": bool, "checks": [...]}` with one check a bounded metric; without bounds anything passes.
+    """Return `{"passed": bool, "checks": [...]}` with one check a bounded metric; without bounds anything passes.
 
     A bounded metric that was not measured fails: no evidence is not a pass.
+
+    Args:
+        metrics: Measured metrics by name.
+        bounds: `min` and `max` by metric.
+        baselines: Baselines that the model must beat.
     """
     checks = [_check(metric, metrics.get(metric), bound) for metric, bound in sorted(bounds.items())]
     checks += [baseline.check for baseline in baselines]

@@ -1,4 +1,4 @@
-"""What commands call of fine-tuning, outside a run: the learning-rate range test."""
+"""The functions of fine-tuning that commands call outside a run: the learning-rate range test."""
 
 from modelmill.components.fine_tuning.step import build
 from modelmill.recipe.step_specs import CORPUS, PRETRAINED
@@ -8,9 +8,17 @@ from modelmill.runtime.step_runtime import Step, try_step
 def find_rates(
     *, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, low: float, high: float, steps: int
 ) -> None:
-    """Sweep the rates from low to high with the model that the step would train, its adapters included.
+    """Sweep the rates with the model that the step would train, including its adapters.
 
-    `corpus` and `pretrained` are files that hold manifests.
+    Args:
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        run_id: The run's id.
+        corpus: File with the corpus's manifest.
+        pretrained: File with the pretrained model's manifest.
+        low: The first rate.
+        high: The last rate.
+        steps: Number of rates.
     """
 
     def work(step: Step) -> str:

@@ -1,4 +1,4 @@
-"""A model as ONNX, with any number of examples at once, and checked: onnxruntime must say what torch says."""
+"""The export of a model as ONNX, for any number of examples, checked against torch with onnxruntime."""
 
 import importlib.util
 from pathlib import Path
@@ -18,9 +18,10 @@ ADVICE = "set fine_tuning.onnx: false"
 
 
 def require_libraries() -> None:
-    """
+    """Check that the libraries of the export are installed.
+
     Raises:
-        UserError: one is not installed.
+        UserError: One is not.
     """
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
@@ -28,12 +29,16 @@ def require_libraries() -> None:
 
 
 def export(task: Task, model: nn.Module, values: torch.Tensor, output: Path) -> None:
-    """Write `onnx/model.onnx` below `output`: equal weights make equal bytes.
+    """Write `onnx/model.onnx` below `output`; equal weights make equal bytes.
 
-    One ONNX file holds 2 GB at most: larger weights go into `model.onnx.data` beside it.
+    An ONNX file holds at most 2 GB: larger weights go into `model.onnx.data` beside it.
 
     Args:
-        values: the task's input for at least two real examples, on the CPU as the model is.
+        task: The task.
+        model: The model, on the CPU.
+        values: The task's input for at least two real examples, on the CPU.
+        output: The folder to write into.
+
     Raises:
         ModelmillError: torch cannot express the model in ONNX, or onnxruntime computes something else.
     """
@@ -52,7 +57,7 @@ def export(task: Task, model: nn.Module, values: torch.Tensor, output: Path) -> 
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
-        # What the model does that a graph cannot; the error around it is advice for who debugs the exporter.
+        # The cause says what a graph cannot express; the error around it is for people who debug the exporter.
         why = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
         raise ModelmillError(f"fine_tuning.onnx: torch cannot export this model: {why}; {ADVICE}") from error
     assert program is not None
@@ -70,12 +75,12 @@ class _Logits(nn.Module):
         self.model = model
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        with torch_attention.as_one():  # pieces of a length that is free cannot be counted in advance
+        with torch_attention.as_one():  # the number of pieces depends on the length, which is free
             return self.task.logits(self.model, values)
 
 
 def _forget_origin(model: Any) -> None:
-    """Drop what the exporter notes of where each node came from: lines of files on this machine."""
+    """Drop the exporter's notes on each node's origin: lines of files on this machine."""
     model.metadata_props.clear()
     for graph in (model.graph, *model.functions.values()):
         graph.metadata_props.clear()
@@ -91,11 +96,11 @@ def _forget_origin(model: Any) -> None:
 
 @torch.no_grad()
 def _check(logits: nn.Module, task: Task, values: torch.Tensor, file: Path) -> None:
-    """On the examples, on one alone and, where their length is free, on their first halves."""
+    """Check the examples, one of them alone and, where their length is free, their first halves."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     halves = [values[:, : values.shape[1] // 2]] if "length" in task.axes else []
     for given in (values, values[:1], *halves):
-        (found,) = session.run(None, {task.input: given.numpy()})
-        require_agreement("fine_tuning.onnx", logits(given), torch.from_numpy(found), ADVICE)
+        (exported,) = session.run(None, {task.input: given.numpy()})
+        require_agreement("fine_tuning.onnx", logits(given), torch.from_numpy(exported), ADVICE)

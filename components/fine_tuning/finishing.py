@@ -1,4 +1,4 @@
-"""What becomes of a model once it is trained: adapters are merged, and it is exported, if the recipe says so."""
+"""The work on a model after training: adapters are merged and the model is exported, if the recipe says so."""
 
 import shutil
 from pathlib import Path
@@ -11,18 +11,32 @@ from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import FineTuning
 from modelmill.tasks.contract import Task
 
-# Real examples that another form of the model is held against, and what is seen of a long one: the model is on the CPU.
+# Real examples for checking another form of the model, and how much of a long one: the model is on the CPU.
 EXAMPLES, LENGTH = 4, 128
 
 
 class Finishing:
-    """Set up before training, so that what cannot be done afterwards is found before it."""
+    """The finisher of a model, set up before training, so that problems of the export come up before it.
+
+    Attributes:
+        task: The task.
+        settings: The stage's settings.
+        values: The task's input for real examples, where another form of the model has to be checked.
+        adapters: The adapters that were added, if any.
+    """
 
     def __init__(self, task: Task, model: nn.Module, settings: FineTuning, scratch: Path) -> None:
         """Add the adapters to the model, in place, and try the export.
 
+        Args:
+            task: The task.
+            model: The model before training.
+            settings: The stage's settings.
+            scratch: A folder for the trial.
+
         Raises:
-            UserError: adapters match no module, or a library is missing. ModelmillError: there is no such export.
+            UserError: Adapters match no module, or a library is missing.
+            ModelmillError: The model cannot be exported.
         """
         self.task = task
         self.settings = settings
@@ -40,12 +54,14 @@ class Finishing:
             self.adapters = lora.add_adapters(model, adapted)
 
     def finish(self, model: nn.Module, output: Path) -> nn.Module:
-        """The model to keep; adapters and the export are written below `output`.
+        """Return the model to keep; adapters and the export are written below `output`.
 
         Args:
-            model: trained, in fp32 on the CPU.
+            model: The trained model, in fp32 on the CPU.
+            output: The folder to write into.
+
         Raises:
-            ModelmillError: the merged or the exported model does not say what the trained one does.
+            ModelmillError: The merged or exported model does not compute what the trained one does.
         """
         if self.adapters is not None:
             self.adapters.save(output)

@@ -1,4 +1,4 @@
-"""LoRA and DoRA adapters through `peft`: added in place, kept separately, merged into the weights at the end."""
+"""LoRA and DoRA adapters through `peft`: added in place, saved separately, merged into the weights at the end."""
 
 import json
 from collections.abc import Callable
@@ -16,9 +16,14 @@ ADAPTER_FOLDER = "adapter"
 
 
 class Adapters:
-    """The adapters that were added to a model; the model itself goes on being called as before."""
+    """The adapters that were added to a model, which is called as before.
+
+    Attributes:
+        wrapped: The model as `peft` wraps it.
+    """
 
     def __init__(self, wrapped: Any) -> None:
+        """Hold the model that `peft` has wrapped."""
         self.wrapped = wrapped
 
     def save(self, output: Path) -> None:
@@ -26,7 +31,7 @@ class Adapters:
         folder = output / ADAPTER_FOLDER
         self.wrapped.save_pretrained(folder, safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)
-        # peft writes a set in no order, and as the base model a folder of this machine: neither is equal run to run.
+        # peft writes a set without order and a folder of this machine as the base model, so equal runs would differ.
         file = folder / "adapter_config.json"
         config = json.loads(file.read_text("utf-8"))
         config |= {"base_model_name_or_path": None, "target_modules": sorted(config["target_modules"])}
@@ -34,12 +39,13 @@ class Adapters:
 
     @torch.no_grad()
     def merge(self, logits: Callable[[nn.Module], torch.Tensor]) -> nn.Module:
-        """The model with the adapters merged into its weights.
+        """Return the model with the adapters merged into its weights.
 
         Args:
-            logits: of a model in fp32 on real examples.
+            logits: Computes a model's logits on real examples, in fp32.
+
         Raises:
-            ModelmillError: with the adapters merged, logits are not what they were.
+            ModelmillError: Merging the adapters changes the logits.
         """
         adapted = logits(self.wrapped.get_base_model().eval())
         model: nn.Module = self.wrapped.merge_and_unload(safe_merge=True).eval()
@@ -52,7 +58,7 @@ def add_adapters(model: Any, settings: AdaptedFineTuning) -> Adapters:
     """Freeze the model and add trainable adapters to the named modules, in place.
 
     Raises:
-        UserError: a target module matches nothing, or shares its weights with the embedding.
+        UserError: A target module matches nothing, or shares its weights with the embedding.
     """
     from peft import LoraConfig, get_peft_model
 

@@ -1,4 +1,4 @@
-"""One of several processes of the step, which torchrun starts."""
+"""One of several processes of the step, started by torchrun."""
 
 from modelmill.components.pretraining.step import make
 from modelmill.training.launch import processes

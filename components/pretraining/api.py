@@ -1,4 +1,4 @@
-"""What commands call of pretraining, outside a run: the learning-rate range test."""
+"""The functions of pretraining that commands call outside a run: the learning-rate range test."""
 
 from modelmill.components.pretraining.step import build
 from modelmill.recipe.step_specs import CORPUS
@@ -6,7 +6,17 @@ from modelmill.runtime.step_runtime import Step, try_step
 
 
 def find_rates(*, recipe: str, store: str, run_id: str, corpus: str, low: float, high: float, steps: int) -> None:
-    """Sweep the rates from low to high with the model that the step would train; `corpus` is a file with a manifest."""
+    """Sweep the rates with the model that the step would train.
+
+    Args:
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        run_id: The run's id.
+        corpus: File with the corpus's manifest.
+        low: The first rate.
+        high: The last rate.
+        steps: Number of rates.
+    """
 
     def work(step: Step) -> str:
         from modelmill.training.loop import rate_range, stage

@@ -1,4 +1,4 @@
-"""One worker at a time registers one thing: a lease in the store, renewed while its holder lives."""
+"""The claim of one worker at a time on a registration: a lease in the store, renewed while its holder lives."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ from modelmill.store import KeyNotFound, Store, StoreError, Versioned
 
 log = logging.getLogger("modelmill")
 
-# How long a claim outlives a holder that was killed, and how often a holder that lives renews it.
+# How long a claim outlives a killed holder, and how many times in that period a living holder renews it.
 SECONDS = 15.0
 RENEWALS = 5
 _POLL_SECONDS = 0.2
@@ -27,11 +27,16 @@ T = TypeVar("T")
 
 
 class Lost(ModelmillError):
-    """The holder has not renewed its claim in time, and another worker has taken over."""
+    """An error: the holder has not renewed its claim in time, and another worker has taken over."""
 
 
 class Lease(BaseModel):
-    """What the claim's object holds; `expires` is in seconds since 1970."""
+    """The content of a claim's object.
+
+    Attributes:
+        holder: Who holds it.
+        expires: When it ends, in seconds since 1970.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     holder: str
@@ -39,10 +44,13 @@ class Lease(BaseModel):
 
 
 def exclusively(store: Store, key: str, work: Callable[["Claim"], T], waiting: Callable[[str], None]) -> T:
-    """Do the work while no other worker does the work of this key; it may be begun again.
+    """Do the work while no other worker does the work of this key; it may begin again.
 
     Args:
-        waiting: is told who holds the claim, while this worker waits.
+        store: The store of the claims.
+        key: The identity of the work.
+        work: The work, given the claim.
+        waiting: Called with the holder of the claim while this worker waits.
     """
     while True:
         try:
@@ -53,14 +61,25 @@ def exclusively(store: Store, key: str, work: Callable[["Claim"], T], waiting: C
 
 
 class Claim:
-    """Held from `with` to the end of its block, or until `SECONDS` after its process was killed.
+    """A claim, held from `with` to the end of its block, or until `SECONDS` after its process was killed.
 
     A lease is over when its time has passed by this machine's clock, or when its holder has not renewed it for that
-    long while this worker watched: clocks may differ. What is done under a claim must bear that a holder that stood
-    still wakes up too late; `check` makes that unlikely, no lease can exclude it.
+    long
+    while this worker watched, because clocks may differ. Work under a claim must tolerate a holder that stood still and
+    wakes up too late; `check` makes that unlikely, but no lease can exclude it.
+
+    Attributes:
+        key: The identity of the work.
     """
 
     def __init__(self, store: Store, key: str, waiting: Callable[[str], None]) -> None:
+        """Prepare a claim.
+
+        Args:
+            store: The store of the claims.
+            key: The identity of the work.
+            waiting: Called with the holder of the claim while this worker waits.
+        """
         self.key = key
         self._store, self._waiting = store, waiting
         self._object = f"registry/claims/{key}.json"
@@ -69,6 +88,7 @@ class Claim:
         self._thread = threading.Thread(target=self._renew, daemon=True, name="claim")
 
     def __enter__(self) -> "Claim":
+        """Take the claim, waiting until it is free."""
         self._take()
         self._thread.start()
         return self
@@ -76,6 +96,7 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Give the claim back."""
         self._ended.set()
         self._thread.join()
         try:
@@ -84,9 +105,10 @@ class Claim:
             log.warning("the claim is not given back: %s", problem)
 
     def check(self) -> None:
-        """
+        """Check that the claim is still this worker's.
+
         Raises:
-            Lost: the claim may be another's by now.
+            Lost: It may be another's by now.
         """
         if time.monotonic() - self._renewed > SECONDS:
             raise Lost("this worker stood still, and another may register in its place")
@@ -98,14 +120,14 @@ class Claim:
             if self._store.put_if_absent(self._object, self._lease(time.time() + SECONDS)):
                 break
             try:
-                found = self._store.read(self._object)
+                current = self._store.read(self._object)
             except KeyNotFound:
                 continue
-            if found.tag != seen:
-                seen, since = found.tag, time.monotonic()
-            holder, is_over = _holder(found)
+            if current.tag != seen:
+                seen, since = current.tag, time.monotonic()
+            holder, is_over = _holder(current)
             is_over = is_over or time.monotonic() - since > SECONDS
-            if is_over and self._store.compare_and_swap(self._object, self._lease(time.time() + SECONDS), found.tag):
+            if is_over and self._store.compare_and_swap(self._object, self._lease(time.time() + SECONDS), current.tag):
                 break
             if not is_over:
                 self._waiting(holder)
@@ -125,23 +147,23 @@ class Claim:
             self._renewed = before
 
     def _swap(self, expires: float) -> bool:
-        """Write the lease anew if it is this worker's still."""
+        """Write the lease anew, if it is still this worker's."""
         try:
-            found = self._store.read(self._object)
+            current = self._store.read(self._object)
         except KeyNotFound:
             return False
-        return _holder(found)[0] == self._holder and self._store.compare_and_swap(
-            self._object, self._lease(expires), found.tag
+        return _holder(current)[0] == self._holder and self._store.compare_and_swap(
+            self._object, self._lease(expires), current.tag
         )
 
     def _lease(self, expires: float) -> bytes:
         return digest.canonical_json(Lease(holder=self._holder, expires=expires).model_dump())
 
 
-def _holder(found: Versioned) -> tuple[str, bool]:
-    """Who holds the claim, and whether its time has passed; a claim that cannot be read is nobody's."""
+def _holder(stored: Versioned) -> tuple[str, bool]:
+    """Return the holder of the claim and whether its time has passed; a claim that cannot be read is nobody's."""
     try:
-        lease = Lease.model_validate_json(found.data)
+        lease = Lease.model_validate_json(stored.data)
     except ValidationError:
         return "", True
     return lease.holder, lease.expires <= time.time()

@@ -1,7 +1,7 @@
-"""How a model's files get to where MLflow keeps them, and how they are read back.
+"""The transfer of a model's files to MLflow's storage, and how they are read back.
 
-Where that is a bucket of the very server that the store is on, the server copies them: no byte of them passes through
-this process, and the step needs no disk for them. Elsewhere they go through MLflow's client.
+Where that is a bucket of the store's own server, the server copies them: no byte passes through this process, and the
+step needs no disk for them. Elsewhere they go through MLflow's client.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from modelmill.core import digest
 from modelmill.store import KeyNotFound, Store, StoreError, blobs, manifest
 from modelmill.store.manifest import Entry
 
-# What MLflow's own client is told about buckets, and a plain client is not.
+# Settings of MLflow's own client for buckets, which a plain client ignores.
 _OWN_WAYS = (
     "MLFLOW_S3_UPLOAD_EXTRA_ARGS",
     "MLFLOW_S3_EXPECTED_BUCKET_OWNER",
@@ -34,9 +34,14 @@ def send(client: Any, store: Store, logged: Any, package: Path, entries: list[En
     """Give MLflow a package, and the entries' files below its folder `artifacts`.
 
     Args:
+        client: MLflow's client.
+        store: The store with the entries.
         logged: MLflow's logged model that they belong to.
+        package: The package's folder.
+        entries: The model's files.
+
     Raises:
-        CorruptError: an entry's bytes are not in the store.
+        CorruptError: An entry's bytes are not in the store.
     """
     if not _copy(store, logged.artifact_location, entries):
         manifest.place(store, entries, package / "artifacts")
@@ -44,13 +49,16 @@ def send(client: Any, store: Store, logged: Any, package: Path, entries: list[En
 
 
 def digests(uri: str, location: str, names: list[str], scratch: Path) -> dict[str, str | None]:
-    """The sha256 of files as MLflow has them, None for one that is missing.
+    """Return the sha256 of files as MLflow has them, None for one that is missing.
 
     Args:
-        uri: of the version. location: of its artifacts. scratch: a folder for what has to be downloaded.
+        uri: URI of the version.
+        location: URI of its artifacts.
+        names: Names of the files.
+        scratch: A folder for downloads.
     """
     if bucket := _bucket(location):
-        with contextlib.suppress(StoreError):  # not for us; perhaps for MLflow's client
+        with contextlib.suppress(StoreError):  # MLflow's client may have access where we have none
             return _read(names, bucket.open)
     folder = get_local_path_or_none(location)
     if folder is None:
@@ -71,7 +79,7 @@ def _read(names: list[str], opened: Callable[[str], BinaryIO]) -> dict[str, str 
 
 
 def _copy(store: Store, location: str, entries: list[Entry]) -> bool:
-    """Whether the server that the store is on has copied the entries to the location."""
+    """Copy the entries within the store's server, and tell whether that was possible."""
     bucket = _bucket(location)
     if bucket is None or not store.uri.startswith("s3://"):
         return False
@@ -82,12 +90,12 @@ def _copy(store: Store, location: str, entries: list[Entry]) -> bool:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             return all(pool.map(one, entries))
-        except (KeyNotFound, StoreError):  # then it is said why where they are sent
+        except (KeyNotFound, StoreError):  # sending them will say why
             return False
 
 
 def _bucket(location: str) -> Any:
-    """The location as a store, where it is a bucket that is reached as the store's is, else None."""
+    """Return the location as a store, where it is a bucket that is reached as the store's is, else None."""
     if not location.startswith("s3://") or any(os.environ.get(name) for name in _OWN_WAYS):
         return None
     from modelmill.store.s3 import S3Store

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: drawn by hand, so that the page needs no script and follows light and dark."""
+"""Line charts as inline SVG, drawn by hand, so that the page needs no script and follows light and dark."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +15,14 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """A named line; `style` is the CSS class that colours it, `dots` marks each point."""
+    """A named line.
+
+    Attributes:
+        name: Its name in the legend.
+        points: Its points.
+        style: The CSS class that colours it.
+        dots: Whether each point is marked.
+    """
 
     name: str
     points: list[Point]
@@ -24,14 +31,22 @@ class Series:
 
 
 def points_of(rows: Iterable[dict[str, Any]], y: str, x: str = "step") -> list[Point]:
-    """Finite (x, y) pairs of the rows that have both, at most `MOST_POINTS` of them, the last one included."""
+    """Return the finite (x, y) pairs of the rows that have both, at most `MOST_POINTS`, including the last one."""
     points = [(float(r[x]), float(r[y])) for r in rows if _is_finite(r.get(x)) and _is_finite(r.get(y))]
     stride = math.ceil(len(points) / MOST_POINTS)
     return points[-1::-stride][::-1] if points else []
 
 
 def line_chart(title: str, x_label: str, y_label: str, series: list[Series], log_x: bool = False) -> Markup | None:
-    """An SVG figure with axes, ticks and a legend; None when no series has a point. `log_x`: x is above 0."""
+    """Return an SVG figure with axes, ticks and a legend, or None where no series has a point.
+
+    Args:
+        title: The title, for screen readers.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis.
+        series: The lines.
+        log_x: Whether the horizontal axis is logarithmic; all x are then above 0.
+    """
     drawn = [s for s in series if s.points]
     if not drawn:
         return None
@@ -50,7 +65,13 @@ def line_chart(title: str, x_label: str, y_label: str, series: list[Series], log
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers that enclose [low, high], at steps of 1, 2 or 5 times a power of ten."""
+    """Return round numbers that enclose [low, high], at steps of 1, 2 or 5 times a power of ten.
+
+    Args:
+        low: The least value.
+        high: The greatest value.
+        about: About how many steps to make.
+    """
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
@@ -59,7 +80,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def powers_of_ten(low: float, high: float) -> list[float]:
-    """Powers of ten that enclose [low, high], two to ten of them, evenly apart."""
+    """Return powers of ten that enclose [low, high], two to ten of them, evenly apart."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     stride = max(1, math.ceil((last - first) / 8))
     return [10.0**i for i in range(first, max(last, first + 1) + stride, stride)]
@@ -116,7 +137,7 @@ def _line(frame: _Frame, series: Series) -> Markup:
 
 
 def _legend(series: list[Series]) -> Markup:
-    """Names beside a stroke of their line, from the left above the frame."""
+    """Return names beside a stroke of their line, from the left above the frame."""
     parts, x = [], LEFT
     for s in series:
         key = Markup('<path class="line {}" d="M{} 12h18"/><text x="{}" y="16">{}</text>')
@@ -126,9 +147,9 @@ def _legend(series: list[Series]) -> Markup:
 
 
 def _span(values: Iterable[float]) -> tuple[float, float]:
-    """Least and greatest value, apart by something even when they are equal."""
-    found = list(values)
-    low, high = min(found), max(found)
+    """Return the least and the greatest value, moved apart where they are equal."""
+    numbers = list(values)
+    low, high = min(numbers), max(numbers)
     margin = max(abs(high) * 0.05, 1e-9) if high - low <= abs(high) * 1e-9 else 0.0
     return low - margin, high + margin
 

@@ -1,4 +1,4 @@
-"""Two runs beside each other on one page: what was asked, what came out, and which model is better."""
+"""Two runs side by side on one page: what was asked, what came out, and which model is better."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ STYLES = ("third", "first")  # of the first and the second run
 
 
 def render(first: Run, second: Run) -> str:
-    """One self-contained HTML file; what a run has not made is left out.
+    """Return one self-contained HTML file; what a run has not made is left out.
 
     Args:
-        second: is seen as the challenger of `first`.
+        first: The run whose model is taken for the champion.
+        second: The run whose model is taken for the challenger.
     """
     runs = (first, second)
     return template("compare.html.j2").render(
@@ -66,7 +67,7 @@ def _steps(first: Run, second: Run) -> list[dict[str, Any]]:
 
 
 def _shards(first: Run, second: Run) -> dict[str, Any] | None:
-    """How many shards both have, and which only one of them has, by what is in them."""
+    """Return how many shards both have, and which only one of them has, by their content."""
     made = [run.manifest("data_validation.dataset") for run in (first, second)]
     if None in made:
         return None
@@ -78,7 +79,7 @@ def _shards(first: Run, second: Run) -> dict[str, Any] | None:
 
 
 def _decision(first: Run, second: Run) -> dict[str, Any] | None:
-    """As if the first run's model were the champion."""
+    """Compare the models as if the first run's were the champion."""
     champion, challenger = (run.manifest("evaluation.evaluation") for run in (first, second))
     if champion is None or challenger is None:
         return None
@@ -93,7 +94,7 @@ def _decision(first: Run, second: Run) -> dict[str, Any] | None:
 
 
 def _losses(first: Run, second: Run, stage: str) -> dict[str, Any] | None:
-    """Validation losses of a stage by step, of both runs."""
+    """Return the validation losses of a stage by step, of both runs."""
     series = []
     for run, style in zip((first, second), STYLES, strict=True):
         model = run.manifest(f"{stage}.model")

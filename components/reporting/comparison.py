@@ -18,7 +18,7 @@ _INTERVAL = Markup(
 
 
 def of_decision(decision: Any) -> dict[str, Any] | None:
-    """What was decided and why; `rows` are the whole and each slice, their differences as shares of the champion's."""
+    """Return what was decided and why; `rows` are all examples and each slice, with shares of the champion's metric."""
     if not isinstance(decision, dict) or "verdict" not in decision:
         return None
     numbers = decision.get("numbers", {})
@@ -53,7 +53,7 @@ def _row(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _intervals(rows: list[dict[str, Any]]) -> Markup:
-    """A line for each row from the low to the high end of its interval, zero and the margins marked."""
+    """Draw a line for each row from the low to the high end of its interval, and mark zero and the margins."""
     ends = [
         share for row in rows for share in (row["shares"]["low"], row["shares"]["high"], -row["shares"]["margin"], 0)
     ]
@@ -97,7 +97,7 @@ def _intervals(rows: list[dict[str, Any]]) -> Markup:
 
 
 def reliability(bins: Any) -> Markup | None:
-    """Accuracy by confidence; a calibrated classifier is on the diagonal."""
+    """Return the chart of accuracy by confidence, on which a calibrated classifier is on the diagonal."""
     if not isinstance(bins, list) or not bins:
         return None
     least = min(one["confidence"] for one in bins)

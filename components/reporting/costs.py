@@ -1,4 +1,4 @@
-"""What a training step cost, beside what was expected of it before the run."""
+"""The cost of a training step, beside what was expected of it before the run."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from modelmill.components.reporting.evidence import Run
 from modelmill.core import units
 from modelmill.runtime.run_records import Estimate
 
-# Of a training step's metrics: what the table does not say already.
+# Metrics of a training step that the table does not show already.
 FACTS = (
     "tokens_per_second",
     "samples_per_second",
@@ -22,7 +22,7 @@ FACTS = (
 
 
 class Compared(NamedTuple):
-    """A quantity as it was planned and as it came out, and by how much that was more or less than planned."""
+    """A quantity as it was planned and as it came out, and the deviation."""
 
     name: str
     planned: str
@@ -31,7 +31,10 @@ class Compared(NamedTuple):
 
 
 def cost_of(run: Run, name: str) -> dict[str, Any] | None:
-    """None of a step that did not train in this run. On a cluster nothing was planned, and `basis` is None."""
+    """Return the cost of a training step, or None where it did not train in this run.
+
+    On a cluster nothing was planned, and `basis` is None.
+    """
     record = run.steps.get(name)
     if record is None or record.status != "ran" or "device_seconds" not in record.metrics:
         return None

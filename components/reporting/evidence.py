@@ -1,4 +1,4 @@
-"""What a run left in the store, read without ever failing: what is missing or damaged reads as None."""
+"""What a run left in the store, read without ever failing: missing or damaged objects read as None."""
 
 import json
 import shlex
@@ -15,7 +15,15 @@ from modelmill.store.manifest import Manifest
 
 @dataclass(frozen=True)
 class Run:
-    """One run as its records and manifests tell it; `steps` holds the records that exist, in the DAG's order."""
+    """A run as its records and manifests tell it.
+
+    Attributes:
+        store: The store.
+        run_id: The run's id.
+        recipe: The resolved recipe.
+        record: The run's own record, where it was started from a command line.
+        steps: Records of the steps that exist, in the DAG's order.
+    """
 
     store: Store
     run_id: str
@@ -25,7 +33,16 @@ class Run:
 
     @classmethod
     def read(cls, store: Store, run_id: str, recipe: str) -> "Run":
-        """Raises StoreError where the store does not answer."""
+        """Read a run's records.
+
+        Args:
+            store: The store.
+            run_id: The run's id.
+            recipe: The resolved recipe as JSON.
+
+        Raises:
+            StoreError: The store does not answer.
+        """
         records = {name: run_records.read_step(store, run_id, name) for name in STEPS}
         steps = {name: record for name, record in records.items() if record is not None}
         settings = parse_json(recipe)
@@ -35,20 +52,20 @@ class Run:
 
     @classmethod
     def find(cls, store: Store, run_id: str) -> "Run":
-        """A run that was started from a command line, whose record has its recipe."""
+        """Read a run that was started from a command line; its record has the recipe."""
         record = run_records.read_run(store, run_id)
         return cls.read(store, run_id, json.dumps(record.recipe if record else {}))
 
     @property
     def resume(self) -> str:
-        """The command that goes on with this run; finished steps are found and not run again."""
+        """The command that continues this run; finished steps are found and not run again."""
         if self.record:
             return self.record.resume
-        # A cluster's run was started by KFP: the recipe's file is the user's, most likely under the recipe's name.
+        # KFP starts a cluster's run, and the user's recipe file most likely has the recipe's name.
         return shlex.join(["modelmill", "run", f"{self.recipe.get('name', 'recipe')}.yaml", "--store", self.store.uri])
 
     def manifest(self, output: str) -> Manifest | None:
-        """The manifest of an output, named `step.output`."""
+        """Return the manifest of an output, named `step.output`."""
         step, name = output.split(".")
         sha256 = self.steps[step].outputs.get(name) if step in self.steps else None
         try:
@@ -57,27 +74,28 @@ class Run:
             return None
 
     def entry(self, made: Manifest | None, path: str) -> bytes | None:
-        """The bytes of one of a manifest's files."""
-        found = next((e for e in made.entries if e.path == path), None) if made else None
+        """Return the bytes of one of a manifest's files."""
+        entry = next((e for e in made.entries if e.path == path), None) if made else None
         try:
-            return manifest.read_entry(self.store, found) if found else None
+            return manifest.read_entry(self.store, entry) if entry else None
         except CorruptError:
             return None
 
     def object(self, key: str) -> bytes | None:
+        """Return the bytes of an object."""
         try:
             return self.store.get(key)
         except KeyNotFound:
             return None
 
     def uri_of(self, key: str) -> str:
-        """Where a person finds an object: a file where the store is a folder."""
+        """Return where a person finds an object: a file where the store is a folder."""
         local = self.store.local_path(key)
         return local.as_uri() if local else f"{self.store.uri.rstrip('/')}/{key}"
 
 
 def parse_json(data: bytes | str | None) -> Any:
-    """The JSON value, None for no bytes or damaged ones."""
+    """Return the JSON value, or None for no bytes or damaged ones."""
     try:
         return json.loads(data) if data is not None else None
     except ValueError:
@@ -85,6 +103,6 @@ def parse_json(data: bytes | str | None) -> Any:
 
 
 def parse_lines(data: bytes | None) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file; lines that are none are left out."""
+    """Return the objects of a JSON Lines file, without lines that are none."""
     values = (parse_json(line) for line in (data or b"").splitlines())
     return [value for value in values if isinstance(value, dict)]

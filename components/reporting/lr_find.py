@@ -1,4 +1,4 @@
-"""The page of a learning-rate range test: the curve, and what it speaks for."""
+"""The page of a learning-rate range test: the curve, and the rate that it suggests."""
 
 from typing import Any
 
@@ -15,13 +15,17 @@ HOW = (
 
 
 def render(
-    recipe: str, stage: str, settings: Training, found: dict[str, Any], headline: str, command: str | None
+    recipe: str, stage: str, settings: Training, measured: dict[str, Any], headline: str, command: str | None
 ) -> str:
-    """One self-contained HTML file of what `modelmill lr-find` has measured.
+    """Return one self-contained HTML file of what `modelmill lr-find` has measured.
 
     Args:
-        found: `rows` (`rate`, `loss`, `smoothed`), `steepest`, `lowest` and `suggestion`.
-        headline: what came of it. command: how to use it.
+        recipe: The recipe's name.
+        stage: The stage.
+        settings: The stage's settings.
+        measured: `rows` (`rate`, `loss`, `smoothed`), `steepest`, `lowest` and `suggestion`.
+        headline: The outcome on one line.
+        command: The command that uses it, if there is a suggestion.
     """
     shown = ("optimizer", "batch_size", "weight_decay", "clip_norm")
     title = f"Loss of {stage} by learning rate"
@@ -31,25 +35,25 @@ def render(
         settings={name: getattr(settings, name) for name in shown} | {"rate in the recipe": settings.learning_rate},
         headline=headline,
         command=command,
-        chart=line_chart(title, "learning rate", "loss", _series(found, settings.learning_rate), log_x=True),
+        chart=line_chart(title, "learning rate", "loss", _series(measured, settings.learning_rate), log_x=True),
         how=HOW,
-        rows=found["rows"],
+        rows=measured["rows"],
     )
 
 
-def _series(found: dict[str, Any], current: float) -> list[Series]:
-    rows = found["rows"]
+def _series(measured: dict[str, Any], current: float) -> list[Series]:
+    rows = measured["rows"]
     smoothed = points_of(rows, "smoothed", "rate")
     low, high = (pick(y for _, y in smoothed) for pick in (min, max))
     losses = [(x, y) for x, y in points_of(rows, "loss", "rate") if y <= high + (high - low) / 4]
     series = [Series("loss", losses, "third"), Series("smoothed", smoothed, "first")]
     if rows[0]["rate"] <= current <= rows[-1]["rate"]:
         series.append(Series("recipe", _mark(current, low, high), "third mark"))
-    if found["suggestion"] is not None:
-        series.append(Series("suggested", _mark(found["suggestion"], low, high), "second mark"))
+    if measured["suggestion"] is not None:
+        series.append(Series("suggested", _mark(measured["suggestion"], low, high), "second mark"))
     return series
 
 
 def _mark(rate: float, low: float, high: float) -> list[Point]:
-    """An upright line at a rate."""
+    """Return an upright line at a rate."""
     return [(rate, low), (rate, high)]

@@ -1,4 +1,4 @@
-"""Tells people how a run ended: by webhook, Slack and e-mail, where the environment names them."""
+"""Messages on how a run ended: by webhook, Slack and e-mail, where the environment names them."""
 
 import json
 import logging
@@ -21,19 +21,21 @@ from modelmill.store import KeyNotFound, Store
 log = logging.getLogger("modelmill")
 
 ALWAYS, FAILURE, CHANGE = "always", "failure", "change"
-# Pauses before the second and the third try, and how long all tries may take together.
+# Seconds before the second and the third try, and how long all tries may take together.
 PAUSES = (1.0, 3.0)
 DEADLINE_SECONDS = 60.0
 _VARIABLE = "MODELMILL_NOTIFY_ON"
 
 
 def send(store: Store, recipe: str, outcome: dict[str, Any]) -> None:
-    """Send the outcome to all that are to hear of it.
+    """Send the outcome to everybody who is to hear of it.
 
-    Nothing is raised: what fails is one warning without the address, which is a secret.
+    Nothing is raised: a failure is one warning without the address, which is a secret.
 
     Args:
-        recipe: the recipe's name. outcome: what `outcome.json` holds.
+        store: The store, which holds the last outcome that was sent.
+        recipe: The recipe's name.
+        outcome: The document of `outcome.json`.
     """
     try:
         targets = channels.configured()
@@ -58,7 +60,7 @@ def _is_wanted(store: Store, recipe: str, ended: str) -> bool:
 
 
 def _last(store: Store, recipe: str) -> str | None:
-    """The outcome that was last sent of this recipe."""
+    """Return the outcome that was last sent of this recipe."""
     try:
         return str(json.loads(store.get(_key(recipe)))["outcome"])
     except (KeyNotFound, ValueError, TypeError, KeyError):
@@ -75,7 +77,7 @@ def _key(recipe: str) -> str:
 
 
 def _send_all(sends: dict[str, Callable[[], None]]) -> list[str]:
-    """Call all at once; the names of those that came through before the deadline."""
+    """Call all at once, and return the names of those that succeeded before the deadline."""
     done: dict[str, bool] = {}
 
     def work(name: str) -> None:
@@ -93,7 +95,7 @@ def _send_all(sends: dict[str, Callable[[], None]]) -> list[str]:
 
 
 def _try(name: str, send_once: Callable[[], None]) -> bool:
-    """Send, and again after a pause while a later try may succeed."""
+    """Send, and try again after a pause while a later try may succeed."""
     retrying = Retrying(
         retry=retry_if_exception(lambda error: channels.explain(error)[1]),
         wait=wait_chain(*map(wait_fixed, PAUSES)),

@@ -1,4 +1,4 @@
-"""How a notification gets to a webhook, to Slack and to a mail server. Addresses come from the environment only."""
+"""The channels of notifications: a webhook, Slack and a mail server. Addresses come from the environment only."""
 
 import contextlib
 import hashlib
@@ -23,11 +23,11 @@ _BUSY = frozenset({408, 425, 429})
 
 
 class MisconfiguredChannel(Exception):
-    """Something that no second try mends; the message names no address."""
+    """An error that no second try mends; the message names no address."""
 
 
 def configured() -> dict[str, Callable[[Message], None]]:
-    """What sends a message, by the name of the channel; only of those that the environment names."""
+    """Return the senders of the channels that the environment names, by the channel's name."""
     senders = {
         "webhook": ("MODELMILL_NOTIFY_WEBHOOK", _webhook),
         "Slack": ("MODELMILL_NOTIFY_SLACK", _slack),
@@ -37,7 +37,7 @@ def configured() -> dict[str, Callable[[Message], None]]:
 
 
 def explain(error: BaseException) -> tuple[str, bool]:
-    """What failed, in words without any address, and whether a later try may succeed."""
+    """Return what failed, in words without any address, and whether a later try may succeed."""
     if isinstance(error, MisconfiguredChannel):
         return str(error), False
     if isinstance(error, urllib.error.HTTPError):
@@ -57,7 +57,7 @@ def explain(error: BaseException) -> tuple[str, bool]:
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """What `X-Modelmill-Signature` holds: HMAC-SHA256 over `<timestamp>.<body>`, in hex."""
+    """Return the content of `X-Modelmill-Signature`: HMAC-SHA256 over `<timestamp>.<body>`, in hex."""
     return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
@@ -75,7 +75,7 @@ def _slack(message: Message) -> None:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would become a GET without its body, to somebody else."""
+    """A handler that refuses redirects: a redirected POST would become a GET without its body, to somebody else."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -112,7 +112,7 @@ def _email(message: Message) -> None:
             server.login(user, os.environ.get("MODELMILL_SMTP_PASSWORD", ""))
         server.send_message(mail)
     finally:
-        # However the server takes leave, the mail was sent or not before.
+        # The mail was sent or refused before, however the server ends the connection.
         with contextlib.suppress(Exception):
             server.quit()
         server.close()
@@ -126,10 +126,10 @@ def _port() -> int:
 
 
 def _connect(host: str, port: int) -> smtplib.SMTP:
-    """Encrypted where the server offers it; without that no password is sent.
+    """Connect to the mail server, encrypted where it offers that; without encryption no password is sent.
 
     Raises:
-        MisconfiguredChannel: a password is to be sent and the server offers no encryption.
+        MisconfiguredChannel: A password is to be sent and the server offers no encryption.
     """
     context = ssl.create_default_context()
     if port == _TLS_PORT:

@@ -1,4 +1,4 @@
-"""What a notification says, in each channel's format."""
+"""The words of a notification, in each channel's format."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,12 @@ _SIGNS = {REGISTERED: "OK", GATE_FAILED: "GATE FAILED"}
 
 @dataclass(frozen=True)
 class Message:
-    """A run's outcome as text that is safe in any header: one line each, without secrets, of bounded length.
+    """A run's outcome as text that is safe in any header: one line a row, without secrets, of bounded length.
 
-    `document` is what the webhook gets.
+    Attributes:
+        title: The title.
+        rows: Lines by their labels.
+        document: The body for the webhook.
     """
 
     title: str
@@ -24,6 +27,12 @@ class Message:
 
     @classmethod
     def of(cls, recipe: str, outcome: dict[str, Any]) -> "Message":
+        """Return the message about an outcome.
+
+        Args:
+            recipe: The recipe's name.
+            outcome: The document of `outcome.json`.
+        """
         model = outcome.get("model") or {}
         rows = {
             "Outcome": outcome["outcome"],
@@ -43,15 +52,15 @@ class Message:
 
     @property
     def text(self) -> str:
-        """For people, as plain text."""
+        """The message as plain text, for people."""
         return "\n".join(f"{name}: {value}" for name, value in self.rows.items()) + "\n"
 
     @property
     def slack(self) -> dict[str, Any]:
-        """The body for a Slack incoming webhook. All is plain text: nothing in it is markup, a link or a mention."""
+        """The body for a Slack incoming webhook; all is plain text, so nothing in it is markup, a link or a mention."""
         blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(self.title)}]
         blocks += [{"type": "section", "text": _plain(f"{name}: {value}")} for name, value in self.rows.items()]
-        # What a notification on a telephone shows is markup, always.
+        # Slack treats the text of a phone's notification as markup, always.
         shown = self.title.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return {"text": shown, "blocks": blocks}
 

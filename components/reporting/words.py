@@ -1,4 +1,4 @@
-"""Values as people read them."""
+"""Values in words and numbers that people read."""
 
 import json
 import math
@@ -12,13 +12,13 @@ MOST_CHARACTERS, MOST_BAD_VALUES = 200, 5
 
 
 def of_name(name: str) -> str:
-    """`fine_tuning` -> `Fine tuning`."""
+    """Return a name in words: `fine_tuning` -> `Fine tuning`."""
     text = str(name).replace("_", " ")
     return text[:1].upper() + text[1:]
 
 
 def of_number(value: Any) -> str:
-    """Whole numbers with thousands separated, others to six digits; what is no number as text."""
+    """Return whole numbers with thousands separated, others to six digits; any other value as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return of_value(value)
     if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
@@ -27,8 +27,9 @@ def of_number(value: Any) -> str:
 
 
 def of_metric(name: str, value: Any) -> tuple[str, str]:
-    """Label and text of something that a step measured; the name's end says the unit: `peak_memory_bytes`, 934141952
-    -> `Peak memory`, `890.9 MiB`.
+    """Return label and text of a step's metric; the end of its name tells the unit.
+
+    `peak_memory_bytes`, 934141952 -> `Peak memory`, `890.9 MiB`.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return of_name(name), of_value(value)
@@ -51,12 +52,12 @@ def of_metric(name: str, value: Any) -> tuple[str, str]:
 
 
 def of_percent(share: float) -> str:
-    """`41.0 %` of a share from 0 to 1, with three digits where it is small."""
+    """Return a share from 0 to 1 in percent: `41.0 %`, with three digits where it is small."""
     return f"{100 * share:.1f} %" if abs(share) >= 0.01 else f"{100 * share:.3g} %"
 
 
 def of_value(value: Any) -> str:
-    """Any JSON value on one line, cut where it is long."""
+    """Return any JSON value on one line, cut where it is long."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -69,11 +70,12 @@ def of_value(value: Any) -> str:
 
 
 def cut(text: str) -> str:
+    """Return the text, cut where it is long."""
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 
 def of_expectation(result: dict[str, Any]) -> dict[str, Any]:
-    """One row of the contract's table from one result of Great Expectations."""
+    """Return a row of the contract's table from a result of Great Expectations."""
     config = result.get("expectation_config") or {}
     kwargs = dict(config.get("kwargs") or {})
     kwargs.pop("batch_id", None)
@@ -91,13 +93,13 @@ def of_expectation(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bounds_in_order(kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The least value before the greatest; a stored result has its keys in alphabetical order."""
+    """Return the bounds with the least value first; a stored result has its keys in alphabetical order."""
     return sorted(kwargs.items(), key=lambda item: not item[0].startswith("min_"))
 
 
 def _observed(result: dict[str, Any]) -> str:
     if "unexpected_count" in result and result.get("element_count") is None:
-        # A set of values is compared, not rows.
+        # Such an expectation compares sets of values, not rows.
         return (
             f"{of_number(result['unexpected_count'])} unexpected, {of_number(result.get('missing_count', 0))} missing"
         )
@@ -109,13 +111,13 @@ def _observed(result: dict[str, Any]) -> str:
 
 
 def _exception(info: dict[str, Any]) -> str:
-    """Great Expectations nests one report a metric where several raised."""
+    """Return the first message of an exception; Great Expectations nests one report a metric where several raised."""
     reports = [info, *(value for value in info.values() if isinstance(value, dict))]
     return next((cut(str(r["exception_message"])) for r in reports if r.get("exception_message")), "")
 
 
 def _bad_values(result: dict[str, Any]) -> list[str]:
-    """The first unexpected values, each with its position in the data where that is known."""
+    """Return the first unexpected values, each with its position in the data where that is known."""
     values = (result.get("partial_unexpected_list") or [])[:MOST_BAD_VALUES]
     places = (result.get("partial_unexpected_index_list") or [])[: len(values)]
     return [of_value(v) if place is None else f"{of_value(v)} at {place}" for v, place in zip_longest(values, places)]
