@@ -1,4 +1,4 @@
-"""A request's body, read only as far as it may be long, and what is wrong with it, as an HTTP status."""
+"""The body of a request, read only up to its greatest length, and mistakes in it as HTTP statuses."""
 
 import json
 from typing import Any, Literal, NamedTuple
@@ -19,9 +19,16 @@ _READ_SECONDS = 10
 
 
 class RefusedRequest(ModelmillError):
-    """A request that gets no further; `result` is the metric's label."""
+    """A request that gets no further."""
 
     def __init__(self, status: int, result: str, message: str) -> None:
+        """Refuse a request.
+
+        Args:
+            status: HTTP status.
+            result: Label of the metric.
+            message: What the client is told.
+        """
         super().__init__(message)
         self.status, self.result = status, result
 
@@ -48,7 +55,7 @@ class Trigger(BaseModel):
 
 
 class Answered(NamedTuple):
-    """A response: its status, the metric's label, the JSON body, and more headers."""
+    """A response: the status, the metric's label, the JSON body, and further headers."""
 
     status: int
     result: str
@@ -57,10 +64,14 @@ class Answered(NamedTuple):
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The whole body, of `most` bytes at most.
+    """Return the whole body of a request.
+
+    Args:
+        request: Request whose body has not been read.
+        most: Greatest length in bytes.
 
     Raises:
-        RefusedRequest: it is too long (413), which is found before all of it is read, or comes too slowly (408).
+        RefusedRequest: It is too long (413), which is noticed before all of it is read, or comes too slowly (408).
     """
     too_large = RefusedRequest(413, "too_large", f"the body is larger than {most} bytes")
     length = request.headers.get("content-length", "")
@@ -79,6 +90,14 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 def parse(body: bytes) -> Any:
+    """Return the JSON of a body.
+
+    Args:
+        body: Bytes that were sent.
+
+    Raises:
+        RefusedRequest: It is not JSON (400).
+    """
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -86,7 +105,15 @@ def parse(body: bytes) -> Any:
 
 
 def parse_trigger(body: bytes, recipe: str) -> Trigger:
-    """The body of a trigger for the recipe that the path names."""
+    """Return the body of a trigger.
+
+    Args:
+        body: Bytes that were sent.
+        recipe: Name of the recipe in the request's path.
+
+    Raises:
+        RefusedRequest: It is not what a trigger must be, or is for another recipe (400).
+    """
     try:
         asked = Trigger.model_validate(parse(body))
     except ValidationError as error:
@@ -99,7 +126,11 @@ def parse_trigger(body: bytes, recipe: str) -> Trigger:
 
 
 def answer_to(error: ModelmillError) -> Answered:
-    """What a client is told of an error: its own are 4xx, the store's and the cluster's are 503, to try again."""
+    """Return the response to an error: the client's own are 4xx, the store's and the cluster's are 503, to try again.
+
+    Args:
+        error: What went wrong.
+    """
     body = {"error": one_line(error)}
     if isinstance(error, RefusedRequest):
         close = {"Connection": "close"} if error.status in (408, 413) else {}
