@@ -145,8 +145,8 @@ def _kind(node: Node, definitions: Node) -> str:
         values = node.get("additionalProperties")
         named = f"mapping to {_kind(values, definitions)}" if isinstance(values, dict) else "mapping"
         return "bounds" if _is_bounds(node) else "section" if "properties" in node else named
-    words = {"string": "text", "null": "`null`"}
-    return words.get(node["type"], node["type"]) + _range(node)
+    kind: str = node["type"]
+    return {"string": "text", "null": "`null`"}.get(kind, kind) + _range(node)
 
 
 def _range(node: Node) -> str:
