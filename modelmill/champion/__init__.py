@@ -1,1 +1,1 @@
-"""Which version is champion: state, rules, statistical comparison."""
+"""The champion of each model: its state, the rules of promotion, the statistical comparison."""

@@ -1,8 +1,8 @@
-"""Which version of a model is the champion, and the log of every decision about it.
+"""The champion of each model, and the log of every decision about it.
 
-One object a model, `registry/<model>.json`, changed by compare-and-swap alone, so that of many who decide at once each
-decides on what the one before left. It names the newest entry of the log; every entry names the one before by its
-digest, and is stored under its own: no entry can be changed, added or left out unnoticed.
+Each model has one object, `registry/<model>.json`, which is changed by compare-and-swap alone: of several who decide at
+once, each decides on what the one before left. It names the newest entry of the log. Every entry is stored under its
+digest and names the entry before it by digest, so no entry can be changed, added or left out unnoticed.
 """
 
 import getpass
@@ -25,18 +25,35 @@ _FOLDER = "registry/"
 
 
 class Candidate(BaseModel):
-    """A registered version; `model` and `evaluation` are the digests of the manifests it was made from."""
+    """A registered version.
+
+    Attributes:
+        version: Version in the registry.
+        model: Digest of the model's manifest.
+        evaluation: Digest of the evaluation's manifest.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     version: str
     model: str
     evaluation: str
 
+    @property
+    def digest(self) -> str:
+        """Digest of what a comparison with it depends on, see `digest_of`."""
+        return digest_of(self.model, self.evaluation)
+
 
 class Standing(BaseModel):
-    """`challenger` is the version that was last turned down against this champion. `withdrawn` are versions that a
-    person has rolled back from, and `withdrawn_models` the models that they are: only a person makes one of them the
-    champion again, under whatever version. `log` is the digest of the newest entry.
+    """The state of a model's promotion.
+
+    Attributes:
+        champion: The version in production.
+        challenger: The version that was last turned down against this champion.
+        previous: The version that was the champion before.
+        withdrawn: Versions that a person has rolled back from; only a person makes one of them the champion again.
+        withdrawn_models: Digests of their models, so that the same holds under another version.
+        log: Digest of the newest entry of the log.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,8 +66,19 @@ class Standing(BaseModel):
 
 
 class Decision(BaseModel):
-    """An entry of the log. `when` is in seconds since 1970; `model` and `evidence` are the digests of the version's
-    model and of the evaluation that the decision rests on; `against` is the version that was the champion.
+    """An entry of the log.
+
+    Attributes:
+        what: The decision.
+        version: Version that it is about, None for a model that was refused before it was registered.
+        model: Digest of the version's model.
+        who: Person or machine that decided.
+        when: Time in seconds since 1970.
+        reason: Why, in words.
+        numbers: Numbers that the decision rests on.
+        evidence: Digest of the evaluation that the decision rests on.
+        against: Version that was the champion.
+        before: Digest of the entry before this one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,7 +95,7 @@ class Decision(BaseModel):
 
     @property
     def candidate(self) -> Candidate | None:
-        """The version that it is about."""
+        """The version that the decision is about, as a candidate; None if it has no version, model or evidence."""
         if self.version is None or self.model is None or self.evidence is None:
             return None
         return Candidate(version=self.version, model=self.model, evaluation=self.evidence)
@@ -77,18 +105,31 @@ Change = Callable[[Standing], tuple[Standing, Decision] | None]
 
 
 def decision(what: Any, candidate: Candidate, reason: str, against: Candidate | None, **more: Any) -> Decision:
-    """A decision of whoever runs this process, now, about a candidate and the champion that it found."""
+    """Return a decision of whoever runs this process, made now.
+
+    Args:
+        what: The decision.
+        candidate: The version that it is about.
+        reason: Why, in words.
+        against: The champion of this moment.
+        more: Further fields of the entry.
+    """
     about = {"version": candidate.version, "model": candidate.model, "evidence": candidate.evaluation}
     return _now(what=what, against=against.version if against else None, reason=reason, **about, **more)
 
 
 def refuse(store: Store, name: str, model: str, evaluation: str, reason: str, numbers: dict[str, Any]) -> None:
-    """Write into the log that a model may not challenge the champion, and why; it has no version, and once is enough.
+    """Log that a model without a version may not challenge the champion, unless that is the newest entry already.
 
     Nothing is written where there is no champion.
 
     Args:
-        name: the registered model's. model, evaluation: digests of the manifests.
+        store: Store with the log.
+        name: Name of the registered model.
+        model: Digest of the model's manifest.
+        evaluation: Digest of the evaluation's manifest.
+        reason: Why, in words.
+        numbers: Numbers that the decision rests on.
     """
 
     def note(now: Standing) -> tuple[Standing, Decision] | None:
@@ -107,7 +148,7 @@ def _now(**said: Any) -> Decision:
 
 
 def who() -> str:
-    """`MODELMILL_WHO`, else the user and the machine; in a container the pod's name is the machine's."""
+    """Return `MODELMILL_WHO`, else the user and the machine, whose name in a container is the pod's."""
     if named := os.environ.get("MODELMILL_WHO"):
         return named
     try:
@@ -118,30 +159,38 @@ def who() -> str:
 
 
 def read(store: Store, model: str) -> Standing:
-    """How things stand; nobody is anything before the first decision."""
+    """Return a model's state, which is empty before the first decision."""
     return _read(store, model)[0]
 
 
-def digest_of(champion: Candidate | None) -> str:
-    """What a comparison with the champion depends on."""
-    return digest.of_json(champion.model_dump()) if champion else NOBODY
+def digest_of(model: str, evaluation: str) -> str:
+    """Return the digest of what a comparison with a champion depends on: not the version that it is registered as.
+
+    Args:
+        model: Digest of the champion's model.
+        evaluation: Digest of its evaluation.
+    """
+    return digest.of_json({"model": model, "evaluation": evaluation})
 
 
 def models(store: Store) -> list[str]:
-    """The names of the models that decisions were made about."""
+    """Return the names of the models that decisions were made about."""
     # Claims lie below `registry/`, too, in a folder of their own.
     names = (key.removeprefix(_FOLDER) for key in store.list(_FOLDER))
     return sorted(name.removesuffix(".json") for name in names if "/" not in name)
 
 
 def change(store: Store, model: str, decide: Change) -> Standing:
-    """Decide on the current standing and write down what was decided, both or neither.
+    """Decide on a model's state, and write the new state and the log's entry, both or neither.
 
     Args:
-        decide: called with each standing that is found until its answer is written before another's; None leaves
-            everything as it is.
+        store: Store with the state.
+        model: Name of the registered model.
+        decide: Function of the current state; called again whenever somebody else has changed the state meanwhile. It
+            returns the new state and the entry, or None to leave everything as it is.
+
     Returns:
-        The standing afterwards.
+        The state afterwards.
     """
     while True:
         standing, tag = _read(store, model)
@@ -160,10 +209,10 @@ def change(store: Store, model: str, decide: Change) -> Standing:
 
 
 def history(store: Store, model: str) -> Iterator[tuple[str, Decision]]:
-    """The log from the newest entry to the first, with their digests.
+    """Yield the log's entries with their digests, from the newest to the first.
 
     Raises:
-        CorruptError: an entry is missing or has been tampered with.
+        CorruptError: An entry is missing or has been tampered with.
     """
     yield from _entries(store, model, read(store, model).log)
 
@@ -180,8 +229,8 @@ def _entries(store: Store, model: str, newest: str | None) -> Iterator[tuple[str
 
 def _read(store: Store, model: str) -> tuple[Standing, str | None]:
     try:
-        found = store.read(_key(model))
-        return Standing.model_validate(json.loads(found.data)), found.tag
+        state = store.read(_key(model))
+        return Standing.model_validate(json.loads(state.data)), state.tag
     except KeyNotFound:
         return Standing(), None
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Which version is the champion: decided from evaluations, or by a person; one swap of the standing a decision."""
+"""The rules of promotion: from evaluations, or by a person. Each decision is one swap of the model's state."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ PASSED: Verdict = {"passed": True, "reason": "it passed its evaluation"}
 
 
 class Settled(NamedTuple):
-    """How things stand, and what was decided; None where there was nothing left to decide."""
+    """The state after a decision, and the decision; None where there was nothing left to decide."""
 
     standing: Standing
     decision: Decision | None
@@ -29,15 +29,19 @@ def promote(
 ) -> Settled:
     """Make a verified version the champion if it has earned it, else the challenger.
 
-    Its evaluation has compared it with the champion of that time. Where another version has won meanwhile, it is
-    compared with that one. A version that its evaluation has made the champion once is not made it again: what came
-    after stands.
+    Its evaluation has compared it with the champion of that time. If another version has won meanwhile, it is compared
+    with that one. A version that became the champion once by its evaluation does not become it again: later decisions
+    stand.
 
     Args:
-        judge: compares the candidate with a champion; else the rows of their evaluations are.
-        is_new: no earlier try can have decided about this version.
+        store: Store with evaluations and state.
+        model: Name of the registered model.
+        candidate: The version.
+        judge: Comparison of the candidate with a champion; by default, of the rows of their evaluations.
+        is_new: Whether no earlier attempt can have decided about this version.
+
     Raises:
-        CorruptError: an evaluation or the log of decisions is not whole in the store.
+        CorruptError: An evaluation or the log of decisions is not whole in the store.
     """
     evaluation = manifest.load(store, candidate.evaluation)
     judged = _Judged(evaluation, candidate, judge or partial(_compare, store, evaluation))
@@ -64,7 +68,14 @@ def promote(
 
 
 def appoint(store: Store, model: str, candidate: Candidate, reason: str) -> Settled:
-    """A person makes a version the champion, also one that was rolled back from."""
+    """Make a version the champion because a person says so, even one that was rolled back from.
+
+    Args:
+        store: Store with the state.
+        model: Name of the registered model.
+        candidate: The version.
+        reason: Why, in words.
+    """
 
     def decide(now: Standing) -> tuple[Standing, Decision] | None:
         if now.champion is not None and now.champion.version == candidate.version:
@@ -75,12 +86,17 @@ def appoint(store: Store, model: str, candidate: Candidate, reason: str) -> Sett
 
 
 def roll_back(store: Store, model: str, seen: Standing, to: Candidate, reason: str) -> Settled:
-    """A person takes a version's place as the champion from it, for good, and gives it to another.
+    """Replace the champion by another version because a person says so, and keep the replaced one from coming back.
 
     Args:
-        seen: how things stood when the person decided.
+        store: Store with the state.
+        model: Name of the registered model.
+        seen: State that the person has seen.
+        to: Version that becomes the champion.
+        reason: Why, in words.
+
     Raises:
-        UserError: another version is the champion by now.
+        UserError: Another version is the champion by now.
     """
     withdrawn = seen.champion
     assert withdrawn is not None and withdrawn.version != to.version
@@ -108,21 +124,21 @@ def roll_back(store: Store, model: str, seen: Standing, to: Candidate, reason: s
 
 
 class _Judged:
-    """The verdict on a candidate against a champion, once each: the standing may change for other reasons."""
+    """Verdicts on a candidate, one for each champion: the state may also change for other reasons."""
 
     def __init__(self, evaluation: Manifest, candidate: Candidate, judge: Judge) -> None:
         self._evaluation, self._candidate, self._judge = evaluation, candidate, judge
-        self._found: dict[Candidate, Verdict] = {}
+        self._verdicts: dict[Candidate, Verdict] = {}
 
     def __call__(self, champion: Candidate) -> Verdict:
-        if champion not in self._found:
-            self._found[champion] = self._decide(champion)
-        return self._found[champion]
+        if champion not in self._verdicts:
+            self._verdicts[champion] = self._decide(champion)
+        return self._verdicts[champion]
 
     def _decide(self, champion: Candidate) -> Verdict:
         decided = self._evaluation.info.get("decision") or PASSED
         wants_none = self._evaluation.info.get("comparison") is None
-        if wants_none or _compared(self._evaluation, decided) == champion_state.digest_of(champion):
+        if wants_none or _compared(self._evaluation, decided) == champion.digest:
             return decided
         if champion.model == self._candidate.model:
             return {"passed": True, "reason": f"it is the same model as the champion, version {champion.version}"}
@@ -130,9 +146,9 @@ class _Judged:
 
 
 def _compared(evaluation: Manifest, decided: Verdict) -> str:
-    """Which champion it was compared with: the one that it names, or else the one when the evaluation began."""
+    """Return the digest of the champion of the comparison: the one it names, else the one when evaluation began."""
     if named := decided.get("champion"):
-        return champion_state.digest_of(Candidate.model_validate(named))
+        return Candidate.model_validate(named).digest
     return evaluation.made_from.get(CHAMPION, NOBODY)
 
 
@@ -152,8 +168,9 @@ def _has_won(store: Store, model: str, candidate: Candidate) -> bool:
 
 
 def _before(store: Store, model: str, seen: Standing, to: Candidate) -> Candidate | None:
-    """The champion before `to` was: what a second rollback would go back to. A log that is damaged does not keep a
-    person from rolling back.
+    """Return the champion before `to`, which a second rollback would go back to.
+
+    A damaged log does not keep a person from rolling back.
     """
     champions: list[Candidate] = []
     try:
@@ -177,7 +194,7 @@ def _turned_down(now: Standing, candidate: Candidate) -> Standing:
 
 
 def _restored(after: Standing, candidate: Candidate) -> Standing:
-    """A person has decided for it: it is no longer withdrawn."""
+    """Take a candidate off the withdrawn ones, because a person has decided for it."""
     return after.model_copy(
         update={
             "withdrawn": tuple(version for version in after.withdrawn if version != candidate.version),
@@ -195,8 +212,8 @@ def _change(store: Store, model: str, decide: champion_state.Change) -> Settled:
 
     def remember(now: Standing) -> tuple[Standing, Decision] | None:
         nonlocal decided
-        found = decide(now)
-        decided = found[1] if found else None
-        return found
+        change = decide(now)
+        decided = change[1] if change else None
+        return change
 
     return Settled(champion_state.change(store, model, remember), decided)

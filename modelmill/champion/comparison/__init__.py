@@ -1,4 +1,4 @@
-"""Whether one model is better than another on the examples that both were measured on."""
+"""The comparison of two models on the examples that both were measured on."""
 
 from modelmill.champion.comparison.decision import decide, decide_between
 

@@ -13,7 +13,13 @@ _NORMAL = NormalDist()
 
 
 class Interval(NamedTuple):
-    """`estimate` is the mean of the sample itself; `low` and `high` are the ends of its confidence interval."""
+    """A mean and its confidence interval.
+
+    Attributes:
+        estimate: Mean of the sample itself.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
 
     estimate: float
     low: float
@@ -23,7 +29,7 @@ class Interval(NamedTuple):
 def paired(
     difference: np.ndarray, weight: np.ndarray, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """The interval of sum(difference) / sum(weight) when examples are drawn anew, with replacement.
+    """Return the interval of sum(difference) / sum(weight) when examples are drawn anew, with replacement.
 
     A resample of n examples is drawn as the number of times that each group of examples comes up, which is
     multinomial: exact where there are no more distinct pairs of numbers, or examples, than `GROUPS`. The ends are
@@ -31,9 +37,14 @@ def paired(
     from the statistic's influence function.
 
     Args:
-        difference: of an example's summed losses, say; float, (examples,). weight: positive, (examples,).
+        difference: Difference of two models on each example, such as of summed losses: float, (examples,).
+        weight: Weight of each example, positive: float, (examples,).
+        confidence: Probability that the interval covers the true value.
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+
     Raises:
-        ValueError: there are no examples, or their weights sum to nothing.
+        ValueError: There are no examples, or their weights sum to nothing.
     """
     count, total = len(difference), float(weight.sum())
     if not count or total <= 0:
@@ -55,7 +66,7 @@ def paired(
 
 
 def _level(probability: float, bias: float, acceleration: float) -> float:
-    """The corrected quantile to look up for a nominal one."""
+    """Return the bias-corrected and accelerated quantile for a nominal one."""
     shifted = bias + _NORMAL.inv_cdf(probability)
     return _NORMAL.cdf(bias + shifted / (1 - acceleration * shifted))
 
@@ -63,25 +74,28 @@ def _level(probability: float, bias: float, acceleration: float) -> float:
 def _resampled(
     difference: np.ndarray, weight: np.ndarray, influence: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-    """The statistic of each resample."""
+    """Return the statistic of each resample."""
     sizes, sums, within = _grouped(difference, weight, influence)
     count, random = len(difference), np.random.default_rng(seed)
     means, spread = sums / sizes[:, None], within / sizes
     at_once = max(1, CELLS_AT_ONCE // len(sizes))
-    found = []
+    statistics = []
     for first in range(0, resamples, at_once):
         drawn = random.multinomial(count, sizes / count, size=min(at_once, resamples - first)).astype(np.float64)
         values = drawn @ means
         noise = random.standard_normal(len(drawn)) * np.sqrt(drawn @ spread) / count
-        found.append(values[:, 0] / values[:, 1] + noise)
-    return np.concatenate(found)
+        statistics.append(values[:, 0] / values[:, 1] + noise)
+    return np.concatenate(statistics)
 
 
 def _grouped(
     difference: np.ndarray, weight: np.ndarray, influence: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Examples of each group, sums of their differences and weights (groups, 2), and their influence's squared
-    deviations from the group's mean.
+    """Return groups of examples with close influence.
+
+    Returns:
+        Examples of each group, (groups,); sums of their differences and weights, (groups, 2); and their influence's
+        squared deviations from the group's mean, (groups,).
     """
     order = np.lexsort((weight, influence))
     pairs = np.stack([difference[order], weight[order]], axis=1)

@@ -1,4 +1,4 @@
-"""The decision: may the challenger take the champion's place?"""
+"""The decision whether a challenger may take the champion's place."""
 
 from typing import Any
 
@@ -19,11 +19,16 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
     """Compare two evaluations on the examples that both have measured.
 
     Args:
-        settings: those of `evaluation.comparison`, with the metric, its measure and the seed.
+        store: Store with the evaluations' rows.
+        challenger: Evaluation of the challenger.
+        champion: Evaluation of the champion.
+        settings: Settings of `evaluation.comparison`, with the metric, its measure and the seed.
+
     Returns:
         `passed`; `verdict`, a word or two; `reason`, a paragraph for a person; `numbers`; and `slices`, one entry each.
+
     Raises:
-        CorruptError: the rows of an evaluation are not in the store.
+        CorruptError: The rows of an evaluation are not in the store.
     """
     if differs := what_differs(challenger.info.get("held_out", {}), champion.info.get("held_out", {})):
         return _refused("cannot be compared", f"The champion was measured differently: {differs}.")
@@ -33,15 +38,24 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
 
 
 def what_differs(challenger: dict[str, Any], champion: dict[str, Any]) -> str:
-    """In words, how what two models were measured on differs; empty if it does not."""
+    """Return, in words, how the held-out sets of two evaluations differ; empty if they do not.
+
+    Args:
+        challenger: Description of the challenger's held-out set.
+        champion: Description of the champion's held-out set.
+    """
     keys = [key for key in sorted({*challenger, *champion}) if challenger.get(key) != champion.get(key)]
     return ", ".join(f"{key} was {champion.get(key)} and is {challenger.get(key)}" for key in keys)
 
 
 def decide(challenger: ExampleValues, champion: ExampleValues, settings: Settings) -> Decision:
-    """
+    """Compare two models by their values of a metric; examples that one of them lacks are left out.
+
     Args:
-        challenger, champion: what both have measured of the metric; examples that one lacks are left out.
+        challenger: Values of the challenger.
+        champion: Values of the champion.
+        settings: As `decide_between`.
+
     Returns:
         As `decide_between`.
     """
@@ -79,17 +93,17 @@ def _refused(verdict: str, reason: str, examples: int = 0) -> Decision:
 
 
 def _compare(mine: ExampleValues, its: ExampleValues, settings: Settings, confidence: float) -> dict[str, float]:
-    """Both values, and the interval of how much better the challenger is, in the metric's own unit."""
+    """Return both values, and the interval of how much better the challenger is, in the metric's own unit."""
     sign = 1.0 if settings["measure"]["higher_is_better"] else -1.0
     better = sign * (mine.values - its.values)
-    found = paired(better, its.weights, confidence, settings["resamples"], settings["seed"])
+    interval = paired(better, its.weights, confidence, settings["resamples"], settings["seed"])
     champion = float(its.values.sum() / its.weights.sum())
     return {
         "champion": champion,
-        "challenger": champion + sign * found.estimate,
-        "better_by": found.estimate,
-        "low": found.low,
-        "high": found.high,
+        "challenger": champion + sign * interval.estimate,
+        "better_by": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
         "margin": settings["margin"] * abs(champion),
     }
 
@@ -105,8 +119,10 @@ def _verdict(compared: dict[str, float], settings: Settings) -> tuple[str, bool]
 
 
 def _slices(mine: ExampleValues, its: ExampleValues, settings: Settings) -> dict[str, dict[str, Any]]:
-    """Each slice's comparison. One is lost where the challenger is worse by more than its margin, at a confidence that
-    is Bonferroni's for the number of slices: with no true loss anywhere, it is rare that any is found.
+    """Compare the models in each slice that is large enough.
+
+    A slice is lost where the challenger is worse by more than the margin. The confidence is Bonferroni's for the number
+    of slices: with no true loss anywhere, it is rare that any slice is lost.
     """
     members: dict[str, list[int]] = {}
     for place, names in enumerate(mine.slices):
@@ -114,12 +130,12 @@ def _slices(mine: ExampleValues, its: ExampleValues, settings: Settings) -> dict
             members.setdefault(name, []).append(place)
     large = {name: np.array(places) for name, places in sorted(members.items()) if len(places) >= settings["minimum"]}
     confidence = 1 - (1 - settings["confidence"]) / max(1, len(large))
-    found = {}
+    compared = {}
     for name, places in large.items():
         one = _compare(mine.chosen(places), its.chosen(places), settings, confidence)
         margin = settings["slice_margin"] * abs(one["champion"])
-        found[name] = one | {"margin": margin, "examples": len(places), "lost": one["high"] < -margin}
-    return found
+        compared[name] = one | {"margin": margin, "examples": len(places), "lost": one["high"] < -margin}
+    return compared
 
 
 def _in_words(

@@ -1,4 +1,4 @@
-"""One row for each held-out example and model: what every later question is answered from."""
+"""The table of an evaluation: a row for each held-out example and model, from which comparisons are made."""
 
 import io
 from collections.abc import Iterable
@@ -38,7 +38,14 @@ SCHEMA = pa.schema(
 
 
 class ExampleValues(NamedTuple):
-    """A metric's examples, in the order of their ids: ids, values and weights, and the slices each is in."""
+    """Values of a metric on examples, in the order of their ids.
+
+    Attributes:
+        examples: Ids, (examples,).
+        values: Value of each example, summed over it: float64, (examples,).
+        weights: Weight of each example: float64, (examples,).
+        slices: Names of the slices that each example is in.
+    """
 
     examples: np.ndarray
     values: np.ndarray
@@ -46,22 +53,28 @@ class ExampleValues(NamedTuple):
     slices: list[list[str]]
 
     def chosen(self, places: np.ndarray) -> "ExampleValues":
+        """Return the examples at these places."""
         slices = [self.slices[place] for place in places]
         return ExampleValues(self.examples[places], self.values[places], self.weights[places], slices)
 
 
 def write(rows: Iterable[dict[str, Any]]) -> bytes:
-    """A Parquet file; what a row does not say is null. Equal rows give equal bytes."""
+    """Return rows as a Parquet file with null for what a row lacks; equal rows give equal bytes."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def read(store: Store, evaluation: Manifest, measure: Measure) -> ExampleValues:
-    """What an evaluation has measured of a metric, without the examples that the model has seen in training.
+    """Return an evaluation's values of a metric, without the examples that the model has seen in training.
+
+    Args:
+        store: Store with the evaluation's rows.
+        evaluation: The evaluation.
+        measure: Which rows and columns the metric is made from.
 
     Raises:
-        CorruptError: the file is not in the store.
+        CorruptError: The rows are not in the store.
     """
     table = pq.read_table(io.BytesIO(manifest.read_entry(store, evaluation.entry(FILE))))
     wanted = (
@@ -80,7 +93,7 @@ def read(store: Store, evaluation: Manifest, measure: Measure) -> ExampleValues:
 
 
 def unique_ids(ids: Iterable[str]) -> list[str]:
-    """Ids of which later ones that are equal to earlier ones have a number added."""
+    """Return the ids with a number added to each that is equal to an earlier one."""
     met: dict[str, int] = {}
     unique = []
     for one in ids:
@@ -90,5 +103,5 @@ def unique_ids(ids: Iterable[str]) -> list[str]:
 
 
 def id_of(*texts: str) -> str:
-    """The id of an example that consists of these texts."""
+    """Return the id of an example that consists of these texts."""
     return digest.of_json(texts)[:24]
