@@ -1,1 +1,1 @@
-"""What everything may use: errors, digests, units, the life of processes."""
+"""Basics that every package may use: errors, digests, units, the lifetime of processes."""

@@ -9,23 +9,26 @@ CHUNK = 1 << 20
 
 
 def canonical_json(value: Any) -> bytes:
-    """UTF-8 JSON with sorted keys and no spaces: one byte string per value.
+    """Return a value as UTF-8 JSON with sorted keys and no spaces: one byte string per value.
 
     Raises:
-        ValueError: the value holds NaN or infinity, which JSON cannot say.
+        ValueError: The value holds NaN or infinity, which JSON does not have.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def of_bytes(data: bytes) -> str:
+    """Return the sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def of_json(value: Any) -> str:
+    """Return the sha256 of a value as canonical JSON."""
     return of_bytes(canonical_json(value))
 
 
 def of_stream(stream: BinaryIO) -> str:
+    """Return the sha256 of what is left of a stream."""
     digest = hashlib.sha256()
     while chunk := stream.read(CHUNK):
         digest.update(chunk)
@@ -33,10 +36,11 @@ def of_stream(stream: BinaryIO) -> str:
 
 
 def of_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
     with open(path, "rb") as stream:
         return of_stream(stream)
 
 
 def fraction(text: str) -> float:
-    """A number in [0, 1) that depends on `text` alone, uniform over texts; splits are drawn with it."""
+    """Return a number in [0, 1) that depends on the text alone and is uniform over texts; splits are drawn by it."""
     return int(of_bytes(text.encode("utf-8", "surrogatepass"))[:13], 16) / 16**13

@@ -2,14 +2,14 @@
 
 
 class ModelmillError(Exception):
-    """A failure with a one-line explanation; anything else that is raised is a bug and exits 1 as well."""
+    """A failure with a one-line explanation; any other exception is a bug and exits 1 as well."""
 
     kind = "failed"
     exit_code = 1
 
 
 class UserError(ModelmillError):
-    """Something the user wrote or pointed at is wrong: say what, where, why and the next command."""
+    """A mistake in what the user wrote or named; the message says what, where, why, and the next command."""
 
     kind = "user"
     exit_code = 2
@@ -40,6 +40,6 @@ class CorruptError(ModelmillError):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error on one line, without the control characters that hostile data could hold."""
+    """Return an error's message on one line, without the control characters that hostile data could hold."""
     text = " ".join(str(error).split()) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)

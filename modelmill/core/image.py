@@ -6,5 +6,5 @@ _SHARED = {"reporting": "registration"}
 
 
 def image_of(step: str) -> str:
-    """For example `modelmill/data-validation:0.1.0`."""
+    """Return the name of a step's image, such as `modelmill/data-validation:0.1.0`."""
     return f"modelmill/{_SHARED.get(step, step).replace('_', '-')}:{VERSION}"

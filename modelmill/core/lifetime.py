@@ -1,6 +1,4 @@
-"""Processes that end with the one that started them, however that one ends: nobody waits for their work any more, and
-a step must not train on beside the run that takes its place.
-"""
+"""Processes that end with their parent, however that ends: a step must not train beside the run that replaces it."""
 
 import contextlib
 import multiprocessing
@@ -13,7 +11,7 @@ from collections.abc import Callable, Iterator
 def exit_with_stdin() -> None:
     """End this process at once when its standard input closes.
 
-    The local runner gives its children a pipe as standard input that closes when it dies, by whatever signal.
+    The standard input of the local runner's children is a pipe that closes when the runner dies, by whatever signal.
     """
 
     def wait() -> None:
@@ -32,7 +30,7 @@ def exit_with_parent() -> None:
 
 @contextlib.contextmanager
 def termination() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets instead of ending the process, which is how a node that is taken away says so.
+    """Give an event that SIGTERM sets instead of ending the process, so that a node that is taken away can save.
 
     Outside the main thread no signal can be caught, and the event is never set.
     """

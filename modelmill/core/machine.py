@@ -1,4 +1,4 @@
-"""The machine and the image that a step runs on, in words, to be kept with what the step makes."""
+"""The machine and the image that a step runs on, in words that are kept with the step's results."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ IMAGE_VARIABLE = "MODELMILL_IMAGE"
 
 
 def here(run_id: str) -> dict[str, str]:
-    """The run, the machine, and the image that `MODELMILL_IMAGE` names; without one, the Python of this machine."""
+    """Return the run, this machine, and the image that `MODELMILL_IMAGE` names or else this Python, in words."""
     return {
         "run_id": run_id,
         "machine": f"{platform.node()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -4,7 +4,7 @@ _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 
 def of_seconds(seconds: float | None) -> str:
-    """`0.4 s`, `3 min 20 s`, `2 h 5 min`, `1,200 h`."""
+    """Return a duration such as `0.4 s`, `3 min 20 s`, `2 h 5 min` or `1,200 h`; nothing for None."""
     if seconds is None:
         return ""
     if seconds < 60:
@@ -17,6 +17,7 @@ def of_seconds(seconds: float | None) -> str:
 
 
 def of_bytes(size: float) -> str:
+    """Return a size such as `17 B` or `1.5 GiB`."""
     value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value, units = value / 1024, units[1:]
@@ -24,7 +25,7 @@ def of_bytes(size: float) -> str:
 
 
 def prefixed(value: float, unit: str = "") -> str:
-    """Three digits and a prefix of the SI: `4.2 TFLOP`, `2.56 M`; what is below a thousand has none."""
+    """Return a quantity with three digits and an SI prefix, such as `4.2 TFLOP` or `2.56 M`; none below a thousand."""
     prefixes = list(_PREFIXES)
     while abs(value) >= 999.5 and len(prefixes) > 1:
         value, prefixes = value / 1000, prefixes[1:]
