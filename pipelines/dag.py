@@ -1,4 +1,7 @@
-"""The DAG: six steps, fan-outs over groups of shards, a gate and an exit handler, for every runner."""
+"""The DAG: six steps, fan-outs over groups of shards, a gate and an exit handler, for every runner.
+
+Which output goes into which input is declared in `step_specs`; what is here is the order and the conditions.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +18,20 @@ from modelmill.components.registration.component import registration
 from modelmill.components.reporting.component import reporting
 from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, StepResources
-from modelmill.recipe.step_specs import STEPS
+from modelmill.recipe.step_specs import DATASET, STEPS
 from modelmill.runtime import node
 
 # Says where a task runs and in what: it is given the task and the name of its step.
 Place = Callable[[Any, str], None]
+
+COMPONENTS = {
+    "data_validation": data_validation,
+    "preprocessing": preprocessing,
+    "pretraining": pretraining,
+    "fine_tuning": fine_tuning,
+    "evaluation": evaluation,
+    "registration": registration,
+}
 
 
 def build(
@@ -29,94 +41,115 @@ def build(
     place: Place | None = None,
     if_changed: bool = False,
 ) -> Any:
-    """The pipeline of a recipe; its parameters default to the recipe and the store given here.
+    """Return the pipeline of a recipe; its parameters default to the recipe and the store given here.
 
     Args:
-        run_id: under which records are kept; on a cluster KFP's own, so that a recurring run gets a new one each time.
-        place: places each task; without it, tasks ask for the recipe's resources in the images of this version.
-        if_changed: look for new data first, and train only if there is some (`data.retrain`).
+        recipe: The resolved recipe.
+        store: URI of the store.
+        run_id: Name of the run's records; on a cluster KFP's own id, so that each recurring run gets a new one.
+        place: Places each task; without it, tasks ask for the recipe's resources in the images of this version.
+        if_changed: Look for new data first, and train only if there is some (`data.retrain`).
     """
-    resources, groups = _of_pods(recipe), recipe.data.groups
+    settle, groups = _settler(place, _of_pods(recipe)), recipe.data.groups
 
     @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task} to {recipe.registration.model}")
     def modelmill(recipe: str = recipes.to_json(recipe), store: str = store) -> None:
-        shared = {"recipe": recipe, "store": store, "run_id": run_id}
-        outcome = reporting(**shared)
-        with dsl.ExitHandler(_settle(outcome, "reporting", None, place), name="report"):
+        run = {"recipe": recipe, "store": store, "run_id": run_id}
+        tasks = _Tasks(run, groups, settle)
+        report = reporting(**run)
+        report.set_caching_options(False)
+        if place is not None:
+            place(report, "reporting")
+        with dsl.ExitHandler(report, name="report"):
             if not if_changed:
-                train(validate(shared, groups, resources, place), shared, groups, resources, place)
+                tasks.validate()
+                tasks.train()
                 return
-            looked = _settle(look(**shared), "data_validation", resources, place)
+            looked = settle(look(**run), "data_validation")
             with dsl.If(looked.output == True, name="new-data"):  # noqa: E712 - KFP compiles this
-                validated = validate(shared, groups, resources, place)
-                reason = reason_to_train(**shared, drifted=validated.outputs["drifted"])
-                _settle(reason, "data_validation", resources, place)
+                validated = tasks.validate()
+                reason = settle(reason_to_train(**run, drifted=validated.outputs["drifted"]), "data_validation")
                 with dsl.If(reason.output == True, name="reason-to-train"):  # noqa: E712
-                    train(validated, shared, groups, resources, place)
+                    tasks.train()
 
     return modelmill
 
 
-def validate(shared: dict[str, Any], groups: int, resources: Any, place: Place | None = None) -> Any:
-    """The task of data validation, behind scans of groups of shards side by side."""
-    scanned = []
-    if groups > 1:
-        with dsl.ParallelFor(list(range(groups)), name="groups-of-shards") as group:
-            scan = shard_scan(recipe=shared["recipe"], store=shared["store"], group=group, groups=groups)
-            _settle(scan, "data_validation", resources, place)
-        scanned = dsl.Collected(scan.output)
-    return _settle(data_validation(**shared, scanned=scanned), "data_validation", resources, place)
-
-
-def train(validated: Any, shared: dict[str, Any], groups: int, resources: Any, place: Place | None = None) -> None:
-    """The tasks from validated data to a registered model."""
-    dataset = validated.outputs["dataset"]
-    corpus = _prepare(dataset, shared, groups, resources, place).outputs["corpus"]
-    pretrained = _settle(pretraining(**shared, corpus=corpus), "pretraining", resources, place).outputs["model"]
-    tuned = _settle(
-        fine_tuning(**shared, corpus=corpus, pretrained=pretrained), "fine_tuning", resources, place
-    ).outputs["model"]
-    evaluated = _settle(
-        evaluation(**shared, corpus=corpus, pretrained=pretrained, model=tuned), "evaluation", resources, place
-    ).outputs
-    with dsl.If(evaluated["Output"] == True, name="gate-passed"):  # noqa: E712 - KFP compiles this
-        registered = registration(
-            **shared,
-            passed=evaluated["Output"],
-            dataset=dataset,
-            validation=validated.outputs["validation"],
-            model=tuned,
-            evaluation=evaluated["evaluation"],
-        )
-        _settle(registered, "registration", resources, place)
-
-
 def compile_to(recipe: Recipe, store: str, path: str, place: Place | None = None, if_changed: bool = False) -> None:
-    """Write the recipe's pipeline as KFP IR YAML."""
+    """Write the recipe's pipeline as KFP IR YAML.
+
+    Args:
+        recipe: The resolved recipe.
+        store: URI of the store.
+        path: The file to write.
+        place: Places each task, as in `build`.
+        if_changed: Look for new data first, as in `build`.
+    """
     compiler.Compiler().compile(build(recipe, store, place=place, if_changed=if_changed), path)
 
 
-def _prepare(dataset: Any, shared: dict[str, Any], groups: int, resources: Any, place: Place | None) -> Any:
-    """The task of preprocessing, behind a fit and groups of shards that are encoded side by side."""
-    encoded = []
-    if groups > 1:
-        ahead = {"recipe": shared["recipe"], "store": shared["store"], "dataset": dataset}
-        fit = _settle(fitting(**ahead), "preprocessing", resources, place)
-        with dsl.ParallelFor(list(range(groups)), name="groups-to-encode") as group:
-            encode = shard_encoding(**ahead, fitted=fit.output, group=group, groups=groups)
-            _settle(encode, "preprocessing", resources, place)
-        encoded = dsl.Collected(encode.output)
-    return _settle(preprocessing(**shared, dataset=dataset, encoded=encoded), "preprocessing", resources, place)
+class _Tasks:
+    """The tasks of a pipeline as they are added, and the outputs of those that are there."""
+
+    def __init__(self, run: dict[str, Any], groups: int, settle: Callable[[Any, str], Any]) -> None:
+        self._run, self._groups, self._settle = run, groups, settle
+        self._ahead = {"recipe": run["recipe"], "store": run["store"]}
+        self._outputs: dict[str, Any] = {}
+
+    def validate(self) -> Any:
+        """Add data validation, behind scans of groups of shards side by side."""
+        scanned = []
+        if self._groups > 1:
+            with dsl.ParallelFor(list(range(self._groups)), name="groups-of-shards") as group:
+                scan = self._settle(shard_scan(**self._ahead, group=group, groups=self._groups), "data_validation")
+            scanned = dsl.Collected(scan.output)
+        return self._add("data_validation", scanned=scanned)
+
+    def train(self) -> None:
+        """Add what leads from validated data to a registered model."""
+        self._prepare()
+        self._add("pretraining")
+        self._add("fine_tuning")
+        passed = self._add("evaluation").outputs["Output"]
+        with dsl.If(passed == True, name="gate-passed"):  # noqa: E712 - KFP compiles this
+            self._add("registration", passed=passed)
+
+    def _prepare(self) -> None:
+        """Add preprocessing, behind a fit and groups of shards that are encoded side by side."""
+        encoded = []
+        if self._groups > 1:
+            ahead = {**self._ahead, "dataset": self._outputs[DATASET]}
+            fit = self._settle(fitting(**ahead), "preprocessing")
+            with dsl.ParallelFor(list(range(self._groups)), name="groups-to-encode") as group:
+                encode = shard_encoding(**ahead, fitted=fit.output, group=group, groups=self._groups)
+                self._settle(encode, "preprocessing")
+            encoded = dsl.Collected(encode.output)
+        self._add("preprocessing", encoded=encoded)
+
+    def _add(self, step: str, **more: Any) -> Any:
+        """Add a step's task with the inputs of its specification; `more` are parameters beside them."""
+        spec = STEPS[step]
+        inputs = {port: self._outputs[source] for port, source in spec.inputs.items()}
+        task = self._settle(COMPONENTS[step](**self._run, **inputs, **more), step)
+        self._outputs |= {f"{step}.{port}": task.outputs[port] for port in spec.outputs}
+        return task
 
 
-def _settle(task: Any, step: str, resources: Any, place: Place | None) -> Any:
-    """Switch KFP's cache off (the step memo checks that the bytes are there, KFP's does not) and place the task."""
-    task.set_caching_options(False)
-    if place is not None:
-        place(task, step)
-    elif resources is not None:
-        _ask(task, getattr(resources, step))
-    return task
+def _settler(place: Place | None, resources: StepResources) -> Callable[[Any, str], Any]:
+    """Return what switches KFP's cache off for a step's task and places it, or has it ask for the step's resources.
+
+    The step memo checks that the bytes are there, KFP's cache does not.
+    """
+
+    def settle(task: Any, step: str) -> Any:
+        task.set_caching_options(False)
+        if place is not None:
+            place(task, step)
+        else:
+            _ask(task, getattr(resources, step))
+        return task
+
+    return settle
 
 
 def _of_pods(recipe: Recipe) -> StepResources:

@@ -126,7 +126,13 @@ validate = entry("data_validation", _make)
 
 
 def has_changed(*, recipe: str, store: str, run_id: str) -> bool:
-    """Look whether there is something that no run of this recipe has come to an end with; read nothing but names."""
+    """Tell whether there is something that no run of this recipe has ended with; only names are read.
+
+    Args:
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        run_id: The run's id.
+    """
     reasons = []
 
     def work(step: Step) -> str:
@@ -138,7 +144,13 @@ def has_changed(*, recipe: str, store: str, run_id: str) -> bool:
 
 
 def is_reason_to_train(*, recipe: str, store: str, run_id: str) -> bool:
-    """Whether the data that the run has validated is one."""
+    """Tell whether the data that the run has validated is a reason to train.
+
+    Args:
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        run_id: The run's id.
+    """
     opened = open_store(store)
     try:
         drifted = json.loads(opened.get(f"runs/{run_id}/validation/{DRIFT}"))["drifted"]
@@ -150,6 +162,12 @@ def is_reason_to_train(*, recipe: str, store: str, run_id: str) -> bool:
 def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
     """Scan every `groups`-th shard, from number `group` on, for the step to find; nothing if the step is finished.
 
+    Args:
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        group: Number of the first shard.
+        groups: How many workers share the shards.
+
     Returns:
         How many shards were read.
     """
@@ -158,9 +176,9 @@ def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
 
     def work(step: Step) -> int:
         data = step.recipe.data
-        found = shards.of(data)[group::groups]
+        source_shards = shards.of(data)[group::groups]
         suite: dict[str, Any] = data.suite  # type: ignore[assignment]
-        return scanning.scan_only(found, suite, ShardStates(step.store, step.document["code"], step.scratch))
+        return scanning.scan_only(source_shards, suite, ShardStates(step.store, step.document["code"], step.scratch))
 
     return work_ahead("data_validation", work, recipe=recipe, store=store, inputs={})
 

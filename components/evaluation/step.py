@@ -3,37 +3,23 @@
 import json
 from typing import Any
 
+from modelmill.champion import champion_state
 from modelmill.champion.comparison import rows
 from modelmill.recipe import task_packages
-from modelmill.recipe.step_specs import CORPUS, FINE_TUNED, PRETRAINED
-from modelmill.runtime.step_runtime import Made, Step, run_step
+from modelmill.recipe.step_specs import CHAMPION, CORPUS, FINE_TUNED
+from modelmill.runtime.step_runtime import Made, Step, entry
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 
 
-def run(
-    *, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, model: str, evaluation: str
-) -> dict[str, Any]:
-    """Evaluate; the last four are files that hold manifests. Returns `passed`: the model may be registered."""
-    return run_step(
-        "evaluation",
-        make,
-        recipe=recipe,
-        store=store,
-        run_id=run_id,
-        inputs={CORPUS: corpus, PRETRAINED: pretrained, FINE_TUNED: model},
-        outputs={"evaluation": evaluation},
-    )
-
-
 def make(step: Step) -> Made:
+    """Return the evaluation of the step's model, with the verdict of gate and comparison as `passed`."""
     from modelmill.components.evaluation import champion
     from modelmill.components.evaluation.gate import judge
-    from modelmill.measures.measured import Measured
     from modelmill.training.loop import stage
 
     task = stage.open_task(step)
-    measured: Measured = task_packages.part(step.recipe.task, "evaluate").evaluate(step, task)
+    measured = task_packages.evaluation(step.recipe.task).evaluate(step, task)
     settings = step.recipe.evaluation
     gate = judge(measured.metrics, settings.gate.model_dump(exclude_none=True), measured.baselines)
     files = {"metrics.json": measured.metrics, "gate.json": gate, **measured.files}
@@ -61,8 +47,19 @@ def make(step: Step) -> Made:
         outputs={"evaluation": made},
         headline=f"{numbers}: {_in_short(gate, decision)}",
         values={"passed": passed},
+        same_for=_as_champion(step, made) if passed else {},
         metrics=measured.metrics,
     )
+
+
+run = entry("evaluation", make)
+
+
+def _as_champion(step: Step, made: Manifest) -> dict[str, str]:
+    """Return the champion for which the evaluation would be the same: its own model, not compared with itself."""
+    if made.info["comparison"] is None:
+        return {}
+    return {CHAMPION: champion_state.digest_of(step.inputs[FINE_TUNED].digest, made.digest)}
 
 
 def _in_short(gate: dict[str, Any], decision: dict[str, Any]) -> str:

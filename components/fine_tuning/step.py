@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from modelmill.recipe.sections import FineTuning
-from modelmill.recipe.step_specs import CORPUS, PRETRAINED
-from modelmill.runtime.step_runtime import Made, Step, run_step
+from modelmill.recipe.step_specs import PRETRAINED
+from modelmill.runtime.step_runtime import Made, Step, entry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,20 +13,8 @@ if TYPE_CHECKING:
     from modelmill.training.loop.stage import Finish
 
 
-def run(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, model: str) -> None:
-    """Fine-tune; `corpus`, `pretrained` and `model` are files that hold manifests."""
-    run_step(
-        "fine_tuning",
-        make,
-        recipe=recipe,
-        store=store,
-        run_id=run_id,
-        inputs={CORPUS: corpus, PRETRAINED: pretrained},
-        outputs={"model": model},
-    )
-
-
 def make(step: Step) -> Made:
+    """Return the fine-tuned model."""
     from modelmill.training.loop import skipped
 
     settings = step.recipe.fine_tuning
@@ -42,8 +30,11 @@ def make(step: Step) -> Made:
     return stage.run_stage(step, task, model, settings, finish)
 
 
+run = entry("fine_tuning", make)
+
+
 def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
-    """The model before its first step, with adapters where the recipe wants them, and what becomes of it afterwards."""
+    """Return the model before its first step, with adapters where the recipe wants them, and its finisher."""
     from modelmill.components.fine_tuning.finishing import Finishing
     from modelmill.training.loop import stage
 

@@ -4,41 +4,23 @@ from typing import TYPE_CHECKING
 
 from modelmill.core.errors import UserError
 from modelmill.data import shards
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.recipe import task_packages
 from modelmill.recipe.sections import Data
 from modelmill.recipe.step_specs import DATASET
-from modelmill.runtime.step_runtime import Made, Step, run_step, work_ahead
+from modelmill.runtime.step_runtime import Made, Step, entry, work_ahead
 from modelmill.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from modelmill.tasks.contract import Preprocessing
 
 
-def run(*, recipe: str, store: str, run_id: str, dataset: str, corpus: str) -> None:
-    """Make the corpus of a dataset.
-
-    Args:
-        recipe: The resolved recipe's reference.
-        store: URI of the store.
-        run_id: The run's name.
-        dataset: File with the dataset's manifest.
-        corpus: File for the corpus's manifest.
-    """
-    run_step(
-        "preprocessing",
-        make,
-        recipe=recipe,
-        store=store,
-        run_id=run_id,
-        inputs={DATASET: dataset},
-        outputs={"corpus": corpus},
-    )
-
-
 def make(step: Step) -> Made:
     """Return the corpus that the recipe's task makes of the step's dataset."""
     return _task(step).preprocess(step, _validated(step))
+
+
+run = entry("preprocessing", make)
 
 
 def fit_ahead(*, recipe: str, store: str, dataset: str) -> None:

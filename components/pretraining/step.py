@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING
 
 from modelmill.recipe.sections import Pretraining
-from modelmill.recipe.step_specs import CORPUS
 from modelmill.runtime import weights
-from modelmill.runtime.step_runtime import Made, Step, run_step
+from modelmill.runtime.step_runtime import Made, Step, entry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,20 +12,8 @@ if TYPE_CHECKING:
     from modelmill.tasks.contract import Task
 
 
-def run(*, recipe: str, store: str, run_id: str, corpus: str, model: str) -> None:
-    """Pretrain; `corpus` and `model` are files that hold manifests."""
-    run_step(
-        "pretraining",
-        make,
-        recipe=recipe,
-        store=store,
-        run_id=run_id,
-        inputs={CORPUS: corpus},
-        outputs={"model": model},
-    )
-
-
 def make(step: Step) -> Made:
+    """Return the pretrained model."""
     from modelmill.training.loop import skipped
 
     settings = step.recipe.pretraining
@@ -41,8 +28,11 @@ def make(step: Step) -> Made:
     return stage.run_stage(step, task, build(step, task, settings), settings)
 
 
+run = entry("pretraining", make)
+
+
 def build(step: Step, task: "Task", settings: Pretraining) -> "nn.Module":
-    """The model before its first step."""
+    """Return the model before its first step."""
     if settings.init == "random":
         return task.build()
     return task.load(weights.locate("pretraining.init", settings.init, step.store))

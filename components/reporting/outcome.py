@@ -1,11 +1,11 @@
-"""How a run ended, told from its records alone, so that it can be told of a run that was killed too."""
+"""The outcome of a run, from its records alone, so that it is known even of a run that was killed."""
 
 import logging
 from typing import Any
 
 from modelmill.components.reporting.evidence import Run, parse_json
 from modelmill.core.errors import one_line
-from modelmill.recipe.step_specs import STEPS
+from modelmill.recipe.step_specs import LOOK, STEPS
 from modelmill.runtime import retraining, run_records, tracking
 
 log = logging.getLogger("modelmill")
@@ -15,10 +15,14 @@ KILLED = "its process was killed without a word, which is what running out of me
 
 
 def decide(run: Run, finished: float) -> dict[str, Any]:
-    """The document that `outcome.json` holds; `finished` is in seconds since 1970.
+    """Return the document of `outcome.json`.
 
-    `exit_code` is what the command line ends with: 0 registered, or nothing to do; 3 a gate failed, 2 a user's mistake,
-    1 the rest.
+    `exit_code` is the command line's: 0 for registered or nothing to do, 3 for a failed gate, 2 for a user's mistake, 1
+    for the rest.
+
+    Args:
+        run: The evidence that the run left in the store.
+        finished: When it ended, in seconds since 1970.
     """
     outcome, exit_code, failed_step, reason = _verdict(run)
     return {
@@ -35,9 +39,10 @@ def decide(run: Run, finished: float) -> dict[str, Any]:
 
 
 def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
-    """Outcome, exit code, and the first step in the DAG's order that stopped the run with the reason."""
-    for name in STEPS:
-        record = run.steps.get(name)
+    """Return the outcome, the exit code, the first step in the DAG's order that stopped the run, and the reason."""
+    looked = run_records.read_step(run.store, run.run_id, LOOK)
+    for name in (LOOK, *STEPS) if looked else STEPS:
+        record = looked if name == LOOK else run.steps.get(name)
         if record is None:
             idle = retraining.nothing_to_do(run.store, run.run_id)
             return (IDLE, 0, None, idle) if idle else (FAILED, 1, name, "it did not start")
@@ -60,7 +65,7 @@ def _failure(record: run_records.StepRecord) -> tuple[str, int, str, str]:
 
 
 def _missed_gate(run: Run) -> tuple[str, int, str, str] | None:
-    """Why the model may not be registered, None if it may."""
+    """Return why the model may not be registered, or None if it may."""
     evaluation = run.manifest("evaluation.evaluation")
     if evaluation is None:
         return FAILED, 1, "evaluation", "it finished but its manifest is no longer in the store"
@@ -105,13 +110,13 @@ def _model(run: Run) -> dict[str, Any] | None:
 
 
 def _alias(run: Run, name: str, version: str) -> str | None:
-    """The version's aliases as the registry has them now: a reused registration may have lost its alias since.
+    """Return the version's aliases as the registry has them now: it may have lost one since it was registered.
 
-    A registry that does not answer must not hide the outcome: then what the step itself has said counts.
+    A registry that does not answer must not hide the outcome: then the step's own record counts.
     """
     try:
-        found = ", ".join(tracking.aliases(run.store, name, version))
+        aliases = ", ".join(tracking.aliases(run.store, name, version))
     except Exception as error:
         log.warning("the alias is as registration left it: %s", tracking.redact(one_line(error)))
-        found = str(run.steps["registration"].metrics.get("alias") or "")
-    return found or None
+        aliases = str(run.steps["registration"].metrics.get("alias") or "")
+    return aliases or None

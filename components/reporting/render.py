@@ -1,4 +1,4 @@
-"""The page: what each section shows, handed to a template that escapes everything."""
+"""The report's page: what each section shows, handed to a template that escapes everything."""
 
 import os
 import platform
@@ -23,12 +23,17 @@ from modelmill.store.manifest import Manifest
 
 MOST_SAMPLES = 64
 STAGES = ("pretraining", "fine_tuning")
-# What may happen to a training, of its metrics.
+# Metrics of a training that report unusual events.
 EVENTS = ("skipped_batches", "resumed_from_step")
 
 
 def render(run: Run, outcome: dict[str, Any]) -> str:
-    """One self-contained HTML file; a section whose evidence is missing is left out."""
+    """Return one self-contained HTML file; sections without evidence are left out.
+
+    Args:
+        run: The evidence that the run left in the store.
+        outcome: The document of `outcome.json`.
+    """
     return template("report.html.j2").render(
         outcome=outcome,
         header=_header(run, outcome),
@@ -46,7 +51,7 @@ def render(run: Run, outcome: dict[str, Any]) -> str:
 
 
 def template(name: str) -> Template:
-    """One of this folder's templates; it escapes everything."""
+    """Return one of this folder's templates; it escapes everything."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -79,19 +84,19 @@ def _header(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def _requested(run: Run) -> str:
-    """Who asked for the run and why, where its record says so."""
+    """Return who asked for the run and why, where its record says so."""
     if run.record is None:
         return ""
     return ": ".join(part for part in (run.record.requested_by, run.record.reason) if part)
 
 
 def _step(name: str, record: StepRecord | None, outcome: dict[str, Any]) -> dict[str, Any]:
-    """A step that is still running when the report is written was killed."""
+    """Return a step's row; a step that is still running when the report is written was killed."""
     status = "not run" if record is None else "killed" if record.status == "running" else record.status
     record = record or StepRecord(name=name, status="failed")
     tone = {"ran": "good", "reused": "quiet", "not run": "quiet"}.get(status, "bad")
     has_stopped_run = outcome["failed_step"] == name and status in ("ran", "reused")
-    inputs = [i.split(".")[0] for i in STEPS[name].inputs if not i.startswith("source.")]
+    inputs = [source.split(".")[0] for source in STEPS[name].inputs.values()]
     progress = record.progress if status in ("killed", "failed") else None
     return {
         "name": name,
@@ -112,7 +117,10 @@ def _reached(progress: Progress) -> str:
 
 
 def _stage(run: Run, name: str) -> dict[str, Any] | None:
-    """A stage that the recipe leaves out hands on the model it got, with that model's history: not shown twice."""
+    """Return a stage's facts and charts, or None where it did not train.
+
+    A stage that the recipe leaves out hands on the model it got with that model's history, which is not shown twice.
+    """
     model = run.manifest(f"{name}.model")
     if model is None or not model.info.get("trained"):
         return None
@@ -155,7 +163,7 @@ def _evaluation(run: Run) -> dict[str, Any] | None:
 
 
 def _confusion(confusion: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Counts with their share of the row, which is what the shading shows."""
+    """Return counts with their share of the row, which the shading shows."""
     if not confusion:
         return None
     rows = [
@@ -166,7 +174,7 @@ def _confusion(confusion: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _lineage(run: Run) -> list[dict[str, Any]]:
-    """Every output with its digest and the digests it was made from."""
+    """Return every output with its digest and the digests of its inputs."""
     rows = []
     for name, record in run.steps.items():
         for output, sha256 in record.outputs.items():
@@ -176,7 +184,7 @@ def _lineage(run: Run) -> list[dict[str, Any]]:
 
 
 def _environment(run: Run) -> dict[str, Any]:
-    """Library versions that trained the model, and the machine that wrote this page."""
+    """Return the versions of the libraries that trained the model, and the machine that wrote this page."""
     models = [model for name in STAGES if (model := run.manifest(f"{name}.model"))]
     libraries = {library: version for model in models for library, version in model.info.get("libraries", {}).items()}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"

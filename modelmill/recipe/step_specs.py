@@ -1,7 +1,7 @@
-"""The six steps as data: what each takes, what it reads of the recipe, and the code that it is.
+"""The six steps as data: what each takes and makes, what it reads of the recipe, and the code that it is.
 
-The DAG wires exactly these inputs, a step's key is made from exactly these parts, and `plan` predicts with the same
-table what will run.
+Ports are declared here alone: the DAG wires them, a step's entry takes them, a step's key is made from exactly these
+parts, and `plan` predicts with the same table what will run.
 """
 
 import importlib.metadata
@@ -24,11 +24,16 @@ DATA, FITTED, INIT = "source.data", "source.fitted", "source.init"
 CHAMPION, REGISTRY = "source.champion", "source.registry"
 
 
+# A look for new data before the first step of a run. It makes nothing, so it is no step, but it has a record.
+LOOK = "look"
+
+
 class StepSpec(NamedTuple):
     """A step of the DAG.
 
-    inputs: names of outputs of earlier steps, as `step.output` or, for what lies outside the DAG, `source.NAME`.
-    outputs: names of the manifests that it makes, the main one first.
+    inputs: by port, the output of an earlier step, as `step.output`.
+    sources: what it takes from outside the DAG, as `source.NAME`.
+    outputs: ports of the manifests that it makes, the main one first.
     settings: dotted recipe keys that its result depends on.
     locations: dotted recipe keys that say where bytes are; the bytes' digests count, not these.
     parts: modules of the task's package that the step calls (see `step_code`).
@@ -36,12 +41,18 @@ class StepSpec(NamedTuple):
     """
 
     name: str
-    inputs: tuple[str, ...]
+    inputs: dict[str, str]
+    sources: tuple[str, ...]
     outputs: tuple[str, ...]
     settings: tuple[str, ...]
     locations: tuple[str, ...]
     parts: tuple[str, ...]
     libraries: tuple[str, ...]
+
+    @property
+    def made_from(self) -> tuple[str, ...]:
+        """Inputs and sources: everything whose digest is part of the step's key."""
+        return (*self.inputs.values(), *self.sources)
 
 
 # What decodes the files of such data, in the steps that read it.
@@ -53,7 +64,8 @@ STEPS: dict[str, StepSpec] = {
     for step in (
         StepSpec(
             name="data_validation",
-            inputs=(DATA,),
+            inputs={},
+            sources=(DATA,),
             outputs=("dataset", "validation"),
             settings=("data.format", "data.media", "data.corrupt_files", "data.suite", "data.quarantine"),
             locations=("data.path",),
@@ -62,7 +74,8 @@ STEPS: dict[str, StepSpec] = {
         ),
         StepSpec(
             name="preprocessing",
-            inputs=(DATASET, FITTED),
+            inputs={"dataset": DATASET},
+            sources=(FITTED,),
             outputs=("corpus",),
             settings=("task", "data.format", "data.media", "data.corrupt_files", "preprocessing"),
             locations=("data.path", "name"),
@@ -71,7 +84,8 @@ STEPS: dict[str, StepSpec] = {
         ),
         StepSpec(
             name="pretraining",
-            inputs=(CORPUS, INIT),
+            inputs={"corpus": CORPUS},
+            sources=(INIT,),
             outputs=("model",),
             settings=("task", "seed", "model", "pretraining"),
             locations=(),
@@ -80,7 +94,8 @@ STEPS: dict[str, StepSpec] = {
         ),
         StepSpec(
             name="fine_tuning",
-            inputs=(CORPUS, PRETRAINED),
+            inputs={"corpus": CORPUS, "pretrained": PRETRAINED},
+            sources=(),
             outputs=("model",),
             settings=("task", "seed", "model", "fine_tuning"),
             locations=(),
@@ -89,7 +104,8 @@ STEPS: dict[str, StepSpec] = {
         ),
         StepSpec(
             name="evaluation",
-            inputs=(CORPUS, PRETRAINED, FINE_TUNED, CHAMPION),
+            inputs={"corpus": CORPUS, "pretrained": PRETRAINED, "model": FINE_TUNED},
+            sources=(CHAMPION,),
             outputs=("evaluation",),
             settings=("task", "seed", "evaluation"),
             locations=("registration.model",),
@@ -98,13 +114,8 @@ STEPS: dict[str, StepSpec] = {
         ),
         StepSpec(
             name="registration",
-            inputs=(
-                DATASET,
-                VALIDATION,
-                FINE_TUNED,
-                EVALUATION,
-                REGISTRY,
-            ),
+            inputs={"dataset": DATASET, "validation": VALIDATION, "model": FINE_TUNED, "evaluation": EVALUATION},
+            sources=(REGISTRY,),
             outputs=("registration",),
             settings=("name", "task", "registration"),
             locations=(),
@@ -113,16 +124,18 @@ STEPS: dict[str, StepSpec] = {
         ),
     )
 }
+# What has a record in a run, in the order in which they begin.
+RECORDED = (LOOK, *STEPS)
 
 
 def settings_of(step: str, recipe: Recipe) -> dict[str, Any]:
-    """The part of the recipe that the step's result depends on, by dotted key; values are JSON."""
+    """Return the part of the recipe that the step's result depends on, by dotted key; values are JSON."""
     document = recipe.model_dump(mode="json", by_alias=True)
     return {key: _without_neutral(_at(document, key)) for key in STEPS[step].settings}
 
 
 def visible_to(step: str, recipe: Recipe) -> Recipe:
-    """The recipe with every part left out that the step has not said it reads, so that no key can miss one."""
+    """Return the recipe without the parts that the step does not declare: it cannot read what its key misses."""
     keys = STEPS[step].settings + STEPS[step].locations
     changes: dict[str, Any] = {}
     for name in type(recipe).model_fields:
@@ -136,7 +149,7 @@ def visible_to(step: str, recipe: Recipe) -> Recipe:
 
 
 def code_of(step: str, recipe: Recipe) -> dict[str, str]:
-    """What runs the step: the digest of its source, the image or Python that holds it, and library versions."""
+    """Return what runs the step: the digest of its source, the version of Python, and versions of libraries."""
     media = _MEDIA_LIBRARIES[recipe.data.media] if "data.media" in STEPS[step].settings else ()
     libraries = (*STEPS[step].libraries, *media, *recipe.libraries.get(step, ()))
     versions = {library: _version(library) for library in libraries}

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from modelmill.champion import champion_state
 from modelmill.champion.comparison.decision import what_differs
-from modelmill.core.errors import Corrupt, UserError
+from modelmill.core.errors import CorruptError, UserError
 from modelmill.data import shards
-from modelmill.recipe import Recipe, given_tokenizer
+from modelmill.recipe import Recipe
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.step_specs import CHAMPION, DATA, FITTED, INIT, REGISTRY, STEPS
 from modelmill.runtime import compatibility, fitted, tracking, weights
@@ -23,8 +23,7 @@ def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
         UserError: the data matches nothing, a model folder has no weights or none that fit the recipe, the registry is
             not configured.
     """
-    wanted = [name for name in STEPS[step].inputs if name.startswith("source.")]
-    return {name: _DIGESTS[name](recipe, store) for name in wanted}
+    return {name: _DIGESTS[name](recipe, store) for name in STEPS[step].sources}
 
 
 def _data(recipe: Recipe, store: Store) -> str:
@@ -33,12 +32,11 @@ def _data(recipe: Recipe, store: Store) -> str:
 
 def _fitted(recipe: Recipe, store: Store) -> str:
     """A tokenizer from elsewhere, or what an earlier run has fitted once."""
-    source = given_tokenizer(recipe)
+    source = recipe.preprocessing.given_tokenizer
     if source is None:
         return fitted.find(store, recipe) or NOTHING
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
-    pairs = getattr(recipe.preprocessing, "pairs", None)
-    if pairs is not None and pairs.framing == "chat":
+    if recipe.preprocessing.needs_chat_template:
         compatibility.require_chat_template(folder)
     return weights.tokenizer_digest(folder)
 
@@ -47,11 +45,11 @@ def _init(recipe: Recipe, store: Store) -> str:
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return NOTHING
     folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
-    if length := getattr(recipe.preprocessing, "sequence_length", None):
+    if length := recipe.preprocessing.context_length:
         compatibility.require_length(folder, length)
     if isinstance(recipe.fine_tuning, AdaptedFineTuning):
         compatibility.require_modules(folder, recipe.fine_tuning.adapted)
-    if source := given_tokenizer(recipe):
+    if source := recipe.preprocessing.given_tokenizer:
         tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
         compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
     return weights.digest(folder)
@@ -64,14 +62,14 @@ def _champion(recipe: Recipe, store: Store) -> str:
     champion = champion_state.read(store, model).champion
     if champion is None:
         return champion_state.NOBODY
-    with contextlib.suppress(Corrupt):  # evaluation says so, if it has to read it
+    with contextlib.suppress(CorruptError):  # evaluation says so, if it has to read it
         mine, its = recipe.preprocessing.held_out, manifest.load(store, champion.evaluation).info.get("held_out", {})
         if differs := what_differs(mine, {key: its.get(key) for key in mine}):
             raise UserError(
                 f"evaluation.comparison: the champion, {model} version {champion.version}, was measured on another "
                 f"split: {differs}; put that back, or decide by thresholds alone: --set evaluation.comparison=none"
             )
-    return champion_state.digest_of(champion)
+    return champion.digest
 
 
 def _registry(recipe: Recipe, store: Store) -> str:

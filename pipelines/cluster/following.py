@@ -9,7 +9,7 @@ from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import submitting
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.run import records, summary
-from modelmill.recipe.step_specs import STEPS
+from modelmill.recipe.step_specs import RECORDED, STEPS
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import Problem, StepRecord
 from modelmill.store import KeyNotFound, Store
@@ -125,7 +125,7 @@ def _stored_logs(store: Store, run_id: str) -> dict[str, str]:
                 found[key.removeprefix(prefix).removesuffix(".txt")] = store.get(key).decode("utf-8", "replace")
             except KeyNotFound:
                 continue
-    order = list(STEPS)
+    order = list(RECORDED)
     return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modelmill.recipe.step_specs import STEPS
+from modelmill.recipe.step_specs import LOOK, RECORDED, STEPS
 
 STYLE = {"ran": "green", "reused": "cyan", "failed": "red", "running": "yellow", "will run": "yellow"}
 
@@ -24,7 +24,7 @@ def show_run(summary: dict[str, Any]) -> None:
     table = Table(title=None, box=None, pad_edge=False)
     for heading in ("step", "status", "seconds", ""):
         table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
-    for name in STEPS:
+    for name in RECORDED if LOOK in steps else STEPS:
         step = steps.get(name)
         status = step["status"] if step else "not run"
         seconds = f"{step['seconds']:.1f}" if step else ""

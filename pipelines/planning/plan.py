@@ -26,7 +26,7 @@ def plan(recipe: Recipe, store: Store) -> list[Planned]:
     made: dict[str, str | None] = {}
     planned = []
     for name, spec in STEPS.items():
-        inputs: dict[str, str | None] = {k: made.get(k) for k in spec.inputs if not k.startswith("source.")}
+        inputs: dict[str, str | None] = {source: made.get(source) for source in spec.inputs.values()}
         document = memo.key_document(name, recipe, inputs | external_inputs.digests(name, recipe, store))
         is_known = None not in document["inputs"].values()
         finished = memo.find(store, document) if is_known else None

@@ -158,8 +158,20 @@ def test_a_better_challenger_passes_and_a_worse_one_does_not(tmp_path: Path) -> 
     assert (refused.what, refused.version, refused.against) == ("refused", None, "1")
     assert refused.evidence == evaluation.digest and refused.reason == evaluation.info["decision"]["reason"]
     assert crowned.what == "promoted" and champion_state.read(steps.store, "tiny-table").champion.model == strong.digest
-    steps, _, evaluation = evaluate(recipe, tmp_path / "steps", *COMPARED, BETTER)
+    steps, _, evaluation = evaluate(recipe, tmp_path / "steps", "evaluation.comparison={minimum: 21}", BETTER)
     assert (evaluation.info["decision"]["verdict"], steps.value) == ("the champion itself", True)
+
+
+def test_an_evaluation_is_found_once_its_model_is_the_champion_and_only_then(tmp_path: Path) -> None:
+    recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), evaluation={"baseline": False})
+    made = {name: evaluate(recipe, tmp_path / "steps", *COMPARED, name) for name in (BETTER, WORSE)}
+    for crowned in (BETTER, WORSE):
+        _, model, evaluation = made[crowned]
+        crown(made[crowned][0], "tiny-table", model, evaluation)
+        again, _, same = evaluate(recipe, tmp_path / "steps", *COMPARED, crowned)
+        assert (again.record("evaluation").status, same) == ("reused", evaluation)
+        other, _, _ = evaluate(recipe, tmp_path / "steps", *COMPARED, WORSE if crowned == BETTER else BETTER)
+        assert other.record("evaluation").status == "ran"
 
 
 @pytest.mark.parametrize("first", ["weak", "strong"])

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from modelmill import recipe as recipes
 from modelmill.champion import champion_state
+from modelmill.champion.champion_state import Candidate
 from modelmill.core.errors import UserError
-from modelmill.runtime import memo, run_records, tracking, weights
-from modelmill.runtime.run_records import StepRecord
+from modelmill.runtime import external_inputs, tracking, weights
 from tests.cli import wait_until
 from tests.component.registrations import Case, assert_whole, child, make_case, versions, written_by_child
 
@@ -66,6 +67,12 @@ def test_a_version_that_was_champion_once_does_not_take_the_place_back(language:
     Path(language.arguments["model"]).write_bytes(first)
     assert language.run(3).info["version"] == "1"
     assert tracking.aliases(language.store, language.name, "2") == ["champion"]
+
+
+def champion_of(case: Case) -> Candidate:
+    champion = champion_state.read(case.store, case.name).champion
+    assert champion is not None
+    return champion
 
 
 def leave_unfinished(language: Case) -> None:
@@ -213,29 +220,21 @@ def test_what_a_worker_leaves_that_was_killed_after_it_woke_up_too_late_is_remov
 
 
 @pytest.mark.parametrize("kill", ["never:", "before:set_registered_model_alias"])
-def test_the_next_run_finds_the_evaluation_of_who_has_become_the_champion(table: Case, server: str, kill: str) -> None:
-    """Its key names the champion, which is another from the swap on."""
-    before = {"step": "evaluation", "code": {}, "settings": {}, "inputs": {"source.champion": "none"}}
-    memo.commit(
-        table.store, memo.Finished(document=before, outputs={}, values={}, metrics={}, headline="its", seconds=1.0)
-    )
-    record = StepRecord(name="evaluation", status="ran", key=memo.key_of(before))
-    run_records.write_step(table.store, table.run_id(1), record)
-    table.change("evaluation", comparison={"metric": "accuracy"})
+def test_the_next_run_sees_the_champion_that_its_evaluation_has_foreseen(table: Case, server: str, kill: str) -> None:
+    """Evaluation's key names the champion, which is another from the swap on: registration records nothing of it."""
+    evaluation = table.change("evaluation", comparison={"metric": "accuracy"})
     process = child(table, kill)
     output, _ = process.communicate()
     assert process.returncode == (0 if kill == "never:" else -signal.SIGKILL), output
-    after = before | {
-        "inputs": {"source.champion": champion_state.digest_of(champion_state.read(table.store, table.name).champion)}
-    }
-    assert after != before
-    found = memo.find(table.store, after)
-    assert found is not None and found.headline == "its"
+    seen = external_inputs.digests("evaluation", recipes.from_json(table.arguments["recipe"]), table.store)
+    foreseen = champion_state.digest_of(table.manifests["model"].digest, evaluation.digest)
+    assert seen == {"source.champion": foreseen}
+    assert not list(table.store.list("memo/evaluation/"))
 
 
 def test_the_evaluation_decides_and_the_loser_is_the_challenger(table: Case) -> None:
     table.run()
-    compared = {"source.champion": champion_state.digest_of(champion_state.read(table.store, table.name).champion)}
+    compared = {"source.champion": champion_of(table).digest}
     table.change("model", steps=8)
     numbers = {"difference": -0.1}
     decision = {"passed": False, "reason": "worse by 0.1", "numbers": numbers}

@@ -44,7 +44,7 @@ def register(case: Case, number: int, accuracy: float) -> None:
     better = now.champion is None or accuracy > 0.7
     case.change("model", steps=number)
     decision = {"passed": better, "reason": f"accuracy {accuracy}", "numbers": {"accuracy": accuracy}}
-    compared = {"source.champion": champion_state.digest_of(now.champion)}
+    compared = {"source.champion": now.champion.digest if now.champion else champion_state.NOBODY}
     case.change("evaluation", compared, metrics={"accuracy": accuracy}, comparison={"metric": "x"}, decision=decision)
     recipe = json.loads(case.arguments["recipe"])
     recipe["fine_tuning"]["learning_rate"] = number / 10

@@ -17,7 +17,7 @@ def evaluated(store: Store, version: str, score: float, compared: Candidate | No
     passed = compared is None or score > score_of(store, compared)
     evaluation = Manifest(
         kind="evaluation",
-        made_from={"source.champion": champion_state.digest_of(compared), "note": note},
+        made_from={"source.champion": compared.digest if compared else champion_state.NOBODY, "note": note},
         info={
             "passed": True,
             "metrics": {"score": score},

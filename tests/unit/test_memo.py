@@ -24,7 +24,7 @@ def load(folder: Path, *overrides: str) -> Recipe:
 
 
 def key(step: str, recipe: Recipe) -> str:
-    return memo.key_of(memo.key_document(step, recipe, dict.fromkeys(STEPS[step].inputs, "0" * 64)))
+    return memo.key_of(memo.key_document(step, recipe, dict.fromkeys(STEPS[step].made_from, "0" * 64)))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_step_cannot_read_a_setting_that_is_not_in_its_key(tmp_path: Path) -> 
 
 
 def finish(store: Store, recipe: Recipe, step: str = "preprocessing") -> tuple[memo.KeyDocument, Manifest]:
-    document = memo.key_document(step, recipe, dict.fromkeys(STEPS[step].inputs, "0" * 64))
+    document = memo.key_document(step, recipe, dict.fromkeys(STEPS[step].made_from, "0" * 64))
     made = Manifest(kind="corpus", entries=[manifest.add_bytes(store, b"tokens", "train/0.npy")])
     outputs = {"corpus": manifest.save(store, made)}
     finished = memo.Finished(document=document, outputs=outputs, values={}, metrics={}, headline="", seconds=1.0)
@@ -86,7 +86,7 @@ def test_a_truncated_blob_is_not_reused(tmp_path: Path, store: Store) -> None:
 def test_the_reason_names_the_setting_and_both_values(tmp_path: Path, store: Store) -> None:
     finish(store, load(tmp_path))
     changed = load(tmp_path, "preprocessing.sequence_length=32")
-    document = memo.key_document("preprocessing", changed, dict.fromkeys(STEPS["preprocessing"].inputs, "0" * 64))
+    document = memo.key_document("preprocessing", changed, dict.fromkeys(STEPS["preprocessing"].made_from, "0" * 64))
     assert memo.why(store, document, "tiny-lm") == "settings changed: preprocessing.sequence_length (64 -> 32)"
 
 

@@ -14,7 +14,7 @@ from modelmill.corpus.text.framing import framing_of
 from modelmill.corpus.text.hygiene.examining import Examined, but_for, examine, why
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.corpus.text.settings import LanguagePreprocessing
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
@@ -23,7 +23,7 @@ from modelmill.tasks.language_modeling.recipe import Recipe
 
 
 class Fitted(NamedTuple):
-    """folder: with the tokenizer. settled: as in `Made`. frame: of pairs. examined: what hygiene found."""
+    """folder: with the tokenizer. settled: `same_for` of `Made`. frame: of pairs. examined: what hygiene found."""
 
     folder: Path
     settled: dict[str, str]
@@ -72,7 +72,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()}
         | {f"left_out_{reason}": n for reason, n in examined.info.get("left_out", {}).items()}
         | {"new_shards": new},
-        settled={step.name: fitted_now.settled} if fitted_now.settled else {},
+        same_for=fitted_now.settled,
     )
 
 

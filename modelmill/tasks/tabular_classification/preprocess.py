@@ -9,7 +9,7 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import processes
 from modelmill.corpus.shard_cache import Encoded, ShardCache
 from modelmill.corpus.split import SPLITS
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.recipe.step_specs import FITTED
 from modelmill.runtime import external_inputs, fitted
 from modelmill.runtime.step_runtime import Made, Step
@@ -23,7 +23,7 @@ Found = list[tuple[Shard, str]]
 
 
 class Fitted(NamedTuple):
-    """scaler: its file. settled: inputs as in `Made`. counts: rows by split and class. new: shards read for it."""
+    """scaler: its file. settled: `same_for` of `Made`. counts: rows by split and class. new: shards read for it."""
 
     scaler: Path
     settled: dict[str, str]
@@ -64,7 +64,7 @@ def preprocess(step: Step, found: Found) -> Made:
         outputs={"corpus": corpus},
         headline=", ".join(f"{n} {split}" for split, n in sizes.items()),
         metrics={f"{split}_rows": n for split, n in sizes.items()} | {"new_shards": fitted_now.new},
-        settled={step.name: fitted_now.settled} if fitted_now.settled else {},
+        same_for=fitted_now.settled,
     )
 
 

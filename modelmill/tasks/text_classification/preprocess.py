@@ -13,7 +13,7 @@ from modelmill.corpus.in_memory import Whole
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.text_classification import labels
@@ -74,8 +74,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     headline = made.headline + f"; {labelled:,} labelled"
     headline += f", {empty + unknown:,} left out" if empty + unknown else ""
     left_out = {"labelled_examples": labelled, "left_out_empty": empty, "left_out_unknown_label": unknown}
-    settled_now = {step.name: settled} if settled else {}
-    return replace(made, headline=headline, metrics=made.metrics | left_out, settled=settled_now)
+    return replace(made, headline=headline, metrics=made.metrics | left_out, same_for=settled)
 
 
 def special_tokens(folder: Path) -> Special:

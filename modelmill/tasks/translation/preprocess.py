@@ -14,7 +14,7 @@ from modelmill.corpus.in_memory import Whole
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.translation.recipe import Recipe, TranslationPreprocessing
@@ -81,7 +81,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         made,
         headline=made.headline + f"; {pairs:,} pairs" + (f", {dropped:,} left out" if dropped else ""),
         metrics=made.metrics | {"training_pairs": pairs, "left_out": dropped},
-        settled={step.name: settled} if settled else {},
+        same_for=settled,
     )
 
 

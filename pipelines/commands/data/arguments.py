@@ -7,7 +7,7 @@ import typer
 from modelmill.core.errors import UserError
 
 if TYPE_CHECKING:
-    from modelmill.data.shards import Shard
+    from modelmill.data.shard import Shard
 
 DataPath = Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")]
 Format = Annotated[str, typer.Option("--format", help="auto, jsonl, csv, parquet or text.")]
@@ -23,8 +23,9 @@ def find_shards(path: str, format_: str, media: str | None) -> "list[Shard]":
         UserError: an option is wrong, or there are no shards.
     """
     from modelmill.data import shards
+    from modelmill.data.shard import FORMATS
 
-    if format_ not in ("auto", *shards.FORMATS.values()):
+    if format_ not in ("auto", *FORMATS.values()):
         raise UserError(f"--format {format_}: auto, jsonl, csv, parquet or text")
     if media not in (None, "images", "audio"):
         raise UserError(f"--media {media}: images or audio")
