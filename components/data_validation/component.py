@@ -44,8 +44,9 @@ def data_validation(
 
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
 def reason_to_train(recipe: str, store: str, run_id: str, drifted: bool) -> bool:
-    """Whether validated data is a reason to train (`data.retrain`): a condition on one of several outputs is never true
-    in KFP's local runner.
+    """Tell whether validated data is a reason to train (`data.retrain`).
+
+    It has a component of its own because a condition on one of several outputs is never true in KFP's local runner.
     """
     from modelmill.components.data_validation.step import is_reason_to_train
 
