@@ -1,4 +1,4 @@
-"""Looking for data in a folder or a bucket, and reading one file or object of it."""
+"""Data files in a folder or a bucket: finding them, and reading one of them."""
 
 import contextlib
 import fnmatch
@@ -18,7 +18,14 @@ WHOLE, _RANGE = 64 << 20, 8 << 20
 
 
 class Found(NamedTuple):
-    """A file or object that has not been looked into yet; `tag` is empty for a file."""
+    """A file or object that has not been read yet.
+
+    Attributes:
+        path: POSIX path relative to the data's root.
+        uri: Absolute path of a file, or `s3://bucket/key`.
+        bytes: Size; 0 until it is known.
+        tag: Text that changes with the content; empty until it is known.
+    """
 
     path: str
     uri: str
@@ -27,10 +34,13 @@ class Found(NamedTuple):
 
 
 def listed(path: str) -> list[Found]:
-    """The files or objects at a folder (in depth), a file, a glob pattern, or the same below `s3://`; unsorted.
+    """Return the files or objects at a place, unsorted.
+
+    Args:
+        path: A folder, which is searched in depth, a file, a glob pattern, or one of these below `s3://`.
 
     Raises:
-        UserError: there is nothing of that name, it cannot be read, or a link leads out of the folder.
+        UserError: There is nothing of that name, it cannot be read, or a link leads out of the folder.
     """
     if path.startswith("s3://"):
         return _in_s3(path)
@@ -68,13 +78,18 @@ def with_tag(file: Found) -> Found:
 
 
 def open_file(uri: str, tag: str, size: int) -> BinaryIO:
-    """A file, or the S3 object that has this tag and so many bytes, to read from the start or anywhere.
+    """Open a file or an S3 object, to be read from the start or anywhere.
 
-    A small object comes with one request; of a larger one the ranges that are read, each asked for again where the
-    connection breaks.
+    A small object comes with one request, a larger one in ranges. A range is asked for again where the connection
+    breaks.
+
+    Args:
+        uri: Path of the file, or `s3://bucket/key`.
+        tag: Tag that the S3 object must have.
+        size: Bytes of the S3 object.
 
     Raises:
-        UserError: it is gone or changed, or cannot be read; so does reading.
+        UserError: It is gone or changed, or cannot be read. Reading raises the same.
     """
     if not uri.startswith("s3://"):
         try:
@@ -136,7 +151,7 @@ def _is_hidden(path: str) -> bool:
 
 
 def _fixed_part(path: str) -> str:
-    """The folder that a glob pattern starts from: everything before its first part with a wildcard."""
+    """Return the folder that a glob pattern starts from: everything before its first part with a wildcard."""
     parts = path.split("/")
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return "/".join(parts[:first])
@@ -158,7 +173,7 @@ def _on_disk(path: str) -> list[Found]:
 
 
 def _walk(root: Path) -> list[Path]:
-    """Every file below a folder; a linked folder inside it is found at its own place, one outside is refused."""
+    """Return every file below a folder; a linked folder inside it counts at its own place, one outside is refused."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"data.path: {error.filename}: cannot be read ({error.strerror})") from error
@@ -173,7 +188,7 @@ def _walk(root: Path) -> list[Path]:
 
 
 def _inside(root: Path, file: Path) -> Path:
-    """The file, unless it is a link that leads out of the data's root or its name cannot be written down."""
+    """Return the file, unless it is a link that leads out of the data's root or its name is not UTF-8."""
     if file.is_symlink() and not file.resolve().is_relative_to(root.resolve()):
         raise UserError(f"data.path: {file}: a link that leads out of {root}; copy the file or point data.path at it")
     try:
@@ -201,7 +216,7 @@ def _in_s3(uri: str) -> list[Found]:
 
 
 def _objects(bucket: str, root: str, prefix: str) -> list[Found]:
-    """The objects whose key begins with `prefix`, named relative to the folder `root`."""
+    """Return the objects whose key begins with `prefix`, named relative to the folder `root`."""
     with _explained(f"data.path: s3://{bucket}/{prefix}", bucket) as client:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         items = [item for page in pages for item in page.get("Contents", []) if not item["Key"].endswith("/")]
@@ -213,7 +228,7 @@ def _objects(bucket: str, root: str, prefix: str) -> list[Found]:
 
 
 def _matches(parts: list[str], pattern: list[str]) -> bool:
-    """Whether a path matches a glob pattern, both split at `/`; `**` stands for any number of folders."""
+    """Return whether a path matches a glob pattern, both split at `/`; `**` stands for any number of folders."""
     if not pattern:
         return not parts
     if pattern[0] == "**":

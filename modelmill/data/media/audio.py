@@ -1,4 +1,4 @@
-"""Recordings in WAV and FLAC: what is measured of one, and its samples."""
+"""Recordings in WAV and FLAC: their measures for the data contract, and their samples."""
 
 import io
 import struct
@@ -33,13 +33,18 @@ _UNKNOWN_SIZE = 0xFFFFFFFF
 
 
 def measure(data: bytes) -> dict[str, Any]:
-    """The columns of a recording.
+    """Return the columns of a recording.
 
-    sample_rate: in Hz. peak, rms: of the samples of all channels, where full scale is 1. clipped: share of samples at
-    full scale. silent: share of windows of 20 ms whose RMS is under -60 dBFS.
+    Args:
+        data: Bytes of the file.
+
+    Returns:
+        `sample_rate` in Hz; `channels`; `seconds`; `peak` and `rms` of the samples of all channels, where full scale is
+        1; `clipped`, the share of samples at full scale; and `silent`, the share of windows of 20 ms whose RMS is under
+        -60 dBFS.
 
     Raises:
-        Unusable: it is not WAV or FLAC, is cut off or broken, has no samples or too many, or some are not finite.
+        Unusable: It is not WAV or FLAC, is cut off or broken, has no samples or too many, or some are not finite.
     """
     with _open(data) as file:
         window = max(file.samplerate // WINDOWS_PER_SECOND, 1)
@@ -65,13 +70,16 @@ def measure(data: bytes) -> dict[str, Any]:
 
 
 def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
-    """The recording as one channel, the mean of all: float32 of shape (samples,), where full scale is 1.
+    """Return a recording as one channel, the mean of all: float32, (samples,), where full scale is 1.
 
     Args:
-        rate: the wanted sample rate in Hz. resample: whether a recording of another rate is resampled (by the SoX
-            Resampler, https://sourceforge.net/projects/soxr) or refused.
+        data: Bytes of the file.
+        rate: Wanted sample rate in Hz.
+        resample: Whether a recording of another rate is resampled, by the SoX Resampler
+            (https://sourceforge.net/projects/soxr), or refused.
+
     Raises:
-        Unusable: as `measure`, or it has another rate and is not to be resampled.
+        Unusable: As `measure`, or it has another rate and is not to be resampled.
     """
     with _open(data) as file:
         known = file.samplerate
@@ -88,10 +96,11 @@ def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
 
 
 def encode(samples: np.ndarray, rate: int) -> bytes:
-    """One channel as a WAV of 16 bits; samples beyond full scale are clipped.
+    """Return one channel as a WAV of 16 bits; samples beyond full scale are clipped.
 
     Args:
-        samples: of shape (samples,), where full scale is 1. rate: in Hz.
+        samples: Floats, (samples,), where full scale is 1.
+        rate: Sample rate in Hz.
     """
     stream = io.BytesIO()
     soundfile.write(stream, samples, rate, format="WAV", subtype="PCM_16")
@@ -99,7 +108,7 @@ def encode(samples: np.ndarray, rate: int) -> bytes:
 
 
 def _blocks(file: soundfile.SoundFile, window: int = 1) -> Iterator[np.ndarray]:
-    """All samples, float32 of shape (whole windows of so many frames, channels) a block; at least one."""
+    """Yield all samples in blocks of whole windows, at least one: float32, (frames, channels)."""
     frames = max(_BLOCK // (window * file.channels), 1) * window
     read = 0
     while len(block := file.read(frames, dtype="float32", always_2d=True)):
@@ -131,7 +140,7 @@ def _open(data: bytes) -> Iterator[soundfile.SoundFile]:
 
 
 def _refuse_cut(data: bytes) -> None:
-    """libsndfile takes what is there of a cut WAV for all of it; its `data` chunk says how long it was."""
+    """Refuse a WAV that is shorter than its `data` chunk says: libsndfile takes what is there for all of it."""
     place = 12
     while place + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, place)

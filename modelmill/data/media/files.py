@@ -1,4 +1,4 @@
-"""The files that a manifest names: where they are, and their bytes."""
+"""The files that a manifest of images or audio names: their places and their bytes."""
 
 import os
 import stat
@@ -22,9 +22,14 @@ MAX_BYTES = 256 << 20
 class Media:
     """The files of one manifest.
 
-    tag, size: of the manifest alone. files: those below the manifest's folder that it names, by the name that it has
-    for them, so that nothing else can be read through it; those that are not there are missing. Found.tag changes with
-    the content: the ETag of an S3 object; on disk the size and the times of change, so that finding opens nothing.
+    Attributes:
+        kind: What the files are.
+        corrupt: What happens to rows whose file is missing or broken.
+        tag: Tag of the manifest alone.
+        size: Bytes of the manifest alone.
+        files: Files below the manifest's folder that it names, by their names in it, so that nothing else can be read
+            through it. Their tags change with the content: an S3 object's is its ETag, a file's on disk its size and
+            times of change, so that finding files opens none.
     """
 
     kind: Kind
@@ -34,11 +39,14 @@ class Media:
     files: Mapping[str, Found] = field(compare=False, repr=False)
 
     def content(self, name: str) -> bytes:
-        """The bytes of a file.
+        """Return the bytes of a file.
+
+        Args:
+            name: The file's name in the manifest.
 
         Raises:
-            Unusable: it is not there, empty or too large. UserError: it has changed since it was found, or the disk or
-                the server cannot be read.
+            Unusable: The file is not there, empty or too large.
+            UserError: It has changed since it was found, or the disk or the server cannot be read.
         """
         file = self.files.get(name)
         if file is None:
@@ -58,10 +66,10 @@ class Media:
 
 
 def inside(name: object) -> str:
-    """A name in a manifest as the path below its folder.
+    """Return a name in a manifest as a path below the manifest's folder.
 
     Raises:
-        ValueError: saying why it is none.
+        ValueError: It is no such path; the message says why.
     """
     if not isinstance(name, str) or not name:
         raise ValueError("is empty" if name in (None, "") else f"is {name!r}, not the name of a file")
@@ -72,7 +80,7 @@ def inside(name: object) -> str:
 
 
 def on_disk(file: Found) -> Found | None:
-    """With size and tag; None for what is no regular file, which reading could wait for."""
+    """Return a file with its size and tag, None for what is no regular file: reading a pipe could wait forever."""
     try:
         status = Path(file.uri).stat()
     except OSError:
@@ -81,5 +89,8 @@ def on_disk(file: Found) -> Found | None:
 
 
 def tag_of(status: os.stat_result) -> str:
-    """What no change of the content leaves as it was: a program can set the time of modification, but not of change."""
+    """Return a tag of a file on disk that changes whenever its content does.
+
+    It includes the time of change (ctime), which no program can set, as it can the time of modification.
+    """
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"

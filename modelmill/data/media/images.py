@@ -1,4 +1,4 @@
-"""Images: what is measured of one, and its pixels."""
+"""Images: their measures for the data contract, and their pixels."""
 
 import io
 import warnings
@@ -26,13 +26,17 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def measure(data: bytes) -> dict[str, Any]:
-    """The columns of an image, which is decoded whole.
+    """Return the columns of an image, which is decoded whole.
 
-    width, height: in pixels, upright. channels: bands of its `mode`, which is Pillow's name for how pixels are stored.
-    brightness: mean luma, from 0 (black) to 1 (white).
+    Args:
+        data: Bytes of the file.
+
+    Returns:
+        `width` and `height` in pixels, upright; `channels`, the bands of its `mode`, which is Pillow's name for how
+        pixels are stored; and `brightness`, the mean luma from 0 (black) to 1 (white).
 
     Raises:
-        Unusable: it cannot be decoded, has too many pixels or more than 8 bits a channel.
+        Unusable: It cannot be decoded, has too many pixels or more than 8 bits a channel.
     """
     image = _load(data)
     luma = np.asarray(image.convert("L"))
@@ -42,19 +46,25 @@ def measure(data: bytes) -> dict[str, Any]:
 
 
 def decode(data: bytes, channels: int = 3) -> np.ndarray:
-    """The pixels, uint8 of shape (height, width, channels): grey with 1 channel, RGB with 3. Of a moving picture the
-    first one. Transparency is left out.
+    """Return an image's pixels: uint8, (height, width, channels). Of a moving picture, the first one.
+
+    Args:
+        data: Bytes of the file.
+        channels: 1 for grey, 3 for RGB; transparency is left out.
 
     Raises:
-        Unusable: as `measure`.
+        Unusable: As `measure`.
     """
     pixels = np.asarray(_load(data).convert({1: "L", 3: "RGB"}[channels]))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def fitted(pixels: np.ndarray, size: int) -> np.ndarray:
-    """An image in the shape of `decode`, scaled to `size` pixels on its shorter side and cut to a square around its
-    middle.
+    """Return an image scaled to a side and cut to a square around its middle.
+
+    Args:
+        pixels: Image as `decode` returns it.
+        size: Pixels of the square's side.
     """
     if pixels.shape[:2] == (size, size):
         return pixels
@@ -63,7 +73,7 @@ def fitted(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """An image in the shape of `decode` as a PNG file."""
+    """Return an image, given as `decode` returns it, as a PNG file."""
     sink = io.BytesIO()
     _image(pixels).save(sink, "PNG")
     return sink.getvalue()

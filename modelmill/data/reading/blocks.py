@@ -1,4 +1,4 @@
-"""The text of a file, decompressed and decoded, in blocks of whole lines."""
+"""Reading of a text file, decompressed and decoded, in blocks of whole lines."""
 
 import codecs
 import gzip
@@ -22,7 +22,14 @@ LONGEST_LINE = 512 << 20
 
 
 class Source(NamedTuple):
-    """Where bytes come from: `where` is the file's name in errors, `bytes` its size before decompression."""
+    """A file to read.
+
+    Attributes:
+        file: The open file.
+        compression: `gz`, `zst` or None.
+        where: Name of the file in errors.
+        bytes: Size before decompression.
+    """
 
     file: BinaryIO
     compression: str | None
@@ -31,39 +38,51 @@ class Source(NamedTuple):
 
 
 class TextBlock(NamedTuple):
-    """Whole lines of a text. first: number of the first of them, from 1."""
+    """Whole lines of a text.
+
+    Attributes:
+        first: Number of the first line, from 1.
+        text: The lines.
+    """
 
     first: int
     text: str
 
 
 class Hashing(io.RawIOBase):
-    """Hands on what is read, and hashes it."""
+    """A stream that hashes what is read through it."""
 
     def __init__(self, file: BinaryIO) -> None:
+        """Read from a file."""
         self._file, self._sha256 = file, hashlib.sha256()
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read some bytes into the buffer, hash them, and return how many there are."""
         data = self._file.read(len(buffer))
         self._sha256.update(data)
         buffer[: len(data)] = data
         return len(data)
 
     def hexdigest(self) -> str:
-        """Of everything, also of what nobody has read."""
+        """Return the sha256 of the whole file; what nobody has read yet is read here."""
         while data := self._file.read(_CHUNK):
             self._sha256.update(data)
         return self._sha256.hexdigest()
 
 
 def blocks(source: Source, size: int) -> Iterator[TextBlock]:
-    """Blocks of about `size` bytes, at least one.
+    """Yield the text in blocks of about `size` bytes, at least one.
+
+    Args:
+        source: File to read.
+        size: Least bytes of a block, unless it is the last.
 
     Raises:
-        UserError: empty, cut off, too large when expanded, or not UTF-8, with the line.
+        UserError: The file is empty, cut off, too large when expanded, or not UTF-8; the message names the line.
     """
     first, is_empty = 1, True
     for data in _whole_lines(chunks(source, has_lines=True), size, source.where):
@@ -81,14 +100,19 @@ def blocks(source: Source, size: int) -> Iterator[TextBlock]:
 
 
 def empty(where: str) -> UserError:
+    """Return the error of an empty file."""
     return UserError(f"{where}: empty (0 bytes); remove the file or write it again")
 
 
 def chunks(source: Source, has_lines: bool) -> Iterator[bytes]:
-    """The decompressed bytes.
+    """Yield the decompressed bytes.
+
+    Args:
+        source: File to read.
+        has_lines: Whether errors name the line.
 
     Raises:
-        UserError: cut off, broken, or too large.
+        UserError: The file is cut off, broken, or too large when expanded.
     """
     stream: Any = _decompressing(source)
     expanded = newlines = 0
@@ -108,9 +132,14 @@ def chunks(source: Source, has_lines: bool) -> Iterator[bytes]:
 
 
 def refuse_bomb(expanded: int, source: Source) -> None:
-    """
+    """Refuse a file that expands to more bytes than it may.
+
+    Args:
+        expanded: Bytes that the file has expanded to so far.
+        source: The file.
+
     Raises:
-        UserError: this is more than the file may expand to.
+        UserError: It is more than the file may expand to.
     """
     if expanded > max(MAX_EXPANDED, MAX_RATIO * source.bytes):
         limit = (

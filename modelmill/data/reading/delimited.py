@@ -22,19 +22,26 @@ _TIMES = [pa.date32(), pa.timestamp("s"), pa.timestamp("ns")]
 
 
 class Records(NamedTuple):
-    """Whole records of a CSV file, with the header before them. first: line of the first of the text."""
+    """Whole records of a CSV file, with the header before them.
+
+    Attributes:
+        first: Line in the file of the text's first line.
+        text: Header and records.
+    """
 
     first: int
     text: str
 
 
 def tables(start: Callable[[], Iterable[TextBlock]], where: str) -> Iterator[pa.Table]:
-    """One table a block.
+    """Yield one table a block.
 
     Args:
-        start: gives the file's blocks, from the first; asked again where there are several.
+        start: Function that gives the file's blocks from the first; called again where there are several.
+        where: Name of the file in errors.
+
     Raises:
-        UserError: naming file and line: no header, ragged rows, or a quote that is never closed.
+        UserError: There is no header, rows are ragged, or a quote is never closed; the message names file and line.
     """
     records = _records(start(), where)
     first, second = next(records), next(records, None)
@@ -52,7 +59,7 @@ def tables(start: Callable[[], Iterable[TextBlock]], where: str) -> Iterator[pa.
 
 
 class _Settling:
-    """The types that Arrow would give the columns of a whole file, from those that it gives those of its parts."""
+    """Types that Arrow would give the columns of a whole file, made out from the types of its parts."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[pa.DataType]] = {}
@@ -99,10 +106,10 @@ def _parse(records: Records, where: str, types: dict[str, pa.DataType] | None) -
 
 
 def _records(blocks: Iterable[TextBlock], where: str) -> Iterator[Records]:
-    """Blocks that end with a record, each after the first with the file's header line before it.
+    """Yield blocks that end with a record, each with the file's header before it.
 
     Raises:
-        UserError: a quote is never closed, or in a file with quotes a row is ragged.
+        UserError: A quote is never closed, or in a file with quotes a row is ragged.
     """
     header, held = "", TextBlock(1, "")
     for block in blocks:
@@ -125,7 +132,7 @@ def _checked(first: int, text: str, header: str, where: str) -> Records:
 
 
 def _end_of_records(text: str) -> int:
-    """Where the last whole record ends: after a line whose end is not within quotes."""
+    """Return where the last whole record ends: after a line whose end is not within quotes."""
     if '"' not in text:
         return text.rfind("\n") + 1
     passed = end = 0
@@ -146,7 +153,7 @@ def _end_of_records(text: str) -> int:
 
 
 def _header(text: str) -> str:
-    """The text up to the end of its first record that is not blank."""
+    """Return the text up to the end of its first record that is not blank."""
     passed = 0
 
     def lines() -> Iterator[str]:
@@ -160,7 +167,7 @@ def _header(text: str) -> str:
 
 
 def _check(records: Records, where: str) -> None:
-    """Find the first record whose quotes are not closed or that has another number of fields than the header."""
+    """Refuse the first record whose quotes are not closed or that has another number of fields than the header."""
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(records.text, newline=""), strict=True)
     before = records.first - 1

@@ -14,10 +14,15 @@ BLOCK = 8 << 20
 
 
 def tables(blocks: Iterable[TextBlock], where: str) -> Iterator[pa.Table]:
-    """One table a block, at least one; a later one may have more columns, or wider types.
+    """Yield one table a block, at least one; a later table may have more columns or wider types.
+
+    Args:
+        blocks: Blocks of the file.
+        where: Name of the file in errors.
 
     Raises:
-        UserError: naming file and line: not JSON, not an object, or values of conflicting types in one column.
+        UserError: A line is not JSON or no object, or values of a column have conflicting types; the message names file
+            and line.
     """
     kinds: dict[str, str] = {}
     united = pa.schema([])
@@ -64,7 +69,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _array(values: list[Any], places: list[str], name: str, kinds: dict[str, str]) -> pa.Array:
-    """A column from Python values; `places` are the rows', for errors; `kinds` what columns held before."""
+    """Return a column of Python values; `places` are the rows' for errors, `kinds` the JSON types of columns so far."""
     _refuse_other_types(values, places, name, kinds)
     try:
         return pa.array(values)
@@ -73,7 +78,7 @@ def _array(values: list[Any], places: list[str], name: str, kinds: dict[str, str
 
 
 def _refuse_other_types(values: list[Any], places: list[str], name: str, kinds: dict[str, str]) -> None:
-    """Arrow would take `true` for 1.0 in a column of numbers; JSON types are told apart here."""
+    """Refuse a column with several JSON types: Arrow would take `true` for 1.0 among numbers."""
     here = {_JSON_TYPE_OF[t] for t in set(map(type, values))} - {"null"}
     if not here:
         return
@@ -97,7 +102,7 @@ def _json_type(value: Any) -> str:
 
 
 def _first_bad(values: list[Any]) -> int:
-    """The row of the first value that does not fit those before it, by bisection."""
+    """Return the row of the first value that does not fit those before it, by bisection."""
     good, bad = 0, len(values)
     while bad - good > 1:
         middle = (good + bad) // 2

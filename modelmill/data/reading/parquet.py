@@ -13,12 +13,14 @@ from modelmill.data.reading.blocks import Source, empty, refuse_bomb
 
 
 def tables(source: Source, rows: int) -> Iterator[pa.Table]:
-    """Tables of at most `rows` rows, at least one.
+    """Yield tables of at most `rows` rows, at least one.
 
     Args:
-        source: a file that can seek.
+        source: File that can seek.
+        rows: Most rows of a table.
+
     Raises:
-        UserError: naming the file: empty, cut off, broken, not Parquet, or with a row group that is too large.
+        UserError: The file is empty, cut off, broken, not Parquet, or a row group is too large; the message names it.
     """
     if not source.file.seek(0, io.SEEK_END):
         raise empty(source.where)
@@ -36,9 +38,14 @@ def tables(source: Source, rows: int) -> Iterator[pa.Table]:
 
 
 def distinct_columns(table: pa.Table, where: str) -> pa.Table:
-    """
+    """Return the table, whose columns must have names that differ.
+
+    Args:
+        table: The table.
+        where: Name of the file in errors.
+
     Raises:
-        UserError: a column has no name, or that of another.
+        UserError: A column has no name, or that of another.
     """
     names = table.column_names
     for name in names:

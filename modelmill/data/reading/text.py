@@ -10,6 +10,11 @@ BLOCK = 8 << 20
 
 
 def table(blocks: Iterable[TextBlock], path: str) -> pa.Table:
-    """The columns path, text and bytes (of the text in UTF-8)."""
+    """Return a table of one row with the columns path, text and bytes, the length of the text in UTF-8.
+
+    Args:
+        blocks: Blocks of the file.
+        path: Value of the column `path`.
+    """
     text = "".join(block.text for block in blocks)
     return pa.table({"path": [path], "text": [text], "bytes": [len(text.encode())]})
