@@ -23,7 +23,7 @@ from modelmill.components.data_validation.suite import parse
 from modelmill.core.errors import GateFailed, UserError
 from modelmill.data import shards
 from modelmill.data.media.joining import UnusableRow
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.recipe.sections import Quarantine
 from modelmill.store.manifest import Entry, Manifest
 

@@ -10,7 +10,7 @@ import numpy as np
 from modelmill.components.data_validation import reference
 from modelmill.components.data_validation.profile import Column, Profile
 from modelmill.components.data_validation.sketch import Histogram
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.recipe import Recipe, step_specs
 from modelmill.recipe.sections import DriftLimits
 from modelmill.store import Store

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from modelmill.components.data_validation import verdict
 from modelmill.core.errors import GateFailed
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.recipe.sections import Quarantine
 from modelmill.store.manifest import Entry
 

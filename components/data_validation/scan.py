@@ -16,7 +16,7 @@ from modelmill.components.data_validation.profile import Profile
 from modelmill.components.data_validation.rejections import Order, Piece, Rejections
 from modelmill.components.data_validation.value_counts import ValueCountsWriter
 from modelmill.data import shards
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 
 State = dict[str, Any]
 

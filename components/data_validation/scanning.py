@@ -15,7 +15,7 @@ from modelmill.components.data_validation.plan import make_plan
 from modelmill.components.data_validation.scan import Pass, scan
 from modelmill.components.data_validation.shard_states import ShardStates
 from modelmill.core.errors import UserError
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 
 Progress = Callable[[float, float, str], None]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from modelmill.components.data_validation.merged_metrics import ScannedShard
 from modelmill.core import digest
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.store import KeyNotFound, Store, blobs, manifest
 from modelmill.store.manifest import Entry
 

@@ -13,7 +13,7 @@ from modelmill.core.errors import UserError
 from modelmill.corpus.media import File
 from modelmill.corpus.split import SPLITS, split_of
 from modelmill.data import shards
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest

@@ -9,7 +9,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.data.media.unusable import Unusable
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Step
 
 # Files that are decoded at a time, and as arrays wait to be taken.

@@ -1,16 +1,15 @@
 """The files of a data set: finding them in a folder or a bucket, naming their content, reading them as tables."""
 
-import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, cast
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.data import digest_cache
-from modelmill.data.data_files import Found, listed, open_file, with_size, with_tag
+from modelmill.data.data_files import Found, listed, with_size, with_tag
 from modelmill.data.media.files import CorruptPolicy, Kind, Media
+from modelmill.data.shard import COMPRESSIONS, FORMATS, Compression, Format, Shard, TableStream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,37 +17,7 @@ if TYPE_CHECKING:
     from modelmill.data.media.joining import UnusableRow
     from modelmill.recipe.sections import Data
 
-Format = Literal["jsonl", "csv", "parquet", "text"]
-Compression = Literal["gz", "zst"]
-FORMATS: dict[str, Format] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".txt": "text",
-}
-COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
-# Rows that are held in memory at once.
-CHUNK_ROWS = 65_536
 _HASHERS = 8
-
-
-class Shard(NamedTuple):
-    """One file of a data set.
-
-    `path` is POSIX and relative to the data's root, `uri` an absolute file path or `s3://bucket/key`. `tag` changes
-    with the content: the sha256 of a file (empty where only names were asked for), the ETag of an S3 object. `bytes` are those stored, before decompression.
-    A manifest of images or audio is one shard with the files that it names, which are its `media`: `tag`, `bytes` and
-    its sha256 are of all of them.
-    """
-
-    path: str
-    uri: str
-    bytes: int
-    tag: str
-    format: Format
-    compression: Compression | None
-    media: Media | None = None
 
 
 def of(data: "Data", hashed: bool = True) -> list[Shard]:
@@ -110,94 +79,34 @@ def read(shard: Shard, sha256: str | None = None) -> tuple["pa.Table", str]:
     return pa.concat_tables(list(stream), promote_options="permissive"), stream.sha256
 
 
-class Stream:
-    """The shard in pieces of at most CHUNK_ROWS rows, in order; of an empty shard one piece without rows.
+class Stream(TableStream):
+    """A `TableStream` whose rows of a manifest have more columns, measured of the files that it names.
 
-    Memory does not grow with the shard, but for a text, which is one row. A later piece of JSON Lines may have more
-    columns or wider types. `sha256`, of the stored bytes, is known after the last piece. Errors are those of `read`.
-    Rows of a manifest of images or audio have more columns, measured of their files. `unusable`, known then, too, are
-    those whose file is missing or broken: they are not `readable`, and refused or left out if that is asked for.
+    Attributes:
+        unusable: Rows whose file is missing or broken, known after the last piece. They are not `readable`, and refused
+            or left out if that is asked for.
     """
 
     def __init__(self, shard: Shard, sha256: str | None = None) -> None:
-        self._shard = shard
-        # A file's tag is its digest.
-        is_digest = shard.media is None and not is_remote(shard.uri)
-        self._wanted = {sha256, shard.tag if is_digest else None} - {None, ""}
-        self.sha256 = ""
+        """Make the stream of a shard; see `TableStream`."""
+        super().__init__(shard, sha256)
         self.unusable: list[UnusableRow] = []
 
     def __iter__(self) -> Iterator["pa.Table"]:
-        shard = self._shard
-        if shard.media is not None:
-            yield from self._joined(shard.media)
-            return
-        with open_file(shard.uri, shard.tag, shard.bytes) as file:
-            try:
-                for table in self._tables(file):
-                    if not table.num_columns:  # a slice of it would claim rows
-                        yield table
-                        continue
-                    for start in range(0, max(table.num_rows, 1), CHUNK_ROWS):
-                        yield table.slice(start, CHUNK_ROWS)
-            except UserError:
-                file.seek(0)
-                self._settle(digest.of_stream(file))  # bytes that have changed are the better explanation
-                raise
+        """Yield the pieces."""
+        media = self._shard.media
+        return super().__iter__() if media is None else self._joined(media)
 
     def _joined(self, media: Media) -> Iterator["pa.Table"]:
         from modelmill.data.media.joining import Joining
 
-        manifest = Stream(self._shard._replace(bytes=media.size, tag=media.tag, media=None))
+        manifest = TableStream(self._shard._replace(bytes=media.size, tag=media.tag, media=None))
         joining = Joining(media, self._shard.uri)
         for piece in manifest:
             yield joining.add(piece)
         self._settle(joining.sha256(manifest.sha256))
         joining.finish()
         self.unusable = joining.unusable
-
-    def _tables(self, file: BinaryIO) -> Iterator["pa.Table"]:
-        from modelmill.data.reading import delimited, json_lines, parquet, text
-        from modelmill.data.reading.blocks import Hashing, Source, TextBlock, blocks, chunks
-
-        shard = self._shard
-        if shard.format == "parquet":
-            before = "" if is_remote(shard.uri) else digest_cache.status(Path(shard.uri))
-            self._settle(digest_cache.of_file(Path(shard.uri)) if before else digest.of_stream(file))
-            file.seek(0)
-            source = Source(file, shard.compression, shard.uri, shard.bytes)
-            if shard.compression:
-                source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
-            yield from parquet.tables(source, CHUNK_ROWS)
-            if before and digest_cache.status(Path(shard.uri)) != before:
-                raise UserError(f"{shard.uri}: changed while it was read; run again")
-            return
-        hashing = Hashing(file)
-        source = Source(cast(BinaryIO, hashing), shard.compression, shard.uri, shard.bytes)
-        if shard.format == "jsonl":
-            yield from json_lines.tables(blocks(source, json_lines.BLOCK), shard.uri)
-        elif shard.format == "csv":
-            again = source._replace(file=file)
-
-            def start() -> Iterator[TextBlock]:
-                is_first = file.tell() == 0
-                file.seek(0)
-                return blocks(source if is_first else again, delimited.BLOCK)
-
-            yield from delimited.tables(start, shard.uri)
-        else:
-            yield text.table(blocks(source, text.BLOCK), shard.path)
-        self._settle(hashing.hexdigest())
-
-    def _settle(self, sha256: str) -> None:
-        if self._wanted - {sha256}:
-            raise UserError(f"{self._shard.uri}: changed since it was validated; run again")
-        self.sha256 = sha256
-
-
-def is_remote(uri: str) -> bool:
-    """Return whether a shard lies in S3."""
-    return uri.startswith("s3://")
 
 
 def unify(schemas: list[tuple[Shard, "pa.Schema"]]) -> "pa.Schema":

@@ -1,41 +1,108 @@
-"""What differs between kinds of model. The engine knows a task only through these two protocols."""
+"""The contract of a task: what each module of its package holds, as types.
 
+A package has the parts below, a module each. Those that may be left out are `cost`, `demo`, and in the others the
+functions that are named as optional; `modelmill.recipe.task_packages` fills them with defaults, so that no caller has
+to ask whether a task has them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     import torch
+    from mlflow.models import ModelSignature
     from torch import nn
 
+    from modelmill.data.shard import Shard
+    from modelmill.measures.evaluation_result import EvaluationResult
+    from modelmill.recipe import Recipe
+    from modelmill.runtime.step_runtime import Made, Step
+    from modelmill.store.manifest import Manifest
+
 Batch: TypeAlias = "dict[str, torch.Tensor]"
+Stage: TypeAlias = Literal["pretraining", "fine_tuning"]
+# The shards of a dataset, each with the sha256 that was validated.
+Validated: TypeAlias = "list[tuple[Shard, str]]"
+
+
+class RecipePart(Protocol):
+    """`recipe.py`: the task's sections of a recipe. It knows no torch."""
+
+    @property
+    def Recipe(self) -> "type[Recipe]":
+        """The model of the whole recipe."""
+        ...
+
+
+class PreprocessPart(Protocol):
+    """`preprocess.py`: validated rows into arrays. It knows no torch."""
+
+    def preprocess(self, step: "Step", shards: Validated, /) -> "Made":
+        """Return the corpus.
+
+        Args:
+            step: The running step.
+            shards: The dataset's shards, each with the sha256 that was validated.
+        """
+        ...
+
+
+class Preprocessing(PreprocessPart, Protocol):
+    """A preprocess part with its optional halves, `fit` and `encode`, which let workers encode shards ahead.
+
+    By default nothing is fitted and nothing is encoded ahead.
+    """
+
+    def fit(self, step: "Step", shards: Validated, /) -> Any:
+        """Return what is fitted on the whole dataset and that `encode` needs, a tokenizer say."""
+        ...
+
+    def encode(self, step: "Step", shards: Validated, fitted: Any, chosen: range, /) -> tuple[Any, int]:
+        """Encode some shards, for `preprocess` to find.
+
+        Args:
+            step: The running step.
+            shards: The dataset's shards, each with the sha256 that was validated.
+            fitted: What `fit` has returned.
+            chosen: Numbers of the shards to encode.
+
+        Returns:
+            The encoded shards, and how many of them were not encoded before.
+        """
+        ...
 
 
 class Examples(Protocol):
-    """One split of the data as the task's model wants it.
+    """One split of the data as the task's model takes it."""
 
-    `lengths`, one for each example, say by what a batch is padded to its longest; None where all are of one length.
-    """
-
-    lengths: "np.ndarray | None"
+    @property
+    def lengths(self) -> "np.ndarray | None":
+        """The length of each example, by which a batch is padded; None where all have one length."""
+        ...
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: "np.ndarray") -> Batch:
-        """Tensors on the CPU for the examples with these numbers."""
+        """Return tensors on the CPU for the examples with these numbers."""
         ...
 
     def describe(self, indices: "np.ndarray") -> str:
-        """Where these examples come from, for a person: the first few of them by name."""
+        """Return where these examples come from, for a person: the first few of them by name."""
         ...
 
 
 class Task(Protocol):
-    """A kind of model: how it is built, fed, scored and kept.
+    """A kind of model: how it is built, fed, scored and saved.
 
-    `mixed_precision` says whether bf16 helps it where the hardware has it; `unit` is what its loss counts. `input` is
-    the tensor of a batch that logits are of; the first of its axes, named by `axes`, may have any length. `stage` is
-    the step that the task works for, where its models differ by that: it is set when the task is opened.
+    Attributes:
+        mixed_precision: Whether bf16 helps it where the hardware has it.
+        unit: What its loss counts.
+        input: The tensor of a batch that logits are computed from.
+        axes: Names of that tensor's axes, the first ones; axes with names may have any length.
+        stage: The step that the task works for; it is set when the task is opened.
     """
 
     mixed_precision: bool
@@ -45,41 +112,225 @@ class Task(Protocol):
     stage: str
 
     def examples(self, stage: str, split: str) -> Examples:
-        """The split's examples in a stage (`pretraining` or `fine_tuning`)."""
+        """Return the examples of a split in a stage (`pretraining` or `fine_tuning`)."""
         ...
 
     def build(self) -> "nn.Module":
-        """The recipe's model from random initialisation; the caller has seeded."""
+        """Return the recipe's model with random weights; the caller has seeded the generators."""
         ...
 
     def load(self, folder: Path) -> "nn.Module":
-        """A model from a folder that `save` wrote or, where the task has such, a foreign one.
+        """Return the model in a folder that `save` has written or, where the task supports it, a foreign one.
 
         Raises:
-            UserError: the weights do not fit the recipe or the corpus.
+            UserError: The weights do not fit the recipe or the corpus.
         """
         ...
 
     def blocks(self, model: "nn.Module") -> "list[nn.Module]":
-        """The hidden blocks, in order: neither the embedding nor the head."""
+        """Return the hidden blocks in order, without embedding and head."""
         ...
 
     def compilable(self, model: "nn.Module") -> "list[nn.Module]":
-        """Modules that gain by being compiled, each by itself."""
+        """Return the modules that are worth compiling, each by itself."""
         ...
 
     def terms(self, batch: Batch) -> int:
-        """How many terms (tokens, examples) the loss of a batch on the CPU is the sum of."""
+        """Return how many terms (tokens, examples) the loss of a batch on the CPU is the sum of."""
         ...
 
     def loss(self, model: "nn.Module", batch: Batch, smoothing: float = 0.0) -> "torch.Tensor":
-        """The summed loss in nats, a scalar; `smoothing` is the part of a label's probability that is spread evenly."""
+        """Return the summed loss in nats, a scalar.
+
+        Args:
+            model: The model.
+            batch: A batch on the model's device.
+            smoothing: The part of a label's probability that is spread evenly over the classes.
+        """
         ...
 
     def logits(self, model: "nn.Module", values: "torch.Tensor") -> "torch.Tensor":
-        """What the model makes of a batch's `input`, each example by itself; the last axis is that of the classes."""
+        """Return the output for the tensor `input` of a batch, each example by itself, classes along the last axis."""
         ...
 
     def save(self, model: "nn.Module", folder: Path) -> None:
         """Write weights (safetensors), configuration and what prepares an input, into an empty folder."""
         ...
+
+
+class TaskPart(Protocol):
+    """`task.py`: the model, its examples and its loss."""
+
+    def make_task(self, corpus: "Manifest", files: dict[str, Path], settings: Any, /) -> Task:
+        """Return the task over a corpus.
+
+        Args:
+            corpus: The manifest that `preprocess` has made.
+            files: The corpus's files by their names in it.
+            settings: The recipe's `model`; None in evaluation, which does not read it.
+        """
+        ...
+
+
+class EvaluatePart(Protocol):
+    """`evaluate.py`: how a model is measured on held-out examples."""
+
+    def evaluate(self, step: "Step", task: Any, /) -> "EvaluationResult":
+        """Return metrics, a row for each held-out example, baselines and samples.
+
+        Args:
+            step: The running step.
+            task: What `make_task` has returned.
+        """
+        ...
+
+
+class RegisterPart(Protocol):
+    """`register.py`: the words of the model card, and the interface of the served model. It knows no torch."""
+
+    @property
+    def PIPELINE_TAG(self) -> str:
+        """The task in Hugging Face's words, for the model card."""
+        ...
+
+    @property
+    def LIBRARY(self) -> str:
+        """The library that loads the model, for the model card."""
+        ...
+
+    @property
+    def USES(self) -> str:
+        """What the served model does with its columns."""
+        ...
+
+    @property
+    def LIMITS(self) -> str:
+        """What the model must not be trusted with."""
+        ...
+
+    @property
+    def REQUIREMENTS(self) -> tuple[str, ...]:
+        """Distributions that serving imports: by name those that training has, others as `name==version`."""
+        ...
+
+    @property
+    def DESCRIBING(self) -> tuple[str, ...]:
+        """The model's files that `interface` and `artifacts` read."""
+        ...
+
+    def interface(self, folder: Path, columns: dict[str, str], /) -> "tuple[ModelSignature, pd.DataFrame]":
+        """Return the served model's signature and an example of its input.
+
+        Args:
+            folder: Holds the files of `DESCRIBING`.
+            columns: Types of the data's columns, by name.
+        """
+        ...
+
+
+class Registering(RegisterPart, Protocol):
+    """A register part with its optional function `artifacts`; by default there are none."""
+
+    def artifacts(self, step: "Step", /) -> dict[str, Path]:
+        """Return files that the serving script is given beside the model, by name."""
+        ...
+
+
+class Served(Protocol):
+    """`serve.py`: a script with an `mlflow.pyfunc.PythonModel`, which it hands to `mlflow.models.set_model`.
+
+    MLflow runs it without Modelmill: what it imports of Modelmill or of its own package is shipped with it. It is
+    imported in registration, which has no torch, so it imports torch and its network inside functions.
+    """
+
+    def load_context(self, context: Any, /) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
+        ...
+
+    def predict(
+        self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None, /
+    ) -> "pd.DataFrame":
+        """Return an answer a row."""
+        ...
+
+
+class Known(NamedTuple):
+    """What is known of a run before it: what a recipe does not say.
+
+    Attributes:
+        corpus: `info` of the corpus that the recipe's last run has made; None before a first run.
+        weights: The configuration of the weights to start from; None for random ones.
+        vocabulary: The size of the tokenizer that the recipe takes from elsewhere; None where one is trained.
+    """
+
+    corpus: Mapping[str, Any] | None = None
+    weights: Mapping[str, Any] | None = None
+    vocabulary: int | None = None
+
+
+class Cost(NamedTuple):
+    """What a training stage computes.
+
+    Attributes:
+        parameters: Of the model.
+        flops: Of one example, forward and backward: matrix products and convolutions, two a multiplication.
+        terms: Tokens or samples that the loss of one example counts.
+        examples: How many the training split has; None if that is not known.
+        assumed: What is assumed because it is not known yet, in words; empty if nothing is.
+    """
+
+    parameters: int
+    flops: float
+    terms: float = 1
+    examples: int | None = None
+    assumed: str = ""
+
+
+class CostPart(Protocol):
+    """`cost.py`, optional: what training will compute, from the recipe alone. It knows no torch."""
+
+    @property
+    def UNIT(self) -> Literal["tokens", "samples"]:
+        """What the loss counts, as `Task.unit`."""
+        ...
+
+    def cost(self, recipe: Any, stage: Stage, known: Known, /) -> Cost | None:
+        """Return the cost of a stage; None where it cannot be told.
+
+        Args:
+            recipe: The recipe, of the task's own type.
+            stage: The stage, which the recipe trains.
+            known: What is known beside the recipe.
+        """
+        ...
+
+
+class DemoPart(Protocol):
+    """`demo.py`, optional: data for recipes, made from what is on every machine."""
+
+    @property
+    def DEMOS(self) -> Mapping[str, Callable[[int], dict[str, bytes]]]:
+        """By a recipe's name the function that makes its files, by path, given how many shards there should be."""
+        ...
+
+
+# What a part must define, for a check that reads its text: functions with their parameters, and other names.
+FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "recipe": {},
+    "preprocess": {"preprocess": ("step", "shards")},
+    "task": {"make_task": ("corpus", "files", "settings")},
+    "evaluate": {"evaluate": ("step", "task")},
+    "register": {"interface": ("folder", "columns")},
+    "serve": {},
+}
+OPTIONAL_FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "preprocess": {"fit": ("step", "shards"), "encode": ("step", "shards", "fitted", "chosen")},
+    "register": {"artifacts": ("step",)},
+    "cost": {"cost": ("recipe", "stage", "known")},
+}
+NAMES: Mapping[str, Sequence[str]] = {
+    "recipe": ("Recipe",),
+    "register": ("PIPELINE_TAG", "LIBRARY", "USES", "LIMITS", "REQUIREMENTS", "DESCRIBING"),
+    "demo": ("DEMOS",),
+    "cost": ("UNIT", "cost"),
+}

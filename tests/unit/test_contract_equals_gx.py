@@ -15,7 +15,7 @@ from modelmill.components.data_validation import contract
 from modelmill.components.data_validation.gx_judge import _plain
 from modelmill.components.data_validation.suite import UNSUPPORTED, parse, supported
 from modelmill.core.errors import UserError
-from modelmill.data import shards
+from modelmill.data import shard, shards
 from tests import gx_on_pandas
 
 Suite = list[dict[str, Any]]
@@ -193,7 +193,7 @@ def equal(a: Any, b: Any) -> bool:
 
 @pytest.fixture(params=[1, 3, 1000])
 def piece_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(shards, "CHUNK_ROWS", request.param)
+    monkeypatch.setattr(shard, "CHUNK_ROWS", request.param)
     return int(request.param)
 
 

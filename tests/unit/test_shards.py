@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from modelmill.core.errors import UserError, one_line
 from modelmill.data import shards
 from modelmill.data.reading import blocks
+from modelmill.data.shard import Shard
 
 ZSTD = pa.Codec("zstd")
 
@@ -258,9 +259,9 @@ def test_a_shard_that_changed_since_it_was_found_or_validated_is_refused(tmp_pat
 # --- one schema for all
 
 
-def schemas_of(*columns: dict[str, pa.DataType]) -> list[tuple[shards.Shard, pa.Schema]]:
+def schemas_of(*columns: dict[str, pa.DataType]) -> list[tuple[Shard, pa.Schema]]:
     return [
-        (shards.Shard(f"{i}.csv", f"/data/{i}.csv", 1, "", "csv", None), pa.schema(list(c.items())))
+        (Shard(f"{i}.csv", f"/data/{i}.csv", 1, "", "csv", None), pa.schema(list(c.items())))
         for i, c in enumerate(columns)
     ]
 

@@ -10,7 +10,7 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import corpora, in_memory, media
 from modelmill.corpus.speech.settings import SpeechPreprocessing
 from modelmill.corpus.split import SPLITS
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 
 Row = tuple[np.ndarray, str]

@@ -9,7 +9,7 @@ from modelmill.corpus.text.hygiene.cleaning import clean
 from modelmill.corpus.text.pairs import Pair, python_docstrings
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.data import shards
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 
 
 class Document(NamedTuple):

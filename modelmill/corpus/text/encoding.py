@@ -14,7 +14,7 @@ from modelmill.corpus.text.documents import Document
 from modelmill.corpus.text.framing import Framing, framing_of
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.corpus.text.tokenizer import Encoder
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime import weights
 
 # Characters of text in a batch.

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.data import shards
 from modelmill.data.data_files import Found, listed
 from modelmill.data.media import files
 from modelmill.data.media.files import CorruptPolicy, Kind, Media
-from modelmill.data.shards import COMPRESSIONS, FORMATS, Shard
+from modelmill.data.shard import COMPRESSIONS, FORMATS, Shard, TableStream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +44,7 @@ def with_files(shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[
     chosen: dict[str, Found] = {}
     missing: list[str] = []
     try:
-        for piece in shards.Stream(shard):
+        for piece in TableStream(shard):
             for name in set(_names(piece)) - chosen.keys():
                 file = there.get(f"{folder}/{name}")
                 if file is not None and not file.tag:

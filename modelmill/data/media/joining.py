@@ -11,8 +11,8 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError, one_line
 from modelmill.data.media import files
 from modelmill.data.media.files import Kind, Media
-from modelmill.data.media.unusable import Unusable
 from modelmill.data.media.finding import FILE
+from modelmill.data.media.unusable import Unusable
 
 # Of every file: its size, the sha256 of its bytes, which equal files share, and whether it could be decoded.
 COLUMNS = {"bytes": pa.int64(), "sha256": pa.string(), "readable": pa.bool_()}
@@ -106,7 +106,7 @@ class Joining:
 
 
 def _decoder(kind: Kind) -> tuple[Callable[[bytes], dict[str, Any]], dict[str, pa.DataType]]:
-    """What measures a file, and the columns that come of it; decoders are imported where there is something to decode."""
+    """Return what measures a file and the columns that come of it; decoders are imported where they are used."""
     if kind == "images":
         from modelmill.data.media import images
 

@@ -8,7 +8,7 @@ import numpy as np
 from modelmill.core.errors import UserError
 from modelmill.corpus import corpora, in_memory
 from modelmill.corpus.split import SPLITS
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.character_modeling.recipe import CharacterPreprocessing, Recipe
 from modelmill.tasks.character_modeling.stream import pack

@@ -8,7 +8,7 @@ import numpy as np
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, media
 from modelmill.corpus.in_memory import Whole
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.image_classification.recipe import ImagePreprocessing, Recipe
 

@@ -5,18 +5,17 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, media
 from modelmill.corpus.in_memory import Whole
 from modelmill.corpus.split import SPLITS
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
+from modelmill.tasks.image_detection.pictures import fit, scale_of, too_small
 from modelmill.tasks.image_detection.recipe import PicturePreprocessing, Recipe
 
 PICTURES, SINGLES = "pictures", "singles"
-GREY = 128
 
 
 class Known(NamedTuple):
@@ -51,7 +50,9 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         kind = SINGLES if len(known.boxes) < len(known.labels) else PICTURES
         side = settings.single_size if kind == SINGLES else settings.size
         try:
-            image, scale = fit(pixels, side, settings.small == "enlarge")
+            if scale_of(pixels, side) > 1 and settings.small != "enlarge":
+                raise Unfit("small", too_small(pixels, side))
+            image, scale = fit(pixels, side)
             require_inside(known.boxes, pixels)
         except Unfit as unfit:
             if getattr(settings, unfit.policy) == "drop":
@@ -109,24 +110,6 @@ def require_inside(boxes: np.ndarray, pixels: np.ndarray) -> None:
             raise Unfit("bad_box", f"{box} has no area")
         if left < 0 or top < 0 or right > width or bottom > height:
             raise Unfit("bad_box", f"{box} is not in the picture of {width} x {height} pixels")
-
-
-def fit(pixels: np.ndarray, side: int, may_enlarge: bool) -> tuple[np.ndarray, float]:
-    """The picture in the upper left of a grey square, uint8, (3, side, side), and by what it was scaled.
-
-    Raises:
-        Unfit: it is smaller, and must not be enlarged.
-    """
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    if scale > 1 and not may_enlarge:
-        raise Unfit("small", f"{width} x {height} pixels, less than the network's field of {side} x {side}")
-    if scale != 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    square = np.full((side, side, 3), GREY, np.uint8)
-    square[: pixels.shape[0], : pixels.shape[1]] = pixels
-    return square.transpose(2, 0, 1), scale
 
 
 def _decoded(step: Step, rows: Whole, settings: PicturePreprocessing) -> Iterator[tuple[Known | None, np.ndarray]]:

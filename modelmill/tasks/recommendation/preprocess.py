@@ -10,7 +10,7 @@ import numpy as np
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.recommendation.histories import LEAST, Histories, gather, padded, training, windows
 from modelmill.tasks.recommendation.recipe import InteractionPreprocessing, Recipe

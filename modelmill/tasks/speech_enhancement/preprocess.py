@@ -8,7 +8,7 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, media
 from modelmill.corpus.in_memory import Whole
 from modelmill.corpus.split import SPLITS
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.speech_enhancement.recipe import EnhancementPreprocessing, Recipe
 

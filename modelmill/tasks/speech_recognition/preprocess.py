@@ -1,7 +1,7 @@
 """Recordings and transcripts into samples and characters."""
 
 from modelmill.corpus.speech import utterances
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 
 # The network gives a symbol for each so many seconds.

@@ -1,7 +1,7 @@
 """Transcripts and recordings into characters and samples."""
 
 from modelmill.corpus.speech import utterances
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 
 # Two frames of the spectra, so that each character and the silence around them all have one.

@@ -12,7 +12,7 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus.split import SPLITS, split_of
 from modelmill.data import shards
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.tasks.tabular_classification.recipe import TabularPreprocessing
 
 

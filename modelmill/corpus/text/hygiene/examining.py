@@ -15,7 +15,7 @@ from modelmill.corpus.text.hygiene.overlaps import Overlaps
 from modelmill.corpus.text.hygiene.rules import REASONS
 from modelmill.corpus.text.hygiene.scan import FILE, KEPT, Scanned, scan
 from modelmill.corpus.text.settings import Hygiene, LanguagePreprocessing
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import manifest
 

@@ -14,7 +14,7 @@ from modelmill.corpus.text import documents
 from modelmill.corpus.text.hygiene.fingerprints import Fingerprints
 from modelmill.corpus.text.hygiene.scan import KEPT, Scanned
 from modelmill.corpus.text.settings import LanguagePreprocessing
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 
 FILE = "overlaps.npz"
 

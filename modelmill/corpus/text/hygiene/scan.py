@@ -11,7 +11,7 @@ from modelmill.corpus.text import documents
 from modelmill.corpus.text.hygiene.fingerprints import Fingerprints, signature
 from modelmill.corpus.text.hygiene.rules import REASONS, reason
 from modelmill.corpus.text.settings import LanguagePreprocessing
-from modelmill.data.shards import Shard
+from modelmill.data.shard import Shard
 
 KEPT = len(REASONS)
 FILE = "hygiene.npz"

@@ -1,0 +1,135 @@
+"""One file of a data set, and its rows as tables."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError
+from modelmill.data import digest_cache
+from modelmill.data.data_files import open_file
+from modelmill.data.media.files import Media
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Format = Literal["jsonl", "csv", "parquet", "text"]
+Compression = Literal["gz", "zst"]
+FORMATS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
+# Rows that are held in memory at once.
+CHUNK_ROWS = 65_536
+
+
+class Shard(NamedTuple):
+    """One file of a data set.
+
+    A manifest of images or audio is one shard with the files that it names: its tag, bytes and sha256 are of them all.
+
+    Attributes:
+        path: POSIX, relative to the data's root.
+        uri: An absolute file path or `s3://bucket/key`.
+        bytes: Those stored, before decompression.
+        tag: Changes with the content: the sha256 of a file, the ETag of an S3 object. Empty where only names were
+            asked for.
+        format: One of FORMATS' values.
+        compression: One of COMPRESSIONS' values.
+        media: The files that a manifest names.
+    """
+
+    path: str
+    uri: str
+    bytes: int
+    tag: str
+    format: Format
+    compression: Compression | None
+    media: Media | None = None
+
+
+class TableStream:
+    """The rows of a shard in pieces of at most CHUNK_ROWS rows, in order; of an empty shard one piece without rows.
+
+    Memory does not grow with the shard, but for a text, which is one row. A later piece of JSON Lines may have more
+    columns or wider types. The bytes are checked while they are read.
+
+    Attributes:
+        sha256: Digest of the stored bytes, known after the last piece.
+    """
+
+    def __init__(self, shard: Shard, sha256: str | None = None) -> None:
+        """Make the stream of a shard; iterating raises what `shards.read` raises.
+
+        Args:
+            shard: What to read. Of a manifest, the rows are read and its files are not.
+            sha256: The digest that the bytes must have.
+        """
+        self._shard = shard
+        # A file's tag is its digest.
+        is_digest = shard.media is None and not is_remote(shard.uri)
+        self._wanted = {sha256, shard.tag if is_digest else None} - {None, ""}
+        self.sha256 = ""
+
+    def __iter__(self) -> Iterator["pa.Table"]:
+        shard = self._shard
+        with open_file(shard.uri, shard.tag, shard.bytes) as file:
+            try:
+                for table in self._tables(file):
+                    if not table.num_columns:  # a slice of it would claim rows
+                        yield table
+                        continue
+                    for start in range(0, max(table.num_rows, 1), CHUNK_ROWS):
+                        yield table.slice(start, CHUNK_ROWS)
+            except UserError:
+                file.seek(0)
+                self._settle(digest.of_stream(file))  # bytes that have changed are the better explanation
+                raise
+
+    def _tables(self, file: BinaryIO) -> Iterator["pa.Table"]:
+        from modelmill.data.reading import delimited, json_lines, parquet, text
+        from modelmill.data.reading.blocks import Hashing, Source, TextBlock, blocks, chunks
+
+        shard = self._shard
+        if shard.format == "parquet":
+            before = "" if is_remote(shard.uri) else digest_cache.status(Path(shard.uri))
+            self._settle(digest_cache.of_file(Path(shard.uri)) if before else digest.of_stream(file))
+            file.seek(0)
+            source = Source(file, shard.compression, shard.uri, shard.bytes)
+            if shard.compression:
+                source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
+            yield from parquet.tables(source, CHUNK_ROWS)
+            if before and digest_cache.status(Path(shard.uri)) != before:
+                raise UserError(f"{shard.uri}: changed while it was read; run again")
+            return
+        hashing = Hashing(file)
+        source = Source(cast(BinaryIO, hashing), shard.compression, shard.uri, shard.bytes)
+        if shard.format == "jsonl":
+            yield from json_lines.tables(blocks(source, json_lines.BLOCK), shard.uri)
+        elif shard.format == "csv":
+            again = source._replace(file=file)
+
+            def start() -> Iterator[TextBlock]:
+                is_first = file.tell() == 0
+                file.seek(0)
+                return blocks(source if is_first else again, delimited.BLOCK)
+
+            yield from delimited.tables(start, shard.uri)
+        else:
+            yield text.table(blocks(source, text.BLOCK), shard.path)
+        self._settle(hashing.hexdigest())
+
+    def _settle(self, sha256: str) -> None:
+        if self._wanted - {sha256}:
+            raise UserError(f"{self._shard.uri}: changed since it was validated; run again")
+        self.sha256 = sha256
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether a shard lies in S3."""
+    return uri.startswith("s3://")
