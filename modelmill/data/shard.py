@@ -9,7 +9,7 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.data import digest_cache
 from modelmill.data.data_files import open_file
-from modelmill.data.media.files import Media
+from modelmill.data.media_files import Media
 
 if TYPE_CHECKING:
     import pyarrow as pa

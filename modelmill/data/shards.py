@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.data.data_files import Found, listed, with_size, with_tag
-from modelmill.data.media.files import CorruptPolicy, Kind, Media
+from modelmill.data.media_files import CorruptPolicy, Kind, Media
 from modelmill.data.shard import COMPRESSIONS, FORMATS, Compression, Format, Shard, TableStream
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelmill.corpus.split import split_of
+from modelmill.corpus.text.cleaning import EMAIL, SECRET, clean
 from modelmill.corpus.text.hygiene import deciding, overlaps
-from modelmill.corpus.text.hygiene.cleaning import EMAIL, SECRET, clean
 from modelmill.corpus.text.hygiene.fingerprints import Fingerprints, signature
 from modelmill.corpus.text.hygiene.rules import REASONS, reason, repetition
 from modelmill.corpus.text.hygiene.scan import FILE, KEPT, Scanned, scan

@@ -16,8 +16,9 @@ from PIL import Image
 from modelmill.core.errors import UserError
 from modelmill.corpus import media
 from modelmill.corpus.media import File
+from modelmill.data import media_files as files
 from modelmill.data import shards
-from modelmill.data.media import audio, files, finding, images
+from modelmill.data.media import audio, finding, images
 from modelmill.data.media.unusable import Unusable
 from modelmill.demo import espeak
 from tests.media import RATE, encoded, png, sound, tone, write

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from modelmill.core.errors import UserError
 from modelmill.corpus.split import split_of
-from modelmill.corpus.text.hygiene.cleaning import clean
+from modelmill.corpus.text.cleaning import clean
 from modelmill.corpus.text.pairs import Pair, python_docstrings
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.data import shards

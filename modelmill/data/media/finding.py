@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
+from modelmill.data import media_files as files
 from modelmill.data.data_files import Found, listed
-from modelmill.data.media import files
-from modelmill.data.media.files import CorruptPolicy, Kind, Media
+from modelmill.data.media_files import CorruptPolicy, Kind, Media
 from modelmill.data.shard import COMPRESSIONS, FORMATS, Shard, TableStream
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError, one_line
-from modelmill.data.media import files
-from modelmill.data.media.files import Kind, Media
+from modelmill.data import media_files as files
 from modelmill.data.media.finding import FILE
 from modelmill.data.media.unusable import Unusable
+from modelmill.data.media_files import Kind, Media
 
 # Of every file: its size, the sha256 of its bytes, which equal files share, and whether it could be decoded.
 COLUMNS = {"bytes": pa.int64(), "sha256": pa.string(), "readable": pa.bool_()}

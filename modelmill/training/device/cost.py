@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from modelmill.training.device import hardware, nvml
-from modelmill.training.launch.world import World
+from modelmill.training.device.world import World
 
 
 @dataclass

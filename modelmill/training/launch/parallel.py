@@ -9,7 +9,7 @@ from torch import nn
 
 from modelmill.recipe import Training
 from modelmill.tasks.contract import Batch, Task
-from modelmill.training.launch.world import World, device_mesh
+from modelmill.training.device.world import World, device_mesh
 
 
 class Scored(nn.Module):

@@ -78,7 +78,7 @@ def join(make: Callable[[Step], Made]) -> None:
         make: The step's function.
     """
     prepare_process()
-    from modelmill.training.launch import world
+    from modelmill.training.device import world
 
     folder, rank = open_store(sys.argv[1]), int(os.environ["RANK"])
     if rank:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from modelmill.core import digest
 from modelmill.store import KeyNotFound, Store
 from modelmill.training.device.threads import thread_beside_training
-from modelmill.training.launch.world import World
+from modelmill.training.device.world import World
 
 log = logging.getLogger("modelmill")
 KEPT = 2

@@ -14,8 +14,8 @@ from modelmill.core import lifetime
 from modelmill.core.errors import Preempted, TrainingDiverged, UserError
 from modelmill.recipe import Training
 from modelmill.tasks.contract import Examples, Task
+from modelmill.training.device.world import World
 from modelmill.training.launch import parallel
-from modelmill.training.launch.world import World
 from modelmill.training.loop import guard
 from modelmill.training.loop.checkpoint import Checkpoints
 from modelmill.training.loop.feeding import Feeder

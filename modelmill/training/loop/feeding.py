@@ -7,7 +7,7 @@ import torch
 
 from modelmill.tasks.contract import Batch, Examples, Task
 from modelmill.training.device.threads import thread_beside_training
-from modelmill.training.launch.world import World
+from modelmill.training.device.world import World
 from modelmill.training.loop.order import BatchOrder
 
 AHEAD = 2

@@ -19,7 +19,7 @@ from modelmill.recipe.sections import BadBatches
 from modelmill.runtime import run_records
 from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.contract import Examples, Task
-from modelmill.training.launch.world import World
+from modelmill.training.device.world import World
 from modelmill.training.loop.feeding import Feeder
 from modelmill.training.loop.order import batch_order
 from modelmill.training.loop.trainer import Trainer

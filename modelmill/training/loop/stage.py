@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning share: open the corpus, train from some weights, keep what came out."""
+"""The work that pretraining and fine-tuning share: open the corpus, train from some weights, keep the outcome."""
 
 import json
 from collections.abc import Callable
@@ -14,9 +14,8 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Entry, Manifest
 from modelmill.tasks.contract import Task
-from modelmill.training.device import cost, determinism, hardware, precision
+from modelmill.training.device import cost, determinism, hardware, precision, world
 from modelmill.training.device.system_metrics import Monitor
-from modelmill.training.launch import world
 from modelmill.training.loop.checkpoint import Checkpoints
 from modelmill.training.loop.engine import Result, train
 from modelmill.training.loop.skipped import library_versions
@@ -28,18 +27,18 @@ Finish = Callable[[nn.Module, Path], nn.Module]
 
 
 def open_task(step: Step) -> Task:
-    """The recipe's task over the step's corpus, with every generator seeded."""
+    """Return the recipe's task over the step's corpus, with every generator seeded."""
     hardware.reuse_freed_memory()
     determinism.seed_everything(step.recipe.seed)
     corpus = step.inputs[CORPUS]
     files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
-    task: Task = task_packages.part(step.recipe.task, "task").make_task(corpus, files, step.recipe.model)
+    task = task_packages.training(step.recipe.task).make_task(corpus, files, step.recipe.model)
     task.stage = step.name
     return task
 
 
 def fetch_model(step: Step, model: Manifest) -> Path:
-    """The folder with a manifest's model, checked, for `Task.load`."""
+    """Return the folder with a manifest's model, checked, for `Task.load`."""
     entries = model.under(MODEL_FOLDER)
     folder = step.scratch / model.digest
     for entry in entries:
@@ -57,7 +56,15 @@ def run_stage(
     settings: Training,
     finish: Finish | None = None,
 ) -> Made:
-    """Train a model on the stage's examples, with the processes that have joined, and describe what came out."""
+    """Train a model on the stage's examples, with the processes that have joined, and return the step's output.
+
+    Args:
+        step: The running step.
+        task: The task.
+        model: The model, trained in place.
+        settings: The stage's settings.
+        finish: Makes the model to keep of the trained one.
+    """
     parameters = sum(p.numel() for p in model.parameters())
     here, where = world.here(), hardware.pick_device()
     checkpoints = Checkpoints(step.store, step.key, step.scratch, step.digests, here)

@@ -11,8 +11,8 @@ from modelmill.models import torch_attention
 from modelmill.recipe import Training
 from modelmill.tasks.contract import Batch, Examples, Task
 from modelmill.training.device import compilation, determinism, hardware, memory, precision
+from modelmill.training.device.world import World
 from modelmill.training.launch import parallel
-from modelmill.training.launch.world import World
 from modelmill.training.loop import probe
 from modelmill.training.loop.feeding import to_device
 from modelmill.training.loop.guard import Guard
