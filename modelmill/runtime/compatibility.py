@@ -1,4 +1,4 @@
-"""Whether weights, tokenizer and recipe belong together, as far as their configuration tells."""
+"""Checks that weights, tokenizer and recipe belong together, as far as their configuration tells."""
 
 from pathlib import Path
 
@@ -7,9 +7,14 @@ from modelmill.runtime.weights import CHAT_TEMPLATE, TOKENIZER, matrices, read_c
 
 
 def require_length(folder: Path, length: int) -> None:
-    """
+    """Check that a model takes sequences of the recipe's length.
+
+    Args:
+        folder: The model's folder.
+        length: Tokens of a sequence.
+
     Raises:
-        UserError: the model in a folder was made for shorter sequences than the recipe's.
+        UserError: The model was made for shorter sequences.
     """
     longest = read_config(folder).get("max_position_embeddings")
     if isinstance(longest, int) and longest < length:
@@ -20,11 +25,14 @@ def require_length(folder: Path, length: int) -> None:
 
 
 def require_vocabulary(folder: Path, tokenizer: Path) -> None:
-    """
+    """Check that a model has learned the ids of a tokenizer.
+
     Args:
-        tokenizer: the `tokenizer.json` that the recipe's data is encoded with.
+        folder: The model's folder.
+        tokenizer: The `tokenizer.json` that the recipe's data is encoded with.
+
     Raises:
-        UserError: its ids are not those that the weights in the folder have learned.
+        UserError: The weights have learned other ids.
     """
     rows, ids = read_config(folder).get("vocab_size"), _ids(tokenizer)
     advice = "set preprocessing.tokenizer.from to the same folder"
@@ -46,9 +54,14 @@ def require_vocabulary(folder: Path, tokenizer: Path) -> None:
 
 
 def require_modules(folder: Path, modules: list[str]) -> None:
-    """
+    """Check that a model has the modules that adapters are to be added to.
+
+    Args:
+        folder: The model's folder.
+        modules: Names of modules.
+
     Raises:
-        UserError: the model in a folder has none of a name that adapters are to be added to.
+        UserError: The model has no module of one of the names.
     """
     known = {name.split(".")[-2] for name in matrices(folder) if name.endswith(".weight") and "." in name[:-7]}
     if unknown := sorted(set(modules) - known):
@@ -59,9 +72,10 @@ def require_modules(folder: Path, modules: list[str]) -> None:
 
 
 def require_chat_template(folder: Path) -> None:
-    """
+    """Check that the tokenizer in a model folder has a chat template.
+
     Raises:
-        UserError: the tokenizer in a model folder has none.
+        UserError: It has none.
     """
     config = folder / TOKENIZER[1]
     inside = config.is_file() and read_json("preprocessing.tokenizer.from", config).get("chat_template")
@@ -73,7 +87,7 @@ def require_chat_template(folder: Path) -> None:
 
 
 def _ids(file: Path) -> dict[str, int]:
-    """Every token of a `tokenizer.json`, with its number."""
+    """Return the number of every token of a `tokenizer.json`."""
     content = read_json("preprocessing.tokenizer.from", file)
     try:
         vocabulary = content["model"]["vocab"]

@@ -1,7 +1,7 @@
-"""What preprocessing fits to the data (a tokenizer, a scaler) where the recipe says `fit: once`.
+"""Files that preprocessing fits to the data (a tokenizer, a scaler), kept where the recipe says `fit: once`.
 
 The first fit under a recipe's name and settings is kept, and later data is prepared with it. So new data does not
-change what is known of the old, and costs its own shards only.
+change how old data was encoded, and costs its own shards only.
 """
 
 import json
@@ -14,7 +14,7 @@ from modelmill.store.manifest import Manifest
 
 
 def find(store: Store, recipe: Recipe) -> str | None:
-    """The digest of the manifest of what was fitted first; None before that, or where the recipe always fits."""
+    """Return the digest of the manifest of the first fit; None before it, or where the recipe fits every time."""
     if recipe.preprocessing.fit == "always":
         return None
     try:
@@ -24,7 +24,13 @@ def find(store: Store, recipe: Recipe) -> str | None:
 
 
 def keep(store: Store, recipe: Recipe, files: list[Path]) -> str:
-    """Keep what was fitted; of several that do so at once the first stays. Returns the digest of the one that stays."""
+    """Keep fitted files unless another fit is kept already, and return the digest of the manifest that is kept.
+
+    Args:
+        store: Store that keeps the files.
+        recipe: The recipe.
+        files: The fitted files.
+    """
     entries = [manifest.add_file(store, file, file.name) for file in files]
     mine = manifest.save(store, Manifest(kind="fitted", entries=entries))
     store.put_if_absent(_key(recipe), digest.canonical_json({"manifest": mine}))
@@ -32,7 +38,13 @@ def keep(store: Store, recipe: Recipe, files: list[Path]) -> str:
 
 
 def fetch(store: Store, sha256: str, folder: Path) -> Path:
-    """Write what was kept into a folder; returns the folder."""
+    """Write kept files into a folder, and return the folder.
+
+    Args:
+        store: Store that keeps the files.
+        sha256: Digest of their manifest.
+        folder: Folder for the files, which is made if it is not there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for entry in manifest.load(store, sha256).entries:
         (folder / entry.path).write_bytes(manifest.read_entry(store, entry))

@@ -1,4 +1,4 @@
-"""The step memo: a step is a function of its inputs, so a finished key's outputs are found instead of made again."""
+"""The step memo: a step is a function of its inputs, so the outputs of a finished key are reused."""
 
 import json
 from collections.abc import Mapping
@@ -19,9 +19,16 @@ KeyDocument = dict[str, Any]
 
 
 class Finished(BaseModel):
-    """A finished step: what its key was made from, the digests of what it made, and what it said of itself.
+    """A finished step.
 
-    `where` is what `machine.here` said of the run and the machine that made it; empty in older entries.
+    Attributes:
+        document: What its key was made from.
+        outputs: Digests of the output manifests, by output.
+        values: KFP output parameters.
+        metrics: Numbers for people.
+        headline: The step's line in the run's table.
+        seconds: Wall-clock time that it took.
+        where: Run and machine that made it, as `machine.here` describes them; empty in older entries.
     """
 
     document: KeyDocument
@@ -34,16 +41,23 @@ class Finished(BaseModel):
 
 
 def key_document(step: str, recipe: Recipe, inputs: Mapping[str, str | None]) -> KeyDocument:
-    """Everything that decides what a step makes; `inputs` are digests by the names in its StepSpec."""
+    """Return everything that decides what a step makes.
+
+    Args:
+        step: The step's name.
+        recipe: The recipe.
+        inputs: Digests of the inputs, by the names in the step's specification; None for one still to be made.
+    """
     return {"step": step, "code": code_of(step, recipe), "settings": settings_of(step, recipe), "inputs": dict(inputs)}
 
 
 def key_of(document: KeyDocument) -> str:
+    """Return the step's key: the digest of what decides its result."""
     return digest.of_json(document)
 
 
 def find(store: Store, document: KeyDocument) -> Finished | None:
-    """The finished step with this key if every byte that it made is still there, else None."""
+    """Return the finished step with this key if every file that it made is still there, else None."""
     try:
         finished = Finished.model_validate_json(store.get(_memo_key(document)))
         made = [manifest.load(store, sha256) for sha256 in finished.outputs.values()]
@@ -54,12 +68,18 @@ def find(store: Store, document: KeyDocument) -> Finished | None:
 
 
 def commit(store: Store, finished: Finished) -> None:
-    """Record a finished step; its outputs must be in the store already."""
+    """Record a finished step, whose outputs must be in the store already."""
     store.put(_memo_key(finished.document), finished.model_dump_json().encode())
 
 
 def with_key(store: Store, step: str, key: str) -> Finished | None:
-    """The finished step with this key, whether or not its outputs still are."""
+    """Return the finished step with this key, even if its outputs are gone.
+
+    Args:
+        store: Store with the memo.
+        step: The step's name.
+        key: The step's key.
+    """
     try:
         return Finished.model_validate_json(store.get(_key(step, key)))
     except (KeyNotFound, ValueError):
@@ -81,18 +101,30 @@ def remember(store: Store, document: KeyDocument, recipe_name: str) -> None:
 
 
 def last(store: Store, step: str, recipe_name: str) -> Finished | None:
-    """What the recipe's step was when it was last there, whether or not its outputs still are."""
+    """Return the recipe's step as it was last finished or reused, even if its outputs are gone.
+
+    Args:
+        store: Store with the memo.
+        step: The step's name.
+        recipe_name: The recipe's name.
+    """
     document = _last_document(store, step, recipe_name)
     return with_key(store, step, key_of(document)) if document else None
 
 
 def recipes_with(store: Store, step: str) -> list[str]:
-    """The names of the recipes whose step has been finished."""
+    """Return the names of the recipes whose step has been finished."""
     return sorted(key.rpartition("/")[2].removesuffix(".json") for key in store.list(_last_folder(step)))
 
 
 def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
-    """In words, why the step with this key is not found: first run, or what differs from the last one."""
+    """Return, in words, why the step with this key is not finished: first run, or what differs from the last one.
+
+    Args:
+        store: Store with the memo.
+        document: What the key is made from.
+        recipe_name: The recipe's name.
+    """
     before = _last_document(store, document["step"], recipe_name)
     if before is None:
         return "first run"
@@ -141,7 +173,13 @@ def _is_registered(store: Store, made: Manifest) -> bool:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Dotted keys whose values differ, with both values, depth first."""
+    """Return the dotted keys whose values differ, with both values, depth first.
+
+    Args:
+        old: Values before.
+        new: Values now.
+        prefix: Text before each key.
+    """
     changes: list[tuple[str, Any, Any]] = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)

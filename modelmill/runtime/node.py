@@ -1,5 +1,4 @@
-"""What a node of a TrainJob is given: said by the compiler, which knows the cluster's profiles, to the step that makes
-the TrainJob."""
+"""The nodes of a TrainJob: described by the compiler, which knows the cluster's profiles, to the step that asks."""
 
 import os
 from typing import Any
@@ -13,9 +12,15 @@ VARIABLE = "MODELMILL_NODE"
 
 
 class Node(BaseModel):
-    """A pod of a TrainJob, in the words of a Kubernetes pod; what is not said is the runtime's.
+    """A pod of a TrainJob, in the words of a Kubernetes pod; what is not set here is left to the runtime.
 
-    `resources` are what the pod gets and may not exceed, by name; `shm` is the size of its /dev/shm.
+    Attributes:
+        resources: What the pod gets and may not exceed, by name.
+        labels: Labels of the pod.
+        node_selector: Labels that its machine must have.
+        affinity: Kubernetes' affinity.
+        tolerations: Kubernetes' tolerations.
+        shm: Size of its /dev/shm.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -28,12 +33,12 @@ class Node(BaseModel):
 
 
 def given() -> Node | None:
-    """The node that the step's environment describes; None where it was not compiled for a cluster's profiles."""
-    said = os.environ.get(VARIABLE)
-    return Node.model_validate_json(said) if said else None
+    """Return the node that the step's environment describes, None if it was not compiled for a cluster's profiles."""
+    described = os.environ.get(VARIABLE)
+    return Node.model_validate_json(described) if described else None
 
 
 def are_wanted(step: str, recipe: Recipe) -> bool:
-    """Whether the step's work is done on other nodes than its own."""
+    """Return whether the recipe has a step's work done on other nodes than the step's own."""
     settings = getattr(recipe, step, None)
     return isinstance(settings, Training) and settings.nodes > 1

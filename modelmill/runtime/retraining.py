@@ -1,7 +1,7 @@
-"""Whether a run that trains only for a reason has one: data or a recipe that no run has come to an end with.
+"""Reasons to retrain, for runs that train only for one: data or a recipe that no run has settled.
 
-A run comes to an end when its model is registered or refused by a gate; that is noted under the recipe's name with what
-it was made from. One that has failed is not, so the next run goes on where it failed.
+A run settles its data and recipe when its model is registered or refused by a gate; that is noted under the recipe's
+name. A run that failed settles nothing, so the next run goes on where it failed.
 """
 
 import json
@@ -15,33 +15,44 @@ from modelmill.store import KeyNotFound, Store
 
 
 class Reason(NamedTuple):
-    """Whether to train, and why, in words."""
+    """A decision whether to train.
+
+    Attributes:
+        train: Whether to train.
+        text: Why, in words.
+    """
 
     train: bool
     text: str
 
 
 def look(recipe: str, store: Store, run_id: str, data: str) -> Reason:
-    """Whether there is something that no run of this recipe has come to an end with.
+    """Decide, and record, whether there is something that no run of this recipe has settled.
 
     Args:
-        recipe: resolved, as JSON. data: digest of the data that is there now.
+        recipe: The resolved recipe as JSON.
+        store: Store with earlier runs.
+        run_id: The run that asks.
+        data: Digest of the data that is there now.
     """
     document = json.loads(recipe)
     now = _made_from(document, data)
     known = _read(store, _settled_key(document["name"]))
     changed = [name for name in now if known.get(name) != now[name]]
     text = "nothing has changed" if not changed else f"changed: {', '.join(changed)}"
-    found = Reason(bool(changed), f"{text} since run {known['run_id']}" if known else "the first run of this recipe")
-    _write(store, run_id, found)
-    return found
+    reason = Reason(bool(changed), f"{text} since run {known['run_id']}" if known else "the first run of this recipe")
+    _write(store, run_id, reason)
+    return reason
 
 
 def decide(recipe: Recipe, store: Store, run_id: str, drifted: bool | None) -> bool:
-    """Whether validated data is a reason to train.
+    """Return whether validated data is a reason to train; record why if it is none.
 
     Args:
-        drifted: from the registered model's data; None if no model is registered.
+        recipe: The recipe.
+        store: Store with the run's records.
+        run_id: The run.
+        drifted: Whether the data has drifted from the registered model's; None if no model is registered.
     """
     train = drifted is not False or recipe.data.retrain == "new_data"
     if not train:
@@ -51,13 +62,19 @@ def decide(recipe: Recipe, store: Store, run_id: str, drifted: bool | None) -> b
 
 
 def nothing_to_do(store: Store, run_id: str) -> str | None:
-    """Why a run had no reason to train, None if it had or has not asked."""
-    found = _read(store, _key(run_id))
-    return str(found["text"]) if found.get("train") is False else None
+    """Return why a run had no reason to train, None if it had one or has not asked."""
+    reason = _read(store, _key(run_id))
+    return str(reason["text"]) if reason.get("train") is False else None
 
 
 def settle(store: Store, recipe: dict[str, Any], run_id: str) -> None:
-    """Note what a run that has come to an end was made from: the data that it has validated, not what is there now."""
+    """Note what a run has settled: its recipe, and the data that it has validated, not what is there now.
+
+    Args:
+        store: Store with the run's records.
+        recipe: The resolved recipe.
+        run_id: The run, which has registered its model or was stopped by a gate.
+    """
     record = run_records.read_step(store, run_id, "data_validation")
     finished = memo.with_key(store, "data_validation", record.key) if record else None
     if finished is not None and "name" in recipe:
@@ -83,7 +100,7 @@ def _settled_key(recipe_name: str) -> str:
 
 def _read(store: Store, key: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(store.get(key))
+        document: dict[str, Any] = json.loads(store.get(key))
     except (KeyNotFound, ValueError):
         return {}
-    return found
+    return document

@@ -1,4 +1,4 @@
-"""What a run leaves in the store while it goes on and after: `runs/<run id>/`. The same on every runner."""
+"""The records of a run in the store, `runs/<run id>/`: written while it goes on, and the same on every runner."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,13 @@ DRIFT = "drift.json"
 
 
 class Problem(BaseModel):
-    """Why a step failed; `kind` is that of the error (see `errors`), `message` one line."""
+    """Why a step failed.
+
+    Attributes:
+        kind: Kind of the error (see `core.errors`), or `bug`.
+        message: One line.
+        exit_code: Exit code of the command line.
+    """
 
     kind: str
     message: str
@@ -28,7 +34,13 @@ class Problem(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a step is: `done` of `total` units, and what it is doing, as text."""
+    """How far a step is.
+
+    Attributes:
+        done: Units that are done.
+        total: Units in all.
+        text: What the step is doing.
+    """
 
     done: float = 0
     total: float = 0
@@ -36,7 +48,21 @@ class Progress(BaseModel):
 
 
 class StepRecord(BaseModel):
-    """One step of one run. `seconds` are wall-clock; `metrics` may differ from run to run, outputs do not."""
+    """One step of one run.
+
+    Attributes:
+        name: The step's name.
+        status: How it is or has ended.
+        started: Start in seconds since 1970.
+        seconds: Wall-clock time.
+        key: The step's key; empty until it is known.
+        outputs: Digests of the output manifests, by output; equal keys have equal ones.
+        metrics: Numbers for people, which may differ between equal runs.
+        headline: The step's line in the run's table.
+        reason: Why it was not reused.
+        progress: How far it is.
+        problem: Why it failed.
+    """
 
     model_config = ConfigDict(extra="ignore")
     name: str
@@ -53,9 +79,15 @@ class StepRecord(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What a training step is expected to cost; None is what could not be known beforehand.
+    """The expected cost of a training step; None is what could not be known beforehand.
 
-    `amount` counts the tokens or samples that go through the model; `basis` says in words what the time is based on.
+    Attributes:
+        unit: What `amount` counts.
+        parameters: Parameters of the model.
+        amount: Tokens or samples that go through the model.
+        model_flops: FLOPs of the model for them.
+        device_hours: Hours of one device.
+        basis: What the time is based on, in words.
     """
 
     unit: Literal["tokens", "samples"]
@@ -67,10 +99,17 @@ class Estimate(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """Who started a run, with what: written once, by whoever starts it, or by its first step where nobody of ours did.
+    """The start of a run: written once, by what starts it, or by its first step where KFP started it alone.
 
-    `started` is in seconds since 1970. `estimates` are of the training steps that were to run. `requested_by` and
-    `reason` say who asked for it and why, where that is known.
+    Attributes:
+        run_id: The run.
+        recipe: The resolved recipe.
+        store: URI of the store.
+        started: Start in seconds since 1970.
+        resume: Command that goes on with the run.
+        estimates: Expected cost of the training steps that were to run.
+        requested_by: Who asked for the run, where that is known.
+        reason: Why, where that is known.
     """
 
     run_id: str
@@ -84,32 +123,39 @@ class RunRecord(BaseModel):
 
 
 def step_key(run_id: str, step: str) -> str:
+    """Return the store key of a step's record."""
     return f"runs/{run_id}/steps/{step}.json"
 
 
 def write_step(store: Store, run_id: str, record: StepRecord) -> None:
+    """Write a step's record."""
     store.put(step_key(run_id, record.name), record.model_dump_json().encode())
 
 
 def read_step(store: Store, run_id: str, step: str) -> StepRecord | None:
+    """Return a step's record, None if the step has not begun."""
     data = _get(store, step_key(run_id, step))
     return StepRecord.model_validate(data) if data is not None else None
 
 
 def step_log_key(run_id: str, step: str) -> str:
-    """What a step has logged, while it runs and after."""
+    """Return the store key of a step's log, which is there while the step runs and after."""
     return f"runs/{run_id}/logs/{step}.txt"
 
 
 def write_run(store: Store, record: RunRecord) -> None:
+    """Write a run's record."""
     store.put(_run_key(record.run_id), canonical_json(record.model_dump()))
 
 
 def write_run_if_absent(store: Store, run_id: str, recipe: str, started: float) -> None:
-    """Record a run that nobody has recorded, which is how a recurring one on a cluster begins.
+    """Record a run unless it has a record; a recurring run of a cluster begins without one.
 
     Args:
-        recipe: the resolved recipe as JSON.
+        store: Store that keeps the record.
+        run_id: The run.
+        recipe: The resolved recipe as JSON.
+        started: Start in seconds since 1970.
     """
     resume = f"modelmill resume {run_id}"
     record = RunRecord(run_id=run_id, recipe=json.loads(recipe), store=store.uri, started=started, resume=resume)
@@ -117,24 +163,28 @@ def write_run_if_absent(store: Store, run_id: str, recipe: str, started: float) 
 
 
 def read_run(store: Store, run_id: str) -> RunRecord | None:
+    """Return a run's record, None if it has none."""
     data = _get(store, _run_key(run_id))
     return RunRecord.model_validate(data) if data is not None else None
 
 
 def write_outcome(store: Store, run_id: str, outcome: dict[str, Any]) -> None:
+    """Write how a run has ended."""
     store.put(f"runs/{run_id}/outcome.json", canonical_json(outcome))
 
 
 def read_outcome(store: Store, run_id: str) -> dict[str, Any] | None:
+    """Return how a run has ended, None if it has not."""
     return _get(store, f"runs/{run_id}/outcome.json")
 
 
 def report_key(run_id: str) -> str:
+    """Return the store key of a run's report."""
     return f"runs/{run_id}/report.html"
 
 
 def lr_find_key(run_id: str) -> str:
-    """What `modelmill lr-find` has measured, until it is shown."""
+    """Return the store key of what `modelmill lr-find` has measured, which is there until it is shown."""
     return f"runs/{run_id}/lr_find.json"
 
 
@@ -145,14 +195,14 @@ def forget(store: Store, run_id: str) -> None:
 
 
 def run_ids(store: Store) -> list[str]:
-    """Every run in the store, the first to begin first: by its record, since a cluster's ids say no time.
+    """Return the ids of the runs in the store by the time of their start, those without a record first.
 
-    One without a record, which has not begun or was not recorded, is before those that have one.
+    The time is that of the record, since a cluster's ids say none.
     """
-    found = sorted({key.split("/")[1] for key in store.list("runs/")})
+    ids = sorted({key.split("/")[1] for key in store.list("runs/")})
     with ThreadPoolExecutor(READERS) as pool:
-        started = dict(zip(found, pool.map(lambda run_id: _started(store, run_id), found), strict=True))
-    return sorted(found, key=lambda run_id: (started[run_id], run_id))
+        started = dict(zip(ids, pool.map(lambda run_id: _started(store, run_id), ids), strict=True))
+    return sorted(ids, key=lambda run_id: (started[run_id], run_id))
 
 
 def _started(store: Store, run_id: str) -> float:

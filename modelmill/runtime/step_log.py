@@ -1,4 +1,4 @@
-"""The log of a running step, kept in the store: the same on every runner, and readable without access to it."""
+"""The log of a step, kept in the store: the same on every runner, and readable without access to the runner."""
 
 import contextlib
 import logging
@@ -30,9 +30,14 @@ _SHORTEST_SECRET = 4
 def kept(store: Store, run_id: str, step: str) -> Iterator[None]:
     """Keep what is logged in the block, here and in processes that `join`, as the step's log of this run.
 
-    It is written when it has changed, every FLUSH_SECONDS, and when the block ends, however it ends. Behind what an
-    earlier try of the step has logged; at most the last LIMIT_BYTES; without secrets. It is best effort: a store or a
-    disk that fails is one warning.
+    The log is written every FLUSH_SECONDS if it has changed, and when the block ends, however it ends. It comes after
+    what an earlier attempt of the step has logged, has at most the last LIMIT_BYTES, and holds no secrets. It is best
+    effort: a store or a disk that fails is one warning.
+
+    Args:
+        store: Store that keeps the log.
+        run_id: The run.
+        step: The step's name.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -57,7 +62,7 @@ def join() -> None:
 
 
 def without_secrets(text: str) -> str:
-    """The text without credentials in URIs and without the values of variables whose names say that they are secret."""
+    """Return the text without credentials in URIs and without values of variables that have the name of a secret."""
     values = {line for name, value in os.environ.items() if _is_secret(name) for line in (value, *value.splitlines())}
     # The longest first: one may be part of another.
     for value in sorted(values, key=len, reverse=True):
@@ -82,7 +87,7 @@ class _Copy:
         self._has_failed = False
 
     def begin(self) -> None:
-        """Start the file with what an earlier try of the step has logged."""
+        """Start the file with what an earlier attempt of the step has logged."""
         earlier = b""
         try:
             earlier = self._store.get(self._key)
@@ -95,6 +100,7 @@ class _Copy:
 
     @contextlib.contextmanager
     def flushing(self) -> Iterator[None]:
+        """Write the copy every FLUSH_SECONDS and at the end of the block."""
         ended = threading.Event()
 
         def work() -> None:
@@ -121,14 +127,14 @@ class _Copy:
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        """Once; the step goes on."""
+        """Warn once; the step goes on."""
         if not self._has_failed:
             self._has_failed = True
             log.warning("%s is not up to date in the store: %s", self._key, without_secrets(one_line(error)))
 
 
 def _tail(file: Path, size: int) -> bytes:
-    """The last whole lines of the file's first `size` bytes, and what was cut in front of them."""
+    """Return the last whole lines of the file's first `size` bytes, after a line that says how much was cut."""
     room = LIMIT_BYTES - 100
     with file.open("rb") as opened:
         opened.seek(max(0, size - room))
@@ -160,7 +166,7 @@ def _logging_to(file: Path) -> Iterator[None]:
 
 
 class _Handler(logging.FileHandler):
-    """Several processes append to one file, and a disk that is full is no news for each line."""
+    """A file that several processes append to; a full disk is not told again with each line."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(file, encoding="utf-8", errors="backslashreplace")

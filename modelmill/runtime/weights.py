@@ -22,13 +22,15 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
 def locate(key: str, source: str, store: Store) -> Path:
-    """The folder with the weights that `source` names; a registered version is downloaded first.
+    """Return the folder with the weights that a recipe names; a registered version is downloaded first.
 
     Args:
-        key: of the recipe, for messages.
+        key: The recipe's key, for messages.
+        source: A folder, or `models:/NAME/VERSION`.
+        store: The run's store.
 
     Raises:
-        UserError: there is no such folder or version, or it offers no whole safetensors weights.
+        UserError: There is no such folder or version, or it holds no whole safetensors weights.
     """
     where = f"{key}: {source}"
     is_registered = source.startswith("models:/")
@@ -50,7 +52,7 @@ def locate(key: str, source: str, store: Store) -> Path:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a file is as long as its safetensors header says: eight bytes of length, JSON with offsets, the data."""
+    """Return whether a file has the length that its safetensors header says."""
     try:
         length, tensors = _header(file)
         ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
@@ -60,12 +62,12 @@ def _is_whole(file: Path) -> bool:
 
 
 def matrices(folder: Path) -> list[str]:
-    """The names of a model's two-dimensional tensors."""
+    """Return the names of a model's two-dimensional tensors."""
     return [name for name, tensor in _header(folder / WEIGHTS)[1].items() if len(tensor["shape"]) == 2]
 
 
 def _header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Length and content of a safetensors header."""
+    """Return the length and the content of a safetensors header: eight bytes of length, then JSON with offsets."""
     with open(file, "rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if length > file.stat().st_size - 8:
@@ -80,20 +82,20 @@ def _pickle(where: str, name: str) -> str:
 
 
 def digest(folder: Path) -> str:
-    """Digest of the files that a model is loaded from, wherever the folder lies."""
+    """Return the digest of the files that a model is loaded from, wherever the folder lies."""
     return _digest([folder / name for name in (CONFIG, WEIGHTS) if (folder / name).is_file()] + tokenizer_files(folder))
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """Those of a tokenizer's files that are there; a chat template has one of its own, or is in the configuration."""
+    """Return the tokenizer's files in a folder; a chat template has a file of its own or is in the configuration."""
     return [folder / name for name in (*TOKENIZER, CHAT_TEMPLATE) if (folder / name).is_file()]
 
 
 def tokenizer_digest(folder: Path) -> str:
-    """Digest of the tokenizer in a model folder.
+    """Return the digest of the tokenizer in a model folder.
 
     Raises:
-        UserError: the folder has no `tokenizer.json`.
+        UserError: The folder has no `tokenizer.json`.
     """
     if not (folder / TOKENIZER[0]).is_file():
         raise UserError(f"preprocessing.tokenizer.from: {folder}: no {TOKENIZER[0]} in it")
@@ -105,7 +107,8 @@ def _digest(files: list[Path]) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """
+    """Return the configuration in a model folder.
+
     Raises:
         UserError: `config.json` is not a JSON object.
     """
@@ -113,11 +116,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_json(key: str, file: Path) -> dict[str, Any]:
-    """
+    """Return the JSON object in a file.
+
     Args:
-        key: of the recipe, for messages.
+        key: The recipe's key, for messages.
+        file: The file.
+
     Raises:
-        UserError: the file is not a JSON object.
+        UserError: The file is not a JSON object.
     """
     try:
         content = json.loads(file.read_text("utf-8"))
@@ -130,7 +136,7 @@ def read_json(key: str, file: Path) -> dict[str, Any]:
 
 @functools.cache
 def _download(where: str, uri: str, store: Store) -> Path:
-    """The model folder inside a registered version, in a temporary place that lives as long as the process.
+    """Return the model folder of a registered version, downloaded to a place that lives as long as the process.
 
     A version does not change, so a process downloads it once.
     """
