@@ -1,4 +1,4 @@
-"""What a serving script is given beside the weights: the model's settings, and what else its task needs."""
+"""What a serving script is given beside the weights: the model's settings and what else its task needs."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from modelmill.store import manifest
 
 
 def collect(step: Step) -> dict[str, Path]:
-    """Checked files in the step's scratch folder, by the names that the script knows them by; of the model's files only
-    those that describe it. The others go straight to MLflow (see `delivery`).
+    """Return checked files in the step's scratch folder, by the names that the script has for them.
+
+    Of the model's files only those that describe it are among them; the others go straight to MLflow (see `delivery`).
 
     Raises:
-        Corrupt: their bytes, or the manifest of the corpus that the model was trained on, are not in the store.
+        CorruptError: Their bytes, or the manifest of the corpus that the model was trained on, are not in the store.
     """
-    task = task_packages.part(step.recipe.task, "register")
+    task = task_packages.registration(step.recipe.task)
     describing = {f"model/{name}" for name in task.DESCRIBING}
     manifest.place(step.store, [e for e in step.inputs[FINE_TUNED].entries if e.path in describing], step.scratch)
-    more: dict[str, Path] = task.artifacts(step) if hasattr(task, "artifacts") else {}
-    return {"model": step.scratch / "model", **more}
+    return {"model": step.scratch / "model", **task.artifacts(step)}

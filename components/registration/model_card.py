@@ -1,9 +1,10 @@
-"""The model card, with the fields of Hugging Face's format (https://huggingface.co/docs/hub/model-cards): it goes into
-the registered model as README.md, and is the version's description.
+"""The model card, with the fields of Hugging Face's format (https://huggingface.co/docs/hub/model-cards).
+
+It goes into the registered model as README.md, and is the version's description.
 """
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -12,9 +13,12 @@ from modelmill.recipe.step_specs import DATASET, EVALUATION, FINE_TUNED, VALIDAT
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import manifest
 
+if TYPE_CHECKING:
+    from modelmill.tasks.contract import Registering
+
 
 def write(step: Step) -> str:
-    """The card in Markdown, its metadata in front as YAML."""
+    """Return the card in Markdown, with its metadata in front as YAML."""
     name = step.recipe.registration.model
     sections = {
         "Model details": _details(step),
@@ -50,8 +54,8 @@ def _metadata(step: Step) -> dict[str, Any]:
     }
 
 
-def _task(step: Step) -> Any:
-    return task_packages.part(step.recipe.task, "register")
+def _task(step: Step) -> "Registering":
+    return task_packages.registration(step.recipe.task)
 
 
 def _details(step: Step) -> str:
@@ -83,7 +87,7 @@ def _evaluation(step: Step) -> str:
 
 
 def _bounds(step: Step) -> dict[str, str]:
-    """The gate's bounds by metric, in words."""
+    """Return the gate's bounds by metric, in words."""
     gate: dict[str, Any] = json.loads(manifest.read_entry(step.store, step.inputs[EVALUATION].entry("gate.json")))
     words: dict[str, list[str]] = {}
     for check in gate["checks"]:

@@ -1,4 +1,4 @@
-"""Versions in MLflow's registry: found by what they are, made once, read back, completed."""
+"""Versions in MLflow's registry: found by their identity, made once, read back, completed."""
 
 import json
 from pathlib import Path
@@ -11,24 +11,29 @@ from mlflow.utils.time import get_current_time_millis
 
 from modelmill.components.registration import delivery, model_card, package
 from modelmill.components.registration.claim import Claim
-from modelmill.core.errors import Corrupt
+from modelmill.core.errors import CorruptError
 from modelmill.recipe.step_specs import DATASET, EVALUATION, FINE_TUNED, VALIDATION
 from modelmill.runtime.step_runtime import Step
 from modelmill.runtime.tracking.versions import EVALUATION as EVALUATION_TAG
-from modelmill.runtime.tracking.versions import KEY, VERIFIED
+from modelmill.runtime.tracking.versions import KEY, PACKAGE, VERIFIED
 from modelmill.store import blobs, manifest
 
 _DATASET_DIGEST_CHARACTERS = 36
 
 
 def find(client: Any, name: str, key: str) -> Any:
-    """The version that an earlier try has made of this very result, else None.
+    """Return the version that an earlier try has made of this very result, or None.
 
-    Several can only be left by a worker that stood still, lost its claim, and was killed before it took its own back:
-    the first counts.
+    Several exist only where a worker stood still, lost its claim, and was killed before it deleted its own: the first
+    counts.
+
+    Args:
+        client: MLflow's client.
+        name: Name of the registered model.
+        key: Identity of the version.
     """
-    found = client.search_model_versions(f"name = '{name}' and tags.`{KEY}` = '{key}'")
-    first, *others = sorted(found, key=lambda version: int(version.version)) or [None]
+    versions = client.search_model_versions(f"name = '{name}' and tags.`{KEY}` = '{key}'")
+    first, *others = sorted(versions, key=lambda version: int(version.version)) or [None]
     for other in others:
         if other.tags.get(VERIFIED) != "true":
             client.delete_model_version(name, other.version)
@@ -38,13 +43,19 @@ def find(client: Any, name: str, key: str) -> Any:
 def create(client: Any, step: Step, claim: Claim, mlflow_run: str, artifacts: dict[str, Path], scratch: Path) -> Any:
     """Log the model and its evidence, then make the version, whole and with its key, in one request.
 
-    A process that is killed before that request leaves no version; one that is killed after it leaves one that
-    `find` finds.
+    A process that is killed before that request leaves no version; one that is killed after it leaves one that `find`
+    returns.
 
     Args:
-        artifacts: see `package.build`. scratch: an empty folder.
+        client: MLflow's client.
+        step: The running step.
+        claim: This worker's claim.
+        mlflow_run: MLflow's id of the step's run.
+        artifacts: See `package.build`.
+        scratch: An empty folder.
+
     Raises:
-        Lost: another worker registers in this one's place.
+        Lost: Another worker registers in this one's place.
     """
     name = step.recipe.registration.model
     _log_dataset(client, step, mlflow_run)
@@ -56,7 +67,7 @@ def create(client: Any, step: Step, claim: Claim, mlflow_run: str, artifacts: di
         name,
         source=f"models:/{model_id}",
         run_id=mlflow_run,
-        tags=_tags(step, claim.key),
+        tags={**_tags(step, claim.key), PACKAGE: _own(step, artifacts)},
         description=model_card.write(step),
         model_id=model_id,
     )
@@ -66,8 +77,15 @@ def create(client: Any, step: Step, claim: Claim, mlflow_run: str, artifacts: di
 def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path], scratch: Path) -> None:
     """Read the version back from MLflow and compare every file that we gave it.
 
+    Args:
+        client: MLflow's client.
+        step: The running step.
+        version: The version.
+        artifacts: See `package.build`.
+        scratch: An empty folder.
+
     Raises:
-        Corrupt: a file is missing or has other bytes; the version is tagged as not verified.
+        CorruptError: A file is missing or has other bytes; the version is tagged as not verified.
     """
     uri = f"models:/{version.name}/{version.version}"
     expected = package.contents(step.inputs[FINE_TUNED], artifacts)
@@ -78,12 +96,19 @@ def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path], sc
             # Where it was copied by the server, it may have been damaged before.
             manifest.fetch(step.store, step.inputs[FINE_TUNED].under("model"), scratch)
             state = "has other bytes than were registered" if sha256 else "is missing"
-            raise Corrupt(f"{uri}: {name} {state}; delete that version in MLflow and run the same command again")
+            raise CorruptError(f"{uri}: {name} {state}; delete that version in MLflow and run the same command again")
 
 
 def complete(client: Any, step: Step, key: str, version: Any) -> None:
-    """Set the tags that an interrupted registration has not set yet, `modelmill.verified=true` last, and name the
-    newest evaluation: one version may be compared several times.
+    """Set the tags that an interrupted registration has not set, `modelmill.verified=true` last.
+
+    The newest evaluation replaces an older one: one version may be compared several times.
+
+    Args:
+        client: MLflow's client.
+        step: The running step.
+        key: Identity of the version.
+        version: The version.
     """
     for name, value in {**_tags(step, key), VERIFIED: "true"}.items():
         if name not in version.tags or (name in (EVALUATION_TAG, VERIFIED) and version.tags[name] != value):
@@ -91,7 +116,7 @@ def complete(client: Any, step: Step, key: str, version: Any) -> None:
 
 
 def _tags(step: Step, key: str) -> dict[str, str]:
-    """What the version was made from, by digest."""
+    """Return the digests of what the version was made from."""
     inputs = {"model": FINE_TUNED, "dataset": DATASET, "validation": VALIDATION, "evaluation": EVALUATION}
     return {
         KEY: key,
@@ -102,8 +127,13 @@ def _tags(step: Step, key: str) -> dict[str, str]:
     }
 
 
+def _own(step: Step, artifacts: dict[str, Path]) -> str:
+    """Return the digests of the package's other files, by which a download is checked."""
+    return json.dumps(package.own(step.inputs[FINE_TUNED], artifacts), sort_keys=True)
+
+
 def _log_dataset(client: Any, step: Step, mlflow_run: str) -> None:
-    """The dataset's manifest as an input of the run, in the form of `mlflow.data.get_source`."""
+    """Log the dataset's manifest as an input of the run, in the form of `mlflow.data.get_source`."""
     dataset = step.inputs[DATASET]
     key = blobs.key_of(dataset.digest)
     local = step.store.local_path(key)
@@ -118,12 +148,12 @@ def _log_dataset(client: Any, step: Step, mlflow_run: str) -> None:
     try:
         client.log_inputs(mlflow_run, inputs)
     except MlflowException:
-        # Of two that log one dataset at once MLflow turns the second down, which then finds it there.
+        # Where two log one dataset at once, MLflow refuses the second, which finds the dataset at its next try.
         client.log_inputs(mlflow_run, inputs)
 
 
 def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Path], scratch: Path) -> str:
-    """Upload the packaged model; returns MLflow's id of it.
+    """Upload the packaged model and return MLflow's id of it.
 
     `mlflow.pyfunc.log_model` would run the model on its example, in this process, which has no torch.
     """
@@ -144,7 +174,7 @@ def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Pa
 
 
 def _log_metrics(client: Any, step: Step, mlflow_run: str, model_id: str) -> None:
-    """The evaluation's metrics, on the run and on the model."""
+    """Log the evaluation's metrics, for the run and for the model."""
     now = get_current_time_millis()
     measured = step.inputs[EVALUATION].info["metrics"].items()
     metrics = [Metric(name, value, now, 0, model_id=model_id, run_id=mlflow_run) for name, value in measured]

@@ -1,10 +1,10 @@
-"""From a YAML file and overrides to a recipe, or to one line that says what is wrong with it."""
+"""Loading of recipes: from a YAML file and overrides to settings, or to one line that says what is wrong."""
 
 import difflib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,15 +12,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from modelmill.core.errors import UserError
-from modelmill.recipe import task_packages
+from modelmill.recipe import task_check, task_packages
 from modelmill.recipe.sections import STAGES, Recipe
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe, apply `section.key=value` overrides, resolve its paths and take in its suite.
+    """Return the recipe of a file, with absolute paths and the suite itself in the place of its path.
+
+    Args:
+        path: YAML file to read.
+        overrides: Keys to override, each as `section.key=value`.
 
     Raises:
-        UserError: the file cannot be read, a key is unknown, a value is out of range, or the suite is not JSON.
+        UserError: The file cannot be read, a key is unknown, a value is out of range, or the suite is not JSON.
     """
     document = _read_yaml(path)
     for override in overrides or []:
@@ -30,17 +34,22 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def parse(document: Any, where: str) -> Recipe:
-    """Validate a recipe that is already a mapping.
+    """Return the recipe that a mapping is.
+
+    Args:
+        document: Mapping of sections, as YAML or JSON has it.
+        where: Where the mapping is from, for messages.
 
     Raises:
-        UserError: naming `where`, the key and, for an unknown key, the nearest known one.
+        UserError: It is no recipe; the message has the key and, for an unknown one, the nearest that is known.
     """
     if not isinstance(document, dict):
         raise UserError(f"{where}: a recipe is a mapping of sections, this is {type(document).__name__}")
     task, known = document.get("task"), task_packages.packages()
     if task not in known:
-        raise UserError(f"{where}: task: {task!r} is not one of {', '.join(known)}{_did_you_mean(str(task), known)}")
-    kind: type[Recipe] = task_packages.part(task, "recipe").Recipe
+        raise UserError(f"{where}: task: {task!r} is not one of {', '.join(known)}{did_you_mean(str(task), known)}")
+    task_check.check(task)
+    kind = task_packages.recipe_type(task)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -48,18 +57,18 @@ def parse(document: Any, where: str) -> Recipe:
 
 
 def from_json(text: str) -> Recipe:
-    """A recipe from the JSON that `to_json` made."""
+    """Return the recipe that `to_json` has written."""
     return parse(json.loads(text), where="recipe")
 
 
 def to_json(recipe: Recipe) -> str:
-    """The resolved recipe as one line of JSON, every default written out."""
+    """Return a recipe as one line of JSON, every default written out."""
     document = recipe.model_dump(mode="json", by_alias=True)
     return json.dumps(document | {k: "none" for k in STAGES if document[k] is None}, sort_keys=True)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-3` as text; people mean the number. Of a key that is there twice, YAML keeps the last."""
+    """A SafeLoader that reads `1e-3` as a number, which YAML 1.1 takes for text, and refuses a key that is twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -120,17 +129,9 @@ def _resolve(recipe: Recipe, path: Path) -> Recipe:
     if recipe.pretraining is not None and recipe.pretraining.init != "random":
         init = _absolute(base, recipe.pretraining.init)
         changes["pretraining"] = recipe.pretraining.model_copy(update={"init": init})
-    if source := given_tokenizer(recipe):
-        given = recipe.preprocessing.tokenizer  # type: ignore[attr-defined]
-        tokenizer = given.model_copy(update={"source": _absolute(base, source)})
-        changes["preprocessing"] = recipe.preprocessing.model_copy(update={"tokenizer": tokenizer})
+    if source := recipe.preprocessing.given_tokenizer:
+        changes["preprocessing"] = recipe.preprocessing.with_tokenizer(_absolute(base, source))
     return recipe.model_copy(update=changes)
-
-
-def given_tokenizer(recipe: Recipe) -> str | None:
-    """The model folder or version that the recipe takes its tokenizer from, so that nothing is fitted."""
-    tokenizer = getattr(recipe.preprocessing, "tokenizer", None)
-    return tokenizer.source if tokenizer is not None else None
 
 
 def _absolute(base: Path, path: str) -> str:
@@ -145,10 +146,14 @@ def _read_suite(base: Path, recipe: Recipe, path: Path) -> dict[str, Any]:
 
 
 def read_suite(file: Path, where: str) -> dict[str, Any]:
-    """A Great Expectations suite, as far as it can be checked without Great Expectations.
+    """Return a Great Expectations suite, checked as far as that goes without Great Expectations.
+
+    Args:
+        file: JSON file to read.
+        where: Key or option that names the file, for messages.
 
     Raises:
-        UserError: naming `where` the file is asked for, if it cannot be read.
+        UserError: The file cannot be read, or is no suite.
     """
     try:
         suite = json.loads(file.read_text("utf-8"))
@@ -162,13 +167,18 @@ def read_suite(file: Path, where: str) -> dict[str, Any]:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem, with its key as a person writes it."""
+    """Return the first problem of an error, with its key as a person writes it.
+
+    Args:
+        error: What pydantic says of a document.
+        model: Model that the document was held against.
+    """
     first = error.errors()[0]
     section, shown = _walk(model, first["loc"])
     key = ".".join(shown)
     if first["type"] == "extra_forbidden":
         known = [f.alias or name for name, f in section.model_fields.items()] if section else []
-        return f"{key}: unknown key{_did_you_mean(shown[-1], known)}"
+        return f"{key}: unknown key{did_you_mean(shown[-1], known)}"
     if first["type"] == "missing":
         return f"{key}: this key is needed"
     message = first["msg"].removeprefix("Value error, ")
@@ -180,7 +190,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _walk(model: type[BaseModel], keys: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, list[str]]:
-    """The section that holds the last key, and the keys as written, without the names pydantic adds for unions."""
+    """Return the section that holds the last key, and the keys without the names that pydantic adds for unions."""
     shown: list[str] = []
     section: type[BaseModel] | None = model
     inner: type[BaseModel] | None = model
@@ -196,13 +206,20 @@ def _walk(model: type[BaseModel], keys: tuple[int | str, ...]) -> tuple[type[Bas
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Every model that an annotation names, through unions, lists and Annotated."""
+    """Yield every model that an annotation names, through unions, lists and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
         yield from _models(part)
 
 
-def _did_you_mean(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}" if known else ""
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown word: the nearest known one, or all that are known.
+
+    Args:
+        word: Word that was written.
+        known: Words that are known.
+    """
+    words = list(known)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(words)}" if words else ""

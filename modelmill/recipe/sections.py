@@ -59,6 +59,25 @@ class Preparation(Section):
         """Return the settings that decide which records are in the test split, by dotted key."""
         return {"preprocessing.split_by": self.split_by or "the whole record", "preprocessing.test": self.test}
 
+    @property
+    def given_tokenizer(self) -> str | None:
+        """Return the model folder or version that the tokenizer is taken from; None where none is."""
+        return None
+
+    @property
+    def needs_chat_template(self) -> bool:
+        """Return whether the given tokenizer must have a chat template."""
+        return False
+
+    @property
+    def context_length(self) -> int | None:
+        """Return how many positions a model must have, in tokens or items; None where that does not matter."""
+        return None
+
+    def with_tokenizer(self, source: str) -> "Preparation":
+        """Return these settings with the tokenizer taken from elsewhere, where one is given."""
+        return self
+
 
 class Registration(Section):
     """Where the model is registered."""

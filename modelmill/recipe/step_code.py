@@ -24,6 +24,7 @@ NEUTRAL = frozenset(
         "modelmill.demo",
         "modelmill.recipe.step_code",
         "modelmill.recipe.step_specs",
+        "modelmill.recipe.task_check",
         "modelmill.recipe.task_packages",
         "modelmill.runtime.external_inputs",
         "modelmill.runtime.memo",
@@ -39,7 +40,11 @@ NEUTRAL = frozenset(
         "modelmill.store.folder",
         "modelmill.store.retention",
         "modelmill.store.s3",
+        "modelmill.store.s3_client",
         "modelmill.store.s3_errors",
+        "modelmill.store.s3_stream",
+        # Types alone.
+        "modelmill.tasks.contract",
         "modelmill.training.launch",
     }
 )
@@ -76,27 +81,28 @@ def source_files(step: str, task: str, parts: tuple[str, ...]) -> dict[str, Path
     return reached | {f"{step}/{file.name}": file for file in templates}
 
 
-def reachable(roots: list[str], packages: tuple[str, ...]) -> dict[str, Path]:
+def reachable(roots: list[str], packages: tuple[str, ...], with_neutral: bool = False) -> dict[str, Path]:
     """Return the file of each module that the roots import, directly or not, by the module's dotted name.
 
     Args:
         roots: Dotted names of modules.
         packages: Top packages to follow imports into; all others are libraries.
+        with_neutral: Whether modules that change no result count, too.
     """
     files: dict[str, Path] = {}
     waiting, seen = list(roots), set(roots)
     while waiting:
         name = waiting.pop()
-        file = None if is_neutral(name) else _file(name)
+        file = None if is_neutral(name) and not with_neutral else _file(name)
         if file is None:
             continue
         files[name] = file
         is_package = file.name == "__init__.py"
         parents = [".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 1)]
-        for found in (*parents, *_imports(file, name if is_package else name.rpartition(".")[0])):
-            if found not in seen and found.startswith(packages):
-                seen.add(found)
-                waiting.append(found)
+        for imported in (*parents, *_imports(file, name if is_package else name.rpartition(".")[0])):
+            if imported not in seen and imported.startswith(packages):
+                seen.add(imported)
+                waiting.append(imported)
     return files
 
 
@@ -107,7 +113,7 @@ def is_neutral(name: str) -> bool:
 
 @cache
 def _imports(file: Path, package: str) -> tuple[str, ...]:
-    """Names that a file imports, each also as a submodule of where it comes from."""
+    """Return the names that a file imports, each also as a submodule of where it comes from."""
     return tuple(_names(_TYPES_ONLY.sub("", file.read_text("utf-8")), package))
 
 
@@ -128,7 +134,7 @@ def _names(text: str, package: str) -> Iterator[str]:
 
 @cache
 def _file(name: str) -> Path | None:
-    """The file of a module, found without importing it; None for a name in a module."""
+    """Return the file of a module without importing it, None for a name in a module."""
     top, *rest = name.split(".")
     folder = _folder(top)
     if folder is None:

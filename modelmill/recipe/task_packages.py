@@ -1,7 +1,8 @@
-"""The kinds of model: each is a package of its own, with a module a part, found by the recipe's `task`.
+"""The kinds of model: each is a package with a module a part, found by the recipe's `task`.
 
-Ours are the folders of `modelmill/tasks`; others are entry points in the group `modelmill.tasks`, which name one. What
-a package holds is in docs/add-a-task.md. A part is imported where it is used, since only some may know torch.
+Ours are the folders of `modelmill/tasks`; others are entry points in the group `modelmill.tasks`, which name a package.
+`modelmill.tasks.contract` says what each part holds. This module is the one place that looks a part up: it imports it
+where it is used, since only some parts know torch, and fills what a part may leave out with a default.
 """
 
 import importlib
@@ -9,33 +10,130 @@ import importlib.metadata
 import importlib.util
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from modelmill.core.errors import UserError
+
+if TYPE_CHECKING:
+    from modelmill.recipe.sections import Recipe
+    from modelmill.tasks.contract import (
+        CostPart,
+        DemoPart,
+        EvaluatePart,
+        Preprocessing,
+        RecipePart,
+        Registering,
+        TaskPart,
+    )
 
 OURS = "modelmill.tasks"
 GROUP = "modelmill.tasks"
+SERVE = "serve.py"
 
 
 @cache
 def packages() -> dict[str, str]:
-    """The dotted name of each task's package, by the task's name; ours first."""
-    folder = Path(__file__).parents[1] / "tasks"
-    ours = {file.parent.name: f"{OURS}.{file.parent.name}" for file in sorted(folder.glob("*/recipe.py"))}
+    """Return the dotted name of each task's package, by the task's name; ours first."""
+    places = Path(__file__).parents[1] / "tasks"
+    ours = {file.parent.name: f"{OURS}.{file.parent.name}" for file in sorted(places.glob("*/recipe.py"))}
     others = {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
-    return {**others, **ours} if others else ours
+    return {**ours, **{name: package for name, package in others.items() if name not in ours}}
 
 
-def part(task: str, name: str) -> ModuleType:
-    """A module of a task's package."""
-    return importlib.import_module(f"{packages()[task]}.{name}")
-
-
-def has(task: str, name: str) -> bool:
-    """Whether a task's package has a part that not every task needs."""
-    return (folder(task) / f"{name}.py").is_file()
+def is_ours(task: str) -> bool:
+    """Return whether a task ships with Modelmill."""
+    return packages()[task].startswith(f"{OURS}.")
 
 
 def folder(task: str) -> Path:
-    """Where a task's package is; it is not imported."""
-    found = importlib.util.find_spec(packages()[task])
-    assert found is not None and found.origin is not None
-    return Path(found.origin).parent
+    """Return the folder of a task's package, which is not imported.
+
+    Raises:
+        UserError: An entry point names a package that is not installed.
+    """
+    package = packages()[task]
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"task {task}: its entry point names the package {package}, which is not there; install it again"
+        )
+    return Path(spec.origin).parent
+
+
+def recipe_type(task: str) -> "type[Recipe]":
+    """Return the model of a task's recipes.
+
+    Raises:
+        UserError: The task's `recipe.py` cannot be imported.
+    """
+    try:
+        return cast("RecipePart", _part(task, "recipe")).Recipe
+    except ImportError as error:
+        raise UserError(f"task {task}: recipe.py cannot be imported: {error}") from error
+
+
+def preprocessing(task: str) -> "Preprocessing":
+    """Return the functions that make a task's corpus."""
+    return cast("Preprocessing", _filled(task, "preprocess", fit=_fit_nothing, encode=_encode_nothing))
+
+
+def training(task: str) -> "TaskPart":
+    """Return the function that makes a task."""
+    return cast("TaskPart", _part(task, "task"))
+
+
+def evaluation(task: str) -> "EvaluatePart":
+    """Return the function that measures a task's model."""
+    return cast("EvaluatePart", _part(task, "evaluate"))
+
+
+def registration(task: str) -> "Registering":
+    """Return what registration says of a task's model."""
+    return cast("Registering", _filled(task, "register", artifacts=_no_artifacts))
+
+
+def costing(task: str) -> "CostPart":
+    """Return the function that tells what training will compute; of a task without one it tells nothing."""
+    if not _has(task, "cost"):
+        return cast("CostPart", SimpleNamespace(UNIT="samples", cost=_unknown_cost))
+    return cast("CostPart", _part(task, "cost"))
+
+
+def demos(task: str) -> "DemoPart":
+    """Return the functions that make demo data for a task's recipes."""
+    if not _has(task, "demo"):
+        return cast("DemoPart", SimpleNamespace(DEMOS={}))
+    return cast("DemoPart", _part(task, "demo"))
+
+
+def _part(task: str, name: str) -> Any:
+    return importlib.import_module(f"{packages()[task]}.{name}")
+
+
+def _has(task: str, name: str) -> bool:
+    return (folder(task) / f"{name}.py").is_file()
+
+
+def _filled(task: str, name: str, **defaults: Any) -> Any:
+    """Return a part with defaults for what it may leave out."""
+    return SimpleNamespace(**{**defaults, **vars(_part(task, name))})
+
+
+def _fit_nothing(step: Any, shards: Any) -> None:
+    return None
+
+
+def _encode_nothing(step: Any, shards: Any, fitted: Any, chosen: range) -> tuple[list[Any], int]:
+    return [], 0
+
+
+def _no_artifacts(step: Any) -> dict[str, Path]:
+    return {}
+
+
+def _unknown_cost(recipe: Any, stage: str, known: Any) -> None:
+    return None

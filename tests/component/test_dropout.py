@@ -49,7 +49,7 @@ def measured(steps: Steps, made: Manifest, stage: str) -> float:
     recipe = recipes.from_json(steps.recipe)
     corpus = manifest.load(steps.store, made.made_from["preprocessing.corpus"])
     files = manifest.fetch(steps.store, corpus.entries, steps.folder / "files")
-    task = task_packages.part(recipe.task, "task").make_task(corpus, files, recipe.model)
+    task = task_packages.training(recipe.task).make_task(corpus, files, recipe.model)
     examples = task.examples(stage, "validation")
     batch = examples.batch(np.arange(len(examples)))
     with torch.no_grad():

@@ -17,7 +17,8 @@ from modelmill.measures.ngrams import NGrams
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.character_modeling import demo, evaluate, generation
 from modelmill.tasks.character_modeling.recipe import RecurrentModel
-from modelmill.tasks.character_modeling.stream import BOUNDARY, SYMBOLS, pack
+from modelmill.tasks.character_modeling.stream import pack
+from modelmill.tasks.character_modeling.symbols import BOUNDARY, SYMBOLS
 from modelmill.tasks.character_modeling.task import IGNORED, CharacterModeling, Windows
 from modelmill.training.loop import probe
 

@@ -15,7 +15,7 @@ TRAINED_WITH = {"torch": "2.13.0+cpu", "safetensors": "0.8.0", "numpy": "2.4.6"}
 @pytest.mark.parametrize("task", task_packages.packages())
 def test_every_library_is_known_to_training_or_pinned_as_the_project_is_tested(task: str) -> None:
     tested = (ROOT / "constraints.txt").read_text().split()
-    for one in task_packages.part(task, "register").REQUIREMENTS:
+    for one in task_packages.registration(task).REQUIREMENTS:
         assert one in LIBRARIES or one in tested
 
 
@@ -23,7 +23,7 @@ def test_every_library_is_known_to_training_or_pinned_as_the_project_is_tested(t
 def test_the_serving_script_imports_what_it_asks_for(task: str) -> None:
     script = (task_packages.folder(task) / "serve.py").read_text("utf-8")
     imported = set(re.findall(r"^\s*(?:import|from) (\w+)", script, re.MULTILINE))
-    asked = {one.partition("==")[0] for one in task_packages.part(task, "register").REQUIREMENTS}
+    asked = {one.partition("==")[0] for one in task_packages.registration(task).REQUIREMENTS}
     for module, name in {"PIL": "pillow", "soundfile": "soundfile", "soxr": "soxr", "torch": "torch"}.items():
         assert module not in imported or name in asked
 

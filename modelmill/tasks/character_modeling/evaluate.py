@@ -16,7 +16,7 @@ from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.character_modeling.generation import generate
 from modelmill.tasks.character_modeling.recipe import Recipe
-from modelmill.tasks.character_modeling.stream import BOUNDARY, SYMBOLS
+from modelmill.tasks.character_modeling.symbols import BOUNDARY, SYMBOLS
 from modelmill.training.device import hardware
 from modelmill.training.loop import stage
 

@@ -7,8 +7,8 @@ import torch
 
 from modelmill.measures import samples
 from modelmill.measures.samples import Sample
+from modelmill.tasks.character_modeling.decoding import proceed, text_of
 from modelmill.tasks.character_modeling.recipe import CharacterEvaluation
-from modelmill.tasks.character_modeling.stream import BOUNDARY
 
 
 def generate(
@@ -26,45 +26,12 @@ def generate(
         prompt, rest = np.split(document[:-1], [settings.prompt_bytes])
         found.append(
             samples.text(
-                prompt=_text(prompt),
-                expected=_text(rest[: settings.sample_bytes]),
-                greedy=_text(proceed(model, prompt, settings.sample_bytes, opening)),
-                at_temperature=_text(
+                prompt=text_of(prompt),
+                expected=text_of(rest[: settings.sample_bytes]),
+                greedy=text_of(proceed(model, prompt, settings.sample_bytes, opening)),
+                at_temperature=text_of(
                     proceed(model, prompt, settings.sample_bytes, opening, settings.temperature, random)
                 ),
             )
         )
     return found
-
-
-@torch.no_grad()
-def proceed(
-    model: Any,
-    prompt: np.ndarray,
-    most: int,
-    opening: int,
-    temperature: float = 0.0,
-    random: torch.Generator | None = None,
-) -> list[int]:
-    """At most so many bytes that follow a prompt, until the document ends: the most probable ones, or drawn."""
-    device = next(model.parameters()).device
-    begun = np.concatenate([np.full(opening, BOUNDARY), prompt]).astype(np.int64)
-    logits, state = model(torch.from_numpy(begun)[None].to(device))
-    found: list[int] = []
-    while len(found) < most:
-        symbol = _next(logits[0, -1].float().cpu(), temperature, random)
-        if symbol == BOUNDARY:
-            break
-        found.append(symbol)
-        logits, state = model(torch.tensor([[symbol]], device=device), state)
-    return found
-
-
-def _next(logits: torch.Tensor, temperature: float, random: torch.Generator | None) -> int:
-    if not temperature:
-        return int(logits.argmax())
-    return int(torch.multinomial(torch.softmax(logits / temperature, 0), 1, generator=random))
-
-
-def _text(symbols: Any) -> str:
-    return bytes(int(symbol) for symbol in symbols).decode("utf-8", "replace")

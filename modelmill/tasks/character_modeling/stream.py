@@ -3,10 +3,7 @@
 import numpy as np
 
 from modelmill.core import digest
-
-# Bytes are 0 to 255; one more symbol ends a document, and is what stands before its first byte.
-BOUNDARY = 256
-SYMBOLS = 257
+from modelmill.tasks.character_modeling.symbols import BOUNDARY
 
 
 def pack(documents: list[bytes]) -> dict[str, np.ndarray]:

@@ -10,42 +10,11 @@ from torch import nn
 
 from modelmill.corpus.settings import ONLY
 from modelmill.tasks.array_task import Plain
-from modelmill.tasks.character_modeling.stream import BOUNDARY, SYMBOLS
+from modelmill.tasks.character_modeling.network import CharacterRNN
+from modelmill.tasks.character_modeling.symbols import BOUNDARY
 from modelmill.tasks.contract import Batch
 
 IGNORED = -100
-LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
-State = Any
-
-
-class CharacterRNN(nn.Module):
-    """Predicts each symbol from those before it, as Graves (2013, https://arxiv.org/abs/1308.0850) does, with the
-    LSTM (Hochreiter and Schmidhuber, 1997) or GRU (Cho et al., 2014, https://arxiv.org/abs/1406.1078) of PyTorch.
-    """
-
-    def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
-        super().__init__()
-        layers = config["num_layers"]
-        self.embedding = nn.Embedding(SYMBOLS, config["embedding_size"])
-        self.recurrent = LAYERS[config["type"]](
-            config["embedding_size"],
-            config["hidden_size"],
-            layers,
-            batch_first=True,
-            dropout=dropout if layers > 1 else 0.0,
-        )
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(config["hidden_size"], SYMBOLS)
-
-    def read(self, symbols: torch.Tensor, state: State = None) -> tuple[torch.Tensor, State]:
-        """Hidden states, (batch, length, width), of symbols (int64, (batch, length)), and the state after them."""
-        hidden, state = self.recurrent(self.dropout(self.embedding(symbols)), state)
-        return self.dropout(hidden), state
-
-    def forward(self, symbols: torch.Tensor, state: State = None) -> tuple[torch.Tensor, State]:
-        """Logits of the symbols that follow each, (batch, length, SYMBOLS), and the state after the last."""
-        hidden, state = self.read(symbols, state)
-        return self.head(hidden), state
 
 
 class Windows:

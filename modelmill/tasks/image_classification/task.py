@@ -8,34 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from modelmill.models import layers
 from modelmill.models.architectures import ARCHITECTURES
 from modelmill.tasks.array_task import Arrays, Plain, config_like, with_weights
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_classification.augmentation import moved, rotated
+from modelmill.tasks.image_classification.network import ImageClassifier
 
 # RotNet (Gidaris et al., 2018, https://arxiv.org/abs/1803.07728): quarters of a turn.
 ROTATIONS = ["0", "90", "180", "270"]
 SHAPE = ("architecture", "width", "stages", "depth")
-
-
-class ImageClassifier(nn.Module):
-    """Logits, (batch, classes), of images, uint8 or float from 0 to 255, (batch, channels, height, width)."""
-
-    def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
-        super().__init__()
-        self.body = layers.sequence(config["layers"])
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(config["features"], len(config["classes"]))
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the last layer sees: (batch, features)."""
-        found: torch.Tensor = self.body(images.float() / 127.5 - 1)
-        return found
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.dropout(self.features(images)))
-        return logits
 
 
 class Images(Arrays):

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from modelmill.champion.comparison import rows
 from modelmill.data.media.images import png
@@ -14,8 +13,8 @@ from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.image_detection import baseline
+from modelmill.tasks.image_detection.decoding import chosen, decode
 from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision
-from modelmill.tasks.image_detection.network import middles
 from modelmill.tasks.image_detection.recipe import Recipe
 from modelmill.tasks.image_detection.task import picture_losses
 from modelmill.training.device import hardware
@@ -23,8 +22,8 @@ from modelmill.training.loop import stage
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 64
-# Boxes that are kept of a picture, and the least probability of one that counts in `map50`.
-MOST, LEAST = 100, 0.01
+# The least probability of a box that counts in `map50`.
+LEAST = 0.01
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
@@ -36,7 +35,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     held_out, training = (task.examples("fine_tuning", split) for split in ("test", "train"))
     found, losses = detect(model, held_out)
     truth, known = known_boxes(held_out), known_boxes(training)
-    sure = [_chosen(one, one.scores >= settings.confidence) for one in found]
+    sure = [chosen(one, one.scores >= settings.confidence) for one in found]
     scores = np.array([f1(one, its) for one, its in zip(sure, truth, strict=True)])
     value = mean_average_precision(found, truth, len(classes))
     metrics = {"map50": value, "f1": float(scores.mean()), "loss": float(losses.mean())}
@@ -66,21 +65,8 @@ def detect(model: Any, examples: Arrays) -> tuple[list[Boxes], np.ndarray]:
         batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
         heat, sides = model(batch["images"])
         losses.append(picture_losses(heat, sides, batch["boxes"], batch["labels"]).double().cpu().numpy())
-        found += decode(heat, sides)
+        found += decode(heat, sides, LEAST)
     return found, np.concatenate(losses)
-
-
-def decode(heat: torch.Tensor, sides: torch.Tensor) -> list[Boxes]:
-    """The boxes of the cells that are surer than their eight neighbours, at most `MOST` a picture, best first."""
-    surest, labels = heat.sigmoid().max(1)
-    is_peak = F.max_pool2d(surest[:, None], 3, 1, 1)[:, 0] == surest
-    scores, cells = (surest * is_peak).flatten(1).topk(min(MOST, surest[0].numel()))
-    middle = middles(heat.shape[2], heat.shape[3], heat.device).flatten(1)
-    boxes = torch.cat([middle - sides.flatten(2)[:, :2], middle + sides.flatten(2)[:, 2:]], 1)
-    chosen = boxes.gather(2, cells[:, None].expand(-1, 4, -1)).transpose(1, 2).double().cpu().numpy()
-    names = labels.flatten(1).gather(1, cells).cpu().numpy()
-    every = scores.double().cpu().numpy()
-    return [_chosen(Boxes(*one), one[2] >= LEAST) for one in zip(chosen, names, every, strict=True)]
 
 
 def known_boxes(examples: Arrays) -> list[Boxes]:
@@ -93,10 +79,6 @@ def f1(found: Boxes, truth: Boxes) -> float:
     """2 right / (found + known); 1 where nothing is known and nothing found."""
     count = len(found.labels) + len(truth.labels)
     return 2 * float(matched(found, truth).sum()) / count if count else 1.0
-
-
-def _chosen(boxes: Boxes, mask: np.ndarray) -> Boxes:
-    return Boxes(*(part[mask] for part in boxes))
 
 
 def _rows(

@@ -4,7 +4,7 @@ The heat map is that of "Objects as Points" (Zhou et al., 2019, https://arxiv.or
 four sides are those of FCOS (Tian et al., 2019, https://arxiv.org/abs/1904.01355).
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +55,16 @@ class Detector(nn.Module):
         x = x + self.fine(x)
         x = self.merge(x + F.interpolate(self.coarse(x), scale_factor=2.0))
         return self.heat(x), STRIDE * self.sides(x).float().clamp(-4, 4).exp()
+
+
+def of_config(config: dict[str, Any], dropout: float = 0.0) -> Detector:
+    """Return the detector that a model's `config.json` describes.
+
+    Args:
+        config: Names of the `classes`, and the `width`.
+        dropout: Of whole channels, before the heads.
+    """
+    return Detector(len(config["classes"]), config["width"], dropout)
 
 
 def middles(rows: int, columns: int, device: torch.device) -> torch.Tensor:

@@ -12,7 +12,7 @@ from modelmill.tasks.array_task import Arrays, Plain
 from modelmill.tasks.contract import Batch, Examples
 from modelmill.tasks.image_detection import losses
 from modelmill.tasks.image_detection.augmentation import vary
-from modelmill.tasks.image_detection.network import Detector
+from modelmill.tasks.image_detection.network import Detector, of_config
 
 
 class ImageDetection(Plain):
@@ -20,7 +20,7 @@ class ImageDetection(Plain):
 
     mixed_precision = True
     input = "images"
-    axes = ("batch", "channels", "height", "width")
+    axes: tuple[str, ...] = ("batch", "channels", "height", "width")
 
     def config(self) -> dict[str, Any]:
         info = self.corpus.info
@@ -28,8 +28,7 @@ class ImageDetection(Plain):
         return {**shape, **{key: info[key] for key in ("classes", "size", "small")}}
 
     def network(self, config: dict[str, Any]) -> Detector:
-        dropout = self.settings.dropout if self.settings else 0.0
-        model = Detector(len(config["classes"]), config["width"], dropout)
+        model = of_config(config, self.settings.dropout if self.settings else 0.0)
         # Single objects say nothing of boxes.
         model.sides.requires_grad_(self.stage != "pretraining")
         return model

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from modelmill.champion.comparison import rows
 from modelmill.data.media.images import png
@@ -13,11 +12,10 @@ from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.image_generation import features
+from modelmill.tasks.image_generation.generating import generate
 from modelmill.tasks.image_generation.recipe import Recipe
 from modelmill.training.device import hardware
 from modelmill.training.loop import stage
-
-AT_ONCE = 256
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
@@ -70,15 +68,11 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     return EvaluationResult(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
 
 
-@torch.no_grad()
 def generated(step: Step, task: Any, model: Manifest, count: int, seed: int) -> np.ndarray:
-    """Images that a model makes: uint8, (count, channels, size, size)."""
-    where = hardware.pick_device()
-    loaded = task.load(stage.fetch_model(step, model)).to(where).eval()
-    noise = np.random.default_rng([seed, 1]).standard_normal((count, loaded.latent), np.float32)
-    parts = [torch.from_numpy(noise[first : first + AT_ONCE]).to(where) for first in range(0, count, AT_ONCE)]
-    images = torch.cat([loaded(part).cpu() for part in parts])
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    """Return images that a model makes: uint8, (count, channels, size, size)."""
+    network = task.load(stage.fetch_model(step, model)).to(hardware.pick_device()).eval()
+    noise = np.random.default_rng([seed, 1]).standard_normal((count, network.latent), np.float32)
+    return generate(network, noise)
 
 
 def gaussian(images: np.ndarray, count: int, draws: np.random.Generator) -> np.ndarray:

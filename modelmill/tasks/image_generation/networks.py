@@ -8,7 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelmill.models import layers
+
 Layers = list[list[Any]]
+
+
+class Adversarial(nn.Module):
+    """A generator and its discriminator; called, it makes images of random numbers, (batch, latent)."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.latent = int(config["latent"])
+        self.generator = layers.sequence(config["generator"])
+        self.discriminator = layers.sequence(config["discriminator"])
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        """From -1 to 1: (batch, channels, size, size)."""
+        images: torch.Tensor = self.generator(noise)
+        return images
 
 
 def generator(latent: int, channels: int, size: int, width: int) -> Layers:

@@ -5,30 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from modelmill.models import layers
 from modelmill.tasks.array_task import Arrays, Plain
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_generation import networks
+from modelmill.tasks.image_generation.networks import Adversarial
 
 # Generated images for each real one in validation.
 FAKES = 8
-
-
-class Adversarial(nn.Module):
-    """A generator and its discriminator; called, it makes images of random numbers, (batch, latent)."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__()
-        self.latent = int(config["latent"])
-        self.generator = layers.sequence(config["generator"])
-        self.discriminator = layers.sequence(config["discriminator"])
-
-    def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        """From -1 to 1: (batch, channels, size, size)."""
-        images: torch.Tensor = self.generator(noise)
-        return images
 
 
 class Images(Arrays):

@@ -1,4 +1,4 @@
-"""Serves a causal language model: the greedy `completion` of each `prompt`. Needs nothing of Modelmill."""
+"""Serve a causal language model: the greedy `completion` of each `prompt`."""
 
 import json
 from pathlib import Path
@@ -8,36 +8,28 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from modelmill.tasks.serving.text import load_pretrained, load_tokenizer
+
 DEFAULT_NEW_TOKENS = 64
 
 
 class LanguageModel(PythonModel):
-    """`artifacts["model"]` is a folder that `AutoModelForCausalLM.from_pretrained` loads.
+    """A folder for `AutoModelForCausalLM`, and how a prompt was framed in training.
 
-    `artifacts["prompting"]` is JSON that says how a prompt was framed in training: token ids `before` and `after` it,
-    the ids that `end` a completion, whether white space around a prompt goes (`trims`), and the `length` in tokens
-    that prompt and completion share.
+    The latter is `artifacts["prompting"]`, JSON: token ids `before` and `after` a prompt, the ids that `end` a
+    completion, whether white space around a prompt is removed (`trims`), and the `length` in tokens that prompt and
+    completion share.
     """
 
     def load_context(self, context: Any) -> None:
-        import torch
-        from tokenizers import Tokenizer
         from transformers import AutoModelForCausalLM
 
-        folder = Path(context.artifacts["model"])
         self.prompting = json.loads(Path(context.artifacts["prompting"]).read_text("utf-8"))
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        # As in training: what reads like a special token in a prompt is plain text.
-        self.tokenizer.encode_special_tokens = True
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
-        )
-        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.tokenizer = load_tokenizer(context)
+        self.model = load_pretrained(context, AutoModelForCausalLM)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One completion a row, of at most `params["max_new_tokens"]` tokens."""
+        """Return a completion a row, of at most `params["max_new_tokens"]` tokens."""
         most = int((params or {}).get("max_new_tokens", DEFAULT_NEW_TOKENS))
         return pd.DataFrame({"completion": [self._complete(prompt, most) for prompt in model_input["prompt"]]})
 

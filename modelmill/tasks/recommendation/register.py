@@ -19,7 +19,7 @@ LIMITS = (
     "interaction, whose moment the others may be later than, and nobody has checked it for bias or harm."
 )
 # What the serving script imports; mlflow adds itself.
-REQUIREMENTS = ("safetensors", "numpy")
+REQUIREMENTS = ("torch", "safetensors", "numpy")
 # Of the model's files, those that the package is described with.
 DESCRIBING = ("config.json", "catalogue.json")
 TOP, EXAMPLE = 10, 3

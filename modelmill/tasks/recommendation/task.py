@@ -9,70 +9,7 @@ from torch import nn
 
 from modelmill.tasks.array_task import Arrays, Plain
 from modelmill.tasks.contract import Batch
-
-PADDING = 0
-
-
-class TransformerBlock(nn.Module):
-    """Causal self-attention and a point-wise network, each with a residual connection around its normalised input."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.dropout = nn.Dropout(dropout)
-        self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attended, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, hidden: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            hidden: (batch, length, width). seen: bool, (batch, 1, length, length), what each place may look at.
-        """
-        batch, length, width = hidden.shape
-        shape = (batch, length, 3, self.heads, width // self.heads)
-        query, key, value = self.attended(self.attention_norm(hidden)).view(shape).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        hidden = hidden + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
-        return hidden + self.dropout(self.outer(F.relu(self.inner(self.network_norm(hidden)))))
-
-
-class SASRec(nn.Module):
-    """Kang and McAuley, 2018, https://arxiv.org/abs/1808.09781. Items are numbered from 1 on; 0 is padding, in front.
-
-    Differs from the paper in the loss alone, which is over the whole catalogue instead of one drawn item: what that
-    gains is in Klenitskiy and Vasilev, 2023, https://arxiv.org/abs/2309.07602.
-    """
-
-    def __init__(self, items: int, length: int, width: int, layers: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.items = nn.Embedding(items + 1, width)
-        self.places = nn.Embedding(length, width)
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-        for embedding in (self.items, self.places):
-            nn.init.normal_(embedding.weight, std=width**-0.5)
-
-    def hidden(self, items: torch.Tensor) -> torch.Tensor:
-        """What is known at each place, (batch, length, width), of the items up to it, int64 (batch, length)."""
-        length = items.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
-        # A place sees itself even where it is padding: a softmax over nothing is not a number.
-        itself = torch.eye(length, dtype=torch.bool, device=items.device)
-        seen = (causal & (items != PADDING).unsqueeze(1)) | itself
-        hidden = self.dropout(self.items(items) + self.places.weight)
-        for block in self.blocks:
-            hidden = block(hidden, seen.unsqueeze(1))
-        normed: torch.Tensor = self.norm(hidden)
-        return normed
-
-    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
-        """How well each item of the catalogue follows, (..., items), in logits: item 1 is the first."""
-        return hidden @ self.items.weight[1:].T
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        return self.scores(self.hidden(items)[:, -1])
+from modelmill.tasks.recommendation.network import PADDING, SASRec, of_config
 
 
 class Recommendation(Plain):
@@ -88,14 +25,7 @@ class Recommendation(Plain):
         return {**(self.settings.model_dump() if self.settings else {}), **corpus}
 
     def network(self, config: dict[str, Any]) -> nn.Module:
-        return SASRec(
-            items=config["items"],
-            length=config["sequence_length"],
-            width=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            dropout=config["dropout"],
-        )
+        return of_config(config)
 
     def examples(self, stage: str, split: str) -> Arrays:
         """Pretraining learns every item of a window; fine-tuning the recent ones, of the windows that have such."""

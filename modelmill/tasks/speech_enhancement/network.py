@@ -5,6 +5,9 @@ https://doi.org/10.1109/TASLP.2014.2352935), found by the dilated convolutions o
 https://arxiv.org/abs/1809.07454, section II.C).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -46,10 +49,16 @@ class Enhancer(nn.Module):
         self.blocks = nn.Sequential(*(DilatedBlock(channels, 2 ** (n % DILATIONS), dropout) for n in range(blocks)))
         self.mask = nn.Conv1d(channels, bands, 1)
 
+    @property
+    def shortest(self) -> int:
+        """Return how many samples a recording must have."""
+        return len(self.window) // 2 + 1
+
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """
+        """Return samples without the noise.
+
         Raises:
-            RuntimeError: there are fewer samples than half a window.
+            RuntimeError: There are fewer than `shortest`.
         """
         size = len(self.window)
         with torch.autocast(samples.device.type, enabled=False):
@@ -60,3 +69,14 @@ class Enhancer(nn.Module):
         masks = torch.sigmoid(self.mask(self.blocks(self.first(levels))).float())
         with torch.autocast(samples.device.type, enabled=False):
             return torch.istft(spectrum * masks, size, size // 4, window=self.window, length=samples.shape[1])
+
+
+def of_config(config: Mapping[str, Any], dropout: float = 0.0) -> Enhancer:
+    """Return the network that a model's `config.json` describes.
+
+    Args:
+        config: `window_seconds`, `sample_rate` in Hz, `channels` and `blocks`.
+        dropout: Of whole channels.
+    """
+    window = 4 * round(config["window_seconds"] * config["sample_rate"] / 4)
+    return Enhancer(window, config["channels"], config["blocks"], dropout)

@@ -11,7 +11,7 @@ from modelmill.core.errors import UserError
 from modelmill.tasks.array_task import Plain
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_enhancement import sounds
-from modelmill.tasks.speech_enhancement.network import Enhancer
+from modelmill.tasks.speech_enhancement.network import Enhancer, of_config
 
 FULL = 1 << 15
 
@@ -51,7 +51,7 @@ class SpeechEnhancement(Plain):
     """The loss is the error in dB a recording, see `sounds.error`; else as `modelmill.tasks.contract.Task`."""
 
     input = "samples"
-    axes = ("batch", "samples")
+    axes: tuple[str, ...] = ("batch", "samples")
 
     def config(self) -> dict[str, Any]:
         info = self.corpus.info
@@ -60,8 +60,7 @@ class SpeechEnhancement(Plain):
         return {**shape, "sample_rate": info["sample_rate"]}
 
     def network(self, config: dict[str, Any]) -> Enhancer:
-        window = 4 * round(config["window_seconds"] * config["sample_rate"] / 4)
-        return Enhancer(window, config["channels"], config["blocks"], self.settings.dropout if self.settings else 0.0)
+        return of_config(config, self.settings.dropout if self.settings else 0.0)
 
     def examples(self, stage: str, split: str) -> Recordings:
         examples = Recordings(self.files, split, "clean" if stage == "pretraining" else "noisy")

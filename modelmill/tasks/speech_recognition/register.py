@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 PIPELINE_TAG = "automatic-speech-recognition"
 LIBRARY = "mlflow"
-USES = "Writes down what is spoken in `audio`, a WAV of 16 bits in base64."
+USES = "Writes down what is spoken in `audio`, a WAV or FLAC file in base64."
 LIMITS = (
     "It knows the words and the kinds of voices that it was trained on, and was measured on held-out voices of the "
     "same source alone. Other words, languages, microphones and noise were not tried."
 )
 # What the serving script imports; mlflow adds itself.
-REQUIREMENTS = ("torch", "safetensors", "numpy")
+REQUIREMENTS = ("torch", "safetensors", "numpy", "soundfile==0.14.0")
 # Of the model's files, those that the package is described with.
 DESCRIBING = ("config.json",)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from modelmill.corpus.settings import ONLY
 from modelmill.models.speech.recogniser import Recogniser, ctc
-from modelmill.models.speech.spectra import Recordings
+from modelmill.models.speech.recordings import Recordings
 from modelmill.tasks.array_task import Plain
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_recognition.augmentation import louder_slower, masked

@@ -41,6 +41,15 @@ def owners(durations: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(ends, frames, right=True).clamp(max=durations.shape[1] - 1)
 
 
+def framed(numbers: torch.Tensor) -> torch.Tensor:
+    """Return the symbols of texts, BOUNDARY around and after each: int64, (..., characters + 2).
+
+    Args:
+        numbers: Of characters in the alphabet, int64, (..., characters); negative after a text's end.
+    """
+    return F.pad((numbers + 1).clamp(min=BOUNDARY), (1, 1), value=BOUNDARY)
+
+
 class Synthesiser(nn.Module):
     """Args:
     config: `sample_rate` in Hz, `alphabet`, and the recipe's model.

@@ -16,7 +16,7 @@ LIMITS = (
     "knows no characters but those, and how other words are spoken it guesses by their letters."
 )
 # What the serving script imports; mlflow adds itself.
-REQUIREMENTS = ("torch", "safetensors", "numpy")
+REQUIREMENTS = ("torch", "safetensors", "numpy", "soundfile==0.14.0")
 # Of the model's files, those that the package is described with.
 DESCRIBING = ("config.json",)
 

@@ -4,14 +4,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from modelmill.corpus.settings import ONLY
-from modelmill.models.speech.spectra import Recordings, silenced
+from modelmill.models.speech.recordings import Recordings
+from modelmill.models.speech.spectra import silenced
 from modelmill.tasks.array_task import Plain
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_synthesis import alignment
-from modelmill.tasks.speech_synthesis.network import BOUNDARY, HOP_SECONDS, Synthesiser, owners
+from modelmill.tasks.speech_synthesis.network import HOP_SECONDS, Synthesiser, framed, owners
 
 
 class Texts(Recordings):
@@ -23,8 +23,7 @@ class Texts(Recordings):
 
     def batch(self, indices: np.ndarray) -> Batch:
         batch = super().batch(indices)
-        symbols = F.pad((batch["labels"] + 1).clamp(min=BOUNDARY), (1, 1), value=BOUNDARY)
-        return batch | {"symbols": symbols, "frames": batch["lengths"] // self.hop + 1}
+        return batch | {"symbols": framed(batch["labels"]), "frames": batch["lengths"] // self.hop + 1}
 
 
 class SpeechSynthesis(Plain):

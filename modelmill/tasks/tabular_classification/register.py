@@ -16,7 +16,7 @@ LIMITS = (
     "source alone, and nobody has checked it for bias or harm."
 )
 # What the serving script imports; mlflow adds itself.
-REQUIREMENTS = ("safetensors", "numpy")
+REQUIREMENTS = ("torch", "safetensors", "numpy")
 # Of the model's files, those that the package is described with.
 DESCRIBING = ("config.json", "scaler.json")
 

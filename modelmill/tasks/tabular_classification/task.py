@@ -1,6 +1,5 @@
 """A multilayer perceptron on standardised columns."""
 
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -17,26 +16,10 @@ from modelmill.runtime.weights import CONFIG, WEIGHTS, read_config
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import with_weights
 from modelmill.tasks.contract import Batch
+from modelmill.tasks.tabular_classification.network import ACTIVATIONS, MLP, probabilities
 from modelmill.tasks.tabular_classification.recipe import MLPModel
 
 SCALER = "scaler.json"
-ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
-
-
-class MLP(nn.Module):
-    """y = W_n a(... a(W_1 x + b_1) ...) + b_n; logits of shape (batch, outputs)."""
-
-    def __init__(self, inputs: int, hidden: list[int], outputs: int, activation: str, dropout: float) -> None:
-        super().__init__()
-        sizes = [inputs, *hidden, outputs]
-        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(sizes)])
-        self.activation = ACTIVATIONS[activation]()
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        for layer in self.layers[:-1]:
-            features = self.dropout(self.activation(layer(features)))
-        return self.layers[-1](features)
 
 
 class Rows:
@@ -118,11 +101,7 @@ class TabularClassification:
 
     def probabilities(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Probability of each class, shape (batch, classes)."""
-        logits = self.logits(model, batch["features"])
-        if self.outputs == 1:
-            positive = torch.sigmoid(logits)
-            return torch.cat([1 - positive, positive], dim=1)
-        return torch.softmax(logits, dim=1)
+        return probabilities(self.logits(model, batch["features"]))
 
     def save(self, model: Any, folder: Path) -> None:
         assert self.settings is not None
@@ -132,7 +111,7 @@ class TabularClassification:
         shutil.copyfile(self.files[SCALER], folder / SCALER)
 
     def _mlp(self, shape: dict[str, Any]) -> MLP:
-        return MLP(len(self.features), shape["hidden"], self.outputs, shape["activation"], shape.get("dropout", 0.0))
+        return MLP({**shape, "features": self.features, "outputs": self.outputs})
 
     def _shape(self, model: MLP) -> dict[str, Any]:
         names = {kind: name for name, kind in ACTIVATIONS.items()}

@@ -1,0 +1,1 @@
+"""What serving scripts share; it is shipped with them, see `modelmill.components.registration.served_code`."""
