@@ -16,9 +16,9 @@ def make(step: Step) -> Made:
     """Return the evaluation of the step's model, with the verdict of gate and comparison as `passed`."""
     from modelmill.components.evaluation import champion
     from modelmill.components.evaluation.gate import judge
-    from modelmill.training.loop import stage
+    from modelmill.training import loading
 
-    task = stage.open_task(step)
+    task = loading.open_task(step)
     measured = task_packages.evaluation(step.recipe.task).evaluate(step, task)
     settings = step.recipe.evaluation
     gate = judge(measured.metrics, settings.gate.model_dump(exclude_none=True), measured.baselines)

@@ -22,11 +22,12 @@ def find_rates(
     """
 
     def work(step: Step) -> str:
-        from modelmill.training.loop import rate_range, stage
+        from modelmill.training import loading
+        from modelmill.training.loop import rate_range
 
         settings = step.recipe.fine_tuning
         assert settings is not None
-        task = stage.open_task(step)
+        task = loading.open_task(step)
         model, _ = build(step, task, settings)
         return rate_range.run(step, task, model, settings, low, high, steps)
 

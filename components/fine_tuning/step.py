@@ -20,12 +20,13 @@ def make(step: Step) -> Made:
     settings = step.recipe.fine_tuning
     if settings is None:
         return skipped.skip_stage(step, step.inputs[PRETRAINED])
+    from modelmill.training import loading
     from modelmill.training.launch import processes
     from modelmill.training.loop import stage
 
     if processes.are_wanted(settings):
         return processes.run(step, settings)
-    task = stage.open_task(step)
+    task = loading.open_task(step)
     model, finish = build(step, task, settings)
     return stage.run_stage(step, task, model, settings, finish)
 
@@ -36,9 +37,9 @@ run = entry("fine_tuning", make)
 def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
     """Return the model before its first step, with adapters where the recipe wants them, and its finisher."""
     from modelmill.components.fine_tuning.finishing import Finishing
-    from modelmill.training.loop import stage
+    from modelmill.training import loading
 
     pretrained = step.inputs[PRETRAINED]
-    model = task.load(stage.fetch_model(step, pretrained)) if pretrained.entries else task.build()
+    model = task.load(loading.fetch_model(step, pretrained)) if pretrained.entries else task.build()
     finishing = Finishing(task, model, settings, step.scratch)
     return model, finishing.finish

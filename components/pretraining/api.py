@@ -19,11 +19,12 @@ def find_rates(*, recipe: str, store: str, run_id: str, corpus: str, low: float,
     """
 
     def work(step: Step) -> str:
-        from modelmill.training.loop import rate_range, stage
+        from modelmill.training import loading
+        from modelmill.training.loop import rate_range
 
         settings = step.recipe.pretraining
         assert settings is not None
-        task = stage.open_task(step)
+        task = loading.open_task(step)
         return rate_range.run(step, task, build(step, task, settings), settings, low, high, steps)
 
     try_step("pretraining", work, recipe=recipe, store=store, run_id=run_id, inputs={CORPUS: corpus})

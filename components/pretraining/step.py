@@ -19,12 +19,13 @@ def make(step: Step) -> Made:
     settings = step.recipe.pretraining
     if settings is None:
         return skipped.skip_stage(step, None)
+    from modelmill.training import loading
     from modelmill.training.launch import processes
     from modelmill.training.loop import stage
 
     if processes.are_wanted(settings):
         return processes.run(step, settings)
-    task = stage.open_task(step)
+    task = loading.open_task(step)
     return stage.run_stage(step, task, build(step, task, settings), settings)
 
 

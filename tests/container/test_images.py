@@ -72,7 +72,10 @@ def test_an_image_holds_its_own_step_and_no_other(images: list[str], step: str) 
 @pytest.mark.parametrize(("step", "part"), PARTS.items())
 def test_an_image_has_what_its_part_of_every_task_imports(images: list[str], step: str, part: str) -> None:
     command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", image_of(step)]
-    code = f"from modelmill.recipe import task_packages as tasks; [tasks.part(task, '{part}') for task in tasks.packages()]"
+    code = (
+        "from modelmill.recipe import task_packages as tasks; "
+        f"[tasks.part(task, '{part}') for task in tasks.packages()]"
+    )
     done = subprocess.run([*command, "python", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

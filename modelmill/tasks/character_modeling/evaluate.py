@@ -17,8 +17,8 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.character_modeling.generation import generate
 from modelmill.tasks.character_modeling.recipe import Recipe
 from modelmill.tasks.character_modeling.symbols import BOUNDARY, SYMBOLS
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 
 # Documents at once, and symbols of each: the state goes on from one piece to the next.
 BATCH, PIECE = 64, 512
@@ -95,7 +95,7 @@ def document_losses(model: Any, documents: list[np.ndarray], opening: int) -> np
 
 
 def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
-    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    loaded: torch.nn.Module = task.load(loading.fetch_model(step, model))
     return loaded.to(hardware.pick_device()).eval()
 
 

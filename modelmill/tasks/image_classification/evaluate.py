@@ -12,8 +12,8 @@ from modelmill.measures.logistic import Labelled, logistic_regression
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.image_classification.recipe import Recipe
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 256
@@ -25,7 +25,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     """
     assert isinstance(step.recipe, Recipe)
     settings = step.recipe.evaluation
-    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED]))
+    model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED]))
     training, validation, held_out = (task.examples("fine_tuning", split) for split in ("train", "validation", "test"))
     probabilities = _probabilities(task, model, held_out)
     truth = held_out.labels

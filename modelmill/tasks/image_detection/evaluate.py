@@ -17,8 +17,8 @@ from modelmill.tasks.image_detection.decoding import chosen, decode
 from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision
 from modelmill.tasks.image_detection.recipe import Recipe
 from modelmill.tasks.image_detection.task import picture_losses
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 64
@@ -31,7 +31,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings, classes = recipe.evaluation, task.corpus.info["classes"]
-    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
+    model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
     held_out, training = (task.examples("fine_tuning", split) for split in ("test", "train"))
     found, losses = detect(model, held_out)
     truth, known = known_boxes(held_out), known_boxes(training)

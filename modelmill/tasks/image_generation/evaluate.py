@@ -14,8 +14,8 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.image_generation import features
 from modelmill.tasks.image_generation.generating import generate
 from modelmill.tasks.image_generation.recipe import Recipe
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
@@ -70,7 +70,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 def generated(step: Step, task: Any, model: Manifest, count: int, seed: int) -> np.ndarray:
     """Return images that a model makes: uint8, (count, channels, size, size)."""
-    network = task.load(stage.fetch_model(step, model)).to(hardware.pick_device()).eval()
+    network = task.load(loading.fetch_model(step, model)).to(hardware.pick_device()).eval()
     noise = np.random.default_rng([seed, 1]).standard_normal((count, network.latent), np.float32)
     return generate(network, noise)
 

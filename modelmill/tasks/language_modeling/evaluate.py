@@ -19,8 +19,8 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Task
 from modelmill.tasks.language_modeling.generation import generate
 from modelmill.tasks.language_modeling.recipe import Recipe
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 16
@@ -81,7 +81,7 @@ def _total(found: list[Row], column: str) -> float:
 
 
 def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
-    return task.load(stage.fetch_model(step, model)).to(hardware.pick_device()).eval()
+    return task.load(loading.fetch_model(step, model)).to(hardware.pick_device()).eval()
 
 
 def _described(task: Any, kind: str) -> dict[int, Row]:

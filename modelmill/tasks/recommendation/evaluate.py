@@ -15,8 +15,8 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.recommendation import ranking
 from modelmill.tasks.recommendation.ranking import Known, Ranked
 from modelmill.tasks.recommendation.recipe import Recipe
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 
 # What of the catalogue, in its order, is its head; and what a list in the report shows of a history.
 HEAD, SHOWN = 0.2, 10
@@ -71,7 +71,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 
 def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
-    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    loaded: torch.nn.Module = task.load(loading.fetch_model(step, model))
     return loaded.to(hardware.pick_device()).eval()
 
 

@@ -15,8 +15,8 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.speech_enhancement import sounds, wiener
 from modelmill.tasks.speech_enhancement.recipe import Recipe
 from modelmill.tasks.speech_enhancement.task import Recordings
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 
 # Ratios in dB below which a recording counts as very noisy, and as noisy.
 VERY_NOISY, QUITE_NOISY = 0, 5
@@ -87,7 +87,7 @@ def sounds_of(examples: Recordings, name: str) -> Sounds:
 
 
 def _load(step: Step, task: Any, model: Manifest) -> Any:
-    return task.load(stage.fetch_model(step, model)).to(hardware.pick_device()).eval()
+    return task.load(loading.fetch_model(step, model)).to(hardware.pick_device()).eval()
 
 
 def _tensor(sound: np.ndarray) -> torch.Tensor:

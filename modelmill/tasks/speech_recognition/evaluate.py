@@ -15,8 +15,8 @@ from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.speech_recognition.recipe import Recipe
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 
 METRICS = {"characters": "character_error_rate", "words": "word_error_rate"}
 
@@ -57,7 +57,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 
 def _load(step: Step, task: Any, model: Manifest) -> Any:
-    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    loaded: torch.nn.Module = task.load(loading.fetch_model(step, model))
     return loaded.to(hardware.pick_device()).eval()
 
 

@@ -19,8 +19,8 @@ from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.speech_synthesis import listener
 from modelmill.tasks.speech_synthesis.recipe import Recipe
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 
 
 class Said(NamedTuple):
@@ -106,7 +106,7 @@ def _distances(found: list[np.ndarray], real: list[np.ndarray]) -> np.ndarray:
 
 
 def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
-    loaded: torch.nn.Module = task.load(stage.fetch_model(step, model))
+    loaded: torch.nn.Module = task.load(loading.fetch_model(step, model))
     return loaded.to(hardware.pick_device()).eval()
 
 

@@ -10,7 +10,7 @@ from modelmill.measures.evaluation_result import EvaluationResult
 from modelmill.measures.logistic import Labelled, logistic_regression
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
-from modelmill.training.loop import stage
+from modelmill.training import loading
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     """See `classification.measure`; the baselines are the shares of the classes, and logistic regression on the same
     standardised columns.
     """
-    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED])).eval()
+    model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED])).eval()
     held_out, training, validation = (task.examples("fine_tuning", split) for split in ("test", "train", "validation"))
     batch = held_out.batch(np.arange(len(held_out)))
     truth = batch["labels"].numpy()

@@ -12,8 +12,8 @@ from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.text_classification import baseline
 from modelmill.tasks.text_classification.recipe import Recipe
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 128
@@ -23,7 +23,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     """See `classification.measure`; the baselines are the shares of the classes and TF-IDF, fitted on the labels that
     fine-tuning has seen.
     """
-    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED]))
+    model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED]))
     training, validation, held_out = (task.examples("fine_tuning", split) for split in ("train", "validation", "test"))
     probabilities = _probabilities(task, model, held_out)
     truth, texts = held_out.labels, _texts(task, "test", held_out.rows)

@@ -18,8 +18,8 @@ from modelmill.tasks.translation.decoding import translate
 from modelmill.tasks.translation.dictionary import Dictionary
 from modelmill.tasks.translation.recipe import Recipe
 from modelmill.tasks.translation.task import IGNORED
+from modelmill.training import loading
 from modelmill.training.device import hardware
-from modelmill.training.loop import stage
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 128
@@ -32,7 +32,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
-    model = task.load(stage.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
+    model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
     training, held_out = (task.examples("fine_tuning", split) for split in ("train", "test"))
     sources, references = _texts(task, "test", held_out.rows)
     tokenizer = _tokenizer(task)

@@ -8,45 +8,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from modelmill.recipe import Training, task_packages
-from modelmill.recipe.step_specs import CORPUS
+from modelmill.recipe import Training
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Entry, Manifest
 from modelmill.tasks.contract import Task
-from modelmill.training.device import cost, determinism, hardware, precision, world
+from modelmill.training.device import cost, hardware, precision, world
 from modelmill.training.device.system_metrics import Monitor
+from modelmill.training.loading import MODEL_FOLDER
 from modelmill.training.loop.checkpoint import Checkpoints
 from modelmill.training.loop.engine import Result, train
 from modelmill.training.loop.skipped import library_versions
 
-MODEL_FOLDER = "model"
 # Makes the model to keep of the trained one (merges adapters, say) and may write files of its own into the output
 # folder.
 Finish = Callable[[nn.Module, Path], nn.Module]
-
-
-def open_task(step: Step) -> Task:
-    """Return the recipe's task over the step's corpus, with every generator seeded."""
-    hardware.reuse_freed_memory()
-    determinism.seed_everything(step.recipe.seed)
-    corpus = step.inputs[CORPUS]
-    files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
-    task = task_packages.training(step.recipe.task).make_task(corpus, files, step.recipe.model)
-    task.stage = step.name
-    return task
-
-
-def fetch_model(step: Step, model: Manifest) -> Path:
-    """Return the folder with a manifest's model, checked, for `Task.load`."""
-    entries = model.under(MODEL_FOLDER)
-    folder = step.scratch / model.digest
-    for entry in entries:
-        # `from_pretrained` wants one folder with plain names, which a store of digests does not have.
-        target = folder / entry.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(manifest.read_entry(step.store, entry))
-    return folder / MODEL_FOLDER
 
 
 def run_stage(
