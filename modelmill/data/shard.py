@@ -36,9 +36,9 @@ class Shard(NamedTuple):
     Attributes:
         path: POSIX, relative to the data's root.
         uri: An absolute file path or `s3://bucket/key`.
-        bytes: Those stored, before decompression.
-        tag: Changes with the content: the sha256 of a file, the ETag of an S3 object. Empty where only names were
-            asked for.
+        bytes: Size as it is stored, before decompression.
+        tag: Text that changes with the content: the sha256 of a file, the ETag of an S3 object. Empty where only names
+            were asked for.
         format: One of FORMATS' values.
         compression: One of COMPRESSIONS' values.
         media: The files that a manifest names.
@@ -77,6 +77,7 @@ class TableStream:
         self.sha256 = ""
 
     def __iter__(self) -> Iterator["pa.Table"]:
+        """Yield the pieces."""
         shard = self._shard
         with open_file(shard.uri, shard.tag, shard.bytes) as file:
             try:

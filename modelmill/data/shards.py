@@ -21,22 +21,29 @@ _HASHERS = 8
 
 
 def of(data: "Data", hashed: bool = True) -> list[Shard]:
-    """Return the shards of a recipe's data, as `find` finds them."""
+    """Return the shards of a recipe's data; see `find`.
+
+    Args:
+        data: The recipe's section `data`.
+        hashed: Whether tags are wanted, or names alone.
+    """
     return find(data.path, data.format, data.media, data.corrupt_files, hashed)
 
 
 def find(
     path: str, format: str, media: Kind | None = None, corrupt: CorruptPolicy = "keep", hashed: bool = True
 ) -> list[Shard]:
-    """The shards at a folder (searched in depth), a file, a glob pattern, or the same below `s3://`, in sorted order.
-
-    Names that begin with `.` or `_` are skipped. `format` is one of FORMATS' values, or `auto`: by suffix.
+    """Return the shards at a place, in sorted order; names that begin with `.` or `_` are skipped.
 
     Args:
-        media: what the files are that the shards, which are manifests then, name. corrupt: what becomes of rows whose
-            file is missing or broken. hashed: whether the content of files on disk is wanted, and not only names.
+        path: A folder, which is searched in depth, a file, a glob pattern, or one of these below `s3://`.
+        format: One of FORMATS' values, or `auto`: by suffix.
+        media: Kind of the files that the shards name, if the shards are manifests.
+        corrupt: What happens to rows whose file is missing or broken.
+        hashed: Whether tags of files on disk are wanted, or names alone.
+
     Raises:
-        UserError: nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
+        UserError: Nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
     """
     if media is None:
         return _tables(path, format, listed(path), hashed)
@@ -59,19 +66,23 @@ def _tables(path: str, format: str, found: list[Found], hashed: bool = True) -> 
 
 
 def fingerprint(shards: list[Shard]) -> str:
-    """A digest of the names and the content of the shards; the same wherever the data's root lies."""
+    """Return a digest of the shards' names and content, which is the same wherever the data's root lies."""
     return digest.of_json([[s.path, s.tag, s.bytes, s.format, s.compression] for s in shards])
 
 
 def read(shard: Shard, sha256: str | None = None) -> tuple["pa.Table", str]:
-    """The shard as a table, and the sha256 of its stored bytes.
+    """Return a shard as a table, and the sha256 of its stored bytes.
 
     JSONL: columns are the union of the keys, a missing key is null. CSV: an empty field is null. Text: one row with
     the columns path, text and bytes.
 
+    Args:
+        shard: The shard.
+        sha256: Digest that the bytes must have.
+
     Raises:
-        UserError: naming file and line: cut off, broken, or with values of conflicting types in one column; or the
-            bytes are no longer those that were found, or those that `sha256` names.
+        UserError: The shard is cut off or broken, or values of a column have conflicting types, and the message names
+            file and line; or its bytes have changed since it was found, or have another digest.
     """
     import pyarrow as pa
 

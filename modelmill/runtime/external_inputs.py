@@ -17,11 +17,16 @@ NOTHING = "none"
 
 
 def digests(step: str, recipe: Recipe, store: Store) -> dict[str, str]:
-    """Digests of the step's `source.*` inputs.
+    """Return the digests of a step's `source.*` inputs, by name.
+
+    Args:
+        step: The step's name.
+        recipe: The recipe.
+        store: The run's store.
 
     Raises:
-        UserError: the data matches nothing, a model folder has no weights or none that fit the recipe, the registry is
-            not configured.
+        UserError: There is no data, a model folder has no weights or none that fit the recipe, or no registry is
+            configured.
     """
     return {name: _DIGESTS[name](recipe, store) for name in STEPS[step].sources}
 
@@ -31,7 +36,7 @@ def _data(recipe: Recipe, store: Store) -> str:
 
 
 def _fitted(recipe: Recipe, store: Store) -> str:
-    """A tokenizer from elsewhere, or what an earlier run has fitted once."""
+    """Return the digest of a tokenizer from elsewhere, or of the first fit of an earlier run."""
     source = recipe.preprocessing.given_tokenizer
     if source is None:
         return fitted.find(store, recipe) or NOTHING

@@ -1,4 +1,4 @@
-"""Running one step inside its container: find it finished, or make it, and say so in the run's records."""
+"""The run of one step inside its container: reuse the finished step or do its work, and write the run's records."""
 
 import contextlib
 import logging
@@ -29,12 +29,16 @@ PROGRESS_SECONDS = 0.5
 class Made:
     """What a step made.
 
-    outputs: manifests by output name. values: KFP output parameters. metrics: numbers for people, which may differ
-    between equal runs (seconds, rates). headline: the step's one line in the run's table. history: a training curve,
-    rows with `step` and numbers. system: how busy the machine was, rows with `time` (seconds since 1970) and readings
-    by MLflow's names. leftovers: prefix of store keys that nobody needs once the step is finished.
-    same_for: inputs from outside the DAG, with digests that they may have from now on because of this step: with them
-    it would make the same, and is not to be run again.
+    Attributes:
+        outputs: Manifests by output name.
+        headline: The step's line in the run's table.
+        values: KFP output parameters.
+        metrics: Numbers for people, which may differ between equal runs (seconds, rates).
+        history: Training curve: rows with `step` and numbers.
+        system: Load of the machine: rows with `time` (seconds since 1970) and readings by MLflow's names.
+        leftovers: Prefix of store keys that nobody needs once the step is finished.
+        same_for: Inputs from outside the DAG, with digests that they may have from now on because of this step. With
+            them the step would make the same, so it is not run again.
     """
 
     outputs: dict[str, Manifest]
@@ -49,10 +53,18 @@ class Made:
 
 @dataclass
 class Step:
-    """What a running step sees: its part of the recipe, its inputs, the store and a scratch folder.
+    """A running step, as the code that does its work sees it.
 
-    `key` names the work: two runs with one key make the same bytes, so checkpoints are kept under it. `resolved` is the
-    whole recipe as JSON, for processes that the step starts and that see their part of it again.
+    Attributes:
+        name: The step's name.
+        recipe: The part of the recipe that the step declares.
+        resolved: The whole recipe as JSON, for processes that the step starts.
+        inputs: Input manifests, by the names in the step's specification.
+        document: What the step's key is made from.
+        store: The run's store.
+        run_id: The run.
+        scratch: Folder for temporary files.
+        record: The step's record.
     """
 
     name: str
@@ -68,15 +80,22 @@ class Step:
 
     @property
     def key(self) -> str:
+        """The step's key; two runs with one key make the same bytes, so checkpoints are kept under it."""
         return self.record.key
 
     @property
     def digests(self) -> dict[str, str]:
-        """Digests of the inputs, those from outside the DAG included."""
+        """Digests of the inputs, including those from outside the DAG."""
         return dict(self.document["inputs"])
 
     def progress(self, done: float, total: float, text: str) -> None:
-        """Show how far the step is; cheap enough to call in every iteration."""
+        """Record how far the step is; cheap enough to be called in every iteration.
+
+        Args:
+            done: Units that are done.
+            total: Units in all.
+            text: What the step is doing.
+        """
         now = time.monotonic()
         if now - self._last_progress < PROGRESS_SECONDS and done < total:
             return
@@ -95,12 +114,17 @@ class _Ahead(Step):
 
 
 def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: str, inputs: dict[str, str]) -> int:
-    """Do some of a step's work before it, for it to find in the store.
+    """Do some of a step's work ahead of it, so that the step finds the results in the store.
 
     Args:
-        name: of the step. work: gets what the step would see. The others are those of `run_step`.
+        name: The step's name.
+        work: Function that does the work with what the step would see, and returns a count.
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        inputs: Files that hold the input manifests, as in `run_step`.
+
     Returns:
-        What `work` returns; 0 if the step is finished, or if something is wrong: that is the step's to say.
+        What `work` returns; 0 if the step is finished or something is wrong, which the step will report.
     """
     prepare_process()
     try:
@@ -126,11 +150,11 @@ def try_step(
     inputs: dict[str, str],
     record_name: str | None = None,
 ) -> None:
-    """Try something with what a step would see; nothing is made, and its key stays unfinished.
+    """Try something with what a step would see; no outputs are written, and the step's key stays unfinished.
 
     Args:
         name: The step's name.
-        work: Does it, and returns the headline of the record.
+        work: Function that tries it, and returns the headline of the record.
         recipe: The resolved recipe as JSON.
         store: URI of the store.
         run_id: The run under which the record is kept.
@@ -157,7 +181,7 @@ def entry(name: str, make: Callable[[Step], Made]) -> Callable[..., dict[str, An
 
     Args:
         name: The step's name.
-        make: Does the work; called only when the step's key is not finished.
+        make: Function that does the work; called only if the step's key is not finished.
     """
     spec = step_specs.STEPS[name]
     ports = {*spec.inputs, *spec.outputs}
@@ -183,17 +207,22 @@ def run_step(
     inputs: dict[str, str],
     outputs: dict[str, str],
 ) -> dict[str, Any]:
-    """Run the step called `name` unless its key is finished, and write its output manifests.
+    """Run a step unless its key is finished, and write its output manifests.
 
     Args:
-        make: does the work; called only when the key is not finished.
-        recipe: the resolved recipe as JSON. store: URI. run_id: under which records are kept.
-        inputs: files that hold the input manifests, by the names in the StepSpec (`preprocessing.corpus`).
-        outputs: files to write the output manifests to, by output name.
+        name: The step's name.
+        make: Function that does the work; called only if the key is not finished.
+        recipe: The resolved recipe as JSON.
+        store: URI of the store.
+        run_id: The run under which records are kept.
+        inputs: Files that hold the input manifests, by the names in the step's specification (`preprocessing.corpus`).
+        outputs: Files to write the output manifests to, by output name.
+
     Returns:
         The step's output parameters.
+
     Raises:
-        SystemExit: with the error's exit code, after the failure was recorded.
+        SystemExit: With the error's exit code, after the failure was recorded.
     """
     with _recorded(name, store, run_id, recipe) as (opened, record):
         whole = recipes.from_json(recipe)
@@ -223,9 +252,9 @@ def reuse_step(
     Args:
         name: The step's name.
         recipe: The whole recipe.
-        store: Where the finished step is looked for.
+        store: Store with the memo and the run's records.
         run_id: The run whose record is written.
-        inputs: Manifests by the names in the StepSpec (`preprocessing.corpus`).
+        inputs: Manifests by the names in the step's specification (`preprocessing.corpus`).
     """
     started = time.time()
     document = _key_document(name, recipe, store, inputs)
@@ -274,7 +303,7 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
 def _read_inputs(
     name: str, recipe: Recipe, store: Store, inputs: dict[str, str]
 ) -> tuple[dict[str, Manifest], memo.KeyDocument]:
-    """A step's input manifests, and what its key is made from."""
+    """Return a step's input manifests, and what its key is made from."""
     manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
     return manifests, _key_document(name, recipe, store, manifests)
 
@@ -292,8 +321,9 @@ def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
 
 @contextlib.contextmanager
 def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple[Store, StepRecord]]:
-    """The store and the record of a step that begins; if the block fails, the record says why, and the process ends
-    with the error's exit code.
+    """Give the store and the record of a step that begins.
+
+    If the block fails, the record says why, and the process ends with the error's exit code.
     """
     prepare_process()
     opened = open_store(store)
@@ -328,8 +358,9 @@ def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseEx
 
 
 def prepare_process() -> None:
-    """Log to standard output and to the log of the step that has started this process, and do not outlive a local
-    runner.
+    """Set up logging, and end this process with the local runner that has started it.
+
+    Logs go to standard output and to the log of the step that has started this process, if one has.
     """
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=step_log.FORMAT)
     step_log.join()

@@ -5,18 +5,20 @@ import io
 import re
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.store.base import KeyNotFound, Stat, StoreError, Versioned
 from modelmill.store.conditional import check_conditional_writes
-from modelmill.store.s3_client import TRANSFER, connect, read_again
+from modelmill.store.s3_client import TRANSFER, connect
 from modelmill.store.s3_errors import ERRORS, code_of, is_missing, reason_of
+from modelmill.store.s3_stream import Body
 
 # S3 refuses a conditional write while another one of the same key is on its way.
 _try_again = Retrying(
@@ -61,12 +63,12 @@ class S3Store:
 
     def read(self, key: str) -> Versioned:
         """Return the object's bytes with their ETag."""
-        with _Body(self, key) as body:
+        with self._body(key) as body:
             return Versioned(body.readall(), body.tag)
 
     def open(self, key: str) -> BinaryIO:
         """Open a stream over the object, which goes on where a connection breaks."""
-        return cast(BinaryIO, io.BufferedReader(_Body(self, key), digest.CHUNK))
+        return cast(BinaryIO, io.BufferedReader(self._body(key), digest.CHUNK))
 
     def put(self, key: str, data: bytes) -> None:
         """Write the object, whatever was there."""
@@ -176,6 +178,9 @@ class S3Store:
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
         check_conditional_writes(self)
 
+    def _body(self, key: str) -> Body:
+        return Body(partial(self._client.get_object, **self._at(key)), partial(self._explained, key))
+
     def _put_on_condition(self, key: str, data: bytes, **condition: str) -> bool:
         writer = uuid.uuid4().hex
         with self._explained(key):
@@ -229,48 +234,6 @@ class S3Store:
             if is_missing(error):
                 raise KeyNotFound(f"{self.uri}: no object {key}") from error
             raise StoreError(f"--store {self.uri}: {reason_of(error, self._bucket, self._endpoint())}") from error
-
-
-class _Body(io.RawIOBase):
-    """An object read in order. Where the connection breaks, the rest of the same version is asked for again."""
-
-    def __init__(self, store: S3Store, key: str) -> None:
-        self._store, self._key = store, key
-        self._position = 0
-        response = self._request()
-        self._stream = response["Body"]
-        self._size = int(response["ContentLength"])
-        self.tag = str(response["ETag"])
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._position == self._size:
-            return 0
-        with self._store._explained(self._key):
-            retrying = read_again.copy(before_sleep=self._reopen)
-            chunk = retrying(lambda: bytes(self._stream.read(len(buffer))))
-        buffer[: len(chunk)] = chunk
-        self._position += len(chunk)
-        return len(chunk)
-
-    def readall(self) -> bytes:
-        return b"".join(iter(lambda: self.read(digest.CHUNK) or b"", b""))
-
-    def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
-        super().close()
-
-    def _reopen(self, _: RetryCallState) -> None:
-        self._stream.close()
-        self._stream = self._request(Range=f"bytes={self._position}-", IfMatch=self.tag)["Body"]
-
-    def _request(self, **rest: str) -> dict[str, Any]:
-        with self._store._explained(self._key):
-            response: dict[str, Any] = self._store._client.get_object(**self._store._at(self._key), **rest)
-        return response
 
 
 def _parse(uri: str) -> tuple[str, str]:

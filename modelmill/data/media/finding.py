@@ -1,4 +1,4 @@
-"""Manifests in a folder or a bucket, each with the files that it names."""
+"""Finding of manifests of images or audio in a folder or a bucket, each with the files that it names."""
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -18,10 +18,15 @@ FILE = "file"
 
 
 def manifests(path: str, format: str, kind: Kind) -> tuple[list[Found], dict[str, Found]]:
-    """What may be a manifest at `path`, by its suffix, and every file that one could name, by its URI.
+    """Return the files that are manifests by their suffix, and every file that one could name, by its URI.
+
+    Args:
+        path: A folder, a file, a glob pattern, or one of these below `s3://`.
+        format: Format of the manifests, or `auto`.
+        kind: What the files are that manifests name.
 
     Raises:
-        UserError: nothing is there, it cannot be read, or no file is a manifest.
+        UserError: Nothing is there, it cannot be read, or no file is a manifest.
     """
     found = listed(path)
     named = [file for file in found if _is_manifest(file, format)]
@@ -36,9 +41,15 @@ def manifests(path: str, format: str, kind: Kind) -> tuple[list[Found], dict[str
 
 
 def with_files(shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[str, Found]) -> Shard:
-    """A manifest as a shard of its own and its files' bytes, whose tag changes with any of them.
+    """Return a manifest as a shard with its files, whose tag changes with any of them.
 
-    A manifest that cannot be read has no files: what is wrong with it is said by who reads it.
+    A manifest that cannot be read has no files; reading the shard says what is wrong with it.
+
+    Args:
+        shard: The manifest alone.
+        kind: What its files are.
+        corrupt: What happens to rows whose file is missing or broken.
+        there: Files that it could name, by URI.
     """
     folder = shard.uri.rpartition("/")[0]
     chosen: dict[str, Found] = {}

@@ -1,4 +1,4 @@
-"""Rows of a manifest joined by what is measured of their files."""
+"""Joining of a manifest's rows with the measures of the files that they name."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -21,7 +21,13 @@ _READERS = 8
 
 
 class UnusableRow(NamedTuple):
-    """A row, from 1, whose file cannot be used."""
+    """A row whose file cannot be used.
+
+    Attributes:
+        row: Number of the row, from 1.
+        file: Name of the file.
+        why: Why it cannot be used.
+    """
 
     row: int
     file: str
@@ -29,9 +35,20 @@ class UnusableRow(NamedTuple):
 
 
 class Joining:
-    """Joins the pieces of one manifest in order. unusable: rows whose file cannot be used; rows: all so far."""
+    """The join of one manifest's pieces, in order, with the columns of its files.
+
+    Attributes:
+        unusable: Rows so far whose file cannot be used.
+        rows: Number of rows so far.
+    """
 
     def __init__(self, media: Media, where: str) -> None:
+        """Begin with a manifest's first piece.
+
+        Args:
+            media: The manifest's files.
+            where: Name of the manifest in errors.
+        """
         self._media, self._where = media, where
         self._measure, self._columns = _decoder(media.kind)
         self._digests: dict[str, str | None] = {}
@@ -39,15 +56,18 @@ class Joining:
         self.rows = 0
 
     def sha256(self, manifest: str) -> str:
-        """Of everything that was read: the manifest, whose sha256 is given, and the files that it names."""
+        """Return the digest of everything that was read: the manifest, whose sha256 is given, and its files."""
         return digest.of_json([manifest, sorted(self._digests.items())])
 
     def add(self, piece: pa.Table) -> pa.Table:
-        """The piece with the columns of its files; without rows whose file cannot be used, if they are left out.
+        """Return a piece with the columns of its files, without unusable rows if the recipe leaves them out.
+
+        Args:
+            piece: Rows of the manifest.
 
         Raises:
-            UserError: there is no column of names or one that is computed here, a name leads out of the folder, or a
-                file has changed since it was found.
+            UserError: There is no column of names, a column has the name of a measure, a name leads out of the folder,
+                or a file has changed since it was found.
         """
         names = self._names(piece)
         wanted = list(dict.fromkeys(names))
@@ -67,9 +87,10 @@ class Joining:
         return piece.filter(piece["readable"]) if unusable and self._media.corrupt == "leave_out" else piece
 
     def finish(self) -> None:
-        """
+        """Refuse a manifest with unusable rows, if the recipe says so.
+
         Raises:
-            UserError: files cannot be used, and are not to be left out.
+            UserError: A file cannot be used.
         """
         if self.unusable and self._media.corrupt == "refuse":
             first, named = self.unusable[0], len({one.file for one in self.unusable})
@@ -95,7 +116,7 @@ class Joining:
                 raise UserError(f"{self._where}: row {place}: column {FILE!r} {error}") from None
 
     def _look(self, name: str) -> tuple[dict[str, Any], str]:
-        """The columns of a file, and why it cannot be used, or nothing."""
+        """Return the columns of a file, and why it cannot be used or an empty text."""
         values: dict[str, Any] = {"readable": False}
         try:
             data = self._media.content(name)

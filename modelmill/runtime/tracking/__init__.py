@@ -1,4 +1,4 @@
-"""MLflow: where it is, what steps tell it, and what its registry holds. Imports mlflow only when it is used."""
+"""MLflow: its address, the runs that steps log, and its registry. mlflow is imported only when it is used."""
 
 from modelmill.runtime.tracking.aliases import follow
 from modelmill.runtime.tracking.connection import (

@@ -1,4 +1,4 @@
-"""MLflow's aliases follow the standing, which is what counts: in MLflow the last writer of an alias wins."""
+"""MLflow's aliases, which follow the champion's state in the store: in MLflow the last writer of an alias wins."""
 
 from typing import Any
 
@@ -11,13 +11,19 @@ ROLES = ("champion", "challenger", "previous")
 
 
 def follow(mlflow_client: Any, store: Store, model: str) -> list[str]:
-    """Point the aliases to where the standing says, and keep the log's newest entry as a tag of the champion.
+    """Point the aliases to the versions of the champion's state, and tag the champion with the log's newest entry.
 
-    Of two that do this at once the one with the older standing may write last; it then finds the newer one and goes on.
-    One that is killed in between leaves them behind until the next decision or `modelmill registry repair`.
+    Of two processes that do this at once, the one with the older state may write last; it then sees the newer state and
+    goes on. A process that is killed in between leaves old aliases until the next decision or
+    `modelmill registry repair`.
+
+    Args:
+        mlflow_client: Client of MLflow.
+        store: Store with the state.
+        model: Name of the registered model.
 
     Returns:
-        What was changed, one line each; what cannot be, because a version is no longer in MLflow, is said there too.
+        A line for each change, and for each that is not possible because a version is no longer in MLflow.
     """
     changed: list[str] = []
     while True:
@@ -49,7 +55,7 @@ def _follow(mlflow_client: Any, model: str, now: Standing) -> list[str]:
 
 
 def _witness(mlflow_client: Any, model: str, now: Standing) -> list[str]:
-    """A second place that knows the log, so that one who can write to the store alone cannot shorten it unnoticed."""
+    """Tag the champion with the log's newest entry, so that nobody shortens the log by writing to the store alone."""
     version = _get(mlflow_client, model, now.champion.version) if now.champion else None
     if version is None or version.tags.get(WITNESS) == now.log:
         return []
@@ -58,7 +64,7 @@ def _witness(mlflow_client: Any, model: str, now: Standing) -> list[str]:
 
 
 def _get(mlflow_client: Any, model: str, version: str) -> Any:
-    """None if it is not there."""
+    """Return a version, None if it is not there."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,4 +1,4 @@
-"""Where MLflow is, and a client that fails in one line."""
+"""The address of MLflow, and a client whose failures are one line."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ class Unreachable(ModelmillError):
 
 
 def default_root(store: Store) -> Path | None:
-    """The folder that holds the default registry: the folder store's own, unless the user has named a server."""
+    """Return the folder of the default registry, which is the folder store's; None if the user has named a server."""
     is_folder = store.uri.startswith("file://")
     return Path(store.uri.removeprefix("file://")) if is_folder and not os.environ.get(_URI_VARIABLE) else None
 
@@ -43,10 +43,10 @@ def database(root: Path) -> Path:
 
 
 def tracking_uri(store: Store) -> str:
-    """`MLFLOW_TRACKING_URI`, else a database in the folder store.
+    """Return `MLFLOW_TRACKING_URI`, else the URI of a database in the folder store.
 
     Raises:
-        UserError: the store is no folder and no server is named.
+        UserError: The store is no folder and no server is named.
     """
     configured = os.environ.get(_URI_VARIABLE)
     if configured:
@@ -58,20 +58,21 @@ def tracking_uri(store: Store) -> str:
 
 
 def identity(store: Store) -> str:
-    """Digest of which registry this is, without credentials; `local` for the default one wherever it lies.
+    """Return the digest of the registry's address without credentials; `local` for the default, wherever it lies.
 
     Raises:
-        UserError: the store is no folder and no server is named.
+        UserError: The store is no folder and no server is named.
     """
     uri = tracking_uri(store)
     return digest.of_bytes(redact(uri).rstrip("/").encode()) if os.environ.get(_URI_VARIABLE) else "local"
 
 
 def describe(store: Store) -> str:
-    """The registry in words, after asking it something.
+    """Ask the registry something, and return its address without credentials.
 
     Raises:
-        UserError: none is configured. ModelmillError: it does not answer.
+        UserError: No registry is configured.
+        ModelmillError: It does not answer.
     """
     with client(store) as mlflow_client:
         mlflow_client.search_experiments(max_results=1)
@@ -80,11 +81,11 @@ def describe(store: Store) -> str:
 
 @contextlib.contextmanager
 def client(store: Store) -> Iterator[Any]:
-    """An `MlflowClient` for the registry, which is also the default of `mlflow`'s functions from here on.
+    """Give an `MlflowClient` of the registry, which is also the default of `mlflow`'s functions from here on.
 
     Raises:
-        Unreachable: one line in place of what mlflow raises when the registry does not answer.
-        ModelmillError: one line in place of what it raises when the registry refuses.
+        Unreachable: The registry does not answer; one line in place of what mlflow raises.
+        ModelmillError: The registry refuses; one line in place of what mlflow raises.
     """
     uri = tracking_uri(store)
     _configure()
@@ -111,7 +112,7 @@ def client(store: Store) -> Iterator[Any]:
 
 
 def is_created(store: Store) -> bool:
-    """False only for a default registry that nothing was written to yet."""
+    """Return False for a default registry that nothing was written to yet, else True."""
     root = default_root(store)
     return root is None or (root / _DATABASE).is_file()
 
@@ -135,7 +136,7 @@ def _create_database(root: Path) -> None:
 
 
 def redact(text: str) -> str:
-    """A URI, or a message with URIs in it, without user names, passwords and queries, which may hold them too."""
+    """Return a text without the user names, passwords and queries of the URIs in it."""
     return re.sub(r"\?[^\s'\")]+", "", re.sub(r"(\w://)[^/\s]*@", r"\1", text))
 
 
@@ -174,7 +175,7 @@ def _configure() -> None:
 
 
 def _unanswered(uri: str, error: Exception) -> str:
-    """What failed, where, and what to do, on one line and without credentials."""
+    """Return what failed, where, and what to do, on one line and without credentials."""
     text = redact(one_line(error))
     cause = re.search(r"\[Errno -?\d+\] [^'\")]+|Read timed out|timed out", text)
     if "Max retries exceeded" in text and cause:

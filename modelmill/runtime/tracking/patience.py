@@ -1,4 +1,4 @@
-"""Asking a registry again that does not answer now."""
+"""Retries of work on a registry that does not answer."""
 
 import logging
 import os

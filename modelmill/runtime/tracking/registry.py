@@ -1,4 +1,4 @@
-"""What MLflow's registry holds."""
+"""Versions in MLflow's registry: whether they are there, their aliases, their files."""
 
 from pathlib import Path
 from typing import Any
@@ -11,28 +11,44 @@ from modelmill.store import Store
 
 
 def has_version(store: Store, name: str, version: str) -> bool:
-    """Whether the registry still has this version, ready for use.
+    """Return whether the registry still has a version, ready for use.
+
+    Args:
+        store: The run's store.
+        name: Name of the registered model.
+        version: Number of the version.
 
     Raises:
-        ModelmillError: the registry does not answer.
+        ModelmillError: The registry does not answer.
     """
     known = _look_up(store, name, version)
     return known.is_ready if known is not None else _version(store, name, version) is not None
 
 
 def aliases(store: Store, name: str, version: str) -> list[str]:
-    """The version's aliases now; none if there is no such version."""
+    """Return a version's aliases, none if there is no such version.
+
+    Args:
+        store: The run's store.
+        name: Name of the registered model.
+        version: Number of the version.
+    """
     if (known := _look_up(store, name, version)) is not None:
         return known.aliases
-    found = _version(store, name, version)
-    return sorted(found.aliases) if found is not None else []
+    registered = _version(store, name, version)
+    return sorted(registered.aliases) if registered is not None else []
 
 
 def download_version(store: Store, uri: str, target: Path) -> Path:
-    """Fetch a registered model (`models:/name/version` or `models:/name@alias`) into a folder.
+    """Fetch a registered model into a folder, and return the folder of its files.
+
+    Args:
+        store: The run's store.
+        uri: `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+        target: Folder that the files are written below.
 
     Raises:
-        UserError: there is no such version or alias, or it is one of ours whose files were never read back.
+        UserError: There is no such version or alias, or it is one of ours whose files were never read back.
     """
     missing = f"{uri}: no such model version in {redact(tracking_uri(store))}"
     if not is_created(store):
@@ -52,10 +68,10 @@ def download_version(store: Store, uri: str, target: Path) -> Path:
 
 
 def _checked(mlflow_client: Any, uri: str) -> str:
-    """The URI of the version that is meant now; an alias may be moved before its files are read.
+    """Return the URI of the version that is meant now: an alias may be moved before its files are read.
 
     Raises:
-        UserError: it is one of ours, and its registration was not finished.
+        UserError: It is one of ours, and its registration was not finished.
     """
     name, at, alias = uri.removeprefix("models:/").partition("@")
     name, _, number = name.partition("/")

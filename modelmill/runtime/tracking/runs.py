@@ -1,4 +1,4 @@
-"""What steps tell MLflow of themselves: a nested run a step below the pipeline's run."""
+"""Runs in MLflow: each step logs a nested run below the pipeline's run."""
 
 import contextlib
 import logging
@@ -24,7 +24,14 @@ _METRICS, _PARAMS = 1000, 100
 
 
 class Logged(NamedTuple):
-    """What a step was given (`settings`) and what came out; `history` and `system` are those of `Made`."""
+    """What a step logs.
+
+    Attributes:
+        settings: Settings that the step was given.
+        metrics: Numbers that came out.
+        history: Training curve, as `Made.history`.
+        system: Load of the machine, as `Made.system`.
+    """
 
     settings: dict[str, Any]
     metrics: dict[str, Any] = {}
@@ -33,9 +40,16 @@ class Logged(NamedTuple):
 
 
 def log_step(store: Store, run_id: str, recipe: Recipe, step: str, logged: Logged) -> None:
-    """Tell MLflow what a step was given and what came out, as a nested run of the pipeline's run.
+    """Log a step's settings and results into MLflow, as a nested run of the pipeline's run.
 
-    Best effort: a tracking server that does not answer is a warning, and the step's result is kept all the same.
+    This is best effort: a server that does not answer is a warning, and the step's result is kept all the same.
+
+    Args:
+        store: The run's store.
+        run_id: The run.
+        recipe: The recipe.
+        step: The step's name.
+        logged: What to log.
     """
     request = {"store": store.uri, "run_id": run_id, "recipe": recipe.name, "step": step, "logged": logged._asdict()}
     if not tracker.ask(request):
@@ -73,9 +87,16 @@ def _log(store: Store, run_id: str, recipe_name: str, step: str, logged: Logged)
 
 @contextlib.contextmanager
 def step_run(mlflow_client: Any, store: Store, recipe_name: str, run_id: str, step: str) -> Iterator[str]:
-    """The id of the MLflow run that a step logs into: the one that KFP has injected, else a nested one of ours.
+    """Give the id of the MLflow run that a step logs into: the one that KFP has injected, else a nested one of ours.
 
-    Ours ends with the block, as FINISHED or FAILED, and its parent with it; whoever injected a run ends it.
+    Ours ends with the block, as FINISHED or FAILED, and its parent with it. An injected run is left open.
+
+    Args:
+        mlflow_client: Client of MLflow.
+        store: The run's store.
+        recipe_name: The recipe's name, which is the experiment's.
+        run_id: The run.
+        step: The step's name.
     """
     if injected := os.environ.get("MLFLOW_RUN_ID"):
         yield injected
@@ -94,11 +115,11 @@ def step_run(mlflow_client: Any, store: Store, recipe_name: str, run_id: str, st
 
 
 def _experiment(mlflow_client: Any, store: Store, name: str) -> str:
-    """The id of the recipe's experiment; artifacts of the default registry lie in the store's folder."""
+    """Return the id of the recipe's experiment; artifacts of the default registry lie in the store's folder."""
     from mlflow.exceptions import MlflowException
 
-    if found := mlflow_client.get_experiment_by_name(name):
-        return found.experiment_id
+    if experiment := mlflow_client.get_experiment_by_name(name):
+        return experiment.experiment_id
     root = default_root(store)
     location = (root / "mlartifacts").as_uri() if root else None
     try:
@@ -110,9 +131,9 @@ def _experiment(mlflow_client: Any, store: Store, name: str) -> str:
 
 def _find_or_create_run(mlflow_client: Any, experiment: str, name: str, tags: dict[str, str]) -> str:
     wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    found = mlflow_client.search_runs([experiment], filter_string=wanted, max_results=1)
-    if found:
-        return found[0].info.run_id
+    runs = mlflow_client.search_runs([experiment], filter_string=wanted, max_results=1)
+    if runs:
+        return runs[0].info.run_id
     return mlflow_client.create_run(experiment, run_name=name, tags=tags).info.run_id
 
 
@@ -122,7 +143,7 @@ def _end_runs(mlflow_client: Any, status: str, *runs: str) -> None:
 
 
 def _params(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Flat parameters of at most MLflow's length; the suite is an artifact, not a parameter."""
+    """Return settings as flat parameters of at most MLflow's length; the suite is an artifact, not a parameter."""
     flat: dict[str, str] = {}
     for key, value in settings.items():
         if isinstance(value, dict) and not key.endswith("suite"):
@@ -133,7 +154,7 @@ def _params(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _batches(logged: Logged) -> Iterator[dict[str, list[Any]]]:
-    """What `log_batch` takes, in pieces that it accepts."""
+    """Yield arguments of `log_batch` in pieces of a size that it accepts."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)

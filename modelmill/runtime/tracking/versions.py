@@ -1,4 +1,4 @@
-"""The versions in MLflow's registry, and what their tags say of them."""
+"""The versions in MLflow's registry, and their tags."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,15 @@ _PAGE = 200
 
 
 class Version(NamedTuple):
-    """A version in the registry, and the aliases that name it now; `created` is in seconds since 1970."""
+    """A version in the registry.
+
+    Attributes:
+        name: Name of the registered model.
+        version: Number of the version.
+        aliases: Aliases that name it now.
+        tags: Tags of the version.
+        created: Time in seconds since 1970.
+    """
 
     name: str
     version: str
@@ -28,32 +36,38 @@ class Version(NamedTuple):
 
     @property
     def is_verified(self) -> bool:
-        """Whether registration has read every file of it back; False for what others have registered, too."""
+        """Whether registration has read every file of it back; False also for a version that others registered."""
         return self.tags.get(VERIFIED) == "true"
 
     @property
     def candidate(self) -> Candidate | None:
-        """None for a version that is not ours."""
+        """The version as a candidate for the champion's place, None for one that is not ours."""
         if MODEL not in self.tags or EVALUATION not in self.tags:
             return None
         return Candidate(version=self.version, model=self.tags[MODEL], evaluation=self.tags[EVALUATION])
 
     def __str__(self) -> str:
+        """Return name, version and aliases."""
         return " ".join([f"{self.name} version {self.version}", *(f"@{alias}" for alias in self.aliases)])
 
 
 def registered(store: Store, model: str | None = None) -> list[Version]:
-    """The versions of a model, or of every model, by name and from the oldest to the newest.
+    """Return the versions of a model, or of every model, by name and from the oldest to the newest.
+
+    Args:
+        store: The run's store.
+        model: Name of the registered model; None for all.
 
     Raises:
-        UserError: no registry is configured. ModelmillError: it does not answer.
+        UserError: No registry is configured.
+        ModelmillError: It does not answer.
     """
     if not is_created(store):
         return []
     wanted = f"name = '{model}'" if model else None
     with client(store) as mlflow_client:
         models = _pages(partial(mlflow_client.search_registered_models, wanted, max_results=_PAGE))
-        found = _pages(partial(mlflow_client.search_model_versions, wanted, max_results=_PAGE))
+        versions = _pages(partial(mlflow_client.search_model_versions, wanted, max_results=_PAGE))
     aliases = {one.name: {alias: str(number) for alias, number in one.aliases.items()} for one in models}
     made = [
         Version(
@@ -63,18 +77,18 @@ def registered(store: Store, model: str | None = None) -> list[Version]:
             tags=dict(one.tags),
             created=one.creation_timestamp / 1000,
         )
-        for one in found
+        for one in versions
         if one.status == "READY"
     ]
     return sorted(made, key=lambda one: (one.name, int(one.version)))
 
 
 def _pages(search: Callable[..., Any]) -> list[Any]:
-    """All that a search of MLflow finds, page by page."""
-    found: list[Any] = []
+    """Return everything that a search of MLflow finds, page by page."""
+    items: list[Any] = []
     token = None
     while True:
         page = search(page_token=token)
-        found += page
+        items += page
         if not (token := page.token):
-            return found
+            return items
