@@ -56,7 +56,8 @@ def patiently(work: Callable[[], T], waiting: Callable[[str], None], again: str 
 
     def tell(state: RetryCallState) -> None:
         waiting(f"MLflow does not answer, trying again for {left(state):.0f} s")
-        log.warning("%s; trying again for %.0f s", _message(state.outcome and state.outcome.exception()), left(state))
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("%s; trying again for %.0f s", _message(error), left(state))
 
     retrying = Retrying(
         retry=retry_if_exception_type(Unreachable),
