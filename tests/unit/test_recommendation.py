@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from modelmill.tasks.recommendation import demo, ranking
 from modelmill.tasks.recommendation.histories import LEAST, gather, training, windows
-from modelmill.tasks.recommendation.ranking import Known, Ranked
+from modelmill.tasks.recommendation.ranking import KnownItems, Ranked
 from modelmill.tasks.recommendation.recipe import InteractionPreprocessing
 from modelmill.tasks.recommendation.serve import Recommender, parse
 from modelmill.tasks.recommendation.task import SASRec
@@ -54,7 +54,7 @@ def test_a_gain_is_that_of_the_definition() -> None:
     assert ranked.gains == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(11), 0])
 
 
-KNOWN = Known(np.array([1, 2, 3, 2, 1, 3, 4, 1, 2, 4, 3, 5]), np.array([0, 3, 7, 12]), 5)
+KNOWN = KnownItems(np.array([1, 2, 3, 2, 1, 3, 4, 1, 2, 4, 3, 5]), np.array([0, 3, 7, 12]), 5)
 
 
 @given(st.integers(0, 2**31), st.booleans())
@@ -98,7 +98,8 @@ def test_what_comes_later_and_what_is_padding_changes_nothing() -> None:
 def test_serving_computes_what_training_does(tmp_path: Path) -> None:
     torch.manual_seed(1)
     model = SASRec(30, 5, 16, 2, 4, 0.3).eval()
-    config = {"sequence_length": 5, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = {"items": 30, "sequence_length": 5, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config |= {"dropout": 0.3}
     names = [f"i{n}" for n in range(1, 31)]
     catalogue = {"items": names, "interactions": [1] * 30, "unknown_items": "leave_out"}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -13,7 +13,7 @@ from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.recommendation import ranking
-from modelmill.tasks.recommendation.ranking import Known, Ranked
+from modelmill.tasks.recommendation.ranking import KnownItems, Ranked
 from modelmill.tasks.recommendation.recipe import Recipe
 from modelmill.training import loading
 from modelmill.training.device import hardware
@@ -22,10 +22,10 @@ from modelmill.training.device import hardware
 HEAD, SHOWN = 0.2, 10
 
 
-class Found:
+class HeldOutRanks:
     """How a model ranks, and its loss and probability of the held-out item and of the first one, of each user."""
 
-    def __init__(self, known: Known, model: torch.nn.Module, examples: Any) -> None:
+    def __init__(self, known: KnownItems, model: torch.nn.Module, examples: Any) -> None:
         self.losses, self.confidences = np.zeros(len(examples)), np.zeros(len(examples))
         self._examples, self._model, self._known = examples, model, known
         self._device = next(model.parameters()).device
@@ -49,19 +49,19 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     settings = recipe.evaluation
     catalogue = json.loads(task.files["catalogue.json"].read_bytes())["items"]
     offsets, items = (np.load(task.files[f"histories.{name}.npy"], allow_pickle=False) for name in ("offsets", "items"))
-    known = Known(items, offsets, len(catalogue))
+    known = KnownItems(items, offsets, len(catalogue))
     held_out = task.examples("fine_tuning", "test")
     pretrained, tuned = step.inputs[PRETRAINED], step.inputs[FINE_TUNED]
     was_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
     described = _described(held_out.ids, known, catalogue)
 
     step.progress(0, 3, "ranking")
-    after = Found(known, _load(step, task, tuned), held_out)
+    after = HeldOutRanks(known, _load(step, task, tuned), held_out)
     metrics = {"recall": float(after.ranked.hits.mean()), "ndcg": float(after.ranked.gains.mean())}
     found = _rows(described, after, catalogue, "after")
     if pretrained.entries and was_tuned:
         step.progress(1, 3, "ranking, before fine-tuning")
-        before = Found(known, _load(step, task, pretrained), held_out)
+        before = HeldOutRanks(known, _load(step, task, pretrained), held_out)
         metrics["ndcg_before"] = float(before.ranked.gains.mean())
         found += _rows(described, before, catalogue, "before")
     step.progress(2, 3, "baselines")
@@ -75,7 +75,7 @@ def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
     return loaded.to(hardware.pick_device()).eval()
 
 
-def _baselines(known: Known, metrics: dict[str, float]) -> tuple[Baseline, ...]:
+def _baselines(known: KnownItems, metrics: dict[str, float]) -> tuple[Baseline, ...]:
     found = []
     for what, make in (("the most popular", ranking.popularity), ("item-kNN by cosine", ranking.item_knn)):
         ranked = ranking.rank(known, make(known))
@@ -84,7 +84,7 @@ def _baselines(known: Known, metrics: dict[str, float]) -> tuple[Baseline, ...]:
     return tuple(found)
 
 
-def _described(ids: np.ndarray, known: Known, catalogue: list[str]) -> list[dict[str, Any]]:
+def _described(ids: np.ndarray, known: KnownItems, catalogue: list[str]) -> list[dict[str, Any]]:
     """What of a row is the same for every model. A third of the users each has a short, middling and long history."""
     lengths = np.diff(known.offsets) - 1
     middling, long = np.quantile(lengths, [1 / 3, 2 / 3], method="higher")
@@ -106,7 +106,9 @@ def _described(ids: np.ndarray, known: Known, catalogue: list[str]) -> list[dict
     ]
 
 
-def _rows(described: list[dict[str, Any]], found: Found, catalogue: list[str], when: str) -> list[dict[str, Any]]:
+def _rows(
+    described: list[dict[str, Any]], found: HeldOutRanks, catalogue: list[str], when: str
+) -> list[dict[str, Any]]:
     hits, gains = found.ranked.hits, found.ranked.gains
     return [
         {
@@ -122,7 +124,7 @@ def _rows(described: list[dict[str, Any]], found: Found, catalogue: list[str], w
     ]
 
 
-def _samples(known: Known, ranked: Ranked, catalogue: list[str], count: int) -> list[samples.Sample]:
+def _samples(known: KnownItems, ranked: Ranked, catalogue: list[str], count: int) -> list[samples.Sample]:
     """Ranked lists of users that are spread evenly over all."""
     users = np.unique(np.linspace(0, len(known.offsets) - 2, count).astype(np.int64))
     shown = []

@@ -36,7 +36,7 @@ class Ranked(NamedTuple):
         return np.where(self.hits, 1 / np.log2(self.places + 2.0), 0.0)
 
 
-class Known(NamedTuple):
+class KnownItems(NamedTuple):
     """Every user's history, and how large the catalogue is; see `Histories`."""
 
     items: np.ndarray
@@ -61,7 +61,7 @@ class Known(NamedTuple):
         )
 
 
-def rank(known: Known, scorer: Scorer, place: int = 1) -> Ranked:
+def rank(known: KnownItems, scorer: Scorer, place: int = 1) -> Ranked:
     """Rank the whole catalogue for every user, but for what the user has come to before.
 
     Equal scores are ranked as the catalogue is: an item is not given a place that a list of ten would not give it.
@@ -97,13 +97,13 @@ def batches(users: int) -> Iterator[np.ndarray]:
         yield np.arange(begin, min(users, begin + USERS_AT_ONCE))
 
 
-def popularity(known: Known) -> Scorer:
+def popularity(known: KnownItems) -> Scorer:
     """The same list for everybody: how many users came to each item in training."""
     counts = np.asarray(known.training().sum(axis=0)).ravel()
     return lambda users, place: np.tile(counts, (len(users), 1))
 
 
-def item_knn(known: Known) -> Scorer:
+def item_knn(known: KnownItems) -> Scorer:
     """The sum of an item's cosines with what the user came to (Sarwar et al., 2001,
     https://doi.org/10.1145/371920.372071), over the number of neighbours that ranks the validation items best.
     """
@@ -112,7 +112,7 @@ def item_knn(known: Known) -> Scorer:
     return max(scorers, key=lambda scorer: float(rank(known, scorer, place=2).gains.mean()))
 
 
-def _by_neighbours(known: Known, cosines: sparse.csr_matrix) -> Scorer:
+def _by_neighbours(known: KnownItems, cosines: sparse.csr_matrix) -> Scorer:
     return lambda users, place: (known.matrix(users, place) @ cosines).toarray()
 
 
