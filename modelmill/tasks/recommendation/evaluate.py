@@ -107,18 +107,18 @@ def _described(ids: np.ndarray, known: KnownItems, catalogue: list[str]) -> list
 
 
 def _rows(
-    described: list[dict[str, Any]], found: HeldOutRanks, catalogue: list[str], when: str
+    described: list[dict[str, Any]], ranks: HeldOutRanks, catalogue: list[str], when: str
 ) -> list[dict[str, Any]]:
-    hits, gains = found.ranked.hits, found.ranked.gains
+    hits, gains = ranks.ranked.hits, ranks.ranked.gains
     return [
         {
             **row,
             "model": when,
-            "loss": float(found.losses[user]),
+            "loss": float(ranks.losses[user]),
             "score": float(gains[user]),
             "correct": bool(hits[user]),
-            "prediction": catalogue[found.ranked.first[user, 0] - 1],
-            "confidence": float(found.confidences[user]),
+            "prediction": catalogue[ranks.ranked.first[user, 0] - 1],
+            "confidence": float(ranks.confidences[user]),
         }
         for user, row in enumerate(described)
     ]
