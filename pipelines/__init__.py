@@ -1,0 +1,1 @@
+"""What runs outside of the steps: the DAG, its runners, the command line, clusters and triggers."""

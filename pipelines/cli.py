@@ -16,6 +16,7 @@ class TableCommand(TyperCommand):
     """A command as the table has it: enough for its group's help, without the module that carries it out."""
 
     def __init__(self, words: str, summary: str) -> None:
+        """Describe a command by its words and its summary."""
         super().__init__(name=words.rpartition(" ")[2], help=summary)
         self.words = words
 

@@ -13,16 +13,16 @@ def for_any(recipe: Recipe, store: Store, output: Path, if_changed: bool) -> lis
     """Compile without anything of a cluster.
 
     Args:
-        recipe: the recipe.
-        store: the default of the pipeline's store.
-        output: the file to write.
-        if_changed: look for new data first, see `dag.build`.
+        recipe: The resolved recipe.
+        store: Default of the pipeline's store.
+        output: The file to write.
+        if_changed: Look for new data first, as in `dag.build`.
 
     Returns:
         Notes on what a cluster could not use.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: The file cannot be written.
     """
     from modelmill.pipelines import dag
 
@@ -41,14 +41,14 @@ def for_cluster(recipe: Path, overrides: list[str] | None, cluster: Path, output
     """Compile for the cluster that a file describes.
 
     Args:
-        recipe: the recipe's file.
-        overrides: keys of the recipe, each as --set takes it.
-        cluster: the cluster's file.
-        output: the file to write.
-        if_changed: look for new data first, see `dag.build`.
+        recipe: The recipe's file.
+        overrides: Keys of the recipe, each as --set takes it.
+        cluster: The cluster's file.
+        output: The file to write.
+        if_changed: Look for new data first, as in `dag.build`.
 
     Raises:
-        UserError: a file cannot be read, the recipe does not go with the cluster, or the output cannot be written.
+        UserError: A file cannot be read, the recipe does not go with the cluster, or the output cannot be written.
     """
     from modelmill.pipelines.cluster import placement, profiles, settings
 

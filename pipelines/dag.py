@@ -153,7 +153,7 @@ def _settler(place: Place | None, resources: StepResources) -> Callable[[Any, st
 
 
 def _of_pods(recipe: Recipe) -> StepResources:
-    """What the steps' own pods ask for: one whose work is on other nodes (`nodes`) only waits for them."""
+    """Return what the steps' own pods ask for: one whose work is on other nodes (`nodes`) only waits for them."""
     return recipe.resources.model_copy(update={step: Resources() for step in STEPS if node.are_wanted(step, recipe)})
 
 

@@ -13,15 +13,20 @@ _NUMBERED = "*-[0-9][0-9][0-9][0-9][0-9].*"
 
 
 def known() -> dict[str, Callable[[int], dict[str, bytes]]]:
-    """What makes the files of a demo, by the name of its recipe, given how many shards there should be."""
+    """Return, by the name of its recipe, the function that makes a demo's files, given the number of shards."""
     return {n: make for task in task_packages.packages() for n, make in task_packages.demos(task).DEMOS.items()}
 
 
 def write(name: str, folder: Path, shards: int = 8) -> list[Path]:
-    """Write the demo data of a recipe; returns its files. Running it again writes nothing that is there already.
+    """Write the demo data of a recipe, except for what is there already; return its files.
+
+    Args:
+        name: The recipe's name.
+        folder: The folder to write to.
+        shards: How many shards to make.
 
     Raises:
-        UserError: no such demo, no standard library sources on this machine, or the folder cannot be written.
+        UserError: No such demo, no standard library sources on this machine, or the folder cannot be written.
     """
     demos = known()
     if name not in demos:
@@ -40,7 +45,7 @@ def write(name: str, folder: Path, shards: int = 8) -> list[Path]:
 
 
 def _write_whole(file: Path, data: bytes) -> None:
-    """The file appears whole or not at all, and keeps its time when its bytes are the same."""
+    """Write a file whole or not at all; it keeps its time when its bytes are the same."""
     if file.is_file() and file.read_bytes() == data:
         return
     with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as temporary:

@@ -19,13 +19,21 @@ FREE_BYTES = 2 << 30
 
 
 class Finding(NamedTuple):
+    """The result of a check."""
+
     name: str
     ok: bool
     message: str
 
 
 def examine(store: str, recipe: Path | None, overrides: list[str] | None) -> list[Finding]:
-    """Every check in order; a check that fails does not stop the next."""
+    """Run every check in order; a check that fails does not stop the next.
+
+    Args:
+        store: URI of the store.
+        recipe: A recipe to check as well.
+        overrides: Keys of the recipe, each as --set takes it.
+    """
     checks: dict[str, Callable[[], str]] = {
         "python": _python,
         "libraries": _libraries,
@@ -40,7 +48,13 @@ def examine(store: str, recipe: Path | None, overrides: list[str] | None) -> lis
 
 
 def examine_cluster(file: Path, recipe: Path | None, overrides: list[str] | None) -> list[Finding]:
-    """Every check of a cluster in order; nothing is submitted."""
+    """Run every check of a cluster in order; submit nothing.
+
+    Args:
+        file: The cluster's file.
+        recipe: A recipe to check as well.
+        overrides: Keys of the recipe, each as --set takes it.
+    """
     from modelmill.pipelines.cluster.examining import checks_of
 
     return [_run(name, check) for name, check in checks_of(file, recipe, overrides).items()]
@@ -61,7 +75,7 @@ def _python() -> str:
 
 
 def _libraries() -> str:
-    """The versions of the libraries that the steps name."""
+    """Return the versions of the libraries that the steps name."""
     names = sorted({library for step in STEPS.values() for library in step.libraries} | {"kfp"})
     versions = []
     for name in names:

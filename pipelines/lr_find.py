@@ -21,7 +21,7 @@ HIGHEST = 100
 
 
 class Sweep(NamedTuple):
-    """Rates from low to high in so many steps, each the same multiple of the one before."""
+    """Learning rates from low to high in so many steps, each the same multiple of the one before."""
 
     low: float
     high: float
@@ -31,8 +31,12 @@ class Sweep(NamedTuple):
 def check(sweep: Sweep, output: Path) -> None:
     """Find what can be found wrong before any work.
 
+    Args:
+        sweep: The rates to try.
+        output: The page to write.
+
     Raises:
-        UserError: the rates, the number of steps, or the file to write.
+        UserError: The rates, the number of steps, or the file to write.
     """
     if not 0 < sweep.low < sweep.high <= HIGHEST:
         raise UserError(f"--from {sweep.low:g} --to {sweep.high:g}: rates rise, from above 0 to at most {HIGHEST}")
@@ -47,10 +51,14 @@ def check(sweep: Sweep, output: Path) -> None:
 
 
 def choose_stage(recipe: Recipe, asked: str | None) -> str:
-    """The stage that was asked for, else the first that the recipe has.
+    """Return the stage that was asked for, else the first that the recipe has.
+
+    Args:
+        recipe: The resolved recipe.
+        asked: A stage's name.
 
     Raises:
-        UserError: the recipe leaves that stage out.
+        UserError: The recipe leaves that stage out.
     """
     there = [stage for stage in STAGES if getattr(recipe, stage) is not None]
     if asked is not None and asked not in there:
@@ -69,7 +77,13 @@ def try_rates(
     """Try the rates; a run that fails is kept with its log and report, one that does not is forgotten.
 
     Args:
-        command, watch: as in `run.execute`.
+        recipe: The resolved recipe.
+        store: Where the steps before the stage are kept.
+        stage: The step whose model is trained.
+        sweep: The rates to try.
+        command: As in `run.execute`.
+        watch: As in `run.execute`.
+
     Returns:
         The run's id, and `rows` (`rate`, `loss`, `smoothed`), `steepest`, `lowest` and `suggestion`; None if it failed.
     """
@@ -91,7 +105,14 @@ def try_rates(
 
 
 def command_with(recipe: Path, options: list[str], stage: str, curve: dict[str, Any]) -> str | None:
-    """What runs the recipe with the suggestion; None without one."""
+    """Return the command that runs the recipe with the suggested rate; None without a suggestion.
+
+    Args:
+        recipe: The recipe's file.
+        options: Options that the user gave.
+        stage: The step that the rate is for.
+        curve: The result of `try_rates`.
+    """
     if curve["suggestion"] is None:
         return None
     return shlex.join(
@@ -100,7 +121,18 @@ def command_with(recipe: Path, options: list[str], stage: str, curve: dict[str, 
 
 
 def draw(output: Path, recipe: Recipe, stage: str, curve: dict[str, Any], use: str | None) -> None:
-    """Write the page with the curve."""
+    """Write the page with the curve.
+
+    Args:
+        output: The file.
+        recipe: The resolved recipe.
+        stage: The step that the rate is for.
+        curve: The result of `try_rates`.
+        use: The command that `command_with` returned.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     from modelmill.components.reporting.api import render_rates
 
     page = render_rates(recipe.name, stage, getattr(recipe, stage), curve, headline(curve), use)
@@ -109,6 +141,7 @@ def draw(output: Path, recipe: Recipe, stage: str, curve: dict[str, Any], use: s
 
 
 def headline(curve: dict[str, Any]) -> str:
+    """Return the suggestion, or why there is none, in a sentence."""
     if curve["suggestion"] is None:
         first, last = (curve["rows"][at]["rate"] for at in (0, -1))
         return f"No suggestion: the loss did not fall from {first:.1e} to {last:.1e}; try other rates, or more steps"

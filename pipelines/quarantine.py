@@ -12,14 +12,14 @@ def read(uri: str, run_id: str | None) -> tuple[str, dict[str, list[dict[str, An
     """Read what a run, or the validation that it reused, left out.
 
     Args:
-        uri: the store's.
-        run_id: the run; None for the latest.
+        uri: URI of the store.
+        run_id: The run; None for the latest.
 
     Returns:
         The run's id, and its quarantined `shards` and unusable `files`.
 
     Raises:
-        UserError: there is no such run.
+        UserError: There is no such run.
     """
     store = open_store(uri)
     known = run_records.run_ids(store)

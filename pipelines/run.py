@@ -34,7 +34,7 @@ def check(recipe: Recipe, store: Store) -> None:
     """Find what can be found wrong before any work.
 
     Raises:
-        UserError: the store, the data, the weights to start from or the registry.
+        UserError: The store, the data, the weights to start from or the registry.
     """
     external_inputs.digests("data_validation", recipe, store)
     store.check()
@@ -44,7 +44,7 @@ def check(recipe: Recipe, store: Store) -> None:
 
 
 def new_run_id() -> str:
-    """Sorts by time; unique also for two runs in one second."""
+    """Return an id that sorts by time, unique also for two runs in one second."""
     return time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
 
 
@@ -56,11 +56,15 @@ def execute(
     watch: Callable[[list[StepRecord]], None],
     if_changed: bool = False,
 ) -> str:
-    """Run the recipe's DAG and wait for it; returns the run's id.
+    """Run the recipe's DAG, wait for it, and return the run's id.
 
     Args:
-        command: what the user typed, kept as the way to resume. watch: is shown the steps' records as they change.
-        if_changed: train only for a reason, see `dag.build`.
+        recipe: The resolved recipe.
+        store: Where everything is kept.
+        runner: Name of the runner.
+        command: Words that the user typed, kept as the way to resume.
+        watch: Is shown the steps' records as they change.
+        if_changed: Train only for a reason, as in `dag.build`.
     """
     planned = plan(recipe, store)
     run_id = start(recipe, store, command, planned)
@@ -75,7 +79,14 @@ def execute(
 
 
 def start(recipe: Recipe, store: Store, command: list[str], planned: list[Planned]) -> str:
-    """Record that a run begins; returns its id."""
+    """Record that a run begins, and return its id.
+
+    Args:
+        recipe: The resolved recipe.
+        store: Where everything is kept.
+        command: Words that the user typed, kept as the way to resume.
+        planned: The plan of the run.
+    """
     run_id = new_run_id()
     record = RunRecord(
         run_id=run_id,
@@ -110,7 +121,7 @@ def _run_here(
 
 @contextlib.contextmanager
 def _kept_log(store: Store, run_id: str) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A folder for the block's temporary files, and a log that becomes the run's, without secrets."""
+    """Yield a folder for temporary files, and a log that becomes the run's, without secrets."""
     # A step that is interrupted may write on for a moment while its folder goes.
     with tempfile.TemporaryDirectory(prefix="modelmill-run-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log.txt"
@@ -131,7 +142,12 @@ def wait_for(
     """Run a runner's module to its end and keep its log, without secrets, as the run's.
 
     Args:
-        more: is added to the runner's request, which holds `recipe` (resolved, as JSON), `store` (URI) and `run_id`.
+        runner: The module.
+        recipe: The resolved recipe.
+        store: Where everything is kept.
+        run_id: The run.
+        watch: Is shown the steps' records as they change.
+        more: Added to the runner's request, which holds `recipe` (resolved, as JSON), `store` (URI) and `run_id`.
     """
     ended: dict[str, StepRecord] = {}
     with _kept_log(store, run_id) as (folder, log):
@@ -142,7 +158,13 @@ def wait_for(
 
 
 def report(recipe: Recipe, store: Store, run_id: str) -> None:
-    """Do the exit handler's work, where it did not come to run: its runner died, or has none."""
+    """Do the exit handler's work, where it did not come to run: its runner died, or has none.
+
+    Args:
+        recipe: The resolved recipe.
+        store: Where everything is kept.
+        run_id: The run.
+    """
     from modelmill.components.reporting.api import report_run
 
     with tempfile.TemporaryDirectory(prefix="modelmill-report-") as folder:
@@ -151,6 +173,7 @@ def report(recipe: Recipe, store: Store, run_id: str) -> None:
 
 
 def log_key(run_id: str) -> str:
+    """Return the key of a run's log in the store."""
     return f"runs/{run_id}/log.txt"
 
 
@@ -179,7 +202,7 @@ def _records(store: Store, run_id: str, ended: dict[str, StepRecord]) -> list[St
 
 
 def summary(store: Store, run_id: str) -> dict[str, Any]:
-    """The run as one JSON object, as `run --json` prints it."""
+    """Return the run as one JSON object, as `run --json` prints it."""
     outcome = run_records.read_outcome(store, run_id) or {}
     steps = [
         {

@@ -32,32 +32,41 @@ class Goal(NamedTuple):
 
 
 def compare(file: Path, cluster: Path) -> list[Change]:
-    """What `apply` would do; nothing is made, uploaded or changed.
+    """Return what `apply` would do; make, upload and change nothing.
+
+    Args:
+        file: The schedules' file.
+        cluster: The cluster's file.
 
     Raises:
-        UserError: a file is wrong, found before the cluster is asked, or what `clients.connected` finds wrong.
+        UserError: A file is wrong, found before the cluster is asked, or what `clients.connected` finds wrong.
     """
     return differences(read(file, cluster))
 
 
 def differences(goal: Goal) -> list[Change]:
-    """What the cluster has otherwise; it is only asked.
+    """Return what the cluster has otherwise; only ask it.
 
     Raises:
-        UserError: what `clients.connected` finds wrong.
+        UserError: What `clients.connected` finds wrong.
     """
     kfp = goal.cluster.kfp
     with clients.connected(goal.cluster) as client:
         experiment = clients.named(client.list_experiments, "experiments", kfp.experiment, namespace=kfp.namespace)
-        found = scheduling.existing(client, experiment.experiment_id) if experiment is not None else []
-    return scheduling.difference(goal.wanted, found)
+        known = scheduling.existing(client, experiment.experiment_id) if experiment is not None else []
+    return scheduling.difference(goal.wanted, known)
 
 
 def apply(file: Path, cluster: Path) -> list[Change]:
     """Do what `compare` says, and return it; if it is interrupted, the next call does the rest.
 
+    Args:
+        file: The schedules' file.
+        cluster: The cluster's file.
+
     Raises:
-        UserError, ModelmillError: as `compare`.
+        UserError: As `compare`.
+        ModelmillError: As `compare`.
     """
     goal = read(file, cluster)
     with clients.connected(goal.cluster) as client:
@@ -73,7 +82,13 @@ def apply(file: Path, cluster: Path) -> list[Change]:
 
 
 def upload(client: Any, goal: Goal, wanted: Wanted) -> submitting.Uploaded:
-    """The version of what a schedule runs, as `submit` makes it."""
+    """Return the version of what a schedule runs, uploaded as `submit` does where the cluster does not have it.
+
+    Args:
+        client: KFP's client.
+        goal: The recurring runs and their compiled files.
+        wanted: The recurring run.
+    """
     content = next(one.content for one in goal.compiled.values() if one.version == wanted.version)
     with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
         path = Path(folder) / "pipeline.yaml"
@@ -82,9 +97,14 @@ def upload(client: Any, goal: Goal, wanted: Wanted) -> submitting.Uploaded:
 
 
 def read(file: Path, cluster: Path) -> Goal:
-    """
+    """Return what the cluster is to have, with every recipe compiled.
+
+    Args:
+        file: The schedules' file.
+        cluster: The cluster's file.
+
     Raises:
-        UserError: something in the files, or in a recipe that they name, is wrong.
+        UserError: Something in the files, or in a recipe that they name, is wrong.
     """
     goal = Goal(settings.load(cluster), [], {})
     try:
@@ -123,7 +143,7 @@ def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, compiled: Compile
 
 
 def _compiled(one: Schedule, goal: Goal) -> Compiled:
-    """A schedule's pipeline; schedules of the same recipe have it compiled once."""
+    """Return a schedule's pipeline; schedules of the same recipe have it compiled once."""
     recipe = recipes.load(Path(one.recipe), one.overrides)
     key = (recipes.to_json(recipe), one.if_changed)
     if key not in goal.compiled:

@@ -24,10 +24,11 @@ _MOST_CHARACTERS = 400
 
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[Any]:
-    """A `kfp.Client` of the cluster, after its version was looked at; what fails inside the block is one line too.
+    """Yield a `kfp.Client` of the cluster, after a check of its version; what fails inside the block is one line too.
 
     Raises:
-        UserError: what the user can mend: address, token, permission, version. ModelmillError: the server failed.
+        UserError: What the user can mend: address, token, permission, version.
+        ModelmillError: The server failed.
     """
     token = token_of(cluster)
     with explained(cluster, token):
@@ -36,10 +37,10 @@ def connected(cluster: Cluster) -> Iterator[Any]:
 
 
 def token_of(cluster: Cluster) -> str | None:
-    """The bearer token: MODELMILL_KFP_TOKEN, else what `kfp.token_file` holds, else none.
+    """Return the bearer token: MODELMILL_KFP_TOKEN, else what `kfp.token_file` holds, else None.
 
     Raises:
-        UserError: the file cannot be read or is empty.
+        UserError: The file cannot be read or is empty.
     """
     if token := os.environ.get(TOKEN_VARIABLE, "").strip():
         return token
@@ -56,10 +57,14 @@ def token_of(cluster: Cluster) -> str | None:
 
 
 def ask_version(cluster: Cluster, token: str | None) -> str:
-    """What the server says it is, such as `2.15.0`; `unknown` where its builder did not say.
+    """Return the version that the server names, such as `2.15.0`; `unknown` where its builder named none.
+
+    Args:
+        cluster: The cluster.
+        token: Bearer token, if the server wants one.
 
     Raises:
-        UserError: what answers is not KFP's v2 API.
+        UserError: What answers is not KFP's v2 API.
     """
     import kfp_server_api as api
 
@@ -111,7 +116,13 @@ def _retrying(may_pass: Callable[[BaseException], bool]) -> Retrying:
 
 
 def pages(call: Callable[..., Any], kind: str, **query: Any) -> Iterator[Any]:
-    """Every item of a listing, page by page; `kind` names the items in the answer."""
+    """Yield every item of a listing, page by page.
+
+    Args:
+        call: Method of KFP's client that returns a page.
+        kind: Name of the items in the answer.
+        query: Further arguments of the call.
+    """
     token = ""
     while True:
         answer = retried(lambda token=token: call(page_token=token, page_size=100, **query))  # type: ignore[misc]
@@ -122,13 +133,20 @@ def pages(call: Callable[..., Any], kind: str, **query: Any) -> Iterator[Any]:
 
 
 def named(call: Callable[..., Any], kind: str, name: str, **query: Any) -> Any:
-    """The item of a listing that has this display name, None if there is none."""
+    """Return the item of a listing with a display name, None if there is none.
+
+    Args:
+        call: Method of KFP's client that returns a page.
+        kind: Name of the items in the answer.
+        name: Display name.
+        query: Further arguments of the call.
+    """
     predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
     return next(pages(call, kind, filter=json.dumps({"predicates": [predicate]}), **query), None)
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same call may succeed in a moment."""
+    """Return whether the same call may succeed in a moment."""
     import urllib3
 
     status = getattr(error, "status", None)
@@ -137,7 +155,12 @@ def is_passing(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explained(cluster: Cluster, token: str | None = None) -> Iterator[None]:
-    """Turn what KFP's client and urllib3 raise into one line that never holds the token; urllib3 logs no retries."""
+    """Turn what KFP's client and urllib3 raise into one line that never holds the token; urllib3 logs no retries.
+
+    Args:
+        cluster: The cluster, which the line names.
+        token: The bearer token, to be left out.
+    """
     import kfp_server_api as api
     import urllib3
 
@@ -159,7 +182,7 @@ def explained(cluster: Cluster, token: str | None = None) -> Iterator[None]:
 
 
 def _answered(cluster: Cluster, error: Any, token: str | None) -> ModelmillError:
-    """The error for an answer that is not 2xx."""
+    """Return the error for an answer that is not 2xx."""
     said = _message(error)
     if token:
         said = said.replace(token, "***")
@@ -177,7 +200,7 @@ def _answered(cluster: Cluster, error: Any, token: str | None) -> ModelmillError
 
 
 def _message(error: Any) -> str:
-    """What the server said, out of the document that it said it in."""
+    """Return the server's message, out of the document that holds it."""
     body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
     with contextlib.suppress(ValueError, AttributeError):
         document = json.loads(body)
@@ -186,9 +209,14 @@ def _message(error: Any) -> str:
 
 
 def check_version(cluster: Cluster, version: str) -> None:
-    """
+    """Refuse a version of KFP that is known not to be supported.
+
+    Args:
+        cluster: The cluster.
+        version: The server's version, as `ask_version` returns it.
+
     Raises:
-        UserError: it is known not to be supported.
+        UserError: The version is not supported.
     """
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if numbers and not LEAST <= (int(numbers[1]), int(numbers[2])) < (LEAST[0] + 1, 0):

@@ -39,7 +39,7 @@ _FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 
 class Cron(NamedTuple):
-    """When a schedule runs: on days of the month or of the week, whichever fits, where neither is every day."""
+    """Times of a schedule: on days of the month or of the week, whichever fits, where neither is every day."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -48,7 +48,7 @@ class Cron(NamedTuple):
     weekdays: frozenset[int]
 
     def line(self) -> str:
-        """The line for KFP's scheduler (robfig/cron 1.2), which begins with seconds and knows no time zone."""
+        """Return the line for KFP's scheduler (robfig/cron 1.2), which begins with seconds and knows no time zone."""
         return " ".join(["0", *(_written(values, field) for values, field in zip(self, _FIELDS, strict=True))])
 
 
@@ -56,7 +56,7 @@ def parse(text: str) -> Cron:
     """Read five fields, or a word such as @daily.
 
     Raises:
-        ValueError: saying which field is not one, and why.
+        ValueError: A field is wrong; the message says which and why.
     """
     words = _SHORT.get(text.strip().lower(), text).split()
     if words and words[0].upper().startswith(("TZ=", "CRON_TZ=")):
@@ -91,13 +91,13 @@ def _read(text: str, field: _Field) -> frozenset[int]:
 
 
 def _span(text: str, span: str, field: _Field, is_open: bool) -> tuple[int, int]:
-    found = _TERM.fullmatch(span)
-    if not found or (span == "?" and field not in (DAY, WEEKDAY)):
+    term = _TERM.fullmatch(span)
+    if not term or (span == "?" and field not in (DAY, WEEKDAY)):
         raise ValueError(f"{field.name} {text!r}: {span!r} is not a value, a range or *")
-    if found["every"]:
+    if term["every"]:
         return field.low, field.high
-    first = _value(text, found["first"], field)
-    last = _value(text, found["last"], field) if found["last"] else field.high if is_open else first
+    first = _value(text, term["first"], field)
+    last = _value(text, term["last"], field) if term["last"] else field.high if is_open else first
     if first > last:
         raise ValueError(f"{field.name} {text!r}: {span!r} ends before it begins")
     return first, last

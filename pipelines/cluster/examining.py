@@ -17,9 +17,14 @@ Check = Callable[[], str]
 
 
 def checks_of(file: Path, recipe: Path | None, overrides: list[str] | None) -> dict[str, Check]:
-    """The checks in order, by name; each returns what is well or raises a ModelmillError.
+    """Return the checks in order, by name; each returns what is well or raises a ModelmillError.
 
     Where the file cannot be read that is the only one, and what needs KFP is asked only where KFP answers.
+
+    Args:
+        file: The cluster's file.
+        recipe: A recipe to check as well.
+        overrides: Keys of the recipe, each as --set takes it.
     """
     try:
         cluster = load(file)
@@ -71,7 +76,7 @@ def _kfp_checks(cluster: Cluster, file: Path) -> dict[str, Check]:
 
 
 def _schedules(file: Path, answers: bool) -> str:
-    """Whether the lines, zones and recipes are well; that the cluster has something else is said, and is no mistake."""
+    """Check the lines, zones and recipes; that the cluster has something else is reported, and is no mistake."""
     goal = applying.read(DEFAULT_SCHEDULES, file)
     count = len({one.schedule for one in goal.wanted})
     well = f"{DEFAULT_SCHEDULES}: {count} {'schedule is' if count == 1 else 'schedules are'} well"
@@ -96,7 +101,7 @@ def _images(cluster: Cluster) -> str:
 
 
 def _token(cluster: Cluster) -> str:
-    """Where it is from, never what it is."""
+    """Return where the token is from, never what it is."""
     if clients.token_of(cluster) is None:
         return f"none; {clients.TOKEN_VARIABLE} or kfp.token_file gives one, where the server wants it"
     in_environment = os.environ.get(clients.TOKEN_VARIABLE, "").strip()
@@ -104,11 +109,11 @@ def _token(cluster: Cluster) -> str:
 
 
 def _namespace(cluster: Cluster) -> str:
-    """Whether the token, if any, may list experiments there."""
+    """Check that the token, if any, may list experiments there."""
     name, namespace = cluster.kfp.experiment, cluster.kfp.namespace
     with clients.connected(cluster) as client:
-        found = clients.named(client.list_experiments, "experiments", name, namespace=namespace)
-    return f"{namespace}: experiment {name} {'is there' if found else 'will be made by the first submit'}"
+        experiment = clients.named(client.list_experiments, "experiments", name, namespace=namespace)
+    return f"{namespace}: experiment {name} {'is there' if experiment else 'will be made by the first submit'}"
 
 
 def _store(cluster: Cluster) -> str:
@@ -123,7 +128,7 @@ def _store(cluster: Cluster) -> str:
 
 
 def _mlflow(cluster: Cluster) -> str:
-    """Whether it answers, where it can be asked from here; /health asks for no password."""
+    """Check that MLflow answers, where it can be asked from here; /health asks for no password."""
     import urllib3
 
     try:

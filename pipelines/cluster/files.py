@@ -9,12 +9,15 @@ from modelmill.core.errors import UserError
 
 
 def read(path: Path, where: str, missing: str) -> Any:
-    """The document in a file.
+    """Return the document in a file.
 
     Args:
-        where: begins what is said of a mistake. missing: what is said of a file that is not there.
+        path: The file.
+        where: How messages name the file.
+        missing: Message for a file that does not exist.
+
     Raises:
-        UserError: it cannot be read, or is not YAML.
+        UserError: The file cannot be read, or is not YAML.
     """
     try:
         return yaml.safe_load(path.read_text("utf-8"))

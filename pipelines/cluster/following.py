@@ -27,7 +27,14 @@ _STATUS: dict[str, run_records.Status] = {
 
 
 def follow(client: Any, run_id: str, store: Store | None, watch: Callable[[list[StepRecord]], None]) -> Any:
-    """Wait for a run's end, and show `watch` its steps until then; returns KFP's run."""
+    """Wait for a run's end and return KFP's run.
+
+    Args:
+        client: KFP's client.
+        run_id: The run.
+        store: The cluster's store; None where it cannot be reached from here.
+        watch: Is shown the steps' records until then.
+    """
     failures = 0
     while True:
         try:
@@ -56,29 +63,39 @@ def cancel(run_id: str, cluster: Cluster) -> None:
 
 
 def steps(run: Any, store: Store | None) -> list[StepRecord]:
-    """The steps that have begun: as they have recorded it, else as KFP knows it."""
-    if store is not None and (found := records(store, run.run_id)):
-        return found
+    """Return the records of the steps that have begun: their own in the store, else what KFP knows.
+
+    Args:
+        run: KFP's run.
+        store: The cluster's store, if it can be reached.
+    """
+    if store is not None and (begun := records(store, run.run_id)):
+        return begun
     return _as_kfp_knows(run)
 
 
 def shown(run: Any, store: Store | None, cluster: Cluster) -> dict[str, Any]:
-    """A run as one JSON object: the keys of `run --json`, and what only a cluster's run has.
+    """Return a run as one JSON object: the keys of `run --json`, and those that only a cluster's run has.
 
     `exit_code` is None while it goes on, and 0, 3 or another as it has ended.
+
+    Args:
+        run: KFP's run.
+        store: The cluster's store, if it can be reached.
+        cluster: The cluster.
     """
     rows = [_row(record) for record in steps(run, store)]
-    found: dict[str, Any] = {"run_id": run.run_id, "steps": rows}
+    described: dict[str, Any] = {"run_id": run.run_id, "steps": rows}
     if store is not None and run_records.read_outcome(store, run.run_id) is not None:
-        found = summary(store, run.run_id)
+        described = summary(store, run.run_id)
     elif run.state in ENDED:
-        found |= _outcome_by_kfp(run)
+        described |= _outcome_by_kfp(run)
     keys = ("outcome", "exit_code", "failed_step", "reason", "resume", "model", "report")
-    return {**dict.fromkeys(keys), **found, **listed(run, cluster)}
+    return {**dict.fromkeys(keys), **described, **listed(run, cluster)}
 
 
 def listed(run: Any, cluster: Cluster) -> dict[str, Any]:
-    """A run as a line of a list."""
+    """Return a run as a row of a list."""
     return {
         "run_id": run.run_id,
         "name": run.display_name,
@@ -91,58 +108,69 @@ def listed(run: Any, cluster: Cluster) -> dict[str, Any]:
 
 
 def recent(client: Any, cluster: Cluster, most: int) -> list[Any]:
-    """The newest runs of the cluster's experiment."""
-    found = clients.named(
+    """Return the newest runs of the cluster's experiment.
+
+    Args:
+        client: KFP's client.
+        cluster: The cluster.
+        most: How many runs, at most.
+    """
+    experiment = clients.named(
         client.list_experiments, "experiments", cluster.kfp.experiment, namespace=cluster.kfp.namespace
     )
-    if found is None:
+    if experiment is None:
         return []
-    listing = clients.pages(client.list_runs, "runs", experiment_id=found.experiment_id, sort_by="created_at desc")
+    listing = clients.pages(client.list_runs, "runs", experiment_id=experiment.experiment_id, sort_by="created_at desc")
     return [run for run, _ in zip(listing, range(most), strict=False)]
 
 
 def logs(run: Any, store: Store | None, step: str | None) -> dict[str, str]:
-    """What each step has said, by step: its log in the store, else the error that KFP has of it.
+    """Return the log of each step, by step: from the store, else the error that KFP has of it.
+
+    Args:
+        run: KFP's run.
+        store: The cluster's store, if it can be reached.
+        step: The only step that is wanted; None for all.
 
     Raises:
-        UserError: there is nothing, or nothing of the step.
+        UserError: There is no log, or none of the step.
     """
-    found = (_stored_logs(store, run.run_id) if store else {}) or _errors(run)
-    if step is None and found:
-        return found
-    if step in found:
-        return {step: found[step]}
+    texts = (_stored_logs(store, run.run_id) if store else {}) or _errors(run)
+    if step is None and texts:
+        return texts
+    if step in texts:
+        return {step: texts[step]}
     of = f" of {step}" if step else ""
-    known = f"there are those of {', '.join(found)}" if found else "the store has none and KFP has no error"
+    known = f"there are those of {', '.join(texts)}" if texts else "the store has none and KFP has no error"
     raise UserError(f"{run.run_id}: no log{of} yet: {known}; kubectl logs shows a step that is running")
 
 
 def _stored_logs(store: Store, run_id: str) -> dict[str, str]:
-    prefix, found = f"runs/{run_id}/logs/", {}
+    prefix, texts = f"runs/{run_id}/logs/", {}
     for key in sorted(store.list(prefix)):
         if key.endswith(".txt"):
             try:
-                found[key.removeprefix(prefix).removesuffix(".txt")] = store.get(key).decode("utf-8", "replace")
+                texts[key.removeprefix(prefix).removesuffix(".txt")] = store.get(key).decode("utf-8", "replace")
             except KeyNotFound:
                 continue
     order = list(RECORDED)
-    return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
+    return dict(sorted(texts.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
 
 
 def _errors(run: Any) -> dict[str, str]:
-    found = {
+    messages = {
         _step_of(task): f"{task.error.message}\n"
         for task in _tasks(run)
         if task.error is not None and task.error.message
     }
     if run.error is not None and run.error.message:
-        found.setdefault("run", f"{run.error.message}\n")
-    return found
+        messages.setdefault("run", f"{run.error.message}\n")
+    return messages
 
 
 def _as_kfp_knows(run: Any) -> list[StepRecord]:
-    """A record a step, of its task details; of a step that was retried the last counts."""
-    found = {}
+    """Return a record a step, of its task details; of a step that was retried the last counts."""
+    records_by_step = {}
     for task in _tasks(run):
         name, status = _step_of(task), _STATUS.get(task.state or "")
         if name not in STEPS or status is None:
@@ -150,18 +178,21 @@ def _as_kfp_knows(run: Any) -> list[StepRecord]:
         started = task.start_time or task.create_time
         took = (task.end_time - started).total_seconds() if task.end_time and started else 0.0
         problem = Problem(kind="failed", message=_why(task)) if status == "failed" else None
-        found[name] = StepRecord(
+        records_by_step[name] = StepRecord(
             name=name,
             status=status,
             started=started.timestamp() if started else 0.0,
             seconds=max(took, 0.0),
             problem=problem,
         )
-    return [found[name] for name in STEPS if name in found]
+    return [records_by_step[name] for name in STEPS if name in records_by_step]
 
 
 def _outcome_by_kfp(run: Any) -> dict[str, Any]:
-    """How a run ended, of KFP's states alone. A gate that has failed looks like success without a registration."""
+    """Return a run's outcome by KFP's states alone.
+
+    A gate that has failed looks like success without a registration.
+    """
     states = {_step_of(task): task.state for task in _tasks(run)}
     failed = next((record for record in _as_kfp_knows(run) if record.status == "failed"), None)
     ended = {"resume": f"modelmill resume {run.run_id}", "failed_step": failed.name if failed else None}
@@ -184,7 +215,7 @@ def _row(record: StepRecord) -> dict[str, Any]:
 
 
 def _tasks(run: Any) -> list[Any]:
-    """The run's task details, oldest first."""
+    """Return the run's task details, oldest first."""
     tasks = (run.run_details.task_details if run.run_details else None) or []
     return sorted(tasks, key=lambda task: task.create_time.timestamp() if task.create_time else 0.0)
 
@@ -198,5 +229,5 @@ def _why(task: Any) -> str:
 
 
 def _ended(run: Any) -> str | None:
-    """KFP gives a run that goes on the year 1970."""
+    """Return when a run ended; KFP gives a run that goes on the year 1970."""
     return run.finished_at.isoformat() if run.finished_at and run.finished_at.timestamp() > 0 else None

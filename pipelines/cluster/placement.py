@@ -28,12 +28,17 @@ NOTIFICATION_KEYS = (
 def compile_for(
     recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = False, priority: str = INTERACTIVE
 ) -> None:
-    """Write the recipe's pipeline as KFP IR YAML for a cluster; `if_changed` as in `dag.build`.
+    """Write the recipe's pipeline as KFP IR YAML for a cluster.
 
     Args:
-        priority: the PriorityClass of steps whose profile names none.
+        recipe: The resolved recipe.
+        cluster: The cluster.
+        path: The file to write.
+        if_changed: Look for new data first, as in `dag.build`.
+        priority: PriorityClass of steps whose profile names none.
+
     Raises:
-        UserError: as `check` and as reading the profiles.
+        UserError: As `check`, and as reading the profiles.
     """
     from modelmill.pipelines import dag
 
@@ -45,8 +50,13 @@ def compile_for(
 def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:
     """Find what can be found wrong with a recipe on a cluster before anything is compiled.
 
+    Args:
+        recipe: The resolved recipe.
+        cluster: The cluster.
+        profiles: The cluster's kinds of nodes.
+
     Raises:
-        UserError: a profile is unknown, a step has no image for its accelerator, an image has no digest where one is
+        UserError: A profile is unknown, a step has no image for its accelerator, an image has no digest where one is
             asked for, the recipe names files of this machine, or the cluster's addresses are this machine's.
     """
     reach.require_seen_by_steps(cluster)
@@ -64,7 +74,13 @@ def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:
 
 
 def profile_of(step: str, recipe: Recipe, profiles: Profiles) -> Profile:
-    """What a step runs with: its profile with the recipe's own figures, or what the recipe asks for without one."""
+    """Return what a step runs with: its profile with the recipe's own figures, or the recipe's request without one.
+
+    Args:
+        step: The step's name.
+        recipe: The resolved recipe.
+        profiles: The cluster's kinds of nodes.
+    """
     asked: Resources = getattr(recipe.resources, step, Resources())
     name = asked.profile or (None if asked.gpu else profiles.default)
     profile = profiles.profiles[name] if name else Profile()
@@ -76,20 +92,38 @@ def profile_of(step: str, recipe: Recipe, profiles: Profiles) -> Profile:
 
 
 def image_name(step: str, profile: Profile) -> str:
-    """The report is made in registration's image, and what has an accelerator runs in the step's GPU image."""
+    """Return the name of a step's image: a GPU image with an accelerator, and registration's for the report.
+
+    Args:
+        step: The step's name.
+        profile: What the step runs with.
+    """
     name = "registration" if step == "reporting" else step.replace("_", "-")
     return f"{name}-gpu" if profile.accelerator else name
 
 
 def image_of(step: str, profile: Profile, cluster: Cluster) -> str:
-    """For example `registry:5000/modelmill/pretraining-gpu:0.1.0@sha256:...`."""
+    """Return a step's image in full, such as `registry:5000/modelmill/pretraining-gpu:0.1.0@sha256:...`.
+
+    Args:
+        step: The step's name.
+        profile: What the step runs with.
+        cluster: The cluster.
+    """
     name, images = image_name(step, profile), cluster.images
     digest = images.digests.get(name)
     return f"{images.registry}/{name}:{images.tag}" + (f"@{digest}" if digest else "")
 
 
 def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles, priority: str) -> Any:
-    """What `dag.build` calls for each task."""
+    """Return the function that `dag.build` calls for each task.
+
+    Args:
+        recipe: The resolved recipe.
+        cluster: The cluster.
+        profiles: The cluster's kinds of nodes.
+        priority: PriorityClass of steps whose profile names none.
+    """
 
     def place(task: Any, step: str) -> None:
         profile = profile_of(step, recipe, profiles)
@@ -128,7 +162,7 @@ def _check_profile(step: str, asked: Resources, cluster: Cluster, profiles: Prof
 
 
 def _check_sizes(step: str, recipe: Recipe, profile: Profile) -> None:
-    """The recipe's own figures against the profile's."""
+    """Compare the recipe's own figures with the profile's."""
     training = getattr(recipe, step, None)
     devices = training.devices if isinstance(training, Training) else 0
     if profile.accelerator and devices > profile.accelerator.count:
@@ -138,7 +172,7 @@ def _check_sizes(step: str, recipe: Recipe, profile: Profile) -> None:
 
 
 def _check_paths(recipe: Recipe) -> None:
-    """A cluster sees none of this machine's files."""
+    """Refuse files of this machine, which a cluster does not see."""
     if not recipe.data.path.startswith("s3://"):
         raise UserError(f"data.path: {recipe.data.path} is on this machine; a cluster reads s3://BUCKET/PREFIX")
     init = recipe.pretraining.init if recipe.pretraining else "random"
@@ -149,7 +183,7 @@ def _check_paths(recipe: Recipe) -> None:
 
 
 def _give(task: Any, profile: Profile) -> None:
-    """CPU, memory and accelerators; and another attempt after a failure or a lost node, from the last checkpoint.
+    """Give a task CPU, memory, accelerators, and another attempt after a failure or a lost node.
 
     Argo counts KFP's `backoff_max_duration` (an hour if not given) from the start of the first attempt: a node lost in
     the second hour would end the run. And it never caps the wait, which doubled twenty times is years; so it is even.
@@ -165,7 +199,7 @@ def _give(task: Any, profile: Profile) -> None:
 
 
 def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
-    """The nodes that will do.
+    """Restrict a task to the nodes that will do.
 
     Kubernetes takes a node that meets any one of the required terms, and every call makes a term: so what must hold
     is one call, and the nodes of accelerators are ruled out in it.
@@ -187,7 +221,7 @@ def _labels(step: str, profile: Profile) -> dict[str, str]:
 
 
 def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
-    """Labels, a user, folders to write to (the root file system is read-only), a time limit, what Secrets hold."""
+    """Give a task labels, a user, folders to write to, a time limit and Secrets; its root file system is read-only."""
     from kfp import kubernetes
 
     for label, value in _labels(step, profile).items():
@@ -203,7 +237,7 @@ def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
 
 
 def _secrets(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
-    """The Secrets that a step takes keys from: only the report, which ends the run, tells anyone."""
+    """Return the Secrets that a step takes keys from: only the report, which ends the run, tells anyone."""
     named = cluster.secrets
     known: list[tuple[str | None, tuple[str, ...]]] = [
         (named.object_store, OBJECT_STORE_KEYS),

@@ -12,9 +12,10 @@ _SECONDS = 3.0
 
 
 def require_seen_by_steps(cluster: Cluster) -> None:
-    """
+    """Refuse addresses that a step cannot reach: that of the machine that asks is, in a step, the step's own pod.
+
     Raises:
-        UserError: an address that steps are given is that of the machine that asks; in a step it is the step's own pod.
+        UserError: An address in the cluster's file is this machine's.
     """
     for key, uri in (("endpoint", cluster.endpoint), ("mlflow", cluster.mlflow)):
         host = urlsplit(uri or "").hostname or ""
@@ -26,7 +27,7 @@ def require_seen_by_steps(cluster: Cluster) -> None:
 
 
 def store_of(cluster: Cluster) -> tuple[Store | None, str]:
-    """The store and how it is reached, or None and why it is not.
+    """Return the store and how it is reached, or None and why it is not.
 
     An endpoint in AWS_ENDPOINT_URL (a forwarded port, say) goes before the cluster file's, which is as steps see it.
     """
@@ -44,11 +45,12 @@ def store_of(cluster: Cluster) -> tuple[Store | None, str]:
 
 
 def endpoint_of(cluster: Cluster) -> str | None:
+    """Return the address of the store as it is seen from here; None for AWS."""
     return os.environ.get("AWS_ENDPOINT_URL") or cluster.endpoint
 
 
 def refused(cluster: Cluster) -> str:
-    """Why nothing can be asked at the store's endpoint, if so; at once, where boto3 would try for long."""
+    """Return why nothing can be asked at the store's endpoint, if so; at once, where boto3 would try for long."""
     endpoint = endpoint_of(cluster)
     if endpoint is None:
         return ""

@@ -62,11 +62,11 @@ def load(path: Path) -> list[Schedule]:
     document = files.read(path, str(path), "no such file; the schedules.yaml beside recipes/ is one to copy")
     if not isinstance(document, dict) or set(document) != {"schedules"} or not isinstance(document["schedules"], list):
         raise UserError(f"{path}: write a list under the key schedules, and nothing beside it")
-    found = [_schedule(entry, f"{path}: schedules.{number}") for number, entry in enumerate(document["schedules"])]
-    names = [one.name for one in found]
+    schedules = [_schedule(entry, f"{path}: schedules.{number}") for number, entry in enumerate(document["schedules"])]
+    names = [one.name for one in schedules]
     for twice in (name for name in names if names.count(name) > 1):
         raise UserError(f"{path}: two schedules have the name {twice!r}; a name is what tells them apart")
-    return [one.model_copy(update={"recipe": str(path.parent / one.recipe)}) for one in found]
+    return [one.model_copy(update={"recipe": str(path.parent / one.recipe)}) for one in schedules]
 
 
 def _schedule(entry: object, where: str) -> Schedule:

@@ -36,17 +36,18 @@ class Wanted(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of all that cannot be changed once it is there."""
+        """Return the digest of all that cannot be changed once the recurring run is there."""
         part = [str(at) if at else None for at in self.part]
         kept = [self.schedule, part, self.pipeline, self.version, self.service_account]
         return hashlib.sha256(json.dumps([*kept, self.max_concurrency, self.catch_up]).encode()).hexdigest()
 
     @property
     def description(self) -> str:
+        """Return the description of the recurring run, whose last line holds the digest."""
         return f"{self.text}\nmodelmill schedule {self.schedule} {self.digest}"
 
 
-class Found(NamedTuple):
+class Existing(NamedTuple):
     """A recurring run of ours that is there."""
 
     id: str
@@ -56,7 +57,15 @@ class Found(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One request; `id` is the recurring run's that is there, `wanted` what is to be there."""
+    """A request to the cluster.
+
+    Attributes:
+        action: What is done.
+        schedule: The schedule's name.
+        reason: Why, in words.
+        id: The recurring run that is there.
+        wanted: The recurring run that is to be there.
+    """
 
     action: Literal["create", "enable", "disable", "delete"]
     schedule: str
@@ -65,20 +74,25 @@ class Change(NamedTuple):
     wanted: Wanted | None = None
 
 
-def recognise(run: Any) -> Found | None:
-    """A recurring run, if it is ours: both its name and its description say so."""
+def recognise(run: Any) -> Existing | None:
+    """Return a recurring run if it is ours, which its name and its description both say, else None."""
     mark = _MARK.match((run.description or "").rpartition("\n")[2])
     if mark is None or run.display_name != PREFIX + mark[1]:
         return None
-    return Found(run.recurring_run_id, mark[1], mark[2], str(run.status or run.mode).upper().startswith("ENABLE"))
+    return Existing(run.recurring_run_id, mark[1], mark[2], str(run.status or run.mode).upper().startswith("ENABLE"))
 
 
-def difference(wanted: Iterable[Wanted], found: Iterable[Found]) -> list[Change]:
-    """What to do, in this order: create, then switch, then delete."""
-    there = sorted(found)
+def difference(wanted: Iterable[Wanted], present: Iterable[Existing]) -> list[Change]:
+    """Return what to do, in this order: create, then switch, then delete.
+
+    Args:
+        wanted: The recurring runs as they should be.
+        present: Those that are there.
+    """
+    there = sorted(present)
     known = {one.schedule for one in there}
     target = {one.digest: one for one in wanted}
-    first: dict[str, Found] = {}
+    first: dict[str, Existing] = {}
     for one in there:
         first.setdefault(one.digest, one)
     created = [
@@ -100,20 +114,27 @@ def difference(wanted: Iterable[Wanted], found: Iterable[Found]) -> list[Change]
     return created + switched + deleted
 
 
-def _why_delete(one: Found, named: set[str], target: dict[str, Wanted]) -> str:
+def _why_delete(one: Existing, named: set[str], target: dict[str, Wanted]) -> str:
     if one.schedule not in named:
         return "not in the file"
     return "there twice" if one.digest in target else "replaced"
 
 
-def existing(client: Any, experiment_id: str) -> list[Found]:
-    """Every recurring run of ours in an experiment."""
+def existing(client: Any, experiment_id: str) -> list[Existing]:
+    """Return every recurring run of ours in an experiment."""
     runs = clients.pages(client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
     return [one for one in map(recognise, runs) if one is not None]
 
 
 def create(client: Any, experiment_id: str, wanted: Wanted, version: Uploaded) -> None:
-    """Make a recurring run; one whose answer was lost is found and not made twice."""
+    """Make a recurring run; one whose answer was lost is recognised and not made twice.
+
+    Args:
+        client: KFP's client.
+        experiment_id: The experiment.
+        wanted: The recurring run.
+        version: What it runs.
+    """
     clients.found_or_made(
         lambda: next((one for one in existing(client, experiment_id) if one.digest == wanted.digest), None),
         lambda: client.create_recurring_run(
@@ -148,10 +169,10 @@ def switch(client: Any, change: Change) -> None:
 
 
 def _start(at: datetime | None) -> str | None:
-    """A start that is past is left away: KFP would catch up on all since."""
+    """Return a start for KFP; one that is past is left away, since KFP would catch up on all since."""
     return _before(at) if at is not None and at > datetime.now(UTC) else None
 
 
 def _before(at: datetime | None) -> str | None:
-    """The last second before: KFP runs what falls after a start, and up to an end."""
+    """Return the last second before: KFP runs what falls after a start, and up to an end."""
     return (at - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None

@@ -59,10 +59,16 @@ def submit(
     """Upload the recipe's pipeline if the server does not have it, and start a run of it.
 
     Args:
-        requested_by, reason: who asked and why; kept in the run's record and in its description. file: the cluster's,
-            for the command that resumes. if_changed: as in `dag.build`. priority: as in `compile_for`.
+        recipe: The resolved recipe.
+        cluster: The cluster.
+        requested_by: Who asked; kept in the run's record and in its description.
+        reason: Why; kept beside it.
+        file: The cluster's file, for the command that resumes.
+        if_changed: Look for new data first, as in `dag.build`.
+        priority: PriorityClass, as in `compile_for`.
+
     Raises:
-        UserError: what `compile_for` and `clients.connected` find wrong.
+        UserError: What `compile_for` and `clients.connected` find wrong.
     """
     with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
         path = Path(folder) / "pipeline.yaml"
@@ -77,10 +83,16 @@ def submit(
 
 
 def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAULT_CLUSTER) -> Submitted:
-    """Start a new run of a run's version with its parameters; steps that are finished are found and not run again.
+    """Start a new run of a run's version with its parameters; finished steps are reused.
+
+    Args:
+        run_id: The run that has ended.
+        cluster: The cluster.
+        requested_by: Who asked.
+        file: The cluster's file, for the command that resumes.
 
     Raises:
-        UserError: there is no such run, or it goes on.
+        UserError: There is no such run, or it goes on.
     """
     with clients.connected(cluster) as client:
         before = get_run(client, run_id)
@@ -108,7 +120,14 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAUL
 
 
 def upload(client: Any, cluster: Cluster, name: str, path: Path) -> Uploaded:
-    """The file as a version of the pipeline of this name: the one that is there, or a new one."""
+    """Return a file as a version of the pipeline of this name: the one that is there, or a new one.
+
+    Args:
+        client: KFP's client.
+        cluster: The cluster.
+        name: The pipeline's name.
+        path: The compiled file.
+    """
     import kfp_server_api as api
 
     namespace = cluster.kfp.namespace
@@ -127,17 +146,17 @@ def upload(client: Any, cluster: Cluster, name: str, path: Path) -> Uploaded:
 
 
 def experiment(client: Any, cluster: Cluster) -> str:
-    """The id of the cluster's experiment, made if it is not there."""
+    """Return the id of the cluster's experiment; make it if it is not there."""
     import kfp_server_api as api
 
     name, namespace = cluster.kfp.experiment, cluster.kfp.namespace
-    found: str = clients.found_or_made(
+    experiment_id: str = clients.found_or_made(
         lambda: clients.named(client.list_experiments, "experiments", name, namespace=namespace),
         lambda: client.experiments.experiment_service_create_experiment(
             experiment=api.V2beta1Experiment(display_name=name, namespace=namespace)
         ),
     ).experiment_id
-    return found
+    return experiment_id
 
 
 def start(
@@ -149,7 +168,17 @@ def start(
     reason: str,
     parameters: dict[str, Any] | None = None,
 ) -> Any:
-    """Create a run, once: its name is its own, so that a run whose answer was lost is found by it."""
+    """Create a run, once: its name is its own, so that a run whose answer was lost is recognised by it.
+
+    Args:
+        client: KFP's client.
+        cluster: The cluster.
+        name: The pipeline's name.
+        uploaded: The version to run.
+        requested_by: Who asked.
+        reason: Why.
+        parameters: The pipeline's parameters; its defaults without them.
+    """
     import kfp_server_api as api
 
     experiment_id = experiment(client, cluster)
@@ -171,15 +200,16 @@ def start(
 
 
 def described(requested_by: str, reason: str) -> str:
-    """For example `Requested by ann: new data`."""
+    """Return the description of a run, such as `Requested by ann: new data`."""
     said = f"Requested by {requested_by}" if requested_by else "Requested"
     return f"{said}: {reason}" if reason else said
 
 
 def get_run(client: Any, run_id: str) -> Any:
-    """
+    """Return KFP's run.
+
     Raises:
-        UserError: there is no such run.
+        UserError: There is no such run.
     """
     import kfp_server_api as api
 
@@ -200,7 +230,17 @@ def record(
     reason: str,
     file: Path,
 ) -> str:
-    """Write the run's record to the store; returns why that was not possible, if it was not."""
+    """Write the run's record to the store; return why that was not possible, if it was not.
+
+    Args:
+        cluster: The cluster.
+        run_id: The run.
+        recipe: The resolved recipe as JSON.
+        costs: Returns the estimates of the training steps, given the store.
+        requested_by: Who asked.
+        reason: Why.
+        file: The cluster's file, for the command that resumes.
+    """
     store, why = reach.store_of(cluster)
     if store is None:
         return f"the run's record was not written: {why}"
@@ -222,5 +262,5 @@ def record(
 
 
 def link(cluster: Cluster, run_id: str) -> str:
-    """What a person opens in a browser."""
+    """Return the address of a run's page, for a browser."""
     return f"{(cluster.kfp.ui or cluster.kfp.host).rstrip('/')}/#/runs/details/{run_id}"

@@ -10,7 +10,12 @@ CPU, MEMORY = "1", "2Gi"
 
 
 def waiting(profile: Profile, profiles: Profiles) -> Profile:
-    """What the step itself runs with: a small pod on the nodes of steps that ask for nothing, for as long."""
+    """Return what the step itself runs with: a small pod on the nodes of steps that ask for nothing, for as long.
+
+    Args:
+        profile: The step's profile, for the nodes of the TrainJob.
+        profiles: The cluster's kinds of nodes.
+    """
     small = profiles.profiles[profiles.default] if profiles.default else Profile()
     own = {"cpu": CPU, "memory": MEMORY, "shm": None, "accelerator": None}
     kept = {key: getattr(profile, key) for key in ("priority", "timeout", "retries", "backoff")}
@@ -18,7 +23,13 @@ def waiting(profile: Profile, profiles: Profiles) -> Profile:
 
 
 def node(profile: Profile, profiles: Profiles, labels: dict[str, str]) -> Node:
-    """What each node of the TrainJob gets of the step's profile."""
+    """Return what each node of the TrainJob gets of the step's profile.
+
+    Args:
+        profile: The step's profile.
+        profiles: The cluster's kinds of nodes.
+        labels: Labels of the pods.
+    """
     resources: dict[str, str | int] = {}
     if profile.cpu:
         resources["cpu"] = profile.cpu
@@ -37,13 +48,18 @@ def node(profile: Profile, profiles: Profiles, labels: dict[str, str]) -> Node:
 
 
 def required(profile: Profile, profiles: Profiles) -> list[Expression]:
-    """The conditions that all must hold of a node; without an accelerator also those that keep off GPU nodes."""
+    """Return the conditions that all must hold of a node; without an accelerator also those that keep off GPU nodes.
+
+    Args:
+        profile: The step's profile.
+        profiles: The cluster's kinds of nodes.
+    """
     own = [condition for condition in profile.affinity if condition.weight is None]
     return own if profile.accelerator else own + profiles.cpu_nodes
 
 
 def _affinity(profile: Profile, profiles: Profiles) -> dict[str, Any]:
-    """As a pod has it."""
+    """Return the affinity of a pod."""
     must, wishes = required(profile, profiles), [wish for wish in profile.affinity if wish.weight is not None]
     rules: dict[str, Any] = {}
     if must:
@@ -60,5 +76,5 @@ def _term(conditions: list[Expression]) -> dict[str, Any]:
 
 
 def match(condition: Expression) -> dict[str, Any]:
-    """A condition as Kubernetes writes it."""
+    """Return a condition as Kubernetes writes it."""
     return condition.model_dump(exclude={"weight"})

@@ -18,7 +18,7 @@ _STEP = timedelta(minutes=30)
 
 
 class Part(NamedTuple):
-    """A line of six fields, and the first moment at which it holds and the first at which it no longer does."""
+    """A line of six fields that holds from the moment `start` until the moment `end`."""
 
     line: str
     start: datetime | None = None
@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
 
 class Window(NamedTuple):
-    """From `start` until `end` the clock of the one zone is `minutes` ahead of the other's."""
+    """A time from `start` until `end` in which one zone's clock is `minutes` ahead of the other's."""
 
     minutes: int
     start: datetime | None = None
@@ -34,10 +34,10 @@ class Window(NamedTuple):
 
 
 def zone(name: str) -> ZoneInfo:
-    """The time zone of this name.
+    """Return the time zone of this name.
 
     Raises:
-        ValueError: there is none, or this machine has no database of them.
+        ValueError: There is none, or this machine has no database of them.
     """
     try:
         return ZoneInfo(name)
@@ -48,22 +48,34 @@ def zone(name: str) -> ZoneInfo:
 
 
 def parts(cron: Cron, own: ZoneInfo, scheduler: ZoneInfo, now: datetime) -> list[Part]:
-    """What KFP has to be told so that the line's times are in the zone `own`, from the last change of clocks on.
+    """Return lines for KFP whose times are the cron's in its own zone, from the last change of clocks on.
 
     The last window has no end: a schedule that nobody applies for a year is an hour off, but it runs.
 
+    Args:
+        cron: The line as it was written.
+        own: The zone that it is in.
+        scheduler: The zone of KFP's scheduler.
+        now: The time now.
+
     Raises:
-        ValueError: a line of the scheduler cannot say it.
+        ValueError: No line of the scheduler has these times.
     """
     if own.key == scheduler.key:
         return [Part(cron.line())]
-    found = windows(own, scheduler, now.replace(minute=0, second=0, microsecond=0))
-    return [Part(one.line(), w.start, w.end) for w in found for one in shift(cron, -w.minutes)]
+    shifts = windows(own, scheduler, now.replace(minute=0, second=0, microsecond=0))
+    return [Part(one.line(), w.start, w.end) for w in shifts for one in shift(cron, -w.minutes)]
 
 
 @lru_cache
 def windows(own: ZoneInfo, other: ZoneInfo, now: datetime) -> list[Window]:
-    """The windows from the one that `now` is in on, as far as AHEAD; one without bounds if nothing changes."""
+    """Return the windows from the one that `now` is in on, as far as AHEAD; one without bounds if nothing changes.
+
+    Args:
+        own: The zone whose clock is ahead.
+        other: The zone that it is ahead of.
+        now: The time now.
+    """
     changes, at = [], now - BEHIND
     apart = _apart(own, other, at)
     while at < now + AHEAD:
@@ -85,7 +97,7 @@ def _apart(own: ZoneInfo, other: ZoneInfo, at: datetime) -> int:
 
 
 def _change(own: ZoneInfo, other: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """The first minute at which they are as far apart as at `after`."""
+    """Return the first minute at which the zones are as far apart as at `after`."""
     while after - before > timedelta(minutes=1):
         middle = before + timedelta(minutes=(after - before) // timedelta(minutes=2))
         if _apart(own, other, middle) == _apart(own, other, before):
@@ -96,10 +108,14 @@ def _change(own: ZoneInfo, other: ZoneInfo, before: datetime, after: datetime) -
 
 
 def shift(cron: Cron, minutes: int) -> list[Cron]:
-    """Lines that together run `minutes` after the given one.
+    """Return lines that together run some minutes after the given one.
+
+    Args:
+        cron: The line.
+        minutes: How much later; negative for earlier.
 
     Raises:
-        ValueError: the day of the month that this would be differs from month to month.
+        ValueError: The day of the month that this would be differs from month to month.
     """
     is_daily = (cron.days, cron.months, cron.weekdays) == (DAY.all, MONTH.all, WEEKDAY.all)
     at: dict[int, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
@@ -111,7 +127,7 @@ def shift(cron: Cron, minutes: int) -> list[Cron]:
 
 
 def _lines(cron: Cron, times: dict[int, set[int]]) -> list[Cron]:
-    """A line for the hours that have the same minutes."""
+    """Return a line for the hours that have the same minutes."""
     hours: dict[frozenset[int], set[int]] = defaultdict(set)
     for hour, minutes in times.items():
         hours[frozenset(minutes)].add(hour)
@@ -120,7 +136,7 @@ def _lines(cron: Cron, times: dict[int, set[int]]) -> list[Cron]:
 
 
 def _on(cron: Cron, days: int) -> Cron:
-    """The same line, its days so many later."""
+    """Return the same line, its days so many later."""
     if days == 0:
         return cron
     moved = frozenset(day + days for day in cron.days)

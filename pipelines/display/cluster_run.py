@@ -18,11 +18,11 @@ def tell_started(submitted: Submitted, described: Cluster, cluster: Path, wait: 
     """Say what was started and return the exit code; with `wait` that of the run, at its end.
 
     Args:
-        submitted: the run.
-        described: the cluster.
-        cluster: the cluster's file, for the commands that are suggested.
-        wait: follow the run to its end.
-        as_json: print one JSON object.
+        submitted: The run.
+        described: The cluster.
+        cluster: The cluster's file, for the commands that are suggested.
+        wait: Follow the run to its end.
+        as_json: Print one JSON object.
     """
     if submitted.note:
         complain(f"note: {submitted.note}")

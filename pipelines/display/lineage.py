@@ -57,7 +57,7 @@ def show_shard(use: dict[str, Any]) -> None:
 
 
 def _add(parent: Tree, made: dict[str, Any]) -> None:
-    """An output, how it was made, and below it what it was made from."""
+    """Add an output, how it was made, and below it what it was made from."""
     if "made_from" not in made:
         above = "" if made["output"].startswith("source.") else "  as above"
         parent.add(_text(f"{made['output']} {_short(made['digest'])}{above}"))

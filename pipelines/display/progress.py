@@ -17,9 +17,10 @@ LINE_SECONDS = 5.0
 
 
 class Bars(AbstractContextManager["Bars"]):
-    """One bar a step, on a terminal."""
+    """Bars on a terminal, one a step."""
 
     def __init__(self, console: Console) -> None:
+        """Make bars on a console; entering the context shows them."""
         self.progress = Progress(
             TextColumn("{task.description:<16}"),
             BarColumn(bar_width=24),
@@ -31,10 +32,12 @@ class Bars(AbstractContextManager["Bars"]):
         self.ended: set[str] = set()
 
     def __enter__(self) -> "Bars":
+        """Show the bars."""
         self.progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Leave the bars as they are."""
         self.progress.stop()
 
     def watch(self, records: list[StepRecord]) -> None:
@@ -61,11 +64,13 @@ class Lines(AbstractContextManager["Lines"]):
     """Plain lines, where there is no terminal: each change of a step's status, and its progress every few seconds."""
 
     def __init__(self) -> None:
+        """Begin with nothing printed."""
         self.statuses: dict[str, str] = {}
         self.lines: dict[str, str] = {}
         self.printed = 0.0
 
     def __exit__(self, *exception: object) -> None:
+        """Do nothing: each line was flushed."""
         return None
 
     def watch(self, records: list[StepRecord]) -> None:
@@ -88,7 +93,13 @@ def watcher() -> Bars | Lines:
 
 @contextmanager
 def bar(title: str, total: int, is_shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal while the block runs; yields what is told how many more are done."""
+    """Show a bar on a terminal while the block runs; yield what is told how many more are done.
+
+    Args:
+        title: What is being done.
+        total: How much there is to do.
+        is_shown: Whether there is a bar at all.
+    """
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (is_shown and console.is_terminal)) as progress:
         task = progress.add_task(title, total=total)

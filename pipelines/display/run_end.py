@@ -10,10 +10,10 @@ def tell(store: Store, run_id: str, uri: str, as_json: bool) -> int:
     """Say how a run ended and return its exit code.
 
     Args:
-        store: the store of the run.
-        run_id: the run.
-        uri: the store as the user wrote it, for the commands that are suggested.
-        as_json: print one JSON object.
+        store: The store of the run.
+        run_id: The run.
+        uri: The store as the user wrote it, for the commands that are suggested.
+        as_json: Print one JSON object.
     """
     ended = summary(store, run_id)
     if as_json:

@@ -17,7 +17,7 @@ def show_run(summary: dict[str, Any]) -> None:
     """Print the table at the end of a run, the model and the report.
 
     Args:
-        summary: the run as `run.summary` describes it.
+        summary: The run as `run.summary` describes it.
     """
     console = Console()
     steps = {step["name"]: step for step in summary["steps"]}
@@ -39,7 +39,7 @@ def show_run(summary: dict[str, Any]) -> None:
 
 
 def _short_path(uri: str) -> str:
-    """A file from here where it is below this folder, else its path; another URI as it is."""
+    """Return a file from here where it is below this folder, else its path; another URI as it is."""
     if not uri.startswith("file://"):
         return uri
     path = Path(unquote(uri.removeprefix("file://")))

@@ -29,10 +29,10 @@ def writing(where: str) -> Iterator[None]:
     """Turn a failure to write a file inside the block into one line for the user.
 
     Args:
-        where: the option and the file, such as `--output page.html`.
+        where: The option and the file, such as `--output page.html`.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: The file cannot be written.
     """
     try:
         yield

@@ -14,15 +14,15 @@ def promote(store: Store, model: str, known: list[Version], number: str, reason:
     """Make a version the champion.
 
     Args:
-        store: where the champion is recorded.
-        model: the registered model's name.
-        known: the model's versions.
-        number: the version to promote.
-        reason: why, for the log of decisions.
+        store: Where the champion is recorded.
+        model: The registered model's name.
+        known: The model's versions.
+        number: The version to promote.
+        reason: Why, for the log of decisions.
 
     Raises:
-        UserError: the version may not become the champion.
-        ModelmillError: it is the champion, but MLflow's aliases could not be moved.
+        UserError: The version may not become the champion.
+        ModelmillError: It is the champion, but MLflow's aliases could not be moved.
     """
     candidate = verified(model, known, number)
     check_conditional_writes(store)
@@ -35,15 +35,15 @@ def roll_back(store: Store, model: str, known: list[Version], number: str | None
     """Put an earlier version back in the champion's place.
 
     Args:
-        store: where the champion is recorded.
-        model: the registered model's name.
-        known: the model's versions.
-        number: the version to go back to; None for the previous champion.
-        reason: why, for the log of decisions.
+        store: Where the champion is recorded.
+        model: The registered model's name.
+        known: The model's versions.
+        number: The version to go back to; None for the previous champion.
+        reason: Why, for the log of decisions.
 
     Raises:
-        UserError: there is no champion, or no version to go back to.
-        ModelmillError: it is rolled back, but MLflow's aliases could not be moved.
+        UserError: There is no champion, or no version to go back to.
+        ModelmillError: It is rolled back, but MLflow's aliases could not be moved.
     """
     now = champion_state.read(store, model)
     if now.champion is None:
@@ -65,8 +65,13 @@ def roll_back(store: Store, model: str, known: list[Version], number: str | None
 def verified(model: str, known: list[Version], number: str) -> Candidate:
     """Return a version as a candidate for champion.
 
+    Args:
+        model: The registered model's name.
+        known: The model's versions.
+        number: The version.
+
     Raises:
-        UserError: the version may not become the champion.
+        UserError: The version may not become the champion.
     """
     version = next((one for one in known if one.version == number), None)
     if version is None:

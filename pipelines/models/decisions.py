@@ -14,12 +14,12 @@ def checked(store: Store, model: str, known: list[Version]) -> Iterator[tuple[st
     """Yield each decision with its digest, newest first, then check that none was cut off.
 
     Args:
-        store: where the log is.
-        model: the registered model's name.
-        known: the model's versions, read before the log: the log only grows.
+        store: Where the log is.
+        model: The registered model's name.
+        known: The model's versions, read before the log: the log only grows.
 
     Raises:
-        CorruptError: an entry was changed, or one that MLflow has witnessed is gone.
+        CorruptError: An entry was changed, or one that MLflow has witnessed is gone.
     """
     digests = set()
     for digest, entry in champion_state.history(store, model):

@@ -15,8 +15,15 @@ GONE = "no longer in the store"
 
 
 def between(store: Store, a: Version, b: Version) -> dict[str, Any]:
-    """`settings`, `metrics` and `code` are differences, `data` counts rows and names shards; each is None where what it
-    is told from is no longer in the store.
+    """Return what differs between two versions; a part is None where what it is told from is no longer in the store.
+
+    Args:
+        store: Where their runs left what made them.
+        a: A version.
+        b: Another.
+
+    Returns:
+        `settings`, `metrics` and `code` as differences; `data` with counts of rows and names of shards.
     """
     return {
         "settings": _differences(_recipe(store, a), _recipe(store, b)),
@@ -27,7 +34,7 @@ def between(store: Store, a: Version, b: Version) -> dict[str, Any]:
 
 
 def metrics(store: Store, version: Version) -> dict[str, Any] | None:
-    """Those of the version's newest evaluation."""
+    """Return the metrics of the version's newest evaluation."""
     evaluation = _load(store, version, "evaluation")
     return evaluation.info["metrics"] if evaluation else None
 
@@ -61,11 +68,11 @@ def _data(a: Manifest | None, b: Manifest | None) -> dict[str, Any] | None:
 
 
 def _code(store: Store, version: Version) -> dict[str, Any] | None:
-    """The source, Python and libraries of each step of the run that made the version."""
-    found = {}
+    """Return the source, Python and libraries of each step of the run that made the version."""
+    code = {}
     for step in STEPS:
         record = run_records.read_step(store, version.tags.get("modelmill.run_id", ""), step)
         finished = memo.with_key(store, step, record.key) if record else None
         if finished is not None:
-            found[step] = finished.document["code"]
-    return found or None
+            code[step] = finished.document["code"]
+    return code or None

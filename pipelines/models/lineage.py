@@ -27,7 +27,7 @@ _NOTHING = "none"
 
 
 def of_version(store: Store, version: Version) -> dict[str, Any]:
-    """Everything that is recorded of how a version came to be; what is not, or no longer, is None.
+    """Return everything that is recorded of how a version came to be; what is not, or no longer, is None.
 
     `made_from` is a tree: what each output was made from, down to the data. An output that comes up again has its
     digest alone.
@@ -62,19 +62,19 @@ class _Past:
         self._made: dict[str, dict[str, Finished]] = {}
 
     def step_of_run(self, step: str) -> Finished | None:
-        """The step as the run has made or found it."""
+        """Return the step as the run has made or reused it."""
         record = run_records.read_step(self._store, self._run_id, step) if self._run_id else None
         return memo.with_key(self._store, step, record.key) if record else None
 
     def trace(self, output: str, sha256: str) -> dict[str, Any]:
-        """One output and what it was made from."""
-        found: dict[str, Any] = {"output": output, "digest": sha256}
+        """Return one output and what it was made from."""
+        traced: dict[str, Any] = {"output": output, "digest": sha256}
         if output.startswith("source.") or sha256 in self._seen:
-            return found
+            return traced
         self._seen.add(sha256)
         finished = self._finished(output, sha256)
         if finished is not None:
-            found |= {
+            traced |= {
                 "key": memo.key_of(finished.document),
                 "headline": finished.headline,
                 "code": finished.document["code"],
@@ -84,20 +84,20 @@ class _Past:
                 "where": finished.where or None,
             }
         made = _load(self._store, sha256)
-        found["manifest"] = {"kind": made.kind, "info": made.info} if made else None
+        traced["manifest"] = {"kind": made.kind, "info": made.info} if made else None
         if made is not None and made.kind == "dataset":
-            found["shards"] = [entry.model_dump() for entry in made.entries]
+            traced["shards"] = [entry.model_dump() for entry in made.entries]
         inputs = dict(made.made_from) if made else {}
         if output == OUTPUTS["dataset"] and finished is not None:
             inputs = finished.document["inputs"]
         inputs = {_OTHER_NAMES.get(name, name): value for name, value in inputs.items() if value != _NOTHING}
-        found["made_from"] = [self.trace(name, value) for name, value in inputs.items() if name != "suite"]
+        traced["made_from"] = [self.trace(name, value) for name, value in inputs.items() if name != "suite"]
         if "suite" in inputs:
-            found["suite"] = inputs["suite"]
-        return found
+            traced["suite"] = inputs["suite"]
+        return traced
 
     def _finished(self, output: str, sha256: str) -> Finished | None:
-        """What is remembered of the step that made this: what the run saw, else whichever entry names the output."""
+        """Return what is remembered of the step that made this: what the run saw, else any entry that names it."""
         step, _, name = output.partition(".")
         if step not in STEPS:
             return None
@@ -113,19 +113,23 @@ class _Past:
 
 
 def of_shard(store: Store, asked: str, versions: list[Version]) -> dict[str, Any]:
-    """The registered versions that a shard went into.
+    """Return the registered versions that a shard went into.
 
     Args:
-        asked: the shard's SHA-256, a file, or the path that a dataset knows it by.
+        store: Where the datasets are.
+        asked: The shard's SHA-256, a file, or the path that a dataset knows it by.
+        versions: The versions to look at.
+
     Returns:
         `shard`, `sha256` (None where only a path is known), `versions`, and `unknown`: versions whose datasets are
         not in this store. Where a dataset has a shard of this name with other bytes, `same` is False; None where that
         cannot be said, as of a manifest, whose files count too.
+
     Raises:
-        UserError: there is no such file, and no dataset knows the path or the digest.
+        UserError: There is no such file, and no dataset knows the path or the digest.
     """
     sha256 = _digest_of(asked)
-    found: list[dict[str, Any]] = []
+    uses: list[dict[str, Any]] = []
     unknown: list[dict[str, str]] = []
     datasets: dict[str, Manifest | None] = {}
     for version in versions:
@@ -136,7 +140,7 @@ def of_shard(store: Store, asked: str, versions: list[Version]) -> dict[str, Any
         if made is None:
             unknown.append({"model": version.name, "version": version.version})
             continue
-        found += [
+        uses += [
             {
                 "model": version.name,
                 "version": version.version,
@@ -150,17 +154,18 @@ def of_shard(store: Store, asked: str, versions: list[Version]) -> dict[str, Any
             for entry in made.entries
             if _is_asked_for(entry, asked, sha256)
         ]
-    if not found and not Path(asked).is_file():
+    if not uses and not Path(asked).is_file():
         paths = dict.fromkeys(entry.path for made in datasets.values() if made for entry in made.entries)
         known = ", ".join(list(paths)[:5]) or "none"
         raise UserError(f"--shard {asked}: no such file, and no registered version knows it; they know: {known}")
-    return {"shard": asked, "sha256": sha256, "versions": found, "unknown": unknown}
+    return {"shard": asked, "sha256": sha256, "versions": uses, "unknown": unknown}
 
 
 def _digest_of(asked: str) -> str | None:
-    """
+    """Return the digest that is asked for, or that of a file; None of a path that is no file.
+
     Raises:
-        UserError: it is a file that cannot be read.
+        UserError: It is a file that cannot be read.
     """
     if len(asked) == _DIGEST_CHARACTERS and not set(asked.lower()) - set("0123456789abcdef"):
         return asked.lower()
@@ -171,7 +176,10 @@ def _digest_of(asked: str) -> str | None:
 
 
 def _is_asked_for(entry: Entry, asked: str, sha256: str | None) -> bool:
-    """By its bytes, or by its name: a dataset's paths begin where its data does."""
+    """Return whether an entry is the shard, by its bytes or by its name.
+
+    A dataset's paths begin where its data does.
+    """
     return entry.sha256 == sha256 or f"/{asked}".endswith(f"/{entry.path}")
 
 
@@ -183,4 +191,5 @@ def _load(store: Store, sha256: str) -> Manifest | None:
 
 
 def date(seconds: float) -> str:
+    """Return a time in seconds since 1970 as a date for people."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -28,9 +28,10 @@ class Column(NamedTuple):
 
 
 def require_verified(version: Version) -> None:
-    """
+    """Refuse a version that registration has not verified.
+
     Raises:
-        UserError: registration has not read the version back, or found other bytes.
+        UserError: Registration has not read the version back, or has read other bytes.
     """
     if not version.is_verified:
         raise UserError(
@@ -42,9 +43,14 @@ def require_verified(version: Version) -> None:
 def check(store: Store, version: Version, folder: Path) -> None:
     """Compare a downloaded version with the manifest that its tag names, before any of it is loaded.
 
+    Args:
+        store: The store that it was registered from.
+        version: The version.
+        folder: Its files, as MLflow gave them.
+
     Raises:
-        UserError: it holds a pickle, or was registered from another store.
-        CorruptError: a file is missing, has other bytes, or was not registered.
+        UserError: It holds a pickle, or was registered from another store.
+        CorruptError: A file is missing, has other bytes, or was not registered.
     """
     uri = f"models:/{version.name}/{version.version}"
     files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
@@ -69,13 +75,13 @@ def check(store: Store, version: Version, folder: Path) -> None:
 
 
 def columns(folder: Path) -> list[Column]:
-    """What the model reads of each row."""
+    """Return the columns that the model reads of each row."""
     described = yaml.safe_load((folder / "MLmodel").read_text("utf-8"))
     return [Column(one["name"], one["type"]) for one in json.loads(described["signature"]["inputs"])]
 
 
 def _flavor(uri: str, files: dict[str, Path]) -> dict[str, Any]:
-    """How MLflow would load it."""
+    """Return the part of MLmodel by which MLflow would load it."""
     try:
         flavor = yaml.safe_load(files["MLmodel"].read_text("utf-8"))["flavors"]["python_function"]
     except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
@@ -84,11 +90,11 @@ def _flavor(uri: str, files: dict[str, Path]) -> dict[str, Any]:
 
 
 def _refuse_pickles(uri: str, files: dict[str, Path], flavor: dict[str, Any]) -> None:
-    found = [name for name, file in files.items() if file.suffix in PICKLES or _is_pickled(file)]
+    pickled = [name for name, file in files.items() if file.suffix in PICKLES or _is_pickled(file)]
     if "python_model" in flavor:
-        found.append(str(flavor["python_model"]))
-    if found:
-        raise UserError(f"{uri}: {found[0]} is a pickle, which can run code when it is loaded; it is not used")
+        pickled.append(str(flavor["python_model"]))
+    if pickled:
+        raise UserError(f"{uri}: {pickled[0]} is a pickle, which can run code when it is loaded; it is not used")
 
 
 def _is_pickled(file: Path) -> bool:
@@ -110,9 +116,9 @@ def _registered(store: Store, version: Version) -> Manifest:
 
 
 def _own(version: Version) -> dict[str, str]:
-    """The sha256 of the script and of what it imports, by path; nothing of a version that is older than this tag.
+    """Return the sha256 of the script and of what it imports, by path, as its tag has them.
 
-    Such a version has a script alone, and no modules beside it.
+    A version that is older than this tag has a script alone, and no modules beside it.
     """
     try:
         digests = json.loads(version.tags.get(PACKAGE, "{}"))

@@ -24,10 +24,11 @@ ROWS = 256
 
 @contextlib.contextmanager
 def opened(store: Store, version: Version) -> Iterator[tuple[list[Column], Callable[[], Any]]]:
-    """The columns that a verified version reads, and what loads it with MLflow.
+    """Yield the columns that a verified version reads, and a function that loads it with MLflow.
 
     Raises:
-        UserError, CorruptError: it is not what was registered, or not safe to load; see `package_check`.
+        UserError: It is not safe to load; see `package_check`.
+        CorruptError: It is not what was registered.
     """
     package_check.require_verified(version)
     with tempfile.TemporaryDirectory(prefix="modelmill-predict-") as scratch:
@@ -45,10 +46,15 @@ def opened(store: Store, version: Version) -> Iterator[tuple[list[Column], Calla
 
 
 def answers(model: Any, columns: list[Column], rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """The model's answers to the rows in order, a batch at a time.
+    """Yield the model's answers to the rows in order, a batch at a time.
+
+    Args:
+        model: The loaded model.
+        columns: The columns that it reads.
+        rows: The rows.
 
     Raises:
-        UserError: the model's script refuses a row, by an MlflowException of INVALID_PARAMETER_VALUE.
+        UserError: The model's script refuses a row, by an MlflowException of INVALID_PARAMETER_VALUE.
     """
     import pandas as pd
     from mlflow.exceptions import MlflowException
@@ -68,10 +74,10 @@ def answers(model: Any, columns: list[Column], rows: Iterator[Row]) -> Iterator[
 
 @contextlib.contextmanager
 def writable(output: Path | None) -> Iterator[IO[str]]:
-    """Where answers go: standard output, or a file that appears whole or not at all.
+    """Yield the file for answers: standard output, or a file that appears whole or not at all.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: The file cannot be written.
     """
     if output is None:
         yield sys.stdout
@@ -89,5 +95,5 @@ def writable(output: Path | None) -> Iterator[IO[str]]:
 
 
 def _plain(answer: Row) -> Row:
-    """JSON has no NaN."""
+    """Return an answer without NaN, which JSON does not have."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in answer.items()}

@@ -21,10 +21,10 @@ Row = dict[str, Any]
 
 @contextlib.contextmanager
 def readable(given: str) -> Iterator[IO[bytes]]:
-    """The input as a file that can be read twice: standard input is kept in a temporary one.
+    """Yield the input as a file that can be read twice: standard input is kept in a temporary one.
 
     Raises:
-        UserError: there is no such file, or it cannot be read.
+        UserError: There is no such file, or it cannot be read.
     """
     try:
         if given != STDIN:
@@ -40,22 +40,31 @@ def readable(given: str) -> Iterator[IO[bytes]]:
 
 
 def read(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[Row]:
-    """The rows from the beginning, with the model's columns alone: of CSV by the file's name, else of JSON Lines.
+    """Yield the rows from the beginning, with the model's columns alone: of CSV by the file's name, else of JSON Lines.
+
+    Args:
+        file: The input.
+        name: Its name.
+        columns: The columns that the model reads.
 
     Raises:
-        UserError: a line is not a row, or lacks a column, or a value has another type; with its number.
+        UserError: A line is not a row, or lacks a column, or a value has another type; with its number.
     """
     file.seek(0)
-    found = _of_csv(file, name, columns) if name.lower().endswith(CSV) else _of_json_lines(file, name)
-    for where, row in found:
+    located = _of_csv(file, name, columns) if name.lower().endswith(CSV) else _of_json_lines(file, name)
+    for where, row in located:
         yield {column.name: _value(row, column, where) for column in columns}
 
 
 def count(rows: Iterator[Row], name: str) -> int:
-    """How many rows there are, all of them read and found right.
+    """Return how many rows there are, after all of them were read and checked.
+
+    Args:
+        rows: The rows, as `read` yields them.
+        name: The input's name.
 
     Raises:
-        UserError: as `read`; or there is none.
+        UserError: As `read`, or there is none.
     """
     number = sum(1 for _ in rows)
     if not number:
@@ -65,7 +74,7 @@ def count(rows: Iterator[Row], name: str) -> int:
 
 
 def _of_json_lines(file: IO[bytes], name: str) -> Iterator[tuple[str, Row]]:
-    """Each row, and where it is; empty lines are none."""
+    """Yield each row, and where it is; empty lines are none."""
     for number, line in enumerate(file, 1):
         if line.strip():
             where = f"{'standard input' if name == STDIN else name}: line {number}"
@@ -73,7 +82,7 @@ def _of_json_lines(file: IO[bytes], name: str) -> Iterator[tuple[str, Row]]:
 
 
 def _of_csv(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[tuple[str, Row]]:
-    """The same; a cell is what the model's column says, where it can be read as that."""
+    """Yield each row, and where it is; a cell is what the model's column says, where it can be read as that."""
     kinds = {column.name: column.type for column in columns}
     reader = csv.DictReader((line.removeprefix(BOM).decode() for line in file), strict=True)
     try:
@@ -135,7 +144,7 @@ def _is_whole(bits: int) -> Callable[[Any], bool]:
 
 
 def _is_text(value: Any) -> bool:
-    """Half of a surrogate pair is none."""
+    """Return whether a value is text; half of a surrogate pair is none."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 

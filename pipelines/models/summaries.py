@@ -9,7 +9,13 @@ from modelmill.store import Store
 
 
 def of_model(name: str, now: Standing, known: list[Version]) -> dict[str, Any]:
-    """Return where a model's versions stand."""
+    """Return where a model's versions stand.
+
+    Args:
+        name: The registered model's name.
+        now: The state of its champion.
+        known: The model's versions.
+    """
     return {
         "model": name,
         "champion": _number(now.champion),
@@ -21,7 +27,13 @@ def of_model(name: str, now: Standing, known: list[Version]) -> dict[str, Any]:
 
 
 def of_version(store: Store, version: Version, now: Standing) -> dict[str, Any]:
-    """Return where one version stands, and its metrics."""
+    """Return where one version stands, and its metrics.
+
+    Args:
+        store: Where its evaluation is.
+        version: The version.
+        now: The state of the model's champion.
+    """
     return {
         "version": version.version,
         "created": version.created,

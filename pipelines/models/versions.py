@@ -11,11 +11,15 @@ CHAMPION = "champion"
 
 
 def find(store: Store, asked: str) -> Version:
-    """The version that is asked for; of a bare MODEL the champion, or else the newest that is verified.
+    """Return the version that is asked for; of a bare MODEL the champion, or else the newest that is verified.
+
+    Args:
+        store: The store.
+        asked: MODEL, MODEL@ALIAS or MODEL/VERSION.
 
     Raises:
-        UserError: there is no such model, alias or version; says which there are.
-        ModelmillError: the registry does not answer.
+        UserError: There is no such model, alias or version; says which there are.
+        ModelmillError: The registry does not answer.
     """
     name, chosen = split(asked.removeprefix("models:/"))
     everything = tracking.registered(store)
@@ -33,12 +37,12 @@ def registered(store: Store, model: str, uri: str) -> list[Version]:
     """Return a model's versions in MLflow.
 
     Args:
-        store: the store that it was registered from.
-        model: the registered model's name.
-        uri: the store as the user wrote it.
+        store: The store that it was registered from.
+        model: The registered model's name.
+        uri: The store as the user wrote it.
 
     Raises:
-        UserError: there are none.
+        UserError: There are none.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -56,7 +60,7 @@ def registered(store: Store, model: str, uri: str) -> list[Version]:
 
 
 def split(asked: str) -> tuple[str, str | None]:
-    """`MODEL`, `MODEL@ALIAS` or `MODEL/VERSION` as the model and what `pick` takes."""
+    """Split `MODEL`, `MODEL@ALIAS` or `MODEL/VERSION` into the model and what `pick` takes."""
     name, at, alias = asked.partition("@")
     if at:
         return name, f"@{alias}"
@@ -65,11 +69,16 @@ def split(asked: str) -> tuple[str, str | None]:
 
 
 def pick(store: Store, name: str, mine: list[Version], chosen: str) -> Version:
-    """
+    """Return one of a model's versions.
+
     Args:
-        mine: the model's versions. chosen: one of them, or `@alias`.
+        store: The store.
+        name: The registered model's name.
+        mine: The model's versions.
+        chosen: One of them, or `@alias`.
+
     Raises:
-        UserError: there is no such alias or version; says which there are.
+        UserError: There is no such alias or version; says which there are.
     """
     wanted = chosen
     if chosen.startswith("@"):
@@ -84,6 +93,13 @@ def pick(store: Store, name: str, mine: list[Version], chosen: str) -> Version:
 
 
 def no_version(name: str, number: str, mine: list[Version]) -> str:
+    """Return a sentence that there is no such version, and which there are.
+
+    Args:
+        name: The registered model's name.
+        number: The version that was asked for.
+        mine: The model's versions.
+    """
     return f"{name}: no version {_shown(number)}; there are {', '.join(one.version for one in mine)}"
 
 
@@ -100,7 +116,7 @@ def _default(store: Store, name: str, mine: list[Version]) -> Version:
 
 
 def _aliases(store: Store, name: str, mine: list[Version]) -> dict[str, str]:
-    """The version that each alias names; those that are ours are where the store says, which MLflow follows."""
+    """Return the version that each alias names; those that are ours are where the store says, which MLflow follows."""
     named = {alias: one.version for one in mine for alias in one.aliases}
     now = champion_state.read(store, name)
     if now.log is None:

@@ -1,5 +1,7 @@
-"""What the training steps of a plan will cost: FLOPs from the models' shapes or from what they were when a model of the
-same settings was trained on data prepared alike, hours from how fast others were.
+"""What the training steps of a plan will cost.
+
+FLOPs are from the models' shapes, or from a training of the same settings on data prepared alike; hours are from the
+speed of other trainings.
 """
 
 import json
@@ -21,10 +23,15 @@ from modelmill.tasks.tabular_classification.recipe import Recipe as TabularClass
 
 
 def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, Estimate]:
-    """An estimate for each training step that will run, by the step's name; nothing is run and nothing is written.
+    """Return an estimate for each training step that will run, by the step's name; run and write nothing.
+
+    Args:
+        recipe: The resolved recipe.
+        store: Where earlier trainings are remembered.
+        planned: The plan of the run.
 
     Raises:
-        UserError: the weights to start from are not there.
+        UserError: The weights to start from are not there.
     """
     will_run = {step.name for step in planned if step.status == "will run"}
     settings = {name: getattr(recipe, name) for name in speeds.STAGES if name in will_run}
@@ -37,9 +44,13 @@ def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, 
 
 
 def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
-    """As `estimate`, of a run whose steps may all run: what a cluster's image makes of a key is not known here.
+    """Return the estimates of a run whose steps may all run: the keys of a cluster's image are not known here.
 
-    Nothing where weights or a tokenizer are to be fetched first, or where the store has not what it takes.
+    There are none where weights or a tokenizer are to be fetched first, or where the store does not have what it takes.
+
+    Args:
+        recipe: The resolved recipe.
+        store: Where earlier trainings are remembered.
     """
     init = recipe.pretraining.init if recipe.pretraining is not None else "random"
     if init != "random" or recipe.preprocessing.given_tokenizer:
@@ -51,7 +62,7 @@ def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
 
 
 def total(estimates: dict[str, Estimate]) -> dict[str, float | None]:
-    """FLOPs and device-hours of all of them, by the names of `Estimate`; None where one is not known."""
+    """Return FLOPs and device-hours of all estimates, by the names of `Estimate`; None where one is not known."""
     parts = {name: [getattr(each, name) for each in estimates.values()] for name in ("model_flops", "device_hours")}
     return {name: None if None in values else sum(values) for name, values in parts.items()}
 
@@ -90,12 +101,14 @@ def _of_step(
 
 
 class PastCost(NamedTuple):
+    """Parameters and FLOPs of a training that was measured."""
+
     parameters: int
     flops: float
 
 
 def _measured(name: str, settings: Training, recipe: Recipe, store: Store) -> PastCost | None:
-    """What the step would take by its last run, if that trained a model of the same settings on data prepared alike."""
+    """Return the step's cost in its last run, if that trained a model of the same settings on data prepared alike."""
     prepared, trained = (memo.last(store, step, recipe.name) for step in ("preprocessing", name))
     if prepared is None or trained is None or not all(trained.metrics.get(key) for key in ("model_flops", "steps")):
         return None
@@ -119,7 +132,7 @@ def _adapters(settings: Training) -> Adapters | None:
 
 
 def _basis(name: str, settings: Training, recipe: Recipe, speed: speeds.Speed | None) -> str:
-    """What the time is based on, and what may make it another."""
+    """Return what the time is based on, and what may make it another, in words."""
     parts = [speed.source if speed else "the time is not known before a first run"]
     resources = getattr(recipe.resources, name)
     if resources.gpu:
@@ -130,7 +143,10 @@ def _basis(name: str, settings: Training, recipe: Recipe, speed: speeds.Speed | 
 
 
 def _examples_a_batch(name: str, settings: Training, recipe: Recipe, corpus: Manifest | None) -> int | None:
-    """Windows or rows. `all` are as many as there were last; how many windows pairs fill is not noted anywhere."""
+    """Return the windows or rows of a batch; None where pairs fill windows, whose number is not noted anywhere.
+
+    `all` are as many as there were last.
+    """
     if settings.batch_size != "all":
         return settings.batch_size
     if corpus is None:
@@ -152,7 +168,7 @@ def _last_corpus(recipe: Recipe, store: Store) -> Manifest | None:
 
 
 def _shape(recipe: Recipe, store: Store, corpus: Manifest | None) -> Decoder | Perceptron | None:
-    """Of the model that is trained: that of the weights to start from, else the recipe's; None if it is not known."""
+    """Return the model's shape: that of the weights to start from, else the recipe's; None if not known."""
     try:
         if recipe.pretraining is not None and recipe.pretraining.init != "random":
             config = weights.read_config(weights.locate("pretraining.init", recipe.pretraining.init, store))

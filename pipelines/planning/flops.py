@@ -15,7 +15,7 @@ LLAMA_SHAPED = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2
 
 
 class Adapters(NamedTuple):
-    """LoRA: two matrices of this rank beside each of the modules with these names; all else is frozen."""
+    """Adapters of LoRA: two matrices of this rank beside each of the modules with these names; all else is frozen."""
 
     rank: int
     modules: Collection[str]
@@ -23,7 +23,7 @@ class Adapters(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoder:
-    """A Llama-shaped decoder. `attention` and `keys` are the widths of all query heads and of all key heads."""
+    """A Llama-shaped decoder; `attention` and `keys` are the widths of all query heads and of all key heads."""
 
     blocks: int
     hidden: int
@@ -35,7 +35,12 @@ class Decoder:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], vocabulary: int) -> "Decoder":
-        """From a model's configuration, whose names are those of `transformers.LlamaConfig`."""
+        """Return the shape of a model by its configuration.
+
+        Args:
+            config: Its configuration, with the names of `transformers.LlamaConfig`.
+            vocabulary: Size of the vocabulary.
+        """
         heads = config["num_attention_heads"]
         head = config.get("head_dim") or config["hidden_size"] // heads
         return cls(
@@ -50,12 +55,18 @@ class Decoder:
 
     @property
     def parameters(self) -> int:
+        """Return the number of parameters."""
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         norms = (2 * self.blocks + 1) * self.hidden
         return embeddings + norms + self.blocks * sum(a * b for a, b in self._matrices().values())
 
     def flops(self, length: int, adapters: Adapters | None = None) -> float:
-        """Of one window of `length` tokens, forward and backward."""
+        """Return the FLOPs of one window, forward and backward.
+
+        Args:
+            length: Tokens of the window.
+            adapters: What is trained; None for all parameters.
+        """
         backward = 1 if adapters else 2
         products = sum(a * b for a, b in self._matrices().values())
         multiplied = (1 + backward) * (self.blocks * products + self.hidden * self.vocabulary)
@@ -65,7 +76,7 @@ class Decoder:
         return 2.0 * length * (multiplied + attended)
 
     def _matrices(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of a block's linear modules."""
+        """Return inputs and outputs of a block's linear modules."""
         return {
             "q_proj": (self.hidden, self.attention),
             "k_proj": (self.hidden, self.keys),
@@ -77,7 +88,7 @@ class Decoder:
         }
 
     def _adapted(self, adapters: Adapters) -> int:
-        """Multiplications a token that adapters add, less those of gradients that would go on to frozen embeddings."""
+        """Return the multiplications a token that adapters add, less gradients that would reach frozen embeddings."""
         matrices = self._matrices()
         added = sum(adapters.rank * (a + b) for name, (a, b) in matrices.items() if name in adapters.modules)
         reads_embeddings = {name: matrices[name] for name in ("q_proj", "k_proj", "v_proj")}
@@ -94,9 +105,10 @@ class Perceptron:
 
     @property
     def parameters(self) -> int:
+        """Return the number of parameters."""
         return sum((a + 1) * b for a, b in pairwise(self.widths))
 
     def flops(self) -> float:
-        """Of one example, forward and backward; nothing needs the gradient by the features."""
+        """Return the FLOPs of one example, forward and backward; nothing needs the gradient by the features."""
         products = [a * b for a, b in pairwise(self.widths)]
         return 2.0 * (3 * sum(products) - products[0])

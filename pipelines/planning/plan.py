@@ -9,7 +9,14 @@ from modelmill.store import Store
 
 
 class Planned(NamedTuple):
-    """status: `will run` or `reused`. key: None where an input is still to be made."""
+    """A step of a plan.
+
+    Attributes:
+        name: The step's name.
+        status: `will run` or `reused`.
+        reason: Why, in words.
+        key: The step's key; None where an input is still to be made.
+    """
 
     name: str
     status: str
@@ -18,10 +25,14 @@ class Planned(NamedTuple):
 
 
 def plan(recipe: Recipe, store: Store) -> list[Planned]:
-    """The steps in order; nothing is run and nothing is written.
+    """Return the steps in order with what would become of them; run and write nothing.
+
+    Args:
+        recipe: The resolved recipe.
+        store: Where finished steps are remembered.
 
     Raises:
-        UserError: the data, the weights to start from or the registry are not there.
+        UserError: The data, the weights to start from or the registry are not there.
     """
     made: dict[str, str | None] = {}
     planned = []
@@ -41,7 +52,7 @@ def plan(recipe: Recipe, store: Store) -> list[Planned]:
 
 
 def _refit(step: str, recipe: Recipe) -> str:
-    """Preprocessing that runs costs all shards where it fits anew, and else only those that are new."""
+    """Return what preprocessing that runs costs: all shards where it fits anew, else only those that are new."""
     if step != "preprocessing" or recipe.preprocessing.given_tokenizer:
         return ""
     if recipe.preprocessing.fit == "always":

@@ -12,19 +12,31 @@ STAGES = ("pretraining", "fine_tuning")
 
 
 class Speed(NamedTuple):
-    """FLOPs a second of one device, its seconds beside the steps (compiling, measuring), and which training it was."""
+    """The speed of a training.
+
+    Attributes:
+        flops_per_second: Of one device.
+        other_seconds: Time beside the steps, for compiling and measuring.
+        source: Which training it was, in words.
+    """
 
     flops_per_second: float
     other_seconds: float
     source: str
 
     def seconds(self, flops: float) -> float:
-        """Of one device, for a training of so many FLOPs."""
+        """Return the seconds that one device takes for a training of so many FLOPs."""
         return flops / self.flops_per_second + self.other_seconds
 
 
 def find(step: str, recipe: Recipe, store: Store) -> Speed | None:
-    """Of the recipe's step when it last ran, else of another training of the same task."""
+    """Return the speed of the recipe's step when it last ran, else of another training of the same task.
+
+    Args:
+        step: The step's name.
+        recipe: The resolved recipe.
+        store: Where earlier trainings are remembered.
+    """
     return next(_speeds(step, recipe, store), None)
 
 
@@ -39,7 +51,7 @@ def _speeds(step: str, recipe: Recipe, store: Store) -> Iterator[Speed]:
 
 
 def _of(metrics: dict[str, Any], source: str) -> Iterator[Speed]:
-    """Nothing of a training that was too short to be measured, or by a version that measured less."""
+    """Yield the speed of a training, unless it was too short to be measured or its version measured less."""
     if not {"model_flops", "model_flops_per_second", "devices", "device"} <= metrics.keys():
         return
     rate = metrics["model_flops_per_second"] / metrics["devices"]

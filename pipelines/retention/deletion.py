@@ -16,7 +16,7 @@ _BATCH, _AT_ONCE = 1000, 16
 
 
 class Leftover(NamedTuple):
-    """`group` as in `Reachable.leftovers`."""
+    """An object that can be deleted; `group` as in `Reachable.leftovers`."""
 
     key: str
     bytes: int
@@ -24,7 +24,7 @@ class Leftover(NamedTuple):
 
 
 def find(reachable: Reachable) -> list[Leftover]:
-    """What can be deleted, in the order in which it must be; nothing younger than the grace period."""
+    """Return what can be deleted, in the order in which it must be; nothing younger than the grace period."""
     objects = reachable.objects
     return [
         Leftover(key, objects[key].bytes, group)
@@ -37,14 +37,18 @@ def find(reachable: Reachable) -> list[Leftover]:
 def delete(
     store: Store, reachable: Reachable, leftovers: list[Leftover], progress: Callable[[int], None]
 ) -> list[Leftover]:
-    """Delete what is still a leftover when its turn comes; returns what was deleted.
+    """Delete what is still a leftover when its turn comes, and return what was deleted.
 
     Killed at any point it leaves a store that is whole: an object goes after all that name it, and the next gc goes on.
 
     Args:
-        progress: is told how many more were dealt with.
+        store: The store.
+        reachable: What is in use.
+        leftovers: What `find` returned.
+        progress: Is told how many more were dealt with.
+
     Raises:
-        ModelmillError: another gc is at work in the store, or the store is too slow to be sure of anything.
+        ModelmillError: Another gc is at work in the store, or the store is too slow to be sure of anything.
     """
     if not leftovers:
         return []

@@ -53,7 +53,13 @@ class Names(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Of the memo, or of the shards that are kept. outputs: manifests that it names. files: blobs that it names."""
+    """An entry of the memo, or of the shards that are kept.
+
+    Attributes:
+        is_recent: Whether it is in use because of its age, or of what made it.
+        outputs: Manifests that it names.
+        files: Blobs that it names.
+    """
 
     is_recent: bool
     outputs: set[str] = set()
@@ -61,19 +67,22 @@ class Entry(NamedTuple):
 
 
 class Reachable:
-    """What is in use. `look` may be called again, and then finds what has come into use since.
+    """Objects of a store that are in use. `look` may be called again, and then sees what has come into use since.
 
     `objects` are the store's as they were at the beginning.
 
     Args:
-        keep_seconds: for how long a run's work is in use after its records changed last; a day at least.
+        store: The store.
+        keep_seconds: How long a run's work is in use after its records changed last; a day at least.
+
     Raises:
-        UserError: no registry is configured.
-        ModelmillError: it does not answer.
-        CorruptError: a manifest in use is damaged.
+        UserError: No registry is configured.
+        ModelmillError: The registry does not answer.
+        CorruptError: A manifest in use is damaged.
     """
 
     def __init__(self, store: Store, keep_seconds: float) -> None:
+        """Read the store and the registry, and look for the first time."""
         self._store = store
         self._registry = tracking.identity(store)
         now = time.time()
@@ -109,7 +118,10 @@ class Reachable:
                 self._follow(entry.outputs)
 
     def leftovers(self) -> list[list[str]]:
-        """Keys that nothing reaches, in groups to be deleted one after the other: what names others goes first."""
+        """Return keys that nothing reaches, in groups to be deleted one after the other.
+
+        What names others goes first.
+        """
         documents = [key for key in self._entries if not self.keeps(key)]
         documents += [key for kind in ("checkpoints", "probe") for key in self._under(kind) if not self.keeps(key)]
         outputs = {name for key in documents if key in self._entries for name in self._entries[key].outputs}
@@ -118,7 +130,7 @@ class Reachable:
         return [documents, [blobs.key_of(sha256) for sha256 in manifests], [blobs.key_of(sha256) for sha256 in files]]
 
     def keeps(self, key: str) -> bool:
-        """Whether the key is in use, as far as was seen when `look` was called last."""
+        """Return whether the key is in use, as far as was seen when `look` was called last."""
         kind, _, rest = key.partition("/")
         if kind == "blobs":
             return rest.rpartition("/")[2] in self._named
@@ -129,27 +141,30 @@ class Reachable:
             return self._keeps_checkpoints_of(rest.partition("/")[0])
         return kind != "probe"
 
-    def is_old(self, found: Stat | None) -> bool:
-        """Whether an object is there, and older than anything that is being written."""
-        return found is not None and found.modified < self._grace
+    def is_old(self, stat: Stat | None) -> bool:
+        """Return whether an object is there, and older than anything that is being written."""
+        return stat is not None and stat.modified < self._grace
 
     def _is_wanted(self, key: str) -> bool:
-        """Whether a step that begins could find it, or a run in use has found it."""
+        """Return whether a step that begins could use it, or a run in use has used it."""
         kind, _, rest = key.partition("/")
         if kind in CACHES:
             return CACHES[kind] in self._at_work
         return rest.partition("/")[0] in self._starting or _step_key(key) in self._step_keys
 
     def _keeps_checkpoints_of(self, step_key: str) -> bool:
-        """A training that was given up may be gone on with for as long as its run counts; one that is finished not."""
+        """Return whether a training's checkpoints are kept.
+
+        One that was given up may be gone on with for as long as its run counts; one that is finished may not.
+        """
         if step_key in self._step_keys:
             return True
-        ages = [found.modified for _, found in self._store.stats(f"checkpoints/{step_key}/")]
+        ages = [stat.modified for _, stat in self._store.stats(f"checkpoints/{step_key}/")]
         return max(ages, default=0) >= (self._grace if step_key in self._finished else self._since)
 
     def _records(self) -> Iterator[tuple[StepRecord, bool]]:
-        """The records of runs in use, and whether each was changed within the grace period."""
-        ages = [(key, found.modified) for key, found in self._store.stats("runs/") if _RECORD.fullmatch(key)]
+        """Yield the records of runs in use, and whether each was changed within the grace period."""
+        ages = [(key, stat.modified) for key, stat in self._store.stats("runs/") if _RECORD.fullmatch(key)]
         for run_id, records in itertools.groupby(ages, lambda one: one[0].split("/")[1]):
             of_run = list(records)
             if max(age for _, age in of_run) < self._since:
@@ -177,15 +192,15 @@ class Reachable:
         while level:
             self._followed |= level
             self._named |= level
-            found = self._pooled(self._names_in, sorted(level))
-            self._named |= {name for names in found for name in names.files}
-            level = {name for names in found for name in names.others} - self._followed
+            level_names = self._pooled(self._names_in, sorted(level))
+            self._named |= {name for names in level_names for name in names.files}
+            level = {name for names in level_names for name in names.others} - self._followed
 
     def _names_in(self, sha256: str) -> Names:
-        """What a blob names, if it is a JSON object.
+        """Return what a blob names, if it is a JSON object.
 
         Raises:
-            CorruptError: it is not what it was.
+            CorruptError: Its bytes have changed.
         """
         try:
             with self._store.open(blobs.key_of(sha256)) as stream:
@@ -220,7 +235,7 @@ class Reachable:
         return Entry(is_recent or elsewhere or is_registered, outputs)
 
     def _is_registered(self, sha256: str) -> bool:
-        """Whether it is the manifest of a version that the registry still has."""
+        """Return whether it is the manifest of a version that the registry still has."""
         try:
             info = manifest.load(self._store, sha256).info
         except CorruptError:
@@ -231,19 +246,22 @@ class Reachable:
         return [key for key in self.objects if key.startswith(f"{kind}/")]
 
     def _pooled(self, function: Callable[[str], T], keys: Iterable[str]) -> list[T]:
-        """The function of each key; a store that is far away answers many at once."""
+        """Return the function of each key; a store that is far away answers many at once."""
         with ThreadPoolExecutor(_THREADS) as pool:
             return list(pool.map(function, keys))
 
 
 def _step_key(key: str) -> str:
-    """Of a finished step's memo entry; empty for another key."""
+    """Return the step's key in the key of a memo entry; empty for another key."""
     name = key.rpartition("/")[2].removesuffix(".json")
     return name if _SHA256.fullmatch(name) else ""
 
 
 def _names(data: bytes) -> Names:
-    """Digests in a JSON document; a manifest's entries are files, and the log of decisions keeps only itself."""
+    """Return the digests in a JSON document.
+
+    A manifest's entries are files, and an entry of the log of decisions keeps only the log.
+    """
     try:
         document: dict[str, Any] = json.loads(data)
     except ValueError:

@@ -13,10 +13,14 @@ _FLAG = "--runner docker"
 
 
 def check(recipe: Recipe, store: Store) -> None:
-    """Find what containers could not reach, and that there are none.
+    """Find what containers could not reach, and whether images are missing.
+
+    Args:
+        recipe: The resolved recipe.
+        store: Where everything is kept.
 
     Raises:
-        UserError: the store, the registry or an input is on this machine only, credentials are in a file, Docker does
+        UserError: The store, the registry or an input is on this machine only, credentials are in a file, Docker does
             not answer, or an image is missing.
     """
     if not store.uri.startswith("s3://"):
@@ -49,11 +53,11 @@ def _check_inputs(recipe: Recipe) -> None:
 
 
 def _check_credentials() -> None:
-    """A role's are found from inside, too; those in a file of this machine are not."""
+    """Refuse credentials in a file of this machine; those of a role are found from inside, too."""
     import boto3
 
-    found = boto3.session.Session().get_credentials()
-    if found is not None and "file" in found.method:
+    credentials = boto3.session.Session().get_credentials()
+    if credentials is not None and "file" in credentials.method:
         raise UserError(
             f"the store's credentials are in a file of this machine; with {_FLAG} put them in the environment: "
             'eval "$(aws configure export-credentials --format env)"'

@@ -29,7 +29,7 @@ _FILES = frozenset({"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_SHAR
 
 
 def main(request: Path) -> int:
-    """Run the pipeline that a request file describes (see `run.wait_for`); what came of it is in the run's records."""
+    """Run the pipeline of a request file (see `run.wait_for`); its outcome is in the run's records."""
     asked = json.loads(request.read_text("utf-8"))
     run_id = asked["run_id"]
     exit_with_stdin()
@@ -53,7 +53,7 @@ def main(request: Path) -> int:
 
 
 def container_options(run_id: str) -> dict[str, Any]:
-    """How every step's container is started, as docker's `containers.run` takes it."""
+    """Return the options of every step's container, as docker's `containers.run` takes them."""
     from docker.types import Mount
 
     user, group = _user()
@@ -71,13 +71,18 @@ def container_options(run_id: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """What steps are told of this process's environment: how to reach the store and the registry, and who asks."""
+    """Return the variables that steps get of this process's environment: for the store, the registry, and who asks."""
     wanted = {k for k in os.environ if k.startswith(_PREFIXES) or k in _NAMES} - _FILES
     return {"MODELMILL_WHO": who(), **{name: os.environ[name] for name in wanted}}
 
 
 def place(task: Any, step: str) -> None:
-    """Tell the report, and no other step, whom to notify: the addresses of webhooks are secrets."""
+    """Tell the report, and no other step, whom to notify: the addresses of webhooks are secrets.
+
+    Args:
+        task: KFP's task.
+        step: The step's name.
+    """
     if step == "reporting":
         for name in sorted(os.environ):
             if name.startswith(_OF_NOTIFICATIONS):
@@ -85,7 +90,7 @@ def place(task: Any, step: str) -> None:
 
 
 def _writable(folder: str) -> str:
-    """A new folder that the containers' user can write to."""
+    """Make a folder that the containers' user can write to."""
     Path(folder).mkdir(parents=True)
     if os.getuid() == 0:
         os.chown(folder, IMAGE_USER, IMAGE_USER)
@@ -93,7 +98,7 @@ def _writable(folder: str) -> str:
 
 
 def _user() -> tuple[int, int]:
-    """Whoever runs the command, so that the outputs are theirs; never root."""
+    """Return the user of the containers: whoever runs the command, so that the outputs are theirs, but never root."""
     return (os.getuid(), os.getgid()) if os.getuid() else (IMAGE_USER, IMAGE_USER)
 
 

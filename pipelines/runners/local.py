@@ -11,7 +11,7 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,6 +72,7 @@ class LocalRun:
         log: IO[bytes],
         poll: Callable[[], None],
     ) -> None:
+        """Prepare a run; nothing is started yet."""
         self._recipe, self._store, self._run_id = recipe, store, run_id
         self._planned, self._scratch, self._log, self._poll = planned, scratch, log, poll
         self._shared = {"recipe": recipes.to_json(recipe), "store": store.uri}
@@ -144,7 +145,7 @@ class LocalRun:
         return step_runtime.is_finished(step, self._recipe, self._store, inputs)
 
     def _written(self, name: str) -> Path:
-        """The file that holds a manifest."""
+        """Write a manifest to a file, and return the file."""
         file = self._scratch / f"input-{name}.json"
         file.write_bytes(self._made[name].to_json())
         return file
@@ -217,19 +218,12 @@ class Crew:
     """
 
     def __init__(self, log: IO[bytes], scratch: Path, environment: dict[str, str]) -> None:
+        """Start the process."""
         self._socket, theirs = socket.socketpair()
         self._codes: dict[int, int] = {}
         self._next, self._buffer = 0, b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "modelmill.pipelines.runners.warm", str(theirs.fileno())],
-            # The pipe closes when this process dies, by whatever signal, and the others then end too.
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "MODELMILL_EXIT_WITH_STDIN": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)}
-            | environment,
-        )
+        own = {"MODELMILL_EXIT_WITH_STDIN": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)}
+        self._process = start_process(theirs.fileno(), log, {**os.environ, **own, **environment})
         theirs.close()
 
     def import_ahead(self, modules: list[str]) -> None:
@@ -272,3 +266,22 @@ class Crew:
     def _send(self, request: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # it has ended, which waiting for it says
             self._socket.sendall(json.dumps(request).encode() + b"\n")
+
+
+def start_process(theirs: int, log: IO[bytes], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a warm process.
+
+    Args:
+        theirs: Its end of a socket.
+        log: Where it writes.
+        environment: Its variables.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "modelmill.pipelines.runners.warm", str(theirs)],
+        # The pipe closes when this process dies, by whatever signal, and the others then end too.
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        pass_fds=[theirs],
+        env=environment,
+    )

@@ -10,12 +10,12 @@ from modelmill.core.lifetime import exit_with_stdin
 
 
 def main(request: Path) -> int:
-    """Do what a request file describes (see `run.wait_for`); what came of it is in the run's records.
+    """Do what a request file describes (see `run.wait_for`); the outcome is in the run's records.
 
     Beside the rest, the request holds `stage`, and `sweep` with `low`, `high` and `steps`.
 
     Raises:
-        SystemExit: a step has failed, and has recorded why.
+        SystemExit: A step has failed, and has recorded why.
     """
     exit_with_stdin()
     from modelmill.components.data_validation.component import data_validation

@@ -27,7 +27,7 @@ def afterwards(label: str) -> Iterator[None]:
 
 
 def main(label: str) -> int:
-    """Wait until standard input ends, then remove."""
+    """Wait until standard input ends, then remove the containers with a label."""
     import docker
 
     client = docker.from_env()

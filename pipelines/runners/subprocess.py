@@ -13,7 +13,7 @@ from modelmill.core.lifetime import exit_with_stdin
 
 
 def main(request: Path) -> int:
-    """Run the pipeline that a request file describes (see `run.wait_for`); what came of it is in the run's records."""
+    """Run the pipeline of a request file (see `run.wait_for`); its outcome is in the run's records."""
     exit_with_stdin()
     from kfp import local
 

@@ -26,6 +26,7 @@ class Warm:
     """The loop of the process: imports while nothing else is asked, forks for each call, says which have ended."""
 
     def __init__(self, requests: socket.socket) -> None:
+        """Serve over a socket."""
         self._requests = requests
         self._buffer = b""
         self._imports: list[str] = []

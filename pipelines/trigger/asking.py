@@ -20,7 +20,7 @@ _AUTOMATIC = ("event", "poll")
 
 
 class Answer(NamedTuple):
-    """What came of asking. `run_id` is None while another asker is still submitting the run."""
+    """An answer to who asked for a run; `run_id` is None while another asker is still submitting the run."""
 
     result: Literal["started", "deduplicated"]
     run_id: str | None
@@ -29,7 +29,14 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Starter:
-    """Starts runs. `submit(recipe, asker)` returns the run's id; `state_of(run_id)` says how it goes."""
+    """Starter of runs.
+
+    Attributes:
+        store: Where claims are kept.
+        submit: Starts a run of a recipe for an asker; returns its id.
+        state_of: Returns the state of a run.
+        cool_down: Seconds from a run of a recipe to the next, for other data.
+    """
 
     store: Store
     submit: Callable[[Recipe, Asker], str]
@@ -42,22 +49,25 @@ class Starter:
         """Start the recipe's run on its data as they are now, unless it was started already.
 
         Args:
-            force: begin within the cool-down, and again where the last run on the same data has ended at a gate.
-            want: the digests, where they are known.
+            recipe: The resolved recipe.
+            asker: Who asks, and why.
+            force: Begin within the cool-down, and again where the last run on the same data has ended at a gate.
+            want: The digests, where they are known.
+
         Raises:
-            CoolingDown: the recipe's last run began too recently.
-            UserError: the data, or what `submit` finds wrong; the claim is then free again.
+            CoolingDown: The recipe's last run began too recently.
+            UserError: The data, or what `submit` finds wrong; the claim is then free again.
         """
         want = want or claims.wanted(recipe, self.store)
         seconds = 0.0 if force else self.cool_down
         while True:
-            found = claims.find(self.store, want.key)
-            if found is not None and not self._may_take(found[0], asker, force):
+            known = claims.find(self.store, want.key)
+            if known is not None and not self._may_take(known[0], asker, force):
                 with self._joining:
                     joined = claims.join(self.store, want.key, asker)
-                return Answer("deduplicated", joined.run_id if joined else found[0].run_id, want.key)
+                return Answer("deduplicated", joined.run_id if joined else known[0].run_id, want.key)
             cool_down.require(self.store, recipe.name, want.key, seconds)
-            mine = claims.take(self.store, want, asker, found)
+            mine = claims.take(self.store, want, asker, known)
             if mine is not None:
                 return Answer("started", self._start(recipe, want, asker, mine, seconds), want.key)
 
@@ -88,7 +98,7 @@ class Starter:
 
 
 def state_in(store: Store, run_id: str) -> State:
-    """How a run goes, by what its exit handler has left in the store."""
+    """Return the state of a run from what its exit handler has left in the store."""
     outcome = run_records.read_outcome(store, run_id)
     if outcome is None:
         return "running"

@@ -24,7 +24,7 @@ _TRIES = 200
 
 
 class Asker(BaseModel):
-    """Who asked for a run, why, and when (seconds since 1970)."""
+    """Person or program that asked for a run, with why and when (seconds since 1970)."""
 
     by: str
     kind: Kind
@@ -33,10 +33,10 @@ class Asker(BaseModel):
 
 
 class Claim(BaseModel):
-    """`triggers/KEY.json`. `holder` is the attempt that submits the run, empty where it gave up; `run_id` is its run.
+    """A claim on the run of a recipe on its data, `triggers/KEY.json`.
 
-    `attempt` counts the runs that were begun for this key: the first, and one for each that failed or whose holder
-    died.
+    `holder` is the attempt that submits the run, empty where it gave up; `run_id` is its run. `attempt` counts the runs
+    that were begun for this key: the first, and one for each that failed or whose holder died.
     """
 
     recipe: str
@@ -49,12 +49,12 @@ class Claim(BaseModel):
     askers: list[Asker] = []
 
     def is_abandoned(self, now: float) -> bool:
-        """Its holder gave up or died before it had a run."""
+        """Return whether its holder gave up or died before it had a run."""
         return self.run_id is None and (not self.holder or now - self.since > HOLDER_SECONDS)
 
 
 class Wanted(BaseModel):
-    """What a trigger asks for: a recipe on the data as they are now; `key` names the two."""
+    """Work that a trigger asks for: a recipe on the data as they are now; `key` names the two."""
 
     recipe: str
     recipe_digest: str
@@ -62,14 +62,19 @@ class Wanted(BaseModel):
 
     @property
     def key(self) -> str:
+        """Return the digest of the recipe and its data."""
         return digest.of_json({"recipe": self.recipe_digest, "data": self.data_digest})
 
 
 def wanted(recipe: Recipe, store: Store) -> Wanted:
-    """Digests of the recipe and of its data.
+    """Return the digests of the recipe and of its data.
+
+    Args:
+        recipe: The resolved recipe.
+        store: The store of the runs.
 
     Raises:
-        UserError: the data cannot be read or there are none.
+        UserError: The data cannot be read or there are none.
     """
     data = external_inputs.digests("data_validation", recipe, store)["source.data"]
     text = recipes.to_json(recipe).encode()
@@ -77,12 +82,12 @@ def wanted(recipe: Recipe, store: Store) -> Wanted:
 
 
 def key_of(key: str) -> str:
-    """Where the claim is."""
+    """Return the key of a claim in the store."""
     return f"triggers/{key}.json"
 
 
 def find(store: Store, key: str) -> tuple[Claim, str] | None:
-    """The claim and the tag of this version of it."""
+    """Return the claim and the tag of this version of it, None if there is none."""
     try:
         read = store.read(key_of(key))
     except KeyNotFound:
@@ -93,10 +98,17 @@ def find(store: Store, key: str) -> tuple[Claim, str] | None:
         raise ModelmillError(f"{store.uri}/{key_of(key)}: not a claim; delete it and ask again") from None
 
 
-def take(store: Store, want: Wanted, asker: Asker, found: tuple[Claim, str] | None) -> Claim | None:
-    """Become the holder, in place of the claim that was found; None where somebody else was faster."""
+def take(store: Store, want: Wanted, asker: Asker, seen: tuple[Claim, str] | None) -> Claim | None:
+    """Become the holder; return the new claim, or None where somebody else was faster.
+
+    Args:
+        store: Where claims are kept.
+        want: The recipe and its data.
+        asker: Who asks.
+        seen: The claim to be taken over, with its tag, if there is one.
+    """
     now = time.time()
-    before = found[0] if found else None
+    before = seen[0] if seen else None
     claim = Claim(
         **want.model_dump(),
         holder=uuid.uuid4().hex,
@@ -105,13 +117,19 @@ def take(store: Store, want: Wanted, asker: Asker, found: tuple[Claim, str] | No
         askers=_with(before.askers if before else [], asker, now),
     )
     data = claim.model_dump_json().encode()
-    if found is None:
+    if seen is None:
         return claim if store.put_if_absent(key_of(want.key), data) else None
-    return claim if store.compare_and_swap(key_of(want.key), data, found[1]) else None
+    return claim if store.compare_and_swap(key_of(want.key), data, seen[1]) else None
 
 
 def join(store: Store, key: str, asker: Asker) -> Claim | None:
-    """Add an asker to a claim that somebody holds; returns it as it is then."""
+    """Add an asker to a claim that somebody holds; return it as it is then.
+
+    Args:
+        store: Where claims are kept.
+        key: The claim's.
+        asker: Who asks.
+    """
 
     def add(claim: Claim) -> Claim | None:
         if len(claim.askers) >= MOST_ASKERS:
@@ -122,13 +140,26 @@ def join(store: Store, key: str, asker: Asker) -> Claim | None:
 
 
 def complete(store: Store, key: str, mine: Claim, run_id: str) -> bool:
-    """Write the run into the claim; False where it was taken over meanwhile."""
+    """Write the run into the claim; return False where it was taken over meanwhile.
+
+    Args:
+        store: Where claims are kept.
+        key: The claim's.
+        mine: The claim as it was taken.
+        run_id: The run that was submitted.
+    """
     after = _change(store, key, lambda now: _if_held(now, mine, {"run_id": run_id}))
     return after is not None and after.holder == mine.holder
 
 
 def give_up(store: Store, key: str, mine: Claim) -> None:
-    """Leave the claim to whoever asks next."""
+    """Leave the claim to whoever asks next.
+
+    Args:
+        store: Where claims are kept.
+        key: The claim's.
+        mine: The claim as it was taken.
+    """
     _change(store, key, lambda now: _if_held(now, mine, {"holder": ""}))
 
 

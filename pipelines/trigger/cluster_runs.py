@@ -20,24 +20,35 @@ _STATES: dict[str, State] = {"SUCCEEDED": "succeeded", "FAILED": "failed", "CANC
 
 
 class ClusterRuns:
-    """`file` is the cluster's, for the command that resumes a run."""
+    """Runs of one cluster.
+
+    Args:
+        cluster: The cluster.
+        store: The cluster's store.
+        file: The cluster's file, for the command that resumes a run.
+    """
 
     def __init__(self, cluster: Cluster, store: Store, file: Path) -> None:
+        """Know of no run yet."""
         self._cluster, self._store, self._file = cluster, store, file
         self._asking = threading.Lock()
         self._known: dict[str, tuple[float, State]] = {}
 
     def submit(self, recipe: Recipe, asker: Asker) -> str:
-        """Start a run; returns its id. Who asked and why is in its record and in KFP's description.
+        """Start a run and return its id. Who asked and why is in its record and in KFP's description.
 
         Nobody waits for a run that only an event, a poll, a schedule or an alarm has asked for.
+
+        Args:
+            recipe: The resolved recipe.
+            asker: Who asks, and why.
         """
         priority = placement.INTERACTIVE if asker.kind == "manual" else placement.SCHEDULED
         reason = f"{asker.kind}: {asker.reason}"
         return submitting.submit(recipe, self._cluster, asker.by, reason, self._file, priority=priority).run_id
 
     def state_of(self, run_id: str) -> State:
-        """By the run's outcome in the store, else by KFP, which also knows of runs that were cancelled."""
+        """Return a run's state by its outcome in the store, else by KFP, which also knows of cancelled runs."""
         left = state_in(self._store, run_id)
         if left != "running":
             return left
@@ -49,7 +60,7 @@ class ClusterRuns:
             return state
 
     def _ask(self, run_id: str) -> State:
-        """A run that KFP does not know any more was deleted there, and goes on no longer."""
+        """Return a run's state by KFP; a run that KFP no longer knows was deleted there and goes on no longer."""
         import kfp_server_api as api
 
         with clients.connected(self._cluster) as client:

@@ -14,10 +14,13 @@ _SHOWN = 3
 
 
 def uris(document: Any) -> list[str]:
-    """The changed objects as `s3://` URIs: of an S3 event notification (`Records`) or a SeaweedFS filer webhook.
+    """Return the changed objects as `s3://` URIs.
+
+    Args:
+        document: An S3 event notification (`Records`), or what a SeaweedFS filer's webhook sends.
 
     Raises:
-        UserError: it is neither.
+        UserError: The document is neither.
     """
     if isinstance(document, dict) and isinstance(document.get("Records"), list):
         return [_of_record(record) for record in document["Records"]]
@@ -29,19 +32,24 @@ def uris(document: Any) -> list[str]:
 
 
 def affected(recipes: Iterable[Recipe], changed: list[str]) -> dict[str, list[str]]:
-    """By recipe's name, the changed objects that are its data or could become it."""
-    found = {recipe.name: [uri for uri in changed if _is_data(recipe.data.path, uri)] for recipe in recipes}
-    return {name: of_it for name, of_it in found.items() if of_it}
+    """Return, by recipe's name, the changed objects that are its data or could become it.
+
+    Args:
+        recipes: The recipes that may be asked for.
+        changed: URIs of the objects.
+    """
+    objects = {recipe.name: [uri for uri in changed if _is_data(recipe.data.path, uri)] for recipe in recipes}
+    return {name: of_it for name, of_it in objects.items() if of_it}
 
 
 def reason(changed: list[str]) -> str:
-    """The objects in words."""
+    """Return the changed objects in words."""
     more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     return f"changed: {', '.join(changed[:_SHOWN])}{more}"
 
 
 def _paths(document: dict[str, Any]) -> list[str]:
-    """Of a rename the key is where the object was; where it is now is in the message."""
+    """Return the paths of a filer's event; of a rename its key is the old one, and the message has the new one."""
     match document:
         case {"key": old, "message": {"new_parent_path": str(folder), "new_entry": {"name": str(name)}}}:
             return list(dict.fromkeys([old, f"{folder}/{name}"]))
@@ -57,7 +65,10 @@ def _of_record(record: Any) -> str:
 
 
 def _is_data(path: str, uri: str) -> bool:
-    """Whether an object is below the folder that the recipe reads; for a pattern, below its part without wildcards."""
+    """Return whether an object is below the folder that the recipe reads.
+
+    Of a pattern that is its part without wildcards.
+    """
     parts = path.rstrip("/").split("/")
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     folder = "/".join(parts[:fixed])

@@ -9,6 +9,7 @@ class Metrics:
     """Counters of what was asked and what came of it."""
 
     def __init__(self) -> None:
+        """Begin all counters at zero."""
         self._registry = CollectorRegistry()
 
         def counter(name: str, what: str, *labels: str) -> Counter:
@@ -27,20 +28,28 @@ class Metrics:
         )
 
     def request(self, endpoint: str, result: str) -> None:
+        """Count a request by its endpoint and what came of it."""
         self._requests.labels(endpoint, result).inc()
 
     def asked(self, kind: str, result: str) -> None:
-        """What came of asking for one run: `started`, `deduplicated`, `cool_down` or `failed`."""
+        """Count what came of asking for one run: `started`, `deduplicated`, `cool_down` or `failed`.
+
+        Args:
+            kind: What kind of reason was given.
+            result: What came of it.
+        """
         self._asked.labels(kind, result).inc()
         known = {"started": self._started, "deduplicated": self._deduplicated, "cool_down": self._refused}
         if result in known:
             known[result].inc()
 
     def reconciled(self, failures: int) -> None:
+        """Count a look at the data, and how many recipes it failed for."""
         if failures:
             self._failures.inc(failures)
         else:
             self._reconciled.set_to_current_time()
 
     def page(self) -> bytes:
+        """Return the metrics as Prometheus reads them."""
         return generate_latest(self._registry)

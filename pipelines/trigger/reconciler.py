@@ -12,20 +12,23 @@ BY = "reconciler"
 
 
 class Reconciler:
-    """Compares each recipe's data with those of the last look, which the store keeps as `triggers/seen/NAME`.
+    """Watcher of data: compares each recipe's with those of the last look.
 
-    The first look at a recipe starts nothing: what is there then is what changes are measured against.
+    The store keeps the digests as `triggers/seen/NAME`. The first look at a recipe starts nothing: what is there then
+    is what changes are measured against.
     """
 
     def __init__(self, starter: Starter) -> None:
+        """Ask a starter for runs."""
         self._starter, self._store = starter, starter.store
         self._last: dict[str, str] = {}
 
     def look(self, recipe: Recipe) -> Answer | None:
-        """Ask for a run if the data have changed and hold still; None if there was nothing to ask for.
+        """Ask for a run if the data have changed and hold still; return None if there was nothing to ask for.
 
         Raises:
-            CoolingDown, UserError: as `Starter.ask`; the next look asks again.
+            CoolingDown: As `Starter.ask`; the next look asks again.
+            UserError: As `Starter.ask`.
         """
         want = claims.wanted(recipe, self._store)
         seen = _seen(self._store, recipe.name)
@@ -39,17 +42,17 @@ class Reconciler:
             self._note(recipe.name, want.data_digest)
         return answer
 
-    def _moves(self, name: str, found: str) -> bool:
-        """Whether the data are still being written: other than at this reconciler's last look."""
-        before, self._last[name] = self._last.get(name), found
-        return before != found
+    def _moves(self, name: str, data_digest: str) -> bool:
+        """Return whether the data are still being written: other than at this reconciler's last look."""
+        before, self._last[name] = self._last.get(name), data_digest
+        return before != data_digest
 
-    def _note(self, name: str, found: str) -> None:
-        self._store.put(_key(name), found.encode())
+    def _note(self, name: str, data_digest: str) -> None:
+        self._store.put(_key(name), data_digest.encode())
 
 
 def look_at_all(reconciler: Reconciler, recipes: list[Recipe]) -> tuple[list[Answer], list[ModelmillError]]:
-    """One look at each recipe: the answers, and what went wrong, one that cools down not included."""
+    """Look at each recipe once; return the answers, and what went wrong, one that cools down not included."""
     answers: list[Answer] = []
     problems: list[ModelmillError] = []
     for recipe in recipes:

@@ -39,7 +39,15 @@ _log = logging.getLogger("modelmill.trigger")
 
 @dataclass
 class Service:
-    """What the handlers share. `recipes` by name; `poll_seconds` between two looks of the reconciler, 0 for none."""
+    """State that the handlers share.
+
+    Attributes:
+        recipes: The recipes that may be asked for, by name.
+        starter: Starts runs.
+        secrets: What requests are checked with.
+        poll_seconds: Time between two looks of the reconciler; 0 for none.
+        metrics: What Prometheus is told.
+    """
 
     recipes: dict[str, Recipe]
     starter: Starter
@@ -48,7 +56,13 @@ class Service:
     metrics: metrics.Metrics
 
     def trigger(self, name: str, body: bytes, request_name: str) -> Answered:
-        """The work of POST /trigger/RECIPE, after the signature is checked."""
+        """Do the work of POST /trigger/RECIPE, after the signature is checked.
+
+        Args:
+            name: The recipe's.
+            body: The request's.
+            request_name: The name by which the request is known.
+        """
         asked = parse_trigger(body, name)
         if name not in self.recipes:
             raise RefusedRequest(404, "unknown_recipe", f"{name}: no such recipe here")
@@ -58,29 +72,34 @@ class Service:
         return Answered(202 if answer.result == "started" else 200, answer.result, _shown(answer))
 
     def events(self, body: bytes, request_name: str | None) -> Answered:
-        """The work of POST /events. A recipe that cools down is no error: the reconciler asks again after it."""
+        """Do the work of POST /events. A recipe that cools down is no error: the reconciler asks again after it.
+
+        Args:
+            body: The request's.
+            request_name: The name by which a signed request is known.
+        """
         try:
             changed = events.uris(parse(body))
         except UserError as error:
             raise RefusedRequest(400, "bad_request", str(error)) from None
         if request_name is not None:
             signing.require_first(self.starter.store, request_name)
-        found: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         problems: list[ModelmillError] = []
         for name, of_it in events.affected(self.recipes.values(), changed).items():
             try:
-                found[name] = _shown(self._ask(name, Asker(by="events", kind="event", reason=events.reason(of_it))))
+                answers[name] = _shown(self._ask(name, Asker(by="events", kind="event", reason=events.reason(of_it))))
             except CoolingDown as error:
-                found[name] = {"result": "cool_down", "seconds_left": error.seconds}
+                answers[name] = {"result": "cool_down", "seconds_left": error.seconds}
             except ModelmillError as error:
                 problems.append(error)
         # Only now: what is wrong with one recipe keeps no other from its event.
         if problems:
             raise problems[0]
-        return Answered(200, "taken", {"recipes": found})
+        return Answered(200, "taken", {"recipes": answers})
 
     def reconcile(self, reconciler: Reconciler) -> None:
-        """One look at every recipe."""
+        """Look at every recipe once."""
         answers, problems = look_at_all(reconciler, list(self.recipes.values()))
         for answer in answers:
             self.metrics.asked("poll", answer.result)
@@ -105,7 +124,14 @@ class Service:
 
 
 def application(recipes: list[Recipe], starter: Starter, secrets: Secrets, poll_seconds: float) -> Starlette:
-    """The service as an ASGI application."""
+    """Return the service as an ASGI application.
+
+    Args:
+        recipes: The recipes that may be asked for.
+        starter: Starts runs.
+        secrets: What requests are checked with.
+        poll_seconds: Time between two looks at the data; 0 for none.
+    """
     by_name = {recipe.name: recipe for recipe in recipes}
     service = Service(by_name, starter, secrets, poll_seconds, metrics.Metrics())
     limiter = anyio.CapacityLimiter(_AT_ONCE)
@@ -142,7 +168,7 @@ Handler = Callable[[Request], Awaitable[Answered]]
 
 
 def _answering(endpoint: str, service: Service, handle: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """A route that counts the result and turns errors into answers."""
+    """Return a route that counts the result and turns errors into answers."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -163,7 +189,7 @@ def _answering(endpoint: str, service: Service, handle: Handler) -> Callable[[Re
 
 
 def _reconciling(service: Service) -> Callable[[Starlette], Any]:
-    """Looks at the data in the background for as long as the application lives."""
+    """Return what looks at the data in the background for as long as the application lives."""
 
     async def forever() -> None:
         reconciler = Reconciler(service.starter)

@@ -14,27 +14,38 @@ from modelmill.recipe import Recipe
 
 
 def load_recipes(folder: Path) -> list[Recipe]:
-    """Every recipe (`*.yaml`, `*.yml`) of a folder.
+    """Return every recipe (`*.yaml`, `*.yml`) of a folder.
 
     Raises:
-        UserError: there is none, one cannot be read, or two have one name.
+        UserError: There is none, one cannot be read, or two have one name.
     """
     files = sorted(file for file in folder.glob("*") if file.suffix in {".yaml", ".yml"}) if folder.is_dir() else []
     if not files:
         raise UserError(f"--recipes {folder}: no recipes (*.yaml) in it")
-    found: dict[str, Path] = {}
+    files_by_name: dict[str, Path] = {}
     loaded = []
     for file in files:
         recipe = recipes.load(file)
-        if recipe.name in found:
-            raise UserError(f"--recipes {folder}: {found[recipe.name].name} and {file.name} are both {recipe.name}")
-        found[recipe.name] = file
+        if recipe.name in files_by_name:
+            raise UserError(
+                f"--recipes {folder}: {files_by_name[recipe.name].name} and {file.name} are both {recipe.name}"
+            )
+        files_by_name[recipe.name] = file
         loaded.append(recipe)
     return loaded
 
 
 def serve(known: list[Recipe], starter: Starter, secrets: Secrets, poll: float, host: str, port: int) -> None:
-    """Serve until the process is asked to end."""
+    """Serve until the process is asked to end.
+
+    Args:
+        known: The recipes that may be asked for.
+        starter: Starts runs.
+        secrets: What requests are checked with.
+        poll: Seconds between two looks at the data; 0 for none.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # botocore's and kfp's own lines say nothing that a person acts on.
     for noisy in ("botocore", "boto3", "urllib3", "kfp"):

@@ -28,18 +28,25 @@ class Unauthorized(ModelmillError):
 
 @dataclass(frozen=True)
 class Secrets:
-    """`requests` signs; `events` is the bearer secret of webhooks that cannot sign, None where there are none."""
+    """Secrets of the service.
+
+    Attributes:
+        requests: The secret that signs.
+        events: Bearer secret of webhooks that cannot sign; None where there are none.
+    """
 
     requests: bytes = field(repr=False)
     events: bytes | None = field(repr=False, default=None)
 
 
 def read_secrets() -> Secrets:
-    """The secrets, from MODELMILL_TRIGGER_SECRET or the file that MODELMILL_TRIGGER_SECRET_FILE names, and the same for
-    MODELMILL_TRIGGER_EVENTS_SECRET.
+    """Return the secrets from the environment.
+
+    MODELMILL_TRIGGER_SECRET, or the file that MODELMILL_TRIGGER_SECRET_FILE names, has the one that signs, and
+    MODELMILL_TRIGGER_EVENTS_SECRET, or its file, the one of events.
 
     Raises:
-        UserError: there is none to check signatures with, one is too short, or a file cannot be read.
+        UserError: There is none to check signatures with, one is too short, or a file cannot be read.
     """
     requests, events = _secret(SECRET), _secret(EVENTS_SECRET)
     if requests is None:
@@ -48,15 +55,26 @@ def read_secrets() -> Secrets:
 
 
 def sign(secret: bytes, timestamp: str, body: bytes) -> str:
-    """What goes into X-Modelmill-Signature: the HMAC-SHA256 of `TIMESTAMP.BODY`, in hexadecimal."""
+    """Return the value of X-Modelmill-Signature: the HMAC-SHA256 of `TIMESTAMP.BODY`, in hexadecimal.
+
+    Args:
+        secret: The secret that signs.
+        timestamp: Seconds since 1970, as the header has them.
+        body: The request's.
+    """
     return hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def verify(secret: bytes, headers: Mapping[str, str], body: bytes) -> str:
-    """Check signature and timestamp; returns the name by which the request is known from now on.
+    """Check signature and timestamp; return the name by which the request is known from now on.
+
+    Args:
+        secret: The secret that signs.
+        headers: The request's.
+        body: The request's.
 
     Raises:
-        Unauthorized: either is missing, wrong or old.
+        Unauthorized: Either is missing, wrong or old.
     """
     timestamp, signature = headers.get(TIMESTAMP_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
     expected = sign(secret, timestamp, body)
@@ -70,7 +88,7 @@ def verify(secret: bytes, headers: Mapping[str, str], body: bytes) -> str:
 
 
 def has_bearer(secret: bytes | None, headers: Mapping[str, str]) -> bool:
-    """Whether the request carries the events' secret as `Authorization: Bearer SECRET`."""
+    """Return whether the request carries the events' secret as `Authorization: Bearer SECRET`."""
     scheme, _, given = headers.get("Authorization", "").partition(" ")
     return (
         secret is not None
@@ -83,16 +101,18 @@ def require_first(store: Store, name: str) -> None:
     """Remember a signed request, for all replicas.
 
     Args:
-        name: from `verify`.
+        store: Where requests are remembered.
+        name: The request's, from `verify`.
+
     Raises:
-        Unauthorized: it came before.
+        Unauthorized: It came before.
     """
     if not store.put_if_absent(f"{_REPLAYS}{name}", b""):
         raise Unauthorized("the same signed request came before; sign each with another timestamp or `id`")
 
 
 def forget_old(store: Store) -> None:
-    """Delete what is remembered of requests that are too old to be taken anyway."""
+    """Forget requests that are too old to be taken anyway."""
     oldest = time.time() - 2 * WINDOW_SECONDS
     for key in list(store.list(_REPLAYS)):
         if int(key.removeprefix(_REPLAYS).partition("-")[0]) < oldest:

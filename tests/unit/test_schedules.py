@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from modelmill.core.errors import UserError
 from modelmill.pipelines.cluster import cron, schedules, scheduling, zones
-from modelmill.pipelines.cluster.scheduling import Change, Found, Wanted
+from modelmill.pipelines.cluster.scheduling import Change, Existing, Wanted
 from modelmill.pipelines.cluster.zones import Part
 
 
@@ -209,7 +209,7 @@ class _Cluster:
         self.runs = {run.recurring_run_id: run for run in runs}
         self.made = len(runs)
 
-    def found(self) -> list[Found]:
+    def found(self) -> list[Existing]:
         return [one for one in map(scheduling.recognise, self.runs.values()) if one is not None]
 
     def do(self, change: Change) -> None:
@@ -264,7 +264,7 @@ def test_the_plan_gives_what_is_wanted_wherever_it_is_interrupted(
 def test_changes_say_why() -> None:
     old, new = (Wanted("a", Part("0 0 3 * * *"), "p", version, "s") for version in ("v1", "v2"))
     gone = Wanted("gone", Part("0 0 3 * * *"), "p", "v1", "s")
-    found = [Found("1", "a", old.digest, True), Found("2", "gone", gone.digest, True)]
+    found = [Existing("1", "a", old.digest, True), Existing("2", "gone", gone.digest, True)]
     assert [(c.action, c.schedule, c.reason) for c in scheduling.difference([new], found)] == [
         ("create", "a", "its definition changed"),
         ("delete", "a", "replaced"),
