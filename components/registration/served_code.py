@@ -31,7 +31,7 @@ def files(task: str) -> dict[str, bytes]:
     tops = (step_code.LIBRARY, package.partition(".")[0])
     script = f"{package}.{SCRIPT.removesuffix('.py')}"
     modules = step_code.reachable([script], tops)
-    if others := sorted(set(step_code.reachable([script], tops, with_neutral=True)) - set(modules)):
+    if others := sorted(filter(step_code.is_neutral, step_code.reachable([script], tops, with_neutral=True))):
         raise ModelmillError(f"task {task}: {SCRIPT} imports {others[0]}, which a served model cannot hold")
     sources = {name: file.read_text("utf-8") for name, file in modules.items()}
     own = re.compile(rf"^(\s*(?:from|import) +)(?=(?:{'|'.join(map(re.escape, tops))})\b)", re.MULTILINE)

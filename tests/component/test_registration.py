@@ -56,6 +56,7 @@ def test_a_registered_version_says_what_it_is_and_what_made_it(language: Case, r
         "modelmill.code": step_specs.source_of("registration", "language_modeling"),
         "modelmill.verified": "true",
         "modelmill.log": champion_state.read(language.store, language.name).log,
+        "modelmill.package": version.tags["modelmill.package"],
         **{f"modelmill.{key}": m.digest for key, m in language.manifests.items()},
     }
     assert "bits_per_byte | 2.5 | at most 8" in version.description
@@ -179,7 +180,7 @@ def test_the_served_classifier_answers_as_torch_does(tmp_path: Path, activation:
     assert len(set(answer["label"])) > 1
     np.testing.assert_allclose(answer["probability"], best.values.numpy(), rtol=1e-5)
     needed = (download(case, tmp_path / "down") / "requirements.txt").read_text()
-    assert "torch" not in needed and "safetensors==0.8.0" in needed
+    assert "torch==2.13.0\n" in needed and "safetensors==0.8.0" in needed
 
 
 @pytest.mark.parametrize("seen_by", ["manifest", "dag"])

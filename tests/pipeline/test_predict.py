@@ -201,12 +201,23 @@ def test_a_script_or_a_way_of_loading_that_was_not_registered_does_not_run(own: 
     script = folder / "serve.py"
     with changed(script, program + script.read_bytes()):
         assert "serve.py has other bytes" in ask(own, "tiny-table", rows).stderr
+    (module,) = (folder / "code").glob("*/modelmill/tasks/tabular_classification/network.py")
+    with changed(module, program + module.read_bytes()):
+        assert "network.py has other bytes than were registered" in ask(own, "tiny-table", rows).stderr
+    with changed(module, None):
+        assert "network.py is missing" in ask(own, "tiny-table", rows).stderr
+    with changed(folder / "code" / "numpy.py", program):
+        assert "code/numpy.py was not registered" in ask(own, "tiny-table", rows).stderr
     described = (folder / "MLmodel").read_bytes()
     elsewhere = described.replace(b"mlflow.pyfunc.loaders.code_model", b"evil")
     assert elsewhere != described
     with changed(folder / "evil.py", program), changed(folder / "MLmodel", elsewhere):
         done = ask(own, "tiny-table", rows)
     assert done.returncode == 1 and "MLmodel loads something else" in done.stderr
+    without = described.replace(b"    code: code\n", b"")
+    assert without != described
+    with changed(folder / "MLmodel", without):
+        assert "MLmodel loads something else" in ask(own, "tiny-table", rows).stderr
     with changed(folder / "artifacts" / "model" / "extra.json", b"{}"):
         assert "artifacts/model/extra.json was not registered" in ask(own, "tiny-table", rows).stderr
     with changed(folder / "MLmodel", b"{"):

@@ -10,8 +10,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.image_detection import baseline, demo, evaluate, losses, preprocess
+from modelmill.tasks.image_detection import baseline, demo, evaluate, losses, pictures, preprocess
 from modelmill.tasks.image_detection.augmentation import GREY, vary
+from modelmill.tasks.image_detection.decoding import decode
 from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision, overlaps
 from modelmill.tasks.image_detection.network import STRIDE, Detector
 from modelmill.tasks.image_detection.recipe import DetectorModel
@@ -49,7 +50,7 @@ def test_maps_that_say_the_boxes_cost_next_to_nothing_and_are_read_as_them() -> 
     heat, sides = perfect_maps()
     right = float(picture_losses(heat, sides, BOXES, LABELS))
     assert right < 0.01
-    found = evaluate.decode(heat, sides)[0]
+    found = decode(heat, sides, 0.01)[0]
     order = np.argsort(found.labels)
     assert found.labels[order].tolist() == [1, 2] and np.allclose(found.boxes[order], BOXES[0, :2])
     assert float(picture_losses(heat.roll(1, 1), sides, BOXES, LABELS)) > right + 10, "another class"
@@ -221,12 +222,12 @@ def test_single_objects_teach_the_heat_map_and_leave_the_boxes_alone(tmp_path: P
 
 def test_a_picture_fills_the_field_by_its_longer_side() -> None:
     pixels = np.full((30, 60, 3), 200, np.uint8)
-    square, scale = preprocess.fit(pixels, 48, may_enlarge=False)
+    square, scale = pictures.fit(pixels, 48, may_enlarge=False)
     assert square.shape == (3, 48, 48) and scale == 0.8
     assert (square[:, :24] == 200).all() and (square[:, 24:] == GREY).all()
-    with pytest.raises(preprocess.Unfit, match="60 x 30 pixels, less than the network's field of 64 x 64"):
-        preprocess.fit(pixels, 64, may_enlarge=False)
-    assert preprocess.fit(pixels, 120, may_enlarge=True)[1] == 2
+    with pytest.raises(pictures.Unfit, match="60 x 30 pixels, less than the network's field of 64 x 64"):
+        pictures.fit(pixels, 64, may_enlarge=False)
+    assert pictures.fit(pixels, 120, may_enlarge=True)[1] == 2
 
 
 @pytest.mark.parametrize(
@@ -240,14 +241,14 @@ def test_a_picture_fills_the_field_by_its_longer_side() -> None:
     ],
 )
 def test_what_a_row_cannot_say(boxes: Any, labels: Any, policy: str, why: str) -> None:
-    with pytest.raises(preprocess.Unfit, match=why) as refused:
+    with pytest.raises(pictures.Unfit, match=why) as refused:
         preprocess.parse(0, boxes, labels, ["a", "b"])
     assert refused.value.policy == policy
 
 
 @pytest.mark.parametrize(("box", "why"), [((5, 2, 5, 9), "no area"), ((0, 0, 21, 9), "not in the picture of 20 x 10")])
 def test_a_box_has_an_area_inside_its_picture(box: tuple[int, ...], why: str) -> None:
-    with pytest.raises(preprocess.Unfit, match=why):
+    with pytest.raises(pictures.Unfit, match=why):
         preprocess.require_inside(np.array([box], np.float32), np.zeros((10, 20, 3), np.uint8))
     preprocess.require_inside(np.array([[0, 0, 20, 10]], np.float32), np.zeros((10, 20, 3), np.uint8))
 

@@ -12,7 +12,7 @@ from modelmill.corpus.in_memory import Whole
 from modelmill.corpus.split import SPLITS
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
-from modelmill.tasks.image_detection.pictures import fit, scale_of, too_small
+from modelmill.tasks.image_detection.pictures import Unfit, fit
 from modelmill.tasks.image_detection.recipe import PicturePreprocessing, Recipe
 
 PICTURES, SINGLES = "pictures", "singles"
@@ -50,9 +50,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
         kind = SINGLES if len(known.boxes) < len(known.labels) else PICTURES
         side = settings.single_size if kind == SINGLES else settings.size
         try:
-            if scale_of(pixels, side) > 1 and settings.small != "enlarge":
-                raise Unfit("small", too_small(pixels, side))
-            image, scale = fit(pixels, side)
+            image, scale = fit(pixels, side, settings.small == "enlarge")
             require_inside(known.boxes, pixels)
         except Unfit as unfit:
             if getattr(settings, unfit.policy) == "drop":
@@ -69,14 +67,6 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     return replace(
         made, headline=headline + (f"; {dropped:,} left out" if dropped else ""), metrics=made.metrics | counts
     )
-
-
-class Unfit(Exception):
-    """A picture or what a row says of it is not usable. policy: the recipe's key that decides what then."""
-
-    def __init__(self, policy: str, why: str) -> None:
-        super().__init__(why)
-        self.policy = policy
 
 
 def parse(row: int, boxes: Any, labels: Any, classes: list[str]) -> Known:

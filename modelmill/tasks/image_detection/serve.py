@@ -39,9 +39,10 @@ class Detector(PythonModel):
         from modelmill.tasks.serving.images import pixels_of
 
         pixels, side = pixels_of(text), self.config["size"]
-        if pictures.scale_of(pixels, side) > 1 and self.config["small"] != "enlarge":
-            raise refusal(f"image: {pictures.too_small(pixels, side)}")
-        square, scale = pictures.fit(pixels, side)
+        try:
+            square, scale = pictures.fit(pixels, side, self.config["small"] == "enlarge")
+        except pictures.Unfit as unfit:
+            raise refusal(f"image: {unfit}") from None
         with torch.inference_mode():
             heat, sides = self.network(torch.from_numpy(square[None].copy()).to(device_of(self.network)))
         (boxes,) = decoding.decode(heat, sides, least)
