@@ -17,7 +17,7 @@ from modelmill.data import digest_cache
 WHOLE, _RANGE = 64 << 20, 8 << 20
 
 
-class Found(NamedTuple):
+class DataFile(NamedTuple):
     """A file or object that has not been read yet.
 
     Attributes:
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     tag: str = ""
 
 
-def listed(path: str) -> list[Found]:
+def listed(path: str) -> list[DataFile]:
     """Return the files or objects at a place, unsorted.
 
     Args:
@@ -49,7 +49,7 @@ def listed(path: str) -> list[Found]:
     return _on_disk(path.removeprefix("file://"))
 
 
-def with_size(file: Found) -> Found:
+def with_size(file: DataFile) -> DataFile:
     """Return the file with its size; an S3 object has it, and its content tag, from its listing.
 
     Raises:
@@ -64,7 +64,7 @@ def with_size(file: Found) -> Found:
     return file._replace(bytes=path.stat().st_size)
 
 
-def with_tag(file: Found) -> Found:
+def with_tag(file: DataFile) -> DataFile:
     """Return the file with its size and content tag, which of a file on disk is its sha256.
 
     Raises:
@@ -157,10 +157,10 @@ def _fixed_part(path: str) -> str:
     return "/".join(parts[:first])
 
 
-def _on_disk(path: str) -> list[Found]:
+def _on_disk(path: str) -> list[DataFile]:
     start = Path(path).absolute()
     if start.is_file():
-        return [Found(start.name, str(start))]
+        return [DataFile(start.name, str(start))]
     if start.is_dir():
         root, files = start, _walk(start)
     elif glob.has_magic(path):
@@ -169,7 +169,7 @@ def _on_disk(path: str) -> list[Found]:
     else:
         raise UserError(f"data.path: {path}: no such file or folder (a demo's data: modelmill demo-data NAME)")
     named = [(f.relative_to(root).as_posix(), f) for f in files]
-    return [Found(name, str(_inside(root, f))) for name, f in named if not _is_hidden(name)]
+    return [DataFile(name, str(_inside(root, f))) for name, f in named if not _is_hidden(name)]
 
 
 def _walk(root: Path) -> list[Path]:
@@ -198,7 +198,7 @@ def _inside(root: Path, file: Path) -> Path:
     return file
 
 
-def _in_s3(uri: str) -> list[Found]:
+def _in_s3(uri: str) -> list[DataFile]:
     bucket, _, rest = uri.removeprefix("s3://").partition("/")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]+", bucket):
         raise UserError(f"data.path: {uri}: write s3://BUCKET/PREFIX")
@@ -215,14 +215,14 @@ def _in_s3(uri: str) -> list[Found]:
     return [o for o in _objects(bucket, parent, rest) if o.path == name]
 
 
-def _objects(bucket: str, root: str, prefix: str) -> list[Found]:
+def _objects(bucket: str, root: str, prefix: str) -> list[DataFile]:
     """Return the objects whose key begins with `prefix`, named relative to the folder `root`."""
     with _explained(f"data.path: s3://{bucket}/{prefix}", bucket) as client:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         items = [item for page in pages for item in page.get("Contents", []) if not item["Key"].endswith("/")]
     start = f"{root}/" if root else ""
     return [
-        Found(item["Key"].removeprefix(start), f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
+        DataFile(item["Key"].removeprefix(start), f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
         for item in items
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from modelmill.core.errors import UserError
-from modelmill.data.data_files import Found, open_file
+from modelmill.data.data_files import DataFile, open_file
 from modelmill.data.media.unusable import Unusable
 
 Kind = Literal["images", "audio"]
@@ -36,7 +36,7 @@ class Media:
     corrupt: CorruptPolicy
     tag: str
     size: int
-    files: Mapping[str, Found] = field(compare=False, repr=False)
+    files: Mapping[str, DataFile] = field(compare=False, repr=False)
 
     def content(self, name: str) -> bytes:
         """Return the bytes of a file.
@@ -79,7 +79,7 @@ def inside(name: object) -> str:
     return "/".join(parts)
 
 
-def on_disk(file: Found) -> Found | None:
+def on_disk(file: DataFile) -> DataFile | None:
     """Return a file with its size and tag, None for what is no regular file: reading a pipe could wait forever."""
     try:
         status = Path(file.uri).stat()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.data.data_files import Found, listed, with_size, with_tag
+from modelmill.data.data_files import DataFile, listed, with_size, with_tag
 from modelmill.data.media_files import CorruptPolicy, Kind, Media
 from modelmill.data.shard import COMPRESSIONS, FORMATS, Compression, Format, Shard, TableStream
 
@@ -54,14 +54,14 @@ def find(
         return list(pool.map(lambda s: finding.with_files(s, media, corrupt, there), _tables(path, format, named)))
 
 
-def _tables(path: str, format: str, found: list[Found], hashed: bool = True) -> list[Shard]:
-    if not found:
+def _tables(path: str, format: str, files: list[DataFile], hashed: bool = True) -> list[Shard]:
+    if not files:
         raise UserError(f"data.path: {path}: no data files there (names that begin with . or _ are skipped)")
-    found.sort()
-    formats = [_format_of(file, format) for file in found]
-    _refuse_mixed(found, [f for f, _ in formats])
+    files.sort()
+    formats = [_format_of(file, format) for file in files]
+    _refuse_mixed(files, [f for f, _ in formats])
     with ThreadPoolExecutor(_HASHERS) as pool:
-        tagged = list(pool.map(with_tag if hashed else with_size, found))
+        tagged = list(pool.map(with_tag if hashed else with_size, files))
     return [Shard(*file, *kind) for file, kind in zip(tagged, formats, strict=True)]
 
 
@@ -151,7 +151,7 @@ def _fit(first: "pa.Field", second: "pa.Field") -> bool:
     return True
 
 
-def _format_of(file: Found, format: str) -> tuple[Format, Compression | None]:
+def _format_of(file: DataFile, format: str) -> tuple[Format, Compression | None]:
     name = PurePosixPath(file.path)
     compression = COMPRESSIONS.get(name.suffix.lower())
     suffix = (name.with_suffix("") if compression else name).suffix.lower()
@@ -165,10 +165,10 @@ def _format_of(file: Found, format: str) -> tuple[Format, Compression | None]:
     return FORMATS[suffix], compression
 
 
-def _refuse_mixed(found: list[Found], formats: list[Format]) -> None:
-    for file, format in zip(found, formats, strict=True):
+def _refuse_mixed(files: list[DataFile], formats: list[Format]) -> None:
+    for file, format in zip(files, formats, strict=True):
         if format != formats[0]:
             raise UserError(
-                f"data.path: mixed formats: {found[0].path} is {formats[0]}, {file.path} is {format}; "
+                f"data.path: mixed formats: {files[0].path} is {formats[0]}, {file.path} is {format}; "
                 "narrow data.path to one of them, for example with a glob pattern"
             )

@@ -250,7 +250,7 @@ def test_bombs_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
         audio.decode(sound(tone(0.9)), 160_000, resample=True)
     monkeypatch.setattr(files, "MAX_BYTES", 10)
     with pytest.raises(Unusable, match=r"11 bytes, more than"):
-        files.Media("images", "keep", "", 0, {"x": finding.Found("x", "/x", 11, "t")}).content("x")
+        files.Media("images", "keep", "", 0, {"x": finding.DataFile("x", "/x", 11, "t")}).content("x")
 
 
 GOOD = {

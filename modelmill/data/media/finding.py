@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.data import media_files as files
-from modelmill.data.data_files import Found, listed
+from modelmill.data.data_files import DataFile, listed
 from modelmill.data.media_files import CorruptPolicy, Kind, Media
 from modelmill.data.shard import COMPRESSIONS, FORMATS, Shard, TableStream
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FILE = "file"
 
 
-def manifests(path: str, format: str, kind: Kind) -> tuple[list[Found], dict[str, Found]]:
+def manifests(path: str, format: str, kind: Kind) -> tuple[list[DataFile], dict[str, DataFile]]:
     """Return the files that are manifests by their suffix, and every file that one could name, by its URI.
 
     Args:
@@ -28,8 +28,8 @@ def manifests(path: str, format: str, kind: Kind) -> tuple[list[Found], dict[str
     Raises:
         UserError: Nothing is there, it cannot be read, or no file is a manifest.
     """
-    found = listed(path)
-    named = [file for file in found if _is_manifest(file, format)]
+    listing = listed(path)
+    named = [file for file in listing if _is_manifest(file, format)]
     if not named:
         suffixes = ", ".join(suffix for suffix, known in FORMATS.items() if known not in ("text",))
         raise UserError(
@@ -37,10 +37,10 @@ def manifests(path: str, format: str, kind: Kind) -> tuple[list[Found], dict[str
         )
     root = named[0].uri.removesuffix(named[0].path)
     is_root = root.rstrip("/").endswith(path.removeprefix("file://").rstrip("/"))
-    return named, {file.uri: file for file in (found if is_root else listed(root))}
+    return named, {file.uri: file for file in (listing if is_root else listed(root))}
 
 
-def with_files(shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[str, Found]) -> Shard:
+def with_files(shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[str, DataFile]) -> Shard:
     """Return a manifest as a shard with its files, whose tag changes with any of them.
 
     A manifest that cannot be read has no files; reading the shard says what is wrong with it.
@@ -52,7 +52,7 @@ def with_files(shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[
         there: Files that it could name, by URI.
     """
     folder = shard.uri.rpartition("/")[0]
-    chosen: dict[str, Found] = {}
+    chosen: dict[str, DataFile] = {}
     missing: list[str] = []
     try:
         for piece in TableStream(shard):
@@ -84,7 +84,7 @@ def _names(piece: "pa.Table") -> list[str]:
     return names
 
 
-def _is_manifest(file: Found, format: str) -> bool:
+def _is_manifest(file: DataFile, format: str) -> bool:
     name = PurePosixPath(file.path)
     if name.suffix.lower() in COMPRESSIONS:
         name = name.with_suffix("")

@@ -101,9 +101,9 @@ def _version(store: Store, name: str, version: str) -> Any:
         from mlflow.exceptions import MlflowException
 
         try:
-            found = mlflow_client.get_model_version(name, version)
+            registered = mlflow_client.get_model_version(name, version)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return found if found.status == "READY" else None
+        return registered if registered.status == "READY" else None
