@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 
 from modelmill.runtime.tracking import connection
 from modelmill.store import manifest, open_store
+from tests.zygote import TOO_LATE, zygote
 
 COMMAND = [sys.executable, "-m", "modelmill.pipelines.cli"]
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,9 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def modelmill(*arguments: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end, in a process that is forked from one that has imported what it needs."""
+    if not set(env) & set(TOO_LATE):
+        return zygote().run(list(map(str, arguments)), cwd or ROOT, environment(**env), 400)
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd or ROOT,
@@ -107,6 +110,28 @@ def processes_of(store: Path | str) -> list[int]:
                 if str(store).encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
                     found.append(int(entry.name))
     return found
+
+
+def steps_of(store: Path | str) -> list[int]:
+    """Processes that run a step of a run which was given the store by its environment: forks of a warm process."""
+    warm = [process for process in processes_of(store) if b"runners.warm" in _command_of(process)]
+    return [process for process in warm if _parent_of(process) in warm]
+
+
+def _command_of(process: int) -> bytes:
+    """The command line of a process; empty of one that is gone."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent_of(process: int) -> int:
+    """The id of a process's parent; 0 of one that is gone."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from modelmill.core.lifetime import exit_with_stdin
 
@@ -60,7 +60,7 @@ class Warm:
             process = os.fork()
             if process == 0:
                 self._requests.close()
-                sys.exit(_code_of(request))
+                _end(_code_of(request))
             self._calls[process] = request["id"]
 
     def _report_ended(self) -> None:
@@ -71,6 +71,13 @@ class Warm:
 
     def _send(self, call: int, code: int) -> None:
         self._requests.sendall(json.dumps({"id": call, "code": code}).encode() + b"\n")
+
+
+def _end(code: int) -> NoReturn:
+    """End a forked process: what is to be cleaned up on the way out belongs to the process that it was forked from."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _import(name: str) -> None:

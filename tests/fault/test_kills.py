@@ -105,9 +105,8 @@ def signals_the_step(store: Path, signal_number: int) -> Callable[[], bool]:
     def send() -> bool:
         if not trained():
             return False
-        for process in cli.processes_of(store):
-            if b"executor_main" in Path(f"/proc/{process}/cmdline").read_bytes():
-                os.kill(process, signal_number)
+        for process in cli.steps_of(store):
+            os.kill(process, signal_number)
         return True
 
     return send
@@ -124,7 +123,7 @@ def test_a_step_that_is_ended_is_named_with_the_command_that_resumes_it(
     recipe: Path, undisturbed: dict[str, Any], tmp_path: Path, signal_number: int, exit_code: int, reason: str
 ) -> None:
     store = tmp_path / "store"
-    with cli.started("run", recipe, "--store", f"file://{store}", *OFTEN) as process:
+    with cli.started("run", recipe, *OFTEN, MODELMILL_STORE=f"file://{store}") as process:
         assert cli.wait_until(signals_the_step(store, signal_number), 120)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == exit_code
@@ -138,7 +137,7 @@ def test_a_step_that_is_ended_is_named_with_the_command_that_resumes_it(
 
 def test_sigterm_saves_the_step_it_comes_in(recipe: Path, tmp_path: Path) -> None:
     store, seldom = tmp_path / "store", ("--set", "pretraining.checkpoint_seconds=10000")
-    with cli.started("run", recipe, "--store", f"file://{store}", *seldom) as process:
+    with cli.started("run", recipe, *seldom, MODELMILL_STORE=f"file://{store}") as process:
         assert cli.wait_until(signals_the_step(store, signal.SIGTERM), 120)
         _, errors = process.communicate(timeout=120)
     reached = re.search(r"stopped by SIGTERM after step (\d+), which is saved", errors)

@@ -88,7 +88,7 @@ def client(store: Store) -> Iterator[Any]:
         ModelmillError: The registry refuses; one line in place of what mlflow raises.
     """
     uri = tracking_uri(store)
-    _configure()
+    configure()
     import mlflow
 
     # mlflow sets its logger's level when it is imported, which another library may have done before.
@@ -150,7 +150,7 @@ def prepare(store: Store) -> None:
         mlflow_client.search_experiments(max_results=1)
 
 
-def _configure() -> None:
+def configure() -> None:
     """Quiet, no telemetry, no pickles, and an answer within seconds; what the user has set stands."""
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
