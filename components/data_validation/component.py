@@ -9,7 +9,7 @@ from modelmill.core.image import image_of
 
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
 def shard_scan(recipe: str, store: str, group: int, groups: int) -> int:
-    """Scan one group of shards ahead of the step, which finds their states; how many shards were read."""
+    """Scan one group of shards ahead of the step, which finds their states; return how many shards were read."""
     from modelmill.components.data_validation.step import scan_group
 
     return scan_group(recipe=recipe, store=store, group=group, groups=groups)
@@ -17,7 +17,7 @@ def shard_scan(recipe: str, store: str, group: int, groups: int) -> int:
 
 @dsl.component(base_image=image_of("data_validation"), install_kfp_package=False)
 def look(recipe: str, store: str, run_id: str) -> bool:
-    """Whether the data or the recipe has changed since a run came to an end with it; nothing is read but names."""
+    """Tell whether the data or the recipe has changed since a run came to an end with them; read names only."""
     from modelmill.components.data_validation.step import has_changed
 
     return has_changed(recipe=recipe, store=store, run_id=run_id)

@@ -18,7 +18,7 @@ def fitting(recipe: str, store: str, dataset: dsl.Input[dsl.Artifact]) -> bool:
 def shard_encoding(
     recipe: str, store: str, fitted: bool, group: int, groups: int, dataset: dsl.Input[dsl.Artifact]
 ) -> int:
-    """Encode one group of shards ahead of the step, which finds them; how many were encoded."""
+    """Encode one group of shards ahead of the step, which finds them; return how many were encoded."""
     from modelmill.components.preprocessing.step import encode_group
 
     return encode_group(recipe=recipe, store=store, dataset=dataset.path, group=group, groups=groups)
