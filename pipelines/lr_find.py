@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from modelmill.core.errors import UserError
 from modelmill.pipelines import run as running
-from modelmill.pipelines.display.text import writing
 from modelmill.pipelines.planning.plan import plan
+from modelmill.pipelines.writing import writing
 from modelmill.recipe import Recipe
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import StepRecord

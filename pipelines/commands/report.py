@@ -8,7 +8,8 @@ import typer
 
 from modelmill.core.errors import UserError
 from modelmill.pipelines.commands.options import DEFAULT_STORE, AsJson, LatestRun, StoreUri
-from modelmill.pipelines.display.text import print_json, writing
+from modelmill.pipelines.display.text import print_json
+from modelmill.pipelines.writing import writing
 
 if TYPE_CHECKING:
     from modelmill.store import Store

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelmill.core.errors import UserError
-from modelmill.pipelines.display.text import writing
 from modelmill.pipelines.models import package_check
 from modelmill.pipelines.models.package_check import Column
 from modelmill.pipelines.models.rows import Row
+from modelmill.pipelines.writing import writing
 from modelmill.runtime import tracking
 from modelmill.runtime.tracking import Version
 from modelmill.store import Store

@@ -9,7 +9,8 @@ import typer
 from modelmill.core.errors import UserError
 from modelmill.pipelines.commands.data.arguments import DataPath, Format, Media, find_shards
 from modelmill.pipelines.commands.options import AsJson
-from modelmill.pipelines.display.text import print_json, writing
+from modelmill.pipelines.display.text import print_json
+from modelmill.pipelines.writing import writing
 
 EXAMPLE = "modelmill data profile data/python-lm -o suite.json"
 

@@ -7,7 +7,8 @@ import typer
 
 from modelmill.pipelines.commands.data.arguments import DataPath, Format, Media, find_shards
 from modelmill.pipelines.commands.options import AsJson
-from modelmill.pipelines.display.text import print_json, writing
+from modelmill.pipelines.display.text import print_json
+from modelmill.pipelines.writing import writing
 
 EXAMPLE = "modelmill data validate data/python-lm --suite recipes/suites/python-lm.json"
 _MOST_FILES = 10
