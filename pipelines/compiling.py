@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modelmill import recipe as recipes
-from modelmill.pipelines.display.text import writing
+from modelmill.pipelines.writing import writing
 from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS
 from modelmill.store import Store
