@@ -39,7 +39,7 @@ def in_processes(
     for child in children:
         child.start()
     try:
-        answers = dict(results.get(timeout=60) for _ in children)
+        answers = dict(results.get(timeout=180) for _ in children)
     finally:
         for child in children:
             with contextlib.suppress(ValueError):
