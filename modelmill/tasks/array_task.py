@@ -41,7 +41,7 @@ class Arrays:
         return f"examples {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
 
 
-class Plain(ABC):
+class ArrayTask(ABC):
     """A task that defines `config`, `network` and `loss`, and else what differs from this; see `Task`.
 
     `labels` of a batch, or the first of its tensors where it has none, say how many terms its loss is the sum of.

@@ -1,87 +1,103 @@
-"""A kind of model from outside the package, found by its entry point: the one of docs/add-a-task.md."""
+"""A kind of model from outside the package, found by its entry point: the one that `modelmill new-task` writes."""
 
 import json
-import random
-import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
-import yaml
 
 from tests import cli
 
-PAGE = Path(__file__).parents[2] / "docs" / "add-a-task.md"
-BLOCK = re.compile(r"^`line_fitting/(\w+\.py)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+class Installed(NamedTuple):
+    """A distribution as pip has installed it, and the summary of its recipe's run."""
+
+    folder: Path
+    recipe: Path
+    store: Path
+    summary: dict[str, Any]
+
+    @property
+    def package(self) -> Path:
+        return self.folder / "shapes"
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """The page's package in a folder on the path, with the metadata that pip would write."""
-    site = tmp_path / "site"
-    package, metadata = site / "line_fitting", site / "line_fitting-1.0.dist-info"
-    package.mkdir(parents=True)
+def path_to(folder: Path) -> dict[str, str]:
+    """The environment in which a distribution in a folder is installed."""
+    return {"PYTHONPATH": f"{cli.ROOT}:{folder}"}
+
+
+def install(folder: Path) -> Path:
+    """`modelmill new-task shapes`, and the metadata that pip would write."""
+    done = cli.modelmill("new-task", "shapes", "--into", folder)
+    assert done.returncode == 0, done.stderr
+    made = folder / "shapes"
+    metadata = made / "shapes-0.1.0.dist-info"
     metadata.mkdir()
-    (package / "__init__.py").touch()
-    for name, source in BLOCK.findall(PAGE.read_text("utf-8")):
-        (package / name).write_text(source)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: line-fitting\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[modelmill.tasks]\nline_fitting = line_fitting\n")
-    return site
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shapes\nVersion: 0.1.0\n")
+    (metadata / "entry_points.txt").write_text("[modelmill.tasks]\nshapes = shapes\n")
+    return made
 
 
-def path_to(site: Path) -> dict[str, str]:
-    return {"PYTHONPATH": f"{cli.ROOT}:{site}"}
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The package with its demo data, after its recipe has run."""
+    folder = install(tmp_path_factory.mktemp("outside"))
+    made = cli.modelmill("demo-data", "shapes", "--output", folder / "data" / "shapes", **path_to(folder))
+    assert made.returncode == 0, made.stderr
+    recipe, store = folder / "recipes" / "shapes.yaml", folder / "store"
+    return Installed(folder, recipe, store, cli.run_json(recipe, store, **path_to(folder)))
 
 
-def write_recipe(folder: Path) -> Path:
-    draw = random.Random(0)
-    rows = [(draw.uniform(-1, 1), draw.uniform(-1, 1)) for _ in range(400)]
-    lines = [f"{a:.6f},{b:.6f},{2 * a - b + 0.5 + draw.gauss(0, 0.05):.6f}" for a, b in rows]
-    (folder / "line.csv").write_text("\n".join(["a,b,y", *lines]) + "\n")
-    recipe = {
-        "name": "line",
-        "task": "line_fitting",
-        "data": {"path": "line.csv", "suite": "suite.json"},
-        "preprocessing": {"features": ["a", "b"], "target": "y", "validation": 0.2, "test": 0.2},
-        "pretraining": "none",
-        "fine_tuning": {"steps": 60, "learning_rate": 0.1, "batch_size": "all", "evaluate_every": 20},
-        "evaluation": {"gate": {"mean_squared_error": {"max": 0.02}}},
-        "registration": {"model": "line"},
-    }
-    expectation = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "y"}}
-    (folder / "suite.json").write_text(json.dumps({"name": "line", "expectations": [expectation]}))
-    path = folder / "line.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
-
-
-def test_a_task_from_outside_goes_through_all_steps(installed: Path, tmp_path: Path) -> None:
-    recipe, store = write_recipe(tmp_path), tmp_path / "store"
-    summary = cli.run_json(recipe, store, **path_to(installed))
+def test_the_recipe_that_is_written_runs_and_its_model_answers(installed: Installed, tmp_path: Path) -> None:
+    summary = installed.summary
     assert summary["returncode"] == 0, summary["stderr"]
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"a": 0.5, "b": 0.25}\n{"a": -0.5, "b": 0}\n')
-    answered = cli.modelmill("predict", "line", rows, "--store", f"file://{store}", **path_to(installed))
+    address = f"file://{installed.store}"
+    answered = cli.modelmill("predict", "shapes", rows, "--store", address, **path_to(installed.folder))
     values = [json.loads(line)["value"] for line in answered.stdout.splitlines()]
-    assert values == pytest.approx([1.25, -0.5], abs=0.1)
+    assert values == pytest.approx([0.875, -1], abs=0.15)
     page = Path(summary["report"].removeprefix("file://")).read_text("utf-8")
     assert "always the mean" in page and "Held-out examples" in page
 
 
-def test_a_change_in_its_evaluation_trains_nothing_again(installed: Path, tmp_path: Path) -> None:
-    recipe, store = write_recipe(tmp_path), tmp_path / "store"
-    assert cli.run_json(recipe, store, **path_to(installed))["returncode"] == 0
-    evaluate = installed / "line_fitting" / "evaluate.py"
+def test_its_training_is_estimated_before_a_first_run(installed: Installed, tmp_path: Path) -> None:
+    done = cli.modelmill(
+        "plan", installed.recipe, "--store", f"file://{tmp_path}/store", "--json", **path_to(installed.folder)
+    )
+    estimate = json.loads(done.stdout)["estimates"]["fine_tuning"]
+    assert estimate["parameters"] == 2 * 32 + 32 + 32 + 1
+    assert estimate["model_flops"] == 400 * 64 * 2 * (2 * 2 * 32 + 3 * 32)
+
+
+def test_the_test_that_is_written_passes(installed: Installed) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(
+        command, cwd=installed.folder, env=cli.environment(**path_to(installed.folder)), capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout
+
+
+def test_a_change_in_its_evaluation_trains_nothing_again(installed: Installed) -> None:
+    evaluate = installed.package / "evaluate.py"
     evaluate.write_text(evaluate.read_text() + "\n# changed\n")
-    steps = cli.statuses(cli.run_json(recipe, store, **path_to(installed)))
+    steps = cli.statuses(cli.run_json(installed.recipe, installed.store, **path_to(installed.folder)))
     assert (steps["preprocessing"], steps["fine_tuning"], steps["evaluation"]) == ("reused", "reused", "ran")
 
 
+def test_a_package_that_breaks_the_contract_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    folder = install(tmp_path)
+    (folder / "shapes" / "evaluate.py").write_text("def judge(step, task):\n    return None\n")
+    done = cli.modelmill("plan", folder / "recipes" / "shapes.yaml", **path_to(folder))
+    assert (done.returncode, done.stdout) == (2, "")
+    said = "task shapes: evaluate.py: no function evaluate(step, task); see docs/add-a-task.md"
+    assert done.stderr.strip() == f"modelmill: {said}"
+
+
 def test_without_it_the_recipe_is_refused_with_the_tasks_that_there_are(tmp_path: Path) -> None:
-    summary = cli.modelmill("run", write_recipe(tmp_path), "--store", f"file://{tmp_path}/store")
-    assert summary.returncode == 2 and "task: 'line_fitting' is not one of" in summary.stderr
-
-
-def test_the_example_is_short() -> None:
-    sources = [source for _, source in BLOCK.findall(PAGE.read_text("utf-8"))]
-    assert len(sources) == 6 and sum(len(source.splitlines()) for source in sources) < 120
+    recipe = install(tmp_path) / "recipes" / "shapes.yaml"
+    done = cli.modelmill("run", recipe, "--store", f"file://{tmp_path}/store")
+    assert done.returncode == 2 and "task: 'shapes' is not one of" in done.stderr

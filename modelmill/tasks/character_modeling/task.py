@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from modelmill.corpus.settings import ONLY
-from modelmill.tasks.array_task import Plain
+from modelmill.tasks.array_task import ArrayTask
 from modelmill.tasks.character_modeling.network import CharacterRNN
 from modelmill.tasks.character_modeling.symbols import BOUNDARY
 from modelmill.tasks.contract import Batch
@@ -59,7 +59,7 @@ class Windows:
         return f"documents {', '.join(str(owner) for owner in owners.tolist())} of the {self.name}"
 
 
-class CharacterModeling(Plain):
+class CharacterModeling(ArrayTask):
     """Cross-entropy on the next symbol; see `modelmill.tasks.contract.Task`."""
 
     mixed_precision = True

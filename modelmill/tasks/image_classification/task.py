@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from modelmill.models.architectures import ARCHITECTURES
-from modelmill.tasks.array_task import Arrays, Plain, config_like, with_weights
+from modelmill.tasks.array_task import Arrays, ArrayTask, config_like, with_weights
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_classification.augmentation import moved, rotated
 from modelmill.tasks.image_classification.network import ImageClassifier
@@ -38,7 +38,7 @@ class Images(Arrays):
         return {"images": images, "labels": torch.from_numpy(self.labels[indices])}
 
 
-class ImageClassification(Plain):
+class ImageClassification(ArrayTask):
     """Cross-entropy on the class, or on the rotation; see `modelmill.tasks.contract.Task`."""
 
     input = "images"

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from modelmill.core.errors import UserError
-from modelmill.tasks.array_task import Arrays, Plain
+from modelmill.tasks.array_task import Arrays, ArrayTask
 from modelmill.tasks.contract import Batch, Examples
 from modelmill.tasks.image_detection import losses
 from modelmill.tasks.image_detection.augmentation import vary
 from modelmill.tasks.image_detection.network import Detector, of_config
 
 
-class ImageDetection(Plain):
+class ImageDetection(ArrayTask):
     """The loss is in nats a picture; see `modelmill.tasks.contract.Task`."""
 
     mixed_precision = True

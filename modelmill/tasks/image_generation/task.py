@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modelmill.tasks.array_task import Arrays, Plain
+from modelmill.tasks.array_task import Arrays, ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_generation import networks
 from modelmill.tasks.image_generation.networks import Adversarial
@@ -32,7 +32,7 @@ class Images(Arrays):
         return {"images": images, "noise": torch.from_numpy(noise)}
 
 
-class ImageGeneration(Plain):
+class ImageGeneration(ArrayTask):
     """See `modelmill.tasks.contract.Task`. The loss in training is that of the game, which says little; in validation
     it is the sliced Wasserstein distance of generated images to real ones, by which the best weights are kept.
     """

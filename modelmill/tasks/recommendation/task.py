@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from modelmill.tasks.array_task import Arrays, Plain
+from modelmill.tasks.array_task import Arrays, ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.recommendation.network import PADDING, SASRec, of_config
 
 
-class Recommendation(Plain):
+class Recommendation(ArrayTask):
     """Cross-entropy of each item that follows, over the catalogue; see `modelmill.tasks.contract.Task`."""
 
     unit: Literal["tokens", "samples"] = "tokens"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from modelmill.core.errors import UserError
-from modelmill.tasks.array_task import Plain
+from modelmill.tasks.array_task import ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_enhancement import sounds
 from modelmill.tasks.speech_enhancement.network import Enhancer, of_config
@@ -47,7 +47,7 @@ class Recordings:
         return padded
 
 
-class SpeechEnhancement(Plain):
+class SpeechEnhancement(ArrayTask):
     """The loss is the error in dB a recording, see `sounds.error`; else as `modelmill.tasks.contract.Task`."""
 
     input = "samples"

@@ -9,12 +9,12 @@ from torch import nn
 from modelmill.corpus.settings import ONLY
 from modelmill.models.speech.recogniser import Recogniser, ctc
 from modelmill.models.speech.recordings import Recordings
-from modelmill.tasks.array_task import Plain
+from modelmill.tasks.array_task import ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_recognition.augmentation import louder_slower, masked
 
 
-class SpeechRecognition(Plain):
+class SpeechRecognition(ArrayTask):
     """The loss is per character; see `modelmill.tasks.contract.Task`."""
 
     mixed_precision = True

@@ -8,7 +8,7 @@ import torch
 from modelmill.corpus.settings import ONLY
 from modelmill.models.speech.recordings import Recordings
 from modelmill.models.speech.spectra import silenced
-from modelmill.tasks.array_task import Plain
+from modelmill.tasks.array_task import ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_synthesis import alignment
 from modelmill.tasks.speech_synthesis.network import HOP_SECONDS, Synthesiser, framed, owners
@@ -26,7 +26,7 @@ class Texts(Recordings):
         return batch | {"symbols": framed(batch["labels"]), "frames": batch["lengths"] // self.hop + 1}
 
 
-class SpeechSynthesis(Plain):
+class SpeechSynthesis(ArrayTask):
     """The loss is per frame; see `modelmill.tasks.contract.Task`."""
 
     unit: Literal["tokens", "samples"] = "tokens"

@@ -12,7 +12,7 @@ from torch import nn
 from modelmill.core.errors import UserError
 from modelmill.models.keyed_random import drawn
 from modelmill.runtime.compatibility import require_length, require_vocabulary
-from modelmill.tasks.array_task import Arrays, Plain
+from modelmill.tasks.array_task import Arrays, ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.translation import noise
 
@@ -65,7 +65,7 @@ class Pairs(Arrays):
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-class Translation(Plain):
+class Translation(ArrayTask):
     """Cross-entropy on each token of what is written; see `modelmill.tasks.contract.Task`."""
 
     mixed_precision = True
