@@ -145,7 +145,7 @@ def _fork_warm(theirs: int, log: IO[bytes], environment: Mapping[str, str]) -> A
         os.environ.clear()
         os.environ.update(environment)
         try:
-            warm.main(theirs)
+            warm.main(str(theirs))
         finally:
             os._exit(0)
     os.close(reading)

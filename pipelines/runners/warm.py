@@ -1,9 +1,9 @@
 """A process that imports what steps need before they are called, and forks one process a call.
 
 Start it by `python -m modelmill.pipelines.runners.warm SOCKET`, where SOCKET is the number of an inherited socket. Over
-it come requests, one line of JSON each: `import` names modules, `tracker` the socket of a process that logs for others
-(see `tracking.tracker`), `call` a function of ours as `module:name` with its `arguments` and the file for its `answer`.
-When a call has ended, its `id` and exit code go back. Calls run side by side; imports go on beside them.
+it come requests, one line of JSON each: `import` names modules; `call` names a function of ours as `module:name`, with
+its `arguments`, the file for its `answer`, and whether it runs `in_place`, in this process. When a call has ended, its
+`id` and exit code go back. Calls run side by side; imports go on beside them.
 """
 
 import importlib
@@ -11,6 +11,7 @@ import json
 import os
 import select
 import socket
+import subprocess
 import sys
 import time
 import traceback
@@ -20,6 +21,8 @@ from typing import Any, NoReturn
 from modelmill.core.lifetime import exit_with_stdin
 
 POLL_SECONDS = 0.02
+# Elsewhere a fork after such imports is not safe (macOS's own libraries refuse it): there a call is a fresh process.
+FORKS = sys.platform == "linux"
 
 
 class Warm:
@@ -56,12 +59,15 @@ class Warm:
             self._imports += request["import"]
         elif request.get("in_place"):
             self._send(request["id"], _code_of(request))
-        else:
+        elif FORKS:
             process = os.fork()
             if process == 0:
                 self._requests.close()
                 _end(_code_of(request))
             self._calls[process] = request["id"]
+        else:
+            command = [sys.executable, "-m", "modelmill.pipelines.runners.warm", json.dumps(request)]
+            self._calls[subprocess.Popen(command).pid] = request["id"]
 
     def _report_ended(self) -> None:
         for process in list(self._calls):
@@ -107,13 +113,19 @@ def _code_of(request: dict[str, Any]) -> int:
     return 0
 
 
-def main(descriptor: int) -> int:
-    """Serve the requests that come over an inherited socket."""
+def main(argument: str) -> int:
+    """Serve the requests that come over an inherited socket, or do one call.
+
+    Args:
+        argument: The socket's number, or a request that calls a function.
+    """
+    if not argument.isdigit():
+        return _code_of(json.loads(argument))
     exit_with_stdin()
-    with socket.socket(fileno=descriptor) as requests:
+    with socket.socket(fileno=int(argument)) as requests:
         Warm(requests).serve()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(sys.argv[1]))

@@ -2,6 +2,10 @@
 
 import io
 import json
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from modelmill.pipelines.runners import local
 from modelmill.pipelines.runners.local import LocalRun
 from modelmill.store import open_store
 from modelmill.store.manifest import Manifest
+from tests.cli import ROOT
 from tests.recipes import table_recipe, write_table
 
 ANSWERS: dict[str, Any] = {
@@ -105,6 +110,38 @@ def test_the_tasks_are_those_of_the_dag_in_its_order(
     for before, after in pairs:
         if after != "reporting":
             assert tasks.index(before) < tasks.index(after), f"{before} comes before {after}"
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_warm_process_calls_and_says_how_calls_ended(tmp_path: Path, forks: bool) -> None:
+    own, theirs = socket.socketpair()
+    program = f"from modelmill.pipelines.runners import warm; warm.FORKS = {forks}; warm.main('{theirs.fileno()}')"
+    log = (tmp_path / "log.txt").open("wb")
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log, "pass_fds": [theirs.fileno()]}
+    with log, subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, **options) as process:
+        theirs.close()
+        calls = [
+            ("os:getpid", {}, False),
+            ("os:abort", {}, False),
+            ("builtins:int", {}, True),
+            ("os:nothing", {}, False),
+        ]
+        own.sendall(b'{"import": ["json", "no.such.module"]}\n')
+        for number, (call, in_place) in enumerate(calls):
+            answer = str(tmp_path / f"{number}.json")
+            request = {"id": number, "call": call, "arguments": {}, "answer": answer, "in_place": in_place}
+            own.sendall(json.dumps(request).encode() + b"\n")
+        codes: dict[int, int] = {}
+        while len(codes) < len(calls):
+            codes |= {one["id"]: one["code"] for one in map(json.loads, own.recv(1 << 16).splitlines())}
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(timeout=20)
+    assert codes == {0: 0, 1: -signal.SIGABRT, 2: 0, 3: 1}
+    assert json.loads((tmp_path / "0.json").read_text()) != process.pid, "a process of its own"
+    assert json.loads((tmp_path / "2.json").read_text()) == 0
+    said = (tmp_path / "log.txt").read_text()
+    assert "not imported ahead: no.such.module" in said and "AttributeError" in said
 
 
 @pytest.mark.parametrize(
