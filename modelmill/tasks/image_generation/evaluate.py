@@ -1,4 +1,4 @@
-"""Images that the model makes, held against held-out ones: by a classifier's features, and pixel by pixel."""
+"""Evaluation of an image generator: distances of its images to held-out ones, by features and by pixels."""
 
 from typing import Any
 
@@ -19,12 +19,19 @@ from modelmill.training.device import hardware
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """Of the images that fine-tuning has learned, against held-out ones with their labels:
+    """Return the evaluation of generated images, against held-out ones that have the labels of fine-tuning.
 
-    frechet: see `features.frechet`; `frechet_before` is that of the pretrained model, `frechet_real` that of all real
-    training images, which no model gets much below, and `frechet_noise` that of noise. distance: of a held-out image's
-    pixels, from 0 to 1, to those of the nearest generated image (root mean square), on average.
-    classifier_accuracy: on held-out images of all labels, by the classifier whose features these are.
+    Metrics:
+
+    - `frechet`: See `features.frechet`. `frechet_before` is that of the pretrained model, `frechet_real` that of all
+      real training images, which no model gets much below, and `frechet_noise` that of noise.
+    - `distance`: Root mean square distance of a held-out image's pixels, from 0 to 1, to those of the nearest generated
+      image, on average.
+    - `classifier_accuracy`: Accuracy on held-out images of all labels of the classifier that makes the features.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -39,6 +46,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     target = seen.of(real)
 
     def distance(images: np.ndarray) -> float:
+        """Return the Frechet distance of images to the held-out ones."""
         return features.frechet(seen.of(images), target)
 
     step.progress(1, 3, "generating")
@@ -63,9 +71,9 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
         before = distance(generated(step, task, step.inputs[PRETRAINED], settings.generated, seed))
         bounds["before fine-tuning"] = metrics["frechet_before"] = before
     baselines = [Baseline("frechet", what, metrics["frechet"], most=bound) for what, bound in bounds.items()]
-    found = _rows(task, held_out, nearest, training.ids)
+    table = _rows(task, held_out, nearest, training.ids)
     shown = [samples.image(png(one.transpose(1, 2, 0)), f"made {n}") for n, one in enumerate(made[: settings.samples])]
-    return EvaluationResult(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
+    return EvaluationResult(metrics, table, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
 
 
 def generated(step: Step, task: Any, model: Manifest, count: int, seed: int) -> np.ndarray:
@@ -76,7 +84,13 @@ def generated(step: Step, task: Any, model: Manifest, count: int, seed: int) -> 
 
 
 def gaussian(images: np.ndarray, count: int, draws: np.random.Generator) -> np.ndarray:
-    """Images whose pixels have the mean and the covariance of those given, but are else random."""
+    """Return random images whose pixels have the mean and the covariance of those given.
+
+    Args:
+        images: uint8, (images, channels, size, size).
+        count: How many to return.
+        draws: The random numbers.
+    """
     flat = images.reshape(len(images), -1).astype(np.float64)
     centred = flat - flat.mean(axis=0)
     made = flat.mean(axis=0) + draws.standard_normal((count, len(flat))) @ centred / np.sqrt(len(flat))
@@ -84,7 +98,14 @@ def gaussian(images: np.ndarray, count: int, draws: np.random.Generator) -> np.n
 
 
 def nearest_distances(real: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """Of each real image: the root mean square distance of its pixels, from 0 to 1, to those of the nearest made."""
+    """Return the distance of each real image to the nearest generated one: float64, (real,).
+
+    It is the root mean square distance of their pixels, from 0 to 1.
+
+    Args:
+        real: uint8, (real, channels, size, size).
+        made: uint8, (made, channels, size, size).
+    """
     one, other = (images.reshape(len(images), -1).astype(np.float64) / 255 for images in (real, made))
     squares = (one**2).sum(axis=1)[:, None] - 2 * one @ other.T + (other**2).sum(axis=1)
     return np.sqrt(squares.min(axis=1).clip(0) / one.shape[1])

@@ -1,4 +1,4 @@
-"""What a classifier of the real images sees in images, and how far two sets of images are from each other by it."""
+"""Features of a classifier of the real images, and the distance of two sets of images by them."""
 
 from typing import NamedTuple
 
@@ -16,27 +16,49 @@ AT_ONCE = 256
 
 
 class Features(NamedTuple):
-    """A small VGG: `body` makes the features that `head` tells the labels by."""
+    """A small VGG.
+
+    Attributes:
+        body: Makes the features.
+        head: Tells the labels by them.
+    """
 
     body: nn.Module
     head: nn.Module
 
     @torch.no_grad()
     def of(self, images: np.ndarray) -> np.ndarray:
-        """float64, (images, features), of uint8, (images, channels, size, size)."""
+        """Return the features of images, float64, (images, features).
+
+        Args:
+            images: uint8, (images, channels, size, size).
+        """
         where = next(self.head.parameters()).device
         parts = [images[first : first + AT_ONCE] for first in range(0, len(images), AT_ONCE)]
         return torch.cat([self.body(_scaled(part, where)).double().cpu() for part in parts]).numpy()
 
     @torch.no_grad()
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """Return the accuracy on images.
+
+        Args:
+            images: uint8, (images, channels, size, size).
+            labels: int64, (images,).
+        """
         weights = self.head.state_dict()
         logits = self.of(images) @ weights["weight"].double().cpu().numpy().T + weights["bias"].cpu().numpy()
         return float((logits.argmax(axis=1) == labels).mean())
 
 
 def learn(images: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Features:
-    """The features of a classifier of these images (uint8, (images, channels, size, size)), by their labels."""
+    """Return the features that a classifier of these images learns.
+
+    Args:
+        images: uint8, (images, channels, size, size).
+        labels: Numbers of classes, int64, (images,).
+        classes: How many classes there are.
+        seed: Seed of weights and batches.
+    """
     where = hardware.pick_device()
     determinism.seed_everything(seed)
     body = layers.sequence(vgg(images.shape[1], WIDTH, STAGES, 1)).to(where)
@@ -56,12 +78,18 @@ def learn(images: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Fe
 
 
 def frechet(one: np.ndarray, other: np.ndarray) -> float:
-    """The Frechet distance between Gaussians of two sets of features, (images, features), which for an Inception's is
-    known as FID (Heusel et al., 2017, https://arxiv.org/abs/1706.08500).
+    """Return the Frechet distance between Gaussians of two sets of features.
+
+    With the features of an Inception network it is known as FID (Heusel et al., 2017,
+    https://arxiv.org/abs/1706.08500).
+
+    Args:
+        one: (images, features).
+        other: (images, features).
     """
     covariances = [np.cov(features, rowvar=False) for features in (one, other)]
     root = _root(covariances[0])
-    # The trace of the root of a product is that of a symmetric matrix, whose root is always real.
+    # The root of the product has the trace of this symmetric matrix's root, which is always real.
     product = np.linalg.eigvalsh(root @ covariances[1] @ root)
     apart = float(((one.mean(axis=0) - other.mean(axis=0)) ** 2).sum())
     spread = sum(float(np.trace(one)) for one in covariances)

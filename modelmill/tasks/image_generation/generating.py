@@ -1,4 +1,4 @@
-"""Images that a generator makes."""
+"""Generation of images, and their grid."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Images into arrays, some for pretraining and some for fine-tuning."""
+"""Preprocessing of images into arrays, some for pretraining and some for fine-tuning."""
 
 from dataclasses import replace
 
@@ -13,21 +13,24 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.image_generation.recipe import GenerationPreprocessing, Recipe
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
-    Each split has `images`, uint8, (rows, channels, size, size), `labels`, numbers of `classes`, int64, and, bool,
-    `is_target`: its label is among those that fine-tuning learns; `is_learned`: fine-tuning may see it; and `ids`.
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
+    Each split has `ids`, `images`, uint8, (rows, channels, size, size), `labels`, numbers of `classes`, int64, and two
+    masks, bool: `is_target`, the rows whose label fine-tuning learns, and `is_learned`, those that it may see.
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing or null, an image cannot be decoded or is too small where the recipe refuses it,
-            a label of `fine_tune_on`, or any other, is on no image of a split, or a shard has changed.
+        UserError: A column is missing or null, an image cannot be decoded or is too small where the recipe refuses it,
+            a split has no image with a label of `fine_tune_on`, or none with another, or a shard has changed.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    rows = in_memory.read(step, found, {"preprocessing.label": settings.label})
+    rows = in_memory.read(step, shards, {"preprocessing.label": settings.label})
     images, is_used = media.squares(step, rows.files, settings)
     rows = in_memory.chosen(rows, is_used)
     names = np.array([str(label) for label in rows.columns[settings.label]], dtype=object)
@@ -49,11 +52,19 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
 
 
 def learned(is_target: np.ndarray, rows: Whole, most: int | None) -> np.ndarray:
-    """Which images fine-tuning may see: in training the first `most` by their hash, so that more only adds some."""
-    found = is_target.copy()
+    """Return which images fine-tuning may see: bool, (rows,).
+
+    Of the training images these are the first `most` by hash, so that a greater number keeps those of a smaller one.
+
+    Args:
+        is_target: Which images have a label that fine-tuning learns: bool, (rows,).
+        rows: All rows.
+        most: How many training images at most; None for all.
+    """
+    is_learned = is_target.copy()
     members = np.flatnonzero(is_target & (rows.splits == "train"))
-    found[members[np.argsort(rows.ids[members], kind="stable")[most or len(members) :]]] = False
-    return found
+    is_learned[members[np.argsort(rows.ids[members], kind="stable")[most or len(members) :]]] = False
+    return is_learned
 
 
 def _require(names: np.ndarray, is_target: np.ndarray, rows: Whole, settings: GenerationPreprocessing) -> None:

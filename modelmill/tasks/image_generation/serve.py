@@ -1,4 +1,4 @@
-"""Serve a generator of images: an `image` for each `seed`, a grid of `count` ones."""
+"""Serve an image generator: an `image` for each `seed`, a grid if `count` is more than one."""
 
 from typing import Any
 
@@ -12,9 +12,10 @@ MOST = 1024
 
 
 class ImageGenerator(PythonModel):
-    """A folder with `config.json`, which describes the layers, and `model.safetensors`."""
+    """Image generator, loaded from a folder with `model.safetensors` and a `config.json` that describes the layers."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.image_generation.networks import Adversarial
 
         self.network = load_network(context, Adversarial)

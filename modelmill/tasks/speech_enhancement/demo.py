@@ -1,4 +1,4 @@
-"""Speech that eSpeak NG synthesises, with recorded noise and the babble of other voices laid over it."""
+"""Demo data for speech enhancement: eSpeak NG's speech under recorded noise and the babble of other voices."""
 
 import importlib.metadata
 import json
@@ -32,7 +32,13 @@ LOWEST, HIGHEST = -5.0, 10.0  # signal-to-noise ratios in dB
 
 
 def speech_enhancement(shards: int) -> dict[str, bytes]:
-    """WAV files and manifests that name them. `utterance` is what a noisy recording and its clean one share."""
+    """Return WAV files, and the manifests that name them, by path.
+
+    A noisy recording and its clean one have the same `utterance`.
+
+    Args:
+        shards: Number of manifests.
+    """
     draw = np.random.default_rng(0)
     recorded = {name: _recorded(file) for name, file in RECORDED.items()}
     files: dict[str, bytes] = {}
@@ -56,7 +62,7 @@ def speech_enhancement(shards: int) -> dict[str, bytes]:
 
 
 def say(draw: np.random.Generator) -> np.ndarray:
-    """A sentence in some voice, half as loud as can be: float32, (samples,)."""
+    """Return a sentence in some voice, half as loud as can be: float32, (samples,)."""
     import soxr
 
     text = " ".join(str(draw.choice(part)) for part in PARTS)
@@ -68,14 +74,19 @@ def say(draw: np.random.Generator) -> np.ndarray:
 
 
 def babble(draw: np.random.Generator, samples: int) -> np.ndarray:
-    """Several voices at once."""
+    """Return several voices at once.
+
+    Args:
+        draw: The random numbers.
+        samples: Length of the recording.
+    """
     voices = [np.resize(np.roll(say(draw), int(draw.integers(RATE))), samples) for _ in range(BABBLE)]
     together: np.ndarray = np.sum(voices, axis=0)
     return together
 
 
 def _mixed(clean: np.ndarray, noise: np.ndarray, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy and clean, both as much softer as it takes that nothing is clipped."""
+    """Return the noisy and the clean recording, both softer by the same factor where the noisy one would be clipped."""
     ratio = draw.uniform(LOWEST, HIGHEST)
     noise = noise * np.sqrt(np.square(clean).mean() / max(np.square(noise).mean(), 1e-12) / 10 ** (ratio / 10))
     gain = min(1.0, 0.9 / float(np.abs(clean + noise).max()))
@@ -88,13 +99,13 @@ def _part(recording: np.ndarray, samples: int, draw: np.random.Generator) -> np.
 
 
 def _recorded(file: str) -> np.ndarray:
-    """One channel at RATE."""
+    """Return a recording's channels, averaged, at RATE."""
     import soundfile
     import soxr
 
     try:
-        place = Path(str(importlib.metadata.distribution("ambience").locate_file(f"sounds/{file}")))
-        samples, rate = soundfile.read(place, dtype="float32", always_2d=True)
+        path = Path(str(importlib.metadata.distribution("ambience").locate_file(f"sounds/{file}")))
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (importlib.metadata.PackageNotFoundError, soundfile.LibsndfileError):
         raise UserError(
             "demo-data speech-enhancement: its noise is that of the package ambience: pip install 'modelmill[demo]'"

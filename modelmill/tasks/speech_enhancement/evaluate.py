@@ -1,4 +1,4 @@
-"""Held-out noisy recordings: how much nearer to the clean ones they are made, also by a Wiener filter."""
+"""Evaluation of speech enhancement: gains in signal-to-distortion ratio, of a Wiener filter as well."""
 
 from typing import Any
 
@@ -24,8 +24,14 @@ Sounds = list[np.ndarray]
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """Means over recordings: `si_sdr` of what the network makes, how much more that is than of the noisy recording
-    (`si_sdr_improvement`), both in dB, and `loss`.
+    """Return the evaluation of the enhanced recordings of the test split.
+
+    Metrics are means over recordings: `si_sdr` of the network's output and `si_sdr_improvement`, its gain over the
+    noisy recording, both in dB, and `loss`.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -70,18 +76,23 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 @torch.no_grad()
 def enhanced(model: Any, noisy: Sounds) -> Sounds:
-    """What a network makes of each recording by itself."""
+    """Return each recording as the network enhances it, by itself."""
     where = next(model.parameters()).device
     return [model(_tensor(one)[None].to(where))[0].cpu().numpy() for one in noisy]
 
 
-def ratios(found: Sounds, clean: Sounds) -> np.ndarray:
-    """`sounds.si_sdr` of each recording, float64, (recordings,)."""
-    return np.array([float(sounds.si_sdr(_tensor(a), _tensor(b))) for a, b in zip(found, clean, strict=True)])
+def ratios(estimates: Sounds, clean: Sounds) -> np.ndarray:
+    """Return the `sounds.si_sdr` of each recording: float64, (recordings,)."""
+    return np.array([float(sounds.si_sdr(_tensor(a), _tensor(b))) for a, b in zip(estimates, clean, strict=True)])
 
 
 def sounds_of(examples: Recordings, name: str) -> Sounds:
-    """Each recording's `samples` or `targets`: float32, where full scale is 1."""
+    """Return each recording's samples: float32, where full scale is 1.
+
+    Args:
+        examples: The recordings.
+        name: `samples` or `targets`.
+    """
     batches = (examples.batch(np.array([place])) for place in range(len(examples)))
     return [batch[name][0].numpy() for batch in batches]
 
@@ -101,7 +112,7 @@ def _loudness(ratio: float) -> str:
 def _shown(
     most: int, rate: int, noisy: Sounds, clean: Sounds, made: Sounds, before: np.ndarray, after: np.ndarray
 ) -> list[samples.Sample]:
-    """Recordings that are spread evenly over the test split, each noisy, enhanced and clean."""
+    """Return recordings that are spread evenly over the test split, each noisy, enhanced and clean."""
     shown = []
     for place in np.linspace(0, len(noisy) - 1, min(most, len(noisy))).round().astype(int).tolist():
         for sound, caption in (

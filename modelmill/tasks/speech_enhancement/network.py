@@ -1,8 +1,8 @@
-"""A mask on a spectrum: which part of each frequency at each time is speech.
+"""A mask on a spectrum: the share of each frequency at each time that is speech.
 
 Masks are those of Wang, Narayanan and Wang (*On training targets for supervised speech separation*, 2014,
-https://doi.org/10.1109/TASLP.2014.2352935), found by the dilated convolutions of Conv-TasNet (Luo and Mesgarani, 2019,
-https://arxiv.org/abs/1809.07454, section II.C).
+https://doi.org/10.1109/TASLP.2014.2352935); the dilated convolutions that estimate them are those of Conv-TasNet (Luo
+and Mesgarani, 2019, https://arxiv.org/abs/1809.07454, section II.C).
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,16 @@ FLOOR = 1e-5  # of a magnitude, where full scale is 1
 
 
 class DilatedBlock(nn.Module):
-    """Mixes channels, then each channel's times, and adds that to what came in."""
+    """A residual block: a convolution over channels, then one over the times of each channel."""
 
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
+        """Build the block with random weights.
+
+        Args:
+            channels: Channels of the input and of the output.
+            dilation: Distance in frames of the times that are convolved.
+            dropout: Share of the channels that are dropped in training.
+        """
         super().__init__()
         self.mix = nn.Conv1d(channels, channels, 1)
         self.norm = nn.GroupNorm(1, channels)
@@ -27,21 +34,26 @@ class DilatedBlock(nn.Module):
         self.dropout = nn.Dropout1d(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, (batch, channels, frames), the shape of its input."""
         y = self.times(self.norm(torch.relu(self.mix(x))))
         made: torch.Tensor = x + self.dropout(self.out(torch.relu(y)))
         return made
 
 
 class Enhancer(nn.Module):
-    """Samples, float32, (batch, samples), to samples without the noise.
-
-    Args:
-        window: samples of a Hann window, a multiple of 4; one begins every quarter of that.
-    """
+    """A network that takes the noise out of recordings."""
 
     window: torch.Tensor
 
     def __init__(self, window: int, channels: int, blocks: int, dropout: float) -> None:
+        """Build the network with random weights.
+
+        Args:
+            window: Length of the Hann window in samples, a multiple of 4; the hop is a quarter of it.
+            channels: Channels of each block.
+            blocks: Number of blocks.
+            dropout: Share of the channels that are dropped in training.
+        """
         super().__init__()
         self.register_buffer("window", torch.hann_window(window), persistent=False)
         bands = window // 2 + 1
@@ -51,19 +63,22 @@ class Enhancer(nn.Module):
 
     @property
     def shortest(self) -> int:
-        """Return how many samples a recording must have."""
+        """The fewest samples that a recording may have."""
         return len(self.window) // 2 + 1
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Return samples without the noise.
+        """Return the samples without the noise, float32, (batch, samples).
+
+        Args:
+            samples: float32, (batch, samples).
 
         Raises:
-            RuntimeError: There are fewer than `shortest`.
+            RuntimeError: There are fewer samples than `shortest`.
         """
         size = len(self.window)
         with torch.autocast(samples.device.type, enabled=False):
             spectrum = torch.stft(samples.float(), size, size // 4, window=self.window, return_complex=True)
-            # Loudness as such says nothing: each recording is seen beside its own mean.
+            # Absolute loudness carries no information: levels are relative to the recording's mean.
             levels = (spectrum.abs() / size + FLOOR).log()
             levels = levels - levels.mean((1, 2), keepdim=True)
         masks = torch.sigmoid(self.mask(self.blocks(self.first(levels))).float())
@@ -76,7 +91,7 @@ def of_config(config: Mapping[str, Any], dropout: float = 0.0) -> Enhancer:
 
     Args:
         config: `window_seconds`, `sample_rate` in Hz, `channels` and `blocks`.
-        dropout: Of whole channels.
+        dropout: Share of the channels that are dropped in training.
     """
     window = 4 * round(config["window_seconds"] * config["sample_rate"] / 4)
     return Enhancer(window, config["channels"], config["blocks"], dropout)

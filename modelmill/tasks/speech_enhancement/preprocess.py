@@ -1,4 +1,4 @@
-"""Noisy and clean recordings as samples, each noisy one beside its clean one."""
+"""Preprocessing of noisy and clean recordings into samples, each noisy one beside its clean one."""
 
 from dataclasses import replace
 
@@ -13,25 +13,29 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.speech_enhancement.recipe import EnhancementPreprocessing, Recipe
 
 NOISY, CLEAN = "noisy", "clean"
-# A clean recording below this amplitude, -60 dB, has nothing to be found.
+# A clean recording whose amplitude stays below this, -60 dB, is silent.
 SILENCE = 1e-3
 SHORTEST = 0.1  # seconds
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """Each split has `noisy` (pairs) and `clean` (recordings alone): `ids`, `offsets`, and int16 `samples` one
-    recording after the other; of pairs `targets` as well, the clean samples of the same times.
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
+    Each split has `noisy` (pairs) and `clean` (single recordings), each with `ids`, `offsets`, and int16 `samples`, the
+    recordings concatenated; pairs have `targets` as well, the clean samples of the same times.
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing or null, a recording has another rate or a row cannot be learned from where the
-            recipe refuses these, or a split lacks recordings.
+        UserError: A column is missing or null, a recording has another rate or a row is unusable where the recipe
+            refuses these, or a split has no pairs.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    rows = in_memory.read(step, found, {"preprocessing.clean": settings.clean})
+    rows = in_memory.read(step, shards, {"preprocessing.clean": settings.clean})
     wanted = [str(name) for name in rows.columns[settings.clean]]
     sounds: list[np.ndarray] = []
     for sound in media.recordings(rows.files, settings.sample_rate, settings.resample):
@@ -84,7 +88,7 @@ def _packed(members: list[int], sounds: list[np.ndarray], ids: np.ndarray) -> di
 def _unusable(
     row: int, target: int | None, sounds: list[np.ndarray], rows: Whole, settings: EnhancementPreprocessing
 ) -> str:
-    """Why a row cannot be learned from, or nothing."""
+    """Return why a row is unusable; empty if it is not."""
     name = rows.columns[settings.clean][row]
     seconds = len(sounds[row]) / settings.sample_rate
     if seconds < SHORTEST:

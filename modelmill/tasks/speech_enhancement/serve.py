@@ -12,9 +12,10 @@ LONGEST = 600.0  # seconds
 
 
 class Enhancer(PythonModel):
-    """A folder with `config.json` and `model.safetensors`."""
+    """Speech enhancer, loaded from a folder with `config.json` and `model.safetensors`."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.speech_enhancement.network import of_config
 
         self.rate = read_json(context, "config.json")["sample_rate"]
@@ -24,7 +25,7 @@ class Enhancer(PythonModel):
         """Return each recording with less noise: a WAV of one channel at the model's sample rate, in base64.
 
         Raises:
-            MlflowException: One is not WAV or FLAC in base64, or is too short or too long.
+            MlflowException: A value is not WAV or FLAC in base64, or is too short or too long.
         """
         return pd.DataFrame({"audio": [self._enhance(text) for text in model_input["audio"]]})
 

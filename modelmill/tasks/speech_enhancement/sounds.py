@@ -1,4 +1,4 @@
-"""What is done with samples: noise of any colour, and how far a signal is from the one that was meant."""
+"""Signals: noise of any colour, and measures of how far a signal is from the clean one."""
 
 import torch
 
@@ -6,26 +6,45 @@ SMALL = 1e-8
 PAUSE = 1e-6
 
 
-def si_sdr(found: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """The scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019, https://arxiv.org/abs/1811.02508):
-    how much stronger what is along the clean signal is than all that is not. (batch, samples) to (batch,).
+def si_sdr(estimate: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Return scale-invariant signal-to-distortion ratios in dB, (batch,).
+
+    The ratio is the power of the estimate's component along the clean signal to that of the rest (Le Roux et al., 2019,
+    https://arxiv.org/abs/1811.02508).
+
+    Args:
+        estimate: (batch, samples).
+        clean: (batch, samples).
     """
-    found, clean = (one - one.mean(-1, keepdim=True) for one in (found.double(), clean.double()))
-    along = (found * clean).sum(-1, keepdim=True) / clean.square().sum(-1, keepdim=True).clamp(min=SMALL) * clean
-    ratio = along.square().sum(-1).clamp(min=SMALL) / (found - along).square().sum(-1).clamp(min=SMALL)
+    estimate, clean = (one - one.mean(-1, keepdim=True) for one in (estimate.double(), clean.double()))
+    along = (estimate * clean).sum(-1, keepdim=True) / clean.square().sum(-1, keepdim=True).clamp(min=SMALL) * clean
+    ratio = along.square().sum(-1).clamp(min=SMALL) / (estimate - along).square().sum(-1).clamp(min=SMALL)
     return 10 * ratio.log10()
 
 
-def error(found: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """The power of the difference in dB, beside that of the clean signal: (batch, samples) to (batch,). Powers are
-    taken as -60 dB at least, so that a pause costs no more than it can be heard.
+def error(estimate: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Return the power of the difference relative to that of the clean signal, in dB, (batch,).
+
+    Powers are -60 dB at least, so that a pause costs no more than can be heard.
+
+    Args:
+        estimate: (batch, samples).
+        clean: (batch, samples).
     """
-    powers = [one.square().mean(-1) + PAUSE for one in (found - clean, clean)]
+    powers = [one.square().mean(-1) + PAUSE for one in (estimate - clean, clean)]
     return 10 * (powers[0] / powers[1]).log10()
 
 
 def coloured(count: int, samples: int, device: torch.device) -> torch.Tensor:
-    """Noise whose power falls with frequency f by f^-2 to f^0, and comes and goes, of power 1: (count, samples)."""
+    """Return noise of power 1 whose loudness comes and goes: (count, samples).
+
+    Its power falls with frequency f as f^-a, with a drawn from 0 to 2 for each.
+
+    Args:
+        count: Number of recordings.
+        samples: Length of each.
+        device: Device of the result.
+    """
     spectrum = torch.fft.rfft(torch.randn(count, samples, device=device))
     frequencies = torch.arange(1, spectrum.shape[1] + 1, device=device)
     noise = torch.fft.irfft(spectrum * frequencies ** -torch.rand(count, 1, device=device), samples)
@@ -36,6 +55,12 @@ def coloured(count: int, samples: int, device: torch.device) -> torch.Tensor:
 
 
 def at_ratio(clean: torch.Tensor, noise: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
-    """Noise of power 1 added to recordings at ratios in dB: (batch, samples), (batch, samples), (batch, 1)."""
+    """Return recordings with noise added at given signal-to-noise ratios: (batch, samples).
+
+    Args:
+        clean: (batch, samples).
+        noise: Noise of power 1, (batch, samples).
+        ratio: In dB, (batch, 1).
+    """
     power = clean.square().mean(1, keepdim=True).clamp(min=SMALL)
     return clean + noise * (power * 10 ** (-ratio / 10)).sqrt()

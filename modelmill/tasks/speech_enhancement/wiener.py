@@ -1,22 +1,26 @@
-"""What can be done without learning: a Wiener filter by noise that is tracked in each recording."""
+"""A baseline that learns nothing: a Wiener filter by the noise that is estimated in each recording."""
 
 import numpy as np
 from scipy import signal
 
 WINDOW_SECONDS = 0.032
-# Noise of a frequency is what is left in the quietest part of its frames, which has less power than the mean; what the
-# filter leaves at least; and how slowly the signal-to-noise ratio follows (Ephraim and Malah, 1984,
-# https://doi.org/10.1109/TASSP.1984.1164453, equation 51).
+# The quantile of a frequency's powers over frames that estimates its noise; the filter's least gain; and how slowly the
+# signal-to-noise ratio follows (Ephraim and Malah, 1984, https://doi.org/10.1109/TASSP.1984.1164453, equation 51).
 QUIET, LEAST, SMOOTHING = 0.2, 0.1, 0.95
 
 
 def enhance(samples: np.ndarray, rate: int) -> np.ndarray:
-    """The recording with less noise: float, (samples,)."""
+    """Return the recording with less noise: float, (samples,).
+
+    Args:
+        samples: float, (samples,).
+        rate: Sample rate in Hz.
+    """
     size = 4 * round(WINDOW_SECONDS * rate / 4)
     _, _, spectrum = signal.stft(samples, rate, nperseg=size, noverlap=3 * size // 4)
     power = np.abs(spectrum) ** 2
     quiet = np.quantile(power, QUIET, axis=1, keepdims=True)
-    # Of exponentially distributed powers, which those of noise are, the mean is so much more than the quantile.
+    # Powers of noise are exponentially distributed: this is the ratio of their mean to the quantile.
     noise = np.maximum(quiet / -np.log1p(-QUIET), 1e-12)
     filtered, kept = np.empty_like(spectrum), np.zeros(len(power))
     for frame in range(power.shape[1]):

@@ -7,8 +7,12 @@ _LITTLE_ENDIAN, _CONTEXT = 0x950412DE, "\x04"
 
 
 def messages(data: bytes) -> Iterator[tuple[str, list[str]]]:
-    """What a compiled catalogue holds (https://www.gnu.org/software/gettext/manual/html_node/MO-Files.html): each
-    message without its context and plural, and its translations, of which a plural has several.
+    """Yield each message of a catalogue, without its context and plural, with its translations; a plural has several.
+
+    The format is described in https://www.gnu.org/software/gettext/manual/html_node/MO-Files.html.
+
+    Args:
+        data: The bytes of a `.mo` file.
     """
     magic, _, count, sources, targets = struct.unpack_from("<5I", data)
     assert magic == _LITTLE_ENDIAN

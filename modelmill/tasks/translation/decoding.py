@@ -1,4 +1,4 @@
-"""What a translator writes."""
+"""Greedy decoding of translations."""
 
 from typing import Any
 

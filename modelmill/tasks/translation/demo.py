@@ -1,4 +1,7 @@
-"""Names of languages, countries, regions, currencies and scripts, in English and Ukrainian: Debian's iso-codes."""
+"""Demo data for translation: names in English and Ukrainian from Debian's iso-codes.
+
+They are the names of languages, countries, regions, currencies and scripts.
+"""
 
 import importlib.util
 import json
@@ -12,14 +15,19 @@ LANGUAGE = "uk"
 
 
 def translation(shards: int) -> dict[str, bytes]:
-    """A name's shard is drawn by its English text, which is also what the split goes by. Where catalogues differ in how
-    they translate a name, the first in order counts.
+    """Return JSON Lines files of names and translations, by path.
+
+    A name's English text draws its shard, and its split later. Where catalogues translate a name differently, the first
+    in order counts.
+
+    Args:
+        shards: Number of files.
     """
-    found = importlib.util.find_spec("pycountry")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("pycountry")
+    if package is None or package.origin is None:
         raise UserError("translation: its data comes with pycountry: pip install 'modelmill[demo]'")
     names: dict[str, tuple[str, str]] = {}
-    for file in sorted((Path(found.origin).parent / "locales" / LANGUAGE / "LC_MESSAGES").glob("*.mo")):
+    for file in sorted((Path(package.origin).parent / "locales" / LANGUAGE / "LC_MESSAGES").glob("*.mo")):
         for english, (ukrainian, *_) in catalogues.messages(file.read_bytes()):
             names.setdefault(english.strip(), (ukrainian.strip(), file.stem))
     rows: list[list[str]] = [[] for _ in range(shards)]

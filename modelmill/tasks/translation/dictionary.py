@@ -1,4 +1,4 @@
-"""What is known without the order of words: a dictionary of words and, for those that it lacks, of letters."""
+"""A baseline that ignores the order of words: a dictionary of words and, for unknown words, of letters."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,20 +8,24 @@ ROUNDS = 5
 
 
 class Dictionary:
-    """The most probable translation of each word by IBM's model 1 (Brown et al., 1993,
-    https://aclanthology.org/J93-2003, section 4), and of each letter by the same model.
+    """The most probable translation of each word and each letter by IBM's model 1.
 
-    Args:
-        pairs: texts and their translations.
+    The model is that of Brown et al., 1993, https://aclanthology.org/J93-2003, section 4.
     """
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        """Fit the dictionary.
+
+        Args:
+            pairs: Texts and their translations.
+        """
         split = [(source.split(), target.split()) for source, target in pairs]
         self.words = most_probable(split)
-        # Of single words, so that letters are held against those of their own word.
+        # Pairs of single words only, so that letters are aligned within their word.
         self.letters = most_probable([(a[0], b[0]) for a, b in split if len(a) == len(b) == 1])
 
     def translate(self, text: str) -> str:
+        """Return the translation of a text, word by word."""
         return " ".join(self.words.get(word) or self._spelt(word) for word in text.split())
 
     def _spelt(self, word: str) -> str:
@@ -29,8 +33,13 @@ class Dictionary:
 
 
 def most_probable(pairs: Sequence[Pair]) -> dict[str, str]:
-    """For each piece of the sources the piece of the targets that it most probably becomes, after `ROUNDS` of
-    expectation maximisation; a piece that stands for nothing (the empty word) takes its part.
+    """Return the most probable translation of each piece (word or letter) of the sources.
+
+    Probabilities come from `ROUNDS` rounds of expectation maximisation; the empty word takes its share of them, and
+    stands for pieces of a target that translate nothing.
+
+    Args:
+        pairs: Pieces of sources and of their targets.
     """
     given = [(["", *source], target) for source, target in pairs]
     chance: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -45,8 +54,8 @@ def most_probable(pairs: Sequence[Pair]) -> dict[str, str]:
                 total = sum(chance[one][other] for one in source)
                 for one in source:
                     counts[one][other] += chance[one][other] / total
-        for one, found in counts.items():
-            total = sum(found.values())
-            chance[one] = {other: count / total for other, count in found.items()}
-    # Ties go to the first in order, so that the same pairs always make the same dictionary.
-    return {one: max(sorted(found), key=found.__getitem__) for one, found in chance.items() if one and found}
+        for one, expected in counts.items():
+            total = sum(expected.values())
+            chance[one] = {other: count / total for other, count in expected.items()}
+    # The first in order wins a tie, so that the same pairs always make the same dictionary.
+    return {one: max(sorted(to), key=to.__getitem__) for one, to in chance.items() if one and to}

@@ -1,4 +1,4 @@
-"""Held-out texts, translated: chrF and BLEU, beside what a dictionary makes of them."""
+"""Evaluation of a translator: chrF and BLEU of held-out texts, beside those of a dictionary."""
 
 import json
 from typing import Any
@@ -26,9 +26,15 @@ BATCH = 128
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """`chrf` (Popović, 2015, https://aclanthology.org/W15-3049) and `bleu` (Papineni et al., 2002,
-    https://aclanthology.org/P02-1040) of the test split by sacreBLEU, `sentence_chrf`, the mean of each translation's,
-    and `loss`, nats a translation. The dictionary is made from the pairs that fine-tuning has seen.
+    """Return the evaluation of the test split's translations.
+
+    `chrf` (Popović, 2015, https://aclanthology.org/W15-3049) and `bleu` (Papineni et al., 2002,
+    https://aclanthology.org/P02-1040) are sacreBLEU's over the split, `sentence_chrf` is the mean over translations,
+    and `loss` is in nats a translation. The baseline is a dictionary, made from the pairs that fine-tuning has seen.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -36,33 +42,33 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     training, held_out = (task.examples("fine_tuning", split) for split in ("train", "test"))
     sources, references = _texts(task, "test", held_out.rows)
     tokenizer = _tokenizer(task)
-    found: list[str] = []
+    translations: list[str] = []
     losses: list[float] = []
     for first in range(0, len(held_out), BATCH):
         step.progress(first, len(held_out), "held-out texts")
         batch = held_out.batch(np.arange(first, min(first + BATCH, len(held_out))))
         batch = to_device(batch, hardware.pick_device())
         losses += _losses(task, model, batch)
-        found += translate(model, tokenizer, batch["input_ids"])
-    each = np.array([_chrf([one], [reference]) for one, reference in zip(found, references, strict=True)])
+        translations += translate(model, tokenizer, batch["input_ids"])
+    each = np.array([_chrf([one], [reference]) for one, reference in zip(translations, references, strict=True)])
     metrics = {
-        "chrf": _chrf(found, references),
-        "bleu": _bleu(found, references),
+        "chrf": _chrf(translations, references),
+        "bleu": _bleu(translations, references),
         "sentence_chrf": float(each.mean()),
         "loss": float(np.mean(losses)),
     }
     table = _rows(sources, each, losses, held_out.ids, set(training.ids.tolist()))
-    shown = _shown(recipe.evaluation.samples, sources, references, found)
+    shown = _shown(recipe.evaluation.samples, sources, references, translations)
     measured = EvaluationResult(metrics, table, {samples.FILE: shown})
     if not recipe.evaluation.baseline:
         return measured
     known = Dictionary(list(zip(*_texts(task, "train", training.rows), strict=True)))
-    by_it = [known.translate(source) for source in sources]
+    looked_up = [known.translate(source) for source in sources]
     what = "a dictionary"
     return measured._replace(
         baselines=(
-            Baseline("chrf", what, metrics["chrf"], least=_chrf(by_it, references)),
-            Baseline("bleu", what, metrics["bleu"], least=_bleu(by_it, references)),
+            Baseline("chrf", what, metrics["chrf"], least=_chrf(looked_up, references)),
+            Baseline("bleu", what, metrics["bleu"], least=_bleu(looked_up, references)),
         )
     )
 
@@ -74,13 +80,13 @@ def _losses(task: Any, model: Any, batch: Any) -> list[float]:
     return [float(one) for one in losses.double().sum(dim=1).cpu()]
 
 
-def _chrf(found: list[str], references: list[str]) -> float:
-    return float(CHRF().corpus_score(found, [references]).score)
+def _chrf(translations: list[str], references: list[str]) -> float:
+    return float(CHRF().corpus_score(translations, [references]).score)
 
 
-def _bleu(found: list[str], references: list[str]) -> float:
-    # Many texts are shorter than BLEU's four words; over the whole split all orders are there.
-    return float(BLEU().corpus_score(found, [references]).score)
+def _bleu(translations: list[str], references: list[str]) -> float:
+    # Many texts have fewer than the four words that BLEU's longest n-gram takes, but the whole split has all orders.
+    return float(BLEU().corpus_score(translations, [references]).score)
 
 
 def _tokenizer(task: Any) -> Any:
@@ -90,7 +96,7 @@ def _tokenizer(task: Any) -> Any:
 
 
 def _texts(task: Any, split: str, members: np.ndarray) -> tuple[list[str], list[str]]:
-    """Of rows of a split: sources and translations."""
+    """Return the sources and the translations of some rows of a split."""
     texts = json.loads(task.files[f"texts/{split}.json"].read_text("utf-8"))
     sources, targets = ([texts[side][row] for row in members.tolist()] for side in ("source", "target"))
     return sources, targets
@@ -120,10 +126,10 @@ def _words(text: str) -> str:
     return "one" if count == 1 else "two" if count == 2 else "three or more"
 
 
-def _shown(most: int, sources: list[str], references: list[str], found: list[str]) -> list[samples.Sample]:
-    """Translations that are spread evenly over the test split."""
+def _shown(most: int, sources: list[str], references: list[str], translations: list[str]) -> list[samples.Sample]:
+    """Return translations that are spread evenly over the test split."""
     places = np.linspace(0, len(sources) - 1, min(most, len(sources))).round().astype(int)
     return [
-        samples.text(source=sources[place], reference=references[place], translation=found[place])
+        samples.text(source=sources[place], reference=references[place], translation=translations[place])
         for place in places.tolist()
     ]

@@ -1,19 +1,25 @@
-"""Which parts of a text pretraining hides: text infilling (Lewis et al., 2019, https://arxiv.org/abs/1910.13461,
-section 2.2), the noise of mBART (Liu et al., 2020, https://arxiv.org/abs/2001.08210).
+"""Text infilling, the noise of pretraining: spans of a text are hidden.
+
+The method is BART's (Lewis et al., 2019, https://arxiv.org/abs/1910.13461, section 2.2), as mBART uses it (Liu et al.,
+2020, https://arxiv.org/abs/2001.08210).
 """
 
 import torch
 
-# Names are short: spans of one to so many tokens, where BART's are 3 on average.
+# Tokens of the longest span: names are short, and the spans of BART's longer texts have 3 on average.
 LONGEST = 3
 
 
 def infill(tokens: torch.Tensor, draws: torch.Tensor, share: float, mask: int, end: int, padding: int) -> torch.Tensor:
-    """Each hidden span as one mask, so that how long it was is part of what has to be found: int64, (batch, length).
+    """Return texts with each hidden span replaced by one mask, which hides its length too: int64, (batch, length).
 
     Args:
-        tokens: int64, (batch, length); each text ends with `end`, which stays. draws: uniform in [0, 1), (2 or more,
-            batch, length): where spans begin and how long they are. share: of the tokens to hide, roughly.
+        tokens: int64, (batch, length); each text ends with `end`, which is never hidden.
+        draws: Uniform in [0, 1), (2 or more, batch, length): where spans begin, and how long they are.
+        share: The approximate share of the tokens to hide.
+        mask: Id of the token that replaces a span.
+        end: Id of the token that ends a text.
+        padding: Id of the token that fills up a row.
     """
     begins = draws[0] < share / ((LONGEST + 1) / 2)
     lengths = (draws[1] * LONGEST).long() + 1

@@ -1,4 +1,4 @@
-"""Pairs of texts into token arrays: split by the source, fit the tokenizer on the training split, encode."""
+"""Preprocessing of pairs of texts: split by the source, fit the tokenizer on the training split, encode."""
 
 import json
 from dataclasses import replace
@@ -20,26 +20,29 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.translation.recipe import Recipe, TranslationPreprocessing
 
 SIDES = ("source", "target")
-# What each token is to the task; the names of the languages are how a decoder is told which one to write.
+# Special tokens by role; `source_token` and `target_token` tell the decoder which language to write.
 NAMED = {"mask_token": "<|mask|>", "pad_token": "<|pad|>", "source_token": "<|source|>", "target_token": "<|target|>"}
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
-    Each split is `source` and `target`, (rows, sequence_length), each text with the token that ends it and filled up,
-    and `paired`, bool, (rows,).
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
+    Each split has `source` and `target`, (rows, sequence_length), texts with the token that ends them, padded, and
+    `paired`, bool, (rows,).
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing, null or not text, a text is empty or too long where the recipe refuses these,
-            or a split has no pair.
+        UserError: A column is missing, null or not text, a text is empty or too long where the recipe refuses these, or
+            no training row is a pair.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
     columns = {f"preprocessing.{side}": getattr(settings, side) for side in SIDES}
-    rows = in_memory.read(step, found, columns)
+    rows = in_memory.read(step, shards, columns)
     texts = {side: rows.columns[column] for side, column in zip(SIDES, columns.values(), strict=True)}
     is_kept = ~_empty(texts, settings)
     training = [
@@ -86,7 +89,7 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
 
 
 def _empty(texts: dict[str, list[Any]], settings: TranslationPreprocessing) -> np.ndarray:
-    """Which rows lack a text on one of the sides: bool, (rows,)."""
+    """Return which rows lack a text on one of the sides: bool, (rows,)."""
     empty = np.zeros(len(texts["source"]), bool)
     for side in SIDES:
         column = getattr(settings, side)
@@ -105,7 +108,7 @@ def _empty(texts: dict[str, list[Any]], settings: TranslationPreprocessing) -> n
 
 
 def _too_long(encoded: dict[str, list[list[int]]], settings: TranslationPreprocessing) -> np.ndarray:
-    """Which rows have a text of too many tokens, its end included: bool, (rows,)."""
+    """Return which rows have a text of too many tokens, its end included: bool, (rows,)."""
     lengths = np.array([[len(ids) for ids in encoded[side]] for side in SIDES]).max(axis=0)
     too_long = lengths > settings.sequence_length
     if too_long.any() and settings.long_text == "refuse":
@@ -126,8 +129,8 @@ def _special(folder: Path, vocabulary: dict[str, int]) -> dict[str, int]:
             f"preprocessing.tokenizer.from: {folder / weights.TOKENIZER[1]} names no {lacking[0]} that the tokenizer "
             "knows; take the tokenizer of another translator, or leave `from` out"
         )
-    found = {name.removesuffix("_token"): vocabulary[str(token)] for name, token in tokens.items()}
-    return {("padding" if name == "pad" else name): number for name, number in found.items()}
+    ids = {name.removesuffix("_token"): vocabulary[str(token)] for name, token in tokens.items()}
+    return {("padding" if name == "pad" else name): number for name, number in ids.items()}
 
 
 def _padded(texts: list[list[int]], length: int, padding: int, size: int) -> np.ndarray:
@@ -138,6 +141,9 @@ def _padded(texts: list[list[int]], length: int, padding: int, size: int) -> np.
 
 
 def _paired(rows: Whole, settings: TranslationPreprocessing) -> np.ndarray:
-    """Held-out rows, and the training rows that fine-tuning may see as pairs: a higher share adds rows."""
+    """Return which rows fine-tuning may use as pairs, bool, (rows,): held-out rows and a share of the training rows.
+
+    A higher share keeps the rows of a lower one.
+    """
     drawn = np.array([digest.fraction(f"paired:{one:016x}") for one in rows.ids.tolist()])
     return (rows.splits != "train") | (drawn < settings.paired)

@@ -10,20 +10,21 @@ from modelmill.tasks.serving.text import load_pretrained, load_tokenizer
 
 
 class Translator(PythonModel):
-    """A folder for `AutoModelForSeq2SeqLM`, with a tokenizer."""
+    """Translator, loaded from a folder for `AutoModelForSeq2SeqLM` with a tokenizer."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from transformers import AutoModelForSeq2SeqLM
 
         self.tokenizer = load_tokenizer(context)
         self.model = load_pretrained(context, AutoModelForSeq2SeqLM)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return the translation of each text; a text longer than the model was trained on loses its end."""
+        """Return the translation of each text; a text longer than the model was trained on is cut."""
         return pd.DataFrame({"translation": [self._translate(text) for text in model_input["text"]]})
 
     def _translate(self, text: str) -> str:
-        """One text at a time, so that no answer depends on which others were asked."""
+        """Return one translation; texts are not batched, so that no answer depends on the others."""
         import torch
 
         from modelmill.tasks.translation.decoding import translate
