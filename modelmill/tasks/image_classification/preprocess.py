@@ -1,4 +1,4 @@
-"""Images and labels into arrays."""
+"""Preprocessing of images and labels into arrays."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -16,8 +16,12 @@ NONE = -1
 
 
 class Numbered(NamedTuple):
-    """Numbers of `classes` and of `other_classes`, int64, (rows,), `NONE` where fine-tuning or pretraining must not see
-    one.
+    """Labels as numbers, `NONE` where training must not see one.
+
+    Attributes:
+        labels: Numbers of `classes`, which fine-tuning learns: int64, (rows,).
+        others: Numbers of `other_classes`, which pretraining learns: int64, (rows,).
+        classes: Names of the classes.
     """
 
     labels: np.ndarray
@@ -25,20 +29,23 @@ class Numbered(NamedTuple):
     classes: list[str]
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
     Each split has `images`, uint8, (rows, channels, size, size), `labels` and `others` as in `Numbered`, and `ids`.
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing or null, an image cannot be decoded or is too small or a label unknown where the
+        UserError: A column is missing or null, an image cannot be decoded or is too small or a label unknown where the
             recipe refuses these, a split lacks a class, or a shard has changed.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    rows = in_memory.read(step, found, {"preprocessing.label": settings.label})
+    rows = in_memory.read(step, shards, {"preprocessing.label": settings.label})
     images, is_large = media.squares(step, rows.files, settings)
     rows = in_memory.chosen(rows, is_large)
     rows, images, numbered = number(rows, images, settings)
@@ -57,10 +64,15 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
 
 
 def number(rows: Whole, images: np.ndarray, settings: ImagePreprocessing) -> tuple[Whole, np.ndarray, Numbered]:
-    """Rows whose label is known, their images, and their labels.
+    """Return the rows whose label is known, their images, and their labels.
+
+    Args:
+        rows: All rows.
+        images: Their images, uint8, (rows, channels, size, size).
+        settings: The recipe's section.
 
     Raises:
-        UserError: a label is unknown and the recipe refuses that; or there are fewer than two classes.
+        UserError: A label is unknown and the recipe refuses that, or there are fewer than two classes.
     """
     names = np.array([str(label) for label in rows.columns[settings.label]], dtype=object)
     others = settings.other_classes
@@ -91,11 +103,14 @@ def _numbers(names: np.ndarray, classes: list[str]) -> np.ndarray:
 
 
 def _labelled(labels: np.ndarray, rows: Whole, most: int | None) -> np.ndarray:
-    """Of the training rows of each class the first `most` by their hash: a higher number adds rows."""
+    """Return which training rows keep their label, bool, (rows,): of each class the first `most` by hash.
+
+    A higher number keeps the rows of a lower one.
+    """
     if most is None:
         return np.ones(len(labels), bool)
-    found = np.zeros(len(labels), bool)
+    is_labelled = np.zeros(len(labels), bool)
     for label in range(int(labels.max()) + 1):
         members = np.flatnonzero((labels == label) & (rows.splits == "train"))
-        found[members[np.argsort(rows.ids[members], kind="stable")[:most]]] = True
-    return found
+        is_labelled[members[np.argsort(rows.ids[members], kind="stable")[:most]]] = True
+    return is_labelled

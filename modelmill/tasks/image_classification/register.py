@@ -1,4 +1,4 @@
-"""What registration says of a classifier of images, and how it is asked."""
+"""Model card and serving interface of an image classifier."""
 
 import base64
 import json
@@ -16,14 +16,19 @@ LIMITS = (
     "It gives one of its labels to any image, also to one that none of them fits. It was measured on held-out images "
     "of the same source alone, and nobody has checked it for bias or harm."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow==13.0.0")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import numpy as np
     import pandas as pd
     from mlflow.models import ModelSignature

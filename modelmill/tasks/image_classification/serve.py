@@ -1,4 +1,4 @@
-"""Serve a classifier of images: the `label` of each `image` and its `probability`."""
+"""Serve an image classifier: the `label` of each `image` and its `probability`."""
 
 from typing import Any
 
@@ -10,19 +10,20 @@ from modelmill.tasks.serving.model import device_of, load_network, read_json
 
 
 class ImageClassifier(PythonModel):
-    """A folder with `config.json`, which describes the layers, and `model.safetensors`."""
+    """Image classifier, loaded from a folder with `model.safetensors` and a `config.json` that describes the layers."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.image_classification import network
 
         self.config = read_json(context, "config.json")
         self.network = load_network(context, network.ImageClassifier)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return the most probable label of each image, and how probable it is.
+        """Return the most probable label of each image, and its probability.
 
         Raises:
-            MlflowException: One is not an image in base64.
+            MlflowException: A value is not an image in base64.
         """
         answers = [self._classify(image) for image in model_input["image"]]
         return pd.DataFrame(answers, columns=["label", "probability"])

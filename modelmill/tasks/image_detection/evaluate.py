@@ -1,4 +1,4 @@
-"""Held-out pictures: how precise the boxes are, what trivial detectors find, and the boxes on pictures."""
+"""Evaluation of a detector: average precision of its boxes on held-out pictures, and of trivial detectors."""
 
 from typing import Any
 
@@ -22,22 +22,30 @@ from modelmill.training.device import hardware
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 64
-# The least probability of a box that counts in `map50`.
+# The least probability of a box in `map50`.
 LEAST = 0.01
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """`map50`, and two means over pictures: `f1`, of boxes from the recipe's `confidence` on, and `loss`."""
+    """Return the evaluation of the test split's pictures.
+
+    Metrics are `map50` and two means over pictures: `f1`, of boxes whose probability is the recipe's `confidence` at
+    least, and `loss` in nats.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
+    """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings, classes = recipe.evaluation, task.corpus.info["classes"]
     model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
     held_out, training = (task.examples("fine_tuning", split) for split in ("test", "train"))
-    found, losses = detect(model, held_out)
+    detections, losses = detect(model, held_out)
     truth, known = known_boxes(held_out), known_boxes(training)
-    sure = [chosen(one, one.scores >= settings.confidence) for one in found]
+    sure = [chosen(one, one.scores >= settings.confidence) for one in detections]
     scores = np.array([f1(one, its) for one, its in zip(sure, truth, strict=True)])
-    value = mean_average_precision(found, truth, len(classes))
+    value = mean_average_precision(detections, truth, len(classes))
     metrics = {"map50": value, "f1": float(scores.mean()), "loss": float(losses.mean())}
     table = _rows(truth, scores, losses, held_out.ids, training.ids)
     shown = _shown(settings.samples, held_out.arrays["images"], truth, sure, classes)
@@ -50,35 +58,45 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
         "blobs and logistic regression": [blobs.find(image) for image in held_out.arrays["images"]],
     }
     bounds = {what: mean_average_precision(its, truth, len(classes)) for what, its in trivial.items()}
-    # To be as good as they are is not enough.
+    # The model has to be better than they are.
     baselines = tuple(Baseline("map50", what, value, least=bound) for what, bound in bounds.items())
     return EvaluationResult(metrics, table, {samples.FILE: shown}, baselines)
 
 
 @torch.no_grad()
 def detect(model: Any, examples: Arrays) -> tuple[list[Boxes], np.ndarray]:
-    """The boxes of each picture, best first, and its loss in nats, float64, (pictures,)."""
+    """Return the boxes of each picture, best first, and its loss in nats, float64, (pictures,).
+
+    Args:
+        model: The detector.
+        examples: The pictures.
+    """
     where = next(model.parameters()).device
-    found: list[Boxes] = []
+    detections: list[Boxes] = []
     losses = []
     for first in range(0, len(examples), BATCH):
         batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
         heat, sides = model(batch["images"])
         losses.append(picture_losses(heat, sides, batch["boxes"], batch["labels"]).double().cpu().numpy())
-        found += decode(heat, sides, LEAST)
-    return found, np.concatenate(losses)
+        detections += decode(heat, sides, LEAST)
+    return detections, np.concatenate(losses)
 
 
 def known_boxes(examples: Arrays) -> list[Boxes]:
-    """What is truly in each picture."""
+    """Return the known objects of each picture."""
     pairs = zip(examples.arrays["boxes"], examples.arrays["labels"], strict=True)
     return [Boxes(b[lab >= 0].astype(np.float64), lab[lab >= 0], np.ones((lab >= 0).sum())) for b, lab in pairs]
 
 
-def f1(found: Boxes, truth: Boxes) -> float:
-    """2 right / (found + known); 1 where nothing is known and nothing found."""
-    count = len(found.labels) + len(truth.labels)
-    return 2 * float(matched(found, truth).sum()) / count if count else 1.0
+def f1(detections: Boxes, truth: Boxes) -> float:
+    """Return 2 right / (detections + known objects); 1 where there are neither.
+
+    Args:
+        detections: Boxes that a detector gives.
+        truth: The known objects.
+    """
+    count = len(detections.labels) + len(truth.labels)
+    return 2 * float(matched(detections, truth).sum()) / count if count else 1.0
 
 
 def _rows(
@@ -100,12 +118,12 @@ def _rows(
     ]
 
 
-def _shown(most: int, images: np.ndarray, truth: list[Boxes], found: list[Boxes], classes: list[str]) -> list[Any]:
-    """Pictures that are spread evenly over the test split."""
+def _shown(most: int, images: np.ndarray, truth: list[Boxes], detections: list[Boxes], classes: list[str]) -> list[Any]:
+    """Return pictures that are spread evenly over the test split."""
     places = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
     shown = []
     for place in places:
-        known, its = (_described(one[place], classes) for one in (truth, found))
+        known, its = (_described(one[place], classes) for one in (truth, detections))
         known = [{key: one[key] for key in ("box", "label")} for one in known]
         size = (images.shape[3], images.shape[2])
         shown.append(samples.boxes(png(images[place].transpose(1, 2, 0)), size, known, its))

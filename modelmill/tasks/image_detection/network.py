@@ -1,4 +1,4 @@
-"""An anchor-free detector: every cell of a grid says whether an object's middle is there, and how far its sides are.
+"""An anchor-free detector: for each cell of a grid, whether an object's middle is there and how far its sides are.
 
 The heat map is that of "Objects as Points" (Zhou et al., 2019, https://arxiv.org/abs/1904.07850), the distances to the
 four sides are those of FCOS (Tian et al., 2019, https://arxiv.org/abs/1904.01355).
@@ -12,26 +12,32 @@ from torch import nn
 
 # Pixels a side of a cell; sides of pictures are multiples of `DIVISOR`.
 STRIDE, DIVISOR = 4, 8
-# At first every cell says with this probability that an object is there (Lin et al., 2017, section 3.3,
+# Logit of an object in each cell before training (Lin et al., 2017, section 3.3,
 # https://arxiv.org/abs/1708.02002).
 PRIOR = -4.6
 GROUPS = 8
 
 
 def layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Normalised by groups (Wu and He, 2018, https://arxiv.org/abs/1803.08494), so each picture by itself."""
+    """Return a convolution that is normalised by groups, so that each picture stands by itself.
+
+    Group normalisation is that of Wu and He, 2018, https://arxiv.org/abs/1803.08494.
+    """
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.GroupNorm(GROUPS, outputs), nn.ReLU())
 
 
 class Detector(nn.Module):
-    """Pixels, uint8, (batch, 3, height, width), to two maps of a fourth of the sides.
-
-    Args:
-        width: channels of the first layer, a multiple of `GROUPS`. dropout: of whole channels, before the heads.
-    """
+    """A detector of objects in pictures, whose two maps have a fourth of the picture's sides."""
 
     def __init__(self, classes: int, width: int, dropout: float) -> None:
+        """Build the network with random weights.
+
+        Args:
+            classes: How many classes there are.
+            width: Channels of the first layer, a multiple of `GROUPS`.
+            dropout: Share of the channels before the heads that are dropped in training.
+        """
         super().__init__()
         self.stem = nn.Sequential(layer(3, width, stride=2), layer(width, 2 * width, stride=2))
         self.fine = nn.Sequential(layer(2 * width, 2 * width), layer(2 * width, 2 * width))
@@ -44,12 +50,18 @@ class Detector(nn.Module):
         self.expect_little()
 
     def expect_little(self) -> None:
-        """Say of every cell that most likely nothing is there, as before training."""
+        """Set the heat map's bias so that an object is improbable in every cell, as before training."""
         nn.init.constant_(cast(torch.Tensor, self.heat.bias), PRIOR)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of each class in each cell, (batch, classes, rows, columns), and the distances in pixels from its
-        middle to the left, top, right and bottom of the object there, (batch, 4, rows, columns).
+        """Return the heat map and the map of sides.
+
+        The heat map has logits of each class in each cell, (batch, classes, rows, columns); the map of sides has the
+        distances in pixels from the cell's middle to the object's left, top, right and bottom, (batch, 4, rows,
+        columns).
+
+        Args:
+            images: uint8, (batch, 3, height, width).
         """
         x = self.stem((images.float() - 128) / 64)
         x = x + self.fine(x)
@@ -62,12 +74,12 @@ def of_config(config: dict[str, Any], dropout: float = 0.0) -> Detector:
 
     Args:
         config: Names of the `classes`, and the `width`.
-        dropout: Of whole channels, before the heads.
+        dropout: Share of the channels before the heads that are dropped in training.
     """
     return Detector(len(config["classes"]), config["width"], dropout)
 
 
 def middles(rows: int, columns: int, device: torch.device) -> torch.Tensor:
-    """Of each cell in pixels: x and y, (2, rows, columns)."""
+    """Return x and y of each cell's middle in pixels: (2, rows, columns)."""
     y, x = ((torch.arange(count, device=device) + 0.5) * STRIDE for count in (rows, columns))
     return torch.stack([x.expand(rows, columns), y[:, None].expand(rows, columns)])

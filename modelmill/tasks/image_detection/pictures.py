@@ -1,4 +1,4 @@
-"""Pictures as the detector sees them."""
+"""Pictures scaled to the detector's field."""
 
 import numpy as np
 from PIL import Image
@@ -7,14 +7,19 @@ GREY = 128
 
 
 class Unfit(Exception):
-    """A picture, or what its row says, does not fit the detector.
+    """A picture, or the content of its row, does not fit the detector.
 
-    Args:
+    Attributes:
         policy: Key of `preprocessing` that says what becomes of such rows.
-        why: What is wrong.
     """
 
     def __init__(self, policy: str, why: str) -> None:
+        """Create the error.
+
+        Args:
+            policy: Key of `preprocessing` that says what becomes of such rows.
+            why: What is wrong.
+        """
         super().__init__(why)
         self.policy = policy
 
@@ -24,11 +29,11 @@ def fit(pixels: np.ndarray, side: int, may_enlarge: bool) -> tuple[np.ndarray, f
 
     Args:
         pixels: The picture: uint8, (height, width, 3).
-        side: Of the square, in pixels.
-        may_enlarge: Whether a picture whose sides are shorter is enlarged.
+        side: Side of the square in pixels.
+        may_enlarge: Whether a picture with shorter sides is enlarged.
 
     Raises:
-        Unfit: It is smaller, and must not be enlarged.
+        Unfit: The picture is smaller, and must not be enlarged.
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)

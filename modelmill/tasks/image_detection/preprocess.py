@@ -1,4 +1,4 @@
-"""Pictures, boxes and labels into arrays: those with boxes, and those of single objects."""
+"""Preprocessing of pictures, boxes and labels into arrays: pictures with boxes, and pictures of single objects."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,28 +19,40 @@ PICTURES, SINGLES = "pictures", "singles"
 
 
 class Known(NamedTuple):
-    """What a row says: boxes in pixels of the file, float32, (objects, 4), and classes' numbers, int64, (objects,)."""
+    """The objects that a row names.
+
+    Attributes:
+        row: Number of the row.
+        boxes: Left, top, right and bottom in pixels of the file, float32, (objects, 4).
+        labels: Numbers of classes, int64, (objects,).
+    """
 
     row: int
     boxes: np.ndarray
     labels: np.ndarray
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
-    Of each split `pictures`: images, uint8, (pictures, 3, size, size); boxes in pixels, float32, (pictures, most, 4);
-    labels, int64, (pictures, most), -1 where there is none. And `singles`: images and labels, one each.
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
+    Each split has `pictures` and `singles`. Pictures are images, uint8, (pictures, 3, size, size), with boxes in
+    pixels, float32, (pictures, most, 4), and labels, int64, (pictures, most), -1 where there is none. Singles are
+    images with one label each.
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing or no list, an image cannot be read, or the recipe refuses what a row says; or a
-            split lacks pictures with boxes.
+        UserError: A column is missing or not a list, an image cannot be read, the recipe refuses the content of a row,
+            or a split lacks pictures with boxes.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    rows = in_memory.read(step, found, {"preprocessing.boxes": settings.boxes, "preprocessing.labels": settings.labels})
+    rows = in_memory.read(
+        step, shards, {"preprocessing.boxes": settings.boxes, "preprocessing.labels": settings.labels}
+    )
     kept: dict[str, list[tuple[Known, np.ndarray]]] = {PICTURES: [], SINGLES: []}
     dropped = 0
     for known, pixels in _decoded(step, rows, settings):
@@ -70,9 +82,16 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
 
 
 def parse(row: int, boxes: Any, labels: Any, classes: list[str]) -> Known:
-    """
+    """Return the objects that a row names.
+
+    Args:
+        row: Number of the row.
+        boxes: Value of the column of boxes.
+        labels: Value of the column of labels.
+        classes: Names of the classes.
+
     Raises:
-        Unfit: they are no lists of boxes and labels that fit each other, or a label is not among the classes.
+        Unfit: The values are not lists of boxes and labels that fit each other, or a label is not among the classes.
     """
     if not isinstance(boxes, list) or not isinstance(labels, list):
         raise Unfit("bad_box", "boxes and labels are no lists")
@@ -89,9 +108,14 @@ def parse(row: int, boxes: Any, labels: Any, classes: list[str]) -> Known:
 
 
 def require_inside(boxes: np.ndarray, pixels: np.ndarray) -> None:
-    """
+    """Check that boxes are inside a picture.
+
+    Args:
+        boxes: Left, top, right and bottom in pixels, (objects, 4).
+        pixels: The picture, (height, width, 3).
+
     Raises:
-        Unfit: a box has no area, or a part of it is not in the picture.
+        Unfit: A box has no area, or is not wholly in the picture.
     """
     height, width = pixels.shape[:2]
     for left, top, right, bottom in boxes.tolist():
@@ -103,7 +127,7 @@ def require_inside(boxes: np.ndarray, pixels: np.ndarray) -> None:
 
 
 def _decoded(step: Step, rows: Whole, settings: PicturePreprocessing) -> Iterator[tuple[Known | None, np.ndarray]]:
-    """What each row says, None where the recipe drops it, and the pixels of its picture."""
+    """Yield the objects that each row names, None where the recipe drops it, and the pixels of its picture."""
     values = zip(rows.columns[settings.boxes], rows.columns[settings.labels], strict=True)
     for (row, (boxes, labels)), pixels in zip(enumerate(values), media.images(rows.files), strict=True):
         if row % 100 == 0:

@@ -1,4 +1,4 @@
-"""What registration says of a detector, and how it is asked."""
+"""Model card and serving interface of a detector."""
 
 import base64
 import json
@@ -19,15 +19,20 @@ LIMITS = (
     "It finds objects of the sizes that it was trained on, and overlooks some. It was measured on held-out pictures of "
     "the same source alone, and nobody has checked it for bias or harm."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow==13.0.0")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 CONFIDENCE = 0.3
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import numpy as np
     import pandas as pd
     from mlflow.models import ModelSignature

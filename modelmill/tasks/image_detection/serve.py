@@ -13,9 +13,10 @@ CONFIDENCE = 0.3
 
 
 class Detector(PythonModel):
-    """A folder with `config.json` and `model.safetensors`."""
+    """Detector, loaded from a folder with `config.json` and `model.safetensors`."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.image_detection import network
 
         self.config = read_json(context, "config.json")
@@ -24,10 +25,10 @@ class Detector(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return the boxes of each image, best first: left, top, right and bottom in pixels.
 
-        Those are kept whose probability is `params["confidence"]` at least.
+        Boxes whose probability is less than `params["confidence"]` are left out.
 
         Raises:
-            MlflowException: One is not an image in base64, or is too small.
+            MlflowException: A value is not an image in base64, or is too small.
         """
         least = float((params or {}).get("confidence", CONFIDENCE))
         return pd.DataFrame([self._detect(image, least) for image in model_input["image"]])

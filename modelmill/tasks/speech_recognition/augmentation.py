@@ -1,4 +1,4 @@
-"""What training does to recordings, so that the network does not learn them by heart."""
+"""Augmentation of recordings: speed, noise and masked spectra."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,13 @@ from modelmill.tasks.speech_recognition.recipe import Augmentation
 def louder_slower(
     samples: torch.Tensor, lengths: torch.Tensor, chosen: Augmentation
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The batch at another speed and with noise of another loudness for each recording."""
+    """Return recordings at another speed, the same for the batch, with noise of another loudness for each.
+
+    Args:
+        samples: float32, (batch, samples).
+        lengths: Samples of each recording, int64, (batch,).
+        chosen: The recipe's settings.
+    """
     device = samples.device
     factor = 1 + chosen.speed * float(2 * torch.rand((), device=device) - 1)
     known, size = samples.shape[1], max(1, round(samples.shape[1] / factor))
@@ -23,7 +29,13 @@ def louder_slower(
 
 
 def masked(spectra: torch.Tensor, frames: torch.Tensor, chosen: Augmentation) -> torch.Tensor:
-    """Spectra with spans of frames and of bands set to their mean, 0."""
+    """Return spectra with spans of frames and of bands set to their mean, 0.
+
+    Args:
+        spectra: Normalised, (batch, frames, bands).
+        frames: Frames of each recording, (batch,).
+        chosen: The recipe's settings.
+    """
     batch, longest, bands = spectra.shape
     device = spectra.device
     for _ in range(chosen.time_masks):
@@ -37,7 +49,7 @@ def masked(spectra: torch.Tensor, frames: torch.Tensor, chosen: Augmentation) ->
 def _blanked(
     spectra: torch.Tensor, most: torch.Tensor, room: torch.Tensor, places: torch.Tensor, axis: int
 ) -> torch.Tensor:
-    """A span of each example, of up to `most` places that begins anywhere in `room`, set to 0 along an axis."""
+    """Return examples with a span along an axis set to 0: up to `most` places, beginning anywhere in `room`."""
     draws = torch.rand(2, len(spectra), device=spectra.device)
     width = draws[0] * most
     begin = draws[1] * (room - width).clamp(min=0)

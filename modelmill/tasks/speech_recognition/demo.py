@@ -1,4 +1,4 @@
-"""Speech that eSpeak NG synthesises: digits in many voices, and other words in the same voices for pretraining."""
+"""Demo data for speech recognition: eSpeak NG says digits in many voices, and other words for pretraining."""
 
 import json
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from modelmill.demo import espeak
 
 RATE = 8_000
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-# Commands, colours, days, months, animals, food: the words of a telephone service, none of them a digit.
+# Words of a telephone service, none of them a digit: commands, colours, days, months, animals, food.
 _WORDS = """
 yes no up down left right on off stop go open close start end begin wait next back help cancel repeat again more less
 red green blue yellow black white brown grey orange purple monday tuesday wednesday thursday friday saturday sunday
@@ -32,7 +32,17 @@ SPOKEN = {"words": 50, "digits": 12}
 
 
 class Utterance(NamedTuple):
-    """What a speaker says, how fast (words a minute) and high (0 to 100), and how far the noise is below it, in dB."""
+    """An utterance to synthesise.
+
+    Attributes:
+        speaker: Name of the speaker.
+        voice: Accent and variant, as eSpeak NG names them.
+        kind: `words` or `digits`.
+        text: The words.
+        rate: Words a minute.
+        pitch: From 0 to 100.
+        noise: How far the noise is below the speech, in dB.
+    """
 
     speaker: str
     voice: str
@@ -44,7 +54,13 @@ class Utterance(NamedTuple):
 
 
 def speech_recognition(shards: int) -> dict[str, bytes]:
-    """A speaker's shard is drawn by the speaker's name; a manifest a shard, and a WAV of 8 kHz a recording."""
+    """Return WAV files at 8 kHz and the manifests that name them, by path.
+
+    A speaker's name draws the shard of all its recordings.
+
+    Args:
+        shards: Number of manifests.
+    """
     files: dict[str, bytes] = {}
     rows: list[list[str]] = [[] for _ in range(shards)]
     for number, one in enumerate(utterances()):
@@ -57,9 +73,12 @@ def speech_recognition(shards: int) -> dict[str, bytes]:
 
 
 def utterances() -> list[Utterance]:
-    """One to three words, or one to four digits; each speaker has an accent, and keeps near a speed and a pitch."""
+    """Return the utterances of all speakers: one to three words, or one to four digits.
+
+    Each speaker has one accent, and a speed and a pitch that vary little.
+    """
     draw = np.random.default_rng(0)
-    found = []
+    planned = []
     for number, variant in enumerate(VARIANTS):
         accent = ACCENTS[number % len(ACCENTS)]
         speed, pitch = draw.integers(130, 190), draw.integers(30, 70)
@@ -69,12 +88,17 @@ def utterances() -> list[Utterance]:
                 text = " ".join(draw.choice(vocabulary, draw.integers(1, most + 1)))
                 rate, high = int(speed + draw.integers(-15, 16)), int(pitch + draw.integers(-8, 9))
                 noise = float(draw.uniform(12, 30))
-                found.append(Utterance(f"{variant.lower()}", f"{accent}+{variant}", kind, text, rate, high, noise))
-    return found
+                planned.append(Utterance(f"{variant.lower()}", f"{accent}+{variant}", kind, text, rate, high, noise))
+    return planned
 
 
 def spoken(one: Utterance, seed: int) -> np.ndarray:
-    """The utterance at RATE, half as loud as can be, in a room with white noise: float32, (samples,)."""
+    """Return an utterance at RATE with white noise, half as loud as can be: float32, (samples,).
+
+    Args:
+        one: The utterance.
+        seed: Seed of the noise.
+    """
     import soxr
 
     samples, rate = espeak.synthesise(one.text, one.voice, one.rate, one.pitch)

@@ -1,4 +1,4 @@
-"""Held-out recordings: character and word error rates, of the pretrained network as well, and what was heard."""
+"""Evaluation of a speech recogniser: character and word error rates, also of the pretrained network."""
 
 from typing import Any
 
@@ -22,8 +22,14 @@ METRICS = {"characters": "character_error_rate", "words": "word_error_rate"}
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """Error rates of the held-out recordings of the corpus that was trained on last, decoded greedily; and those of the
-    pretrained network (`..._before`), where it was fine-tuned.
+    """Return the error rates of the test split, decoded greedily.
+
+    The split is that of the corpus that was trained on last. `..._before` are the rates of the pretrained network,
+    where it was fine-tuned.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -42,14 +48,14 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     metrics: dict[str, float] = {}
     baselines, table = [], []
     for unit in UNITS:
-        found = {when: transcripts.compare(said, texts, unit) for when, texts in heard.items()}
-        name, rate = METRICS[unit], found["after"].rate
-        metrics |= {name if when == "after" else f"{name}_{when}": one.rate for when, one in found.items()}
+        edits = {when: transcripts.compare(said, texts, unit) for when, texts in heard.items()}
+        name, rate = METRICS[unit], edits["after"].rate
+        metrics |= {name if when == "after" else f"{name}_{when}": one.rate for when, one in edits.items()}
         constant, bound = transcripts.best_constant(trained_on, said, unit)
         baselines.append(Baseline(name, f"always {constant!r}", rate, most=bound))
-        if "before" in found:
-            baselines.append(Baseline(name, "before fine-tuning", rate, most=found["before"].rate))
-        table += _rows(unit, found, said, held_out.ids, training.ids)
+        if "before" in edits:
+            baselines.append(Baseline(name, "before fine-tuning", rate, most=edits["before"].rate))
+        table += _rows(unit, edits, said, held_out.ids, training.ids)
     shown = _shown(recipe.evaluation.samples, held_out, said, heard["after"], task.corpus.info["sample_rate"])
     return EvaluationResult(
         metrics, table, {samples.FILE: shown}, tuple(baselines) if recipe.evaluation.baseline else ()
@@ -62,9 +68,9 @@ def _load(step: Step, task: Any, model: Manifest) -> Any:
 
 
 def _rows(
-    unit: str, found: dict[str, transcripts.Edits], said: list[str], ids: np.ndarray, training_ids: np.ndarray
+    unit: str, edits: dict[str, transcripts.Edits], said: list[str], ids: np.ndarray, training_ids: np.ndarray
 ) -> list[dict[str, Any]]:
-    """A row for each recording and model: edits, of so many characters or words."""
+    """Return a row for each recording and model, with its edits and its length in characters or words."""
     names = rows.unique_ids(f"{one:016x}" for one in ids.tolist())
     seen = np.isin(ids, training_ids)
     return [
@@ -73,17 +79,17 @@ def _rows(
             "set": unit,
             "model": when,
             "slices": [f"words={min(len(said[number].split()), 5)}"],
-            "score": float(edits.edits[number]),
-            "weight": float(edits.sizes[number]),
+            "score": float(its.edits[number]),
+            "weight": float(its.sizes[number]),
             "contaminated": bool(seen[number]),
         }
-        for when, edits in found.items()
+        for when, its in edits.items()
         for number, name in enumerate(names)
     ]
 
 
 def _shown(most: int, recordings: Any, said: list[str], heard: list[str], rate: int) -> list[samples.Sample]:
-    """Recordings that are spread evenly over the test split, with what was said and heard."""
+    """Return recordings that are spread evenly over the test split, with what was said and heard."""
     wanted = min(most, len(said))
     places = np.linspace(0, len(said) - 1, wanted).round().astype(int).tolist() if wanted else []
     sounds = recordings.sounds()

@@ -1,4 +1,4 @@
-"""What registration says of a speech recogniser, and how it is asked."""
+"""Model card and serving interface of a speech recogniser."""
 
 import base64
 import json
@@ -16,14 +16,19 @@ LIMITS = (
     "It knows the words and the kinds of voices that it was trained on, and was measured on held-out voices of the "
     "same source alone. Other words, languages, microphones and noise were not tried."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "safetensors", "numpy", "soundfile==0.14.0")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former: a tenth of a second of silence."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import numpy as np
     import pandas as pd
     from mlflow.models import ModelSignature

@@ -10,9 +10,10 @@ from modelmill.tasks.serving.model import load_network, read_json
 
 
 class RecognitionModel(PythonModel):
-    """A folder with `config.json` and `model.safetensors`."""
+    """Speech recogniser, loaded from a folder with `config.json` and `model.safetensors`."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.models.speech.recogniser import Recogniser
 
         self.config = read_json(context, "config.json")
@@ -28,7 +29,7 @@ class RecognitionModel(PythonModel):
         from modelmill.tasks.serving.audio import samples_of
 
         sounds = [samples_of(text, self.config["sample_rate"]) for text in model_input["audio"]]
-        # One at a time, so that no answer depends on which others were asked.
+        # Recordings are not batched, so that no answer depends on the others.
         transcripts = [hear(self.network, [one], self.config["alphabet"])[0] for one in sounds]
         return pd.DataFrame({"transcript": transcripts})
 

@@ -1,4 +1,4 @@
-"""What a text's words, or its characters, tell without their order: TF-IDF and logistic regression."""
+"""A baseline that ignores the order of words: logistic regression on the TF-IDF of words or characters."""
 
 import warnings
 from typing import Any
@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 from modelmill.measures.evaluation_result import Baseline
 
 Labelled = tuple[list[str], np.ndarray]
-# The weight of the data against that of small coefficients; the validation split decides.
+# Inverse strengths of regularisation; the validation split chooses one.
 STRENGTHS = (1.0, 10.0, 100.0)
 FEATURES: dict[str, dict[str, Any]] = {
     "words": {"token_pattern": r"(?u)\b\w+\b"},
@@ -23,10 +23,14 @@ FEATURES: dict[str, dict[str, Any]] = {
 def of_words(
     training: Labelled, validation: Labelled, test: Labelled, classes: int, metrics: dict[str, float]
 ) -> list[Baseline]:
-    """The loss and the accuracy to be beaten: those of the features and strength with the lowest validation loss.
+    """Return the loss and the accuracy to beat: those of the features and strength with the lowest validation loss.
 
     Args:
-        training, validation, test: texts, and numbers of their classes. metrics: the model's.
+        training: Texts, and numbers of their classes.
+        validation: Likewise.
+        test: Likewise.
+        classes: How many classes there are.
+        metrics: The model's `loss` and `accuracy`.
     """
     best, tried = np.inf, ("", 0.0, 0.0)
     for name, settings in FEATURES.items():
@@ -37,8 +41,8 @@ def of_words(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(known, training[1])
-            if (found := _measure(vectorizer, model, validation, classes)[0]) < best:
-                best, tried = found, (name, *_measure(vectorizer, model, test, classes))
+            if (loss := _measure(vectorizer, model, validation, classes)[0]) < best:
+                best, tried = loss, (name, *_measure(vectorizer, model, test, classes))
     name, loss, accuracy = tried
     what = f"TF-IDF of {name} and logistic regression"
     return [
@@ -48,7 +52,7 @@ def of_words(
 
 
 def _measure(vectorizer: Any, model: Any, labelled: Labelled, classes: int) -> tuple[float, float]:
-    """Mean loss in nats, and accuracy."""
+    """Return the mean loss in nats, and the accuracy."""
     texts, truth = labelled
     probabilities = model.predict_proba(vectorizer.transform(texts))
     loss = log_loss(truth, probabilities, labels=np.arange(classes))

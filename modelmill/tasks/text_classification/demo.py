@@ -1,5 +1,6 @@
-"""Sentences of docstrings, in half of which two neighbouring words have changed places: `bigram shift`, one of the
-probing tasks of Conneau et al., 2018, https://arxiv.org/abs/1805.01070.
+"""Demo data for text classification: sentences of docstrings, half of them with two neighbouring words swapped.
+
+The task is `bigram shift`, one of the probing tasks of Conneau et al., 2018, https://arxiv.org/abs/1805.01070.
 """
 
 import json
@@ -13,7 +14,7 @@ from modelmill.corpus.text.python_sources import package, standard_library, take
 PACKAGES = ("numpy", "pandas", "scipy", "sklearn")
 # Words; the paper takes up to 28, which cost more time to learn from.
 SHORTEST, LONGEST = 5, 20
-# Less plain words than this, and it is code or a formula.
+# A sentence with a smaller share of plain words is code or a formula.
 PLAIN_SHARE = 0.6
 WRITTEN, SWAPPED = "written", "swapped"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
@@ -22,36 +23,42 @@ _PLAIN = re.compile(r"[a-z]+")
 
 
 class Ordered(NamedTuple):
+    """A sentence, and whether its words are in the `written` order or `swapped`."""
+
     text: str
     order: str
 
 
 def text_classification(shards: int) -> dict[str, bytes]:
-    """A row for each sentence, with the path of its source file, by which they are split, and their shard is drawn by
-    it. Of equal sentences the first is kept.
+    """Return JSON Lines files of sentences, by path.
+
+    The path of a sentence's source file draws its shard, and its split later. Of equal sentences the first is kept.
+
+    Args:
+        shards: Number of files.
     """
     rows: list[list[str]] = [[] for _ in range(shards)]
     met: set[str] = set()
     for path, source in _sources().items():
         for docstring in taken_apart(source)[1]:
             for sentence in sentences(docstring):
-                if sentence in met or (found := ordered(sentence)) is None:
+                if sentence in met or (row := ordered(sentence)) is None:
                     continue
                 met.add(sentence)
-                line = json.dumps(found._asdict() | {"path": path}, ensure_ascii=False)
+                line = json.dumps(row._asdict() | {"path": path}, ensure_ascii=False)
                 rows[int(fraction(path) * shards)].append(line + "\n")
     return {f"sentences-{number:05d}.jsonl": "".join(lines).encode() for number, lines in enumerate(rows) if lines}
 
 
 def _sources() -> dict[str, str]:
-    found = standard_library()
+    sources = standard_library()
     for name in PACKAGES:
-        found |= package(name, "demo")
-    return found
+        sources |= package(name, "demo")
+    return sources
 
 
 def sentences(docstring: str) -> Iterator[str]:
-    """Those that are prose, on one line each."""
+    """Yield the sentences of a docstring that are prose, each on one line."""
     for paragraph in re.split(r"\n\s*\n", docstring):
         for sentence in _SENTENCE_END.split(" ".join(paragraph.split())):
             words = sentence.split(" ")
@@ -61,8 +68,9 @@ def sentences(docstring: str) -> Iterator[str]:
 
 
 def ordered(sentence: str) -> Ordered | None:
-    """The sentence as it is or, as its hash says, with two neighbouring plain words in each other's place, neither of
-    them its first; none where it has no such two.
+    """Return the sentence as it is or, by its hash, with two neighbouring plain words swapped.
+
+    The first word stays. The result is None where no two words can be swapped.
     """
     words = sentence.split(" ")
     places = [at for at in range(1, len(words) - 1) if _can_change(words[at], words[at + 1])]

@@ -1,4 +1,4 @@
-"""Held-out texts, measured as those of any classifier, and what TF-IDF makes of them."""
+"""Evaluation of a text classifier, with TF-IDF as a baseline."""
 
 import json
 from typing import Any
@@ -20,8 +20,14 @@ BATCH = 128
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """See `classification.measure`; the baselines are the shares of the classes and TF-IDF, fitted on the labels that
+    """Return the evaluation of the test split's texts; see `classification.measure`.
+
+    The baselines are the shares of the classes and TF-IDF with logistic regression, fitted on the labels that
     fine-tuning has seen.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED]))
     training, validation, held_out = (task.examples("fine_tuning", split) for split in ("train", "validation", "test"))
@@ -44,21 +50,25 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 
 def length_of(tokens: int) -> str:
-    """The slice of a text with so many tokens: up to a power of two."""
+    """Return the slice of a text by its length: a range that ends at a power of two.
+
+    Args:
+        tokens: How many tokens the text has.
+    """
     last = max(8, 1 << (tokens - 1).bit_length())
     return f"up to {last} tokens" if last == 8 else f"{last // 2 + 1} to {last} tokens"
 
 
 @torch.no_grad()
 def _probabilities(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarray:
-    """Probability of each class, float64, (examples, classes)."""
+    """Return the probability of each class, float64, (examples, classes)."""
     where = hardware.pick_device()
     model.to(where).eval()
-    found = []
+    parts = []
     for first in range(0, len(examples), BATCH):
         batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
-        found.append(torch.softmax(task.logits(model, batch["input_ids"]).double(), dim=1).cpu())
-    return torch.cat(found).numpy()
+        parts.append(torch.softmax(task.logits(model, batch["input_ids"]).double(), dim=1).cpu())
+    return torch.cat(parts).numpy()
 
 
 def _texts(task: Any, split: str, rows: np.ndarray) -> list[str]:
@@ -67,15 +77,15 @@ def _texts(task: Any, split: str, rows: np.ndarray) -> list[str]:
 
 
 def _shown(most: int, classes: list[str], texts: list[str], truth: np.ndarray, probabilities: np.ndarray) -> list[Any]:
-    """Texts that are spread evenly over the test split."""
+    """Return texts that are spread evenly over the test split."""
     wanted = min(most, len(texts))
     places = np.linspace(0, len(texts) - 1, wanted).round().astype(int) if wanted else np.array([], int)
-    found = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     return [
         samples.text(
             text=texts[place],
             expected=classes[truth[place]],
-            found=f"{classes[found[place]]} ({probabilities[place].max():.0%})",
+            found=f"{classes[predicted[place]]} ({probabilities[place].max():.0%})",
         )
         for place in places.tolist()
     ]

@@ -1,4 +1,4 @@
-"""Labels into numbers of classes, and which rows have none that counts."""
+"""Labels as numbers of classes, and the rows without one."""
 
 from typing import NamedTuple
 
@@ -13,17 +13,26 @@ UNLABELLED = -1
 
 
 class Numbered(NamedTuple):
-    """labels: int64, (rows,), numbers of `classes`, `UNLABELLED` where fine-tuning must not see the label."""
+    """Labels as numbers.
+
+    Attributes:
+        labels: Numbers of `classes`, int64, (rows,), `UNLABELLED` where fine-tuning must not see the label.
+        classes: Names of the classes.
+    """
 
     labels: np.ndarray
     classes: list[str]
 
 
 def without_empty(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, int]:
-    """The rows that have a text, and how many have none.
+    """Return the rows that have a text, and how many have none.
+
+    Args:
+        rows: All rows.
+        settings: The recipe's section.
 
     Raises:
-        UserError: one has none, and the recipe refuses that.
+        UserError: A row has no text, and the recipe refuses that.
     """
     is_empty = [not str(text).strip() for text in rows.columns[settings.text]]
     if any(is_empty) and settings.empty_text == "refuse":
@@ -35,10 +44,14 @@ def without_empty(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, int]
 
 
 def number(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, Numbered, int]:
-    """The rows whose label is a class, their labels, and how many rows have another.
+    """Return the rows whose label is a class, their labels, and how many rows have another label.
+
+    Args:
+        rows: All rows.
+        settings: The recipe's section.
 
     Raises:
-        UserError: one has another, and the recipe refuses that; or there are fewer than two classes.
+        UserError: A row has another label and the recipe refuses that, or there are fewer than two classes.
     """
     names = np.array([str(label) for label in rows.columns[settings.label]], dtype=object)
     is_labelled = _labelled(rows, settings)
@@ -57,7 +70,10 @@ def number(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, Numbered, i
 
 
 def _labelled(rows: Whole, settings: TextPreprocessing) -> np.ndarray:
-    """The training rows whose label fine-tuning may see: equal rows fall together, and a higher share adds rows."""
+    """Return the training rows whose label fine-tuning may see, bool, (rows,).
+
+    Equal rows are drawn together, and a higher share keeps the rows of a lower one.
+    """
     drawn = np.array([digest.fraction(f"labelled:{one:016x}") for one in rows.ids.tolist()])
     return (rows.splits == "train") & (drawn < settings.labelled)
 

@@ -1,28 +1,36 @@
-"""Which tokens pretraining hides, and what stands in their place (Devlin et al., 2018,
-https://arxiv.org/abs/1810.04805, section 3.1); drawn anew in each step, as in RoBERTa (Liu et al., 2019,
-https://arxiv.org/abs/1907.11692).
+"""Masking of tokens in pretraining (Devlin et al., 2018, https://arxiv.org/abs/1810.04805, section 3.1).
+
+Masks are drawn anew in each step, as in RoBERTa (Liu et al., 2019, https://arxiv.org/abs/1907.11692).
 """
 
 from typing import NamedTuple
 
 import torch
 
-# Of the hidden tokens, what a mask stands for, and what another token does; the rest is left as it is.
+# Shares of the hidden tokens that a mask, or another token, replaces; the rest is left as it is.
 MASKED, REPLACED = 0.8, 0.1
 
 
 class Masked(NamedTuple):
-    """input_ids: int64, (batch, length), as the model sees them. places: bool, (batch, length), what it has to find."""
+    """Tokens with some of them hidden.
+
+    Attributes:
+        input_ids: The model's input, int64, (batch, length).
+        places: Where the model has to predict the token, bool, (batch, length).
+    """
 
     input_ids: torch.Tensor
     places: torch.Tensor
 
 
 def count(lengths: torch.Tensor, share: float) -> torch.Tensor:
-    """How many tokens of each text are hidden, at least one: a function of its length alone, int64, (batch,).
+    """Return how many tokens of each text are hidden, at least one: int64, (batch,).
+
+    It depends on the text's length alone.
 
     Args:
-        lengths: of the framed texts, (batch,).
+        lengths: Tokens of the framed texts, (batch,).
+        share: Share of the tokens between the frames to hide.
     """
     return ((lengths - 2) * share).round().long().clamp(min=1)
 
@@ -30,11 +38,15 @@ def count(lengths: torch.Tensor, share: float) -> torch.Tensor:
 def hide(
     input_ids: torch.Tensor, attention_mask: torch.Tensor, draws: torch.Tensor, share: float, mask: int, size: int
 ) -> Masked:
-    """
+    """Return texts with some of their tokens hidden.
+
     Args:
-        input_ids, attention_mask: int64, (batch, length), framed by one token at each end.
-        draws: uniform in [0, 1), (3, batch, length): what is hidden, what stands for it, and which token replaces it.
-        mask: id of the mask. size: of the vocabulary.
+        input_ids: int64, (batch, length), framed by one token at each end.
+        attention_mask: 1 where there is a token, int64, (batch, length).
+        draws: Uniform in [0, 1), (3, batch, length): which tokens are hidden, how, and which token replaces them.
+        share: Share of the tokens to hide.
+        mask: Id of the mask.
+        size: Size of the vocabulary.
     """
     lengths = attention_mask.sum(1)
     places = torch.arange(input_ids.shape[1], device=input_ids.device)

@@ -1,4 +1,4 @@
-"""Texts and labels into token arrays: split, fit the tokenizer on the training split, encode."""
+"""Preprocessing of texts and labels into token arrays: split, fit the tokenizer on the training split, encode."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,14 @@ MASK, PAD = "<|mask|>", "<|pad|>"
 
 
 class Special(NamedTuple):
-    """Ids of the tokens that a text is put between, of the one that hides and of the one that fills up."""
+    """Ids of special tokens.
+
+    Attributes:
+        first: Before a text.
+        last: After a text.
+        mask: In the place of a hidden token.
+        padding: Fills up a row.
+    """
 
     first: int
     last: int
@@ -31,18 +38,23 @@ class Special(NamedTuple):
     padding: int
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
+    Each split has `tokens`, (rows, sequence_length), framed and padded, `labels` as in `Numbered`, and `ids`.
+
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing or null, a text is empty or a label unknown where the recipe refuses these, a
+        UserError: A column is missing or null, a text is empty or a label unknown where the recipe refuses these, a
             split lacks a class, or a shard has changed.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    rows = in_memory.read(step, found, {"preprocessing.text": settings.text, "preprocessing.label": settings.label})
+    rows = in_memory.read(step, shards, {"preprocessing.text": settings.text, "preprocessing.label": settings.label})
     rows, empty = labels.without_empty(rows, settings)
     rows, numbered, unknown = labels.number(rows, settings)
     texts = [str(text) for text in rows.columns[settings.text]]
@@ -78,15 +90,19 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
 
 
 def special_tokens(folder: Path) -> Special:
-    """By the names of BERT's tokenizer or, where it has no such, of ours.
+    """Return the special tokens by the names that BERT's tokenizers use or, where those are missing, by ours.
+
+    Args:
+        folder: The tokenizer's folder.
 
     Raises:
-        UserError: the tokenizer lacks one.
+        UserError: The tokenizer lacks one.
     """
     config = weights.read_json("preprocessing.tokenizer.from", folder / weights.TOKENIZER[1])
     vocabulary = tokenizer.load(folder).get_vocab(with_added_tokens=True)
 
     def find(*names: str) -> int:
+        """Return the id of the first of these tokens that the tokenizer knows."""
         for name in names:
             token = config.get(name)
             token = token.get("content") if isinstance(token, dict) else token
@@ -106,7 +122,7 @@ def special_tokens(folder: Path) -> Special:
 
 
 def _encode(folder: Path, texts: list[str], length: int, special: Special) -> tuple[np.ndarray, int]:
-    """Framed and padded ids, (texts, length), and the size of the vocabulary."""
+    """Return framed and padded ids, (texts, length), and the size of the vocabulary."""
     encoder = tokenizer.load(folder)
     size = encoder.get_vocab_size(with_added_tokens=True)
     tokens = np.full((len(texts), length), special.padding, packing.token_type(size))

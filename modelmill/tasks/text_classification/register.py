@@ -1,4 +1,4 @@
-"""What registration says of a classifier of texts, and how it is asked."""
+"""Model card and serving interface of a text classifier."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +14,19 @@ LIMITS = (
     "It gives one of its labels to any text, also to one that none of them fits. It was measured on held-out texts of "
     "the same source alone, and nobody has checked it for bias or harm."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema

@@ -1,4 +1,4 @@
-"""Serve a classifier of texts: the `label` of each `text` and its `probability`."""
+"""Serve a text classifier: the `label` of each `text` and its `probability`."""
 
 from typing import Any
 
@@ -10,24 +10,25 @@ from modelmill.tasks.serving.text import load_pretrained, load_tokenizer
 
 
 class TextClassifier(PythonModel):
-    """A folder for `AutoModelForSequenceClassification`.
+    """Text classifier, loaded from a folder for `AutoModelForSequenceClassification`.
 
-    Its `config.json` says which ids a text is put between and to how many tokens it is cut.
+    Its `config.json` holds the ids that frame a text, and the number of tokens to which it is cut.
     """
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from transformers import AutoModelForSequenceClassification
 
         self.tokenizer = load_tokenizer(context)
         self.model = load_pretrained(context, AutoModelForSequenceClassification)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return the most probable label of each text, and how probable it is."""
+        """Return the most probable label of each text, and its probability."""
         answers = [self._classify(text) for text in model_input["text"]]
         return pd.DataFrame(answers, columns=["label", "probability"])
 
     def _classify(self, text: str) -> tuple[str, float]:
-        """One text at a time, so that no answer depends on which others were asked."""
+        """Return one label; texts are not batched, so that no answer depends on the others."""
         import torch
 
         config = self.model.config
