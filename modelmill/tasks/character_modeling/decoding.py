@@ -1,4 +1,4 @@
-"""What a recurrent language model writes after a prompt."""
+"""Decoding of a recurrent language model, byte by byte."""
 
 from typing import Any
 
@@ -17,18 +17,27 @@ def proceed(
     temperature: float = 0.0,
     random: torch.Generator | None = None,
 ) -> list[int]:
-    """At most so many bytes that follow a prompt, until the document ends: the most probable ones, or drawn."""
+    """Return the bytes that the model writes after a prompt, until the document ends.
+
+    Args:
+        model: A `CharacterRNN`.
+        prompt: Bytes of the prompt, (bytes,).
+        most: The most bytes to write.
+        opening: How many BOUNDARY symbols precede the prompt, as in training.
+        temperature: 0 takes the most probable byte; otherwise bytes are drawn.
+        random: The random numbers to draw with.
+    """
     device = next(model.parameters()).device
     begun = np.concatenate([np.full(opening, BOUNDARY), prompt]).astype(np.int64)
     logits, state = model(torch.from_numpy(begun)[None].to(device))
-    found: list[int] = []
-    while len(found) < most:
+    written: list[int] = []
+    while len(written) < most:
         symbol = _next(logits[0, -1].float().cpu(), temperature, random)
         if symbol == BOUNDARY:
             break
-        found.append(symbol)
+        written.append(symbol)
         logits, state = model(torch.tensor([[symbol]], device=device), state)
-    return found
+    return written
 
 
 def _next(logits: torch.Tensor, temperature: float, random: torch.Generator | None) -> int:
@@ -38,4 +47,5 @@ def _next(logits: torch.Tensor, temperature: float, random: torch.Generator | No
 
 
 def text_of(symbols: Any) -> str:
+    """Return the text of bytes; invalid UTF-8 is replaced."""
     return bytes(int(symbol) for symbol in symbols).decode("utf-8", "replace")

@@ -1,17 +1,21 @@
-"""Python's standard library: its code without docstrings, and its docstrings."""
+"""Demo data for character modeling: Python's standard library, its code without docstrings and its docstrings."""
 
 import json
 
 from modelmill.core.digest import fraction
 from modelmill.corpus.text.python_sources import standard_library, taken_apart
 
-# Shorter ones say next to nothing, and many of them the same.
+# Shorter docstrings say next to nothing, and many are alike.
 MIN_DOCSTRING = 40
 
 
 def char_rnn(shards: int) -> dict[str, bytes]:
-    """A row for each source file and each docstring; both have the file's path, by which they are split, and their
-    shard is drawn by it. Of equal docstrings the first is kept.
+    """Return JSON Lines files with a row for each source file and each docstring, by path.
+
+    The path of the source file draws a row's shard, and its split later. Of equal docstrings the first is kept.
+
+    Args:
+        shards: Number of files.
     """
     rows: list[list[str]] = [[] for _ in range(shards)]
     met: set[str] = set()

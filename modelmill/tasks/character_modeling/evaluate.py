@@ -1,4 +1,4 @@
-"""Held-out documents: bits per byte of the model, of the pretrained one and of an n-gram model; generated text."""
+"""Evaluation of a recurrent language model: bits per byte, also of the pretrained one and of n-grams, and samples."""
 
 import math
 from typing import Any
@@ -20,16 +20,21 @@ from modelmill.tasks.character_modeling.symbols import BOUNDARY, SYMBOLS
 from modelmill.training import loading
 from modelmill.training.device import hardware
 
-# Documents at once, and symbols of each: the state goes on from one piece to the next.
+# Documents of a batch, and symbols of each piece; the state is carried from piece to piece.
 BATCH, PIECE = 64, 512
-# Bytes from which on a document counts as middling, and as long.
+# The least bytes of a middling document, and of a long one.
 MIDDLING, LONG = 200, 1000
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """`bits_per_byte` of the held-out documents of the corpus that was trained on last, and the same of the pretrained
-    model (`bits_per_byte_before`) where it was fine-tuned. Every document is read from its own beginning, and its end
-    is predicted, too.
+    """Return the bits per byte of the test split's documents.
+
+    `bits_per_byte` is of the corpus that was trained on last, `bits_per_byte_before` the same of the pretrained model,
+    where it was fine-tuned. Every document is read from its own beginning, and its end is predicted too.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -60,17 +65,19 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
         losses["n-grams"] = known.losses(held_out.tokens, held_out.offsets)
         bound = float(losses["n-grams"].sum()) / math.log(2) / size
         baselines.append(Baseline("bits_per_byte", f"{order}-grams", bits["after"], most=bound))
-    found = _rows(losses, documents, held_out.ids, training.ids)
+    table = _rows(losses, documents, held_out.ids, training.ids)
     shown = generate(model, documents, settings, opening, seed)
-    return EvaluationResult(metrics, found, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
+    return EvaluationResult(metrics, table, {samples.FILE: shown}, tuple(baselines) if settings.baseline else ())
 
 
 @torch.no_grad()
 def document_losses(model: Any, documents: list[np.ndarray], opening: int) -> np.ndarray:
-    """The loss of each document in nats: float64, (documents,).
+    """Return the loss of each document in nats: float64, (documents,).
 
     Args:
-        documents: symbols, BOUNDARY last. opening: how many BOUNDARY symbols stand before a document, as in training.
+        model: A `CharacterRNN`.
+        documents: Symbols of each document, BOUNDARY last.
+        opening: How many BOUNDARY symbols precede a document, as in training.
     """
     device = next(model.parameters()).device
     losses = np.zeros(len(documents))
@@ -89,8 +96,8 @@ def document_losses(model: Any, documents: list[np.ndarray], opening: int) -> np
             end = min(begin + PIECE, longest)
             logits, state = model(given[:, opening - 1 + begin : opening - 1 + end], state)
             labels = given[:, opening + begin : opening + end]
-            found = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none").double().cpu().numpy()
-            losses[members] += (found * is_own[:, begin:end]).sum(axis=1)
+            nats = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none").double().cpu().numpy()
+            losses[members] += (nats * is_own[:, begin:end]).sum(axis=1)
     return losses
 
 
@@ -102,7 +109,7 @@ def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
 def _rows(
     losses: dict[str, np.ndarray], documents: list[np.ndarray], ids: np.ndarray, training_ids: np.ndarray
 ) -> list[dict[str, Any]]:
-    """A row for each document and model."""
+    """Return a row for each document and model."""
     names = rows.unique_ids(f"{one:016x}" for one in ids.tolist())
     seen = np.isin(ids, training_ids)
     return [
@@ -111,12 +118,12 @@ def _rows(
             "set": "documents",
             "model": model,
             "slices": [f"length={_length(len(document) - 1)}"],
-            "loss": float(found[number]),
+            "loss": float(of_model[number]),
             "weight": float(len(document)),
             "bytes": float(len(document) - 1),
             "contaminated": bool(seen[number]),
         }
-        for model, found in losses.items()
+        for model, of_model in losses.items()
         for number, (name, document) in enumerate(zip(names, documents, strict=True))
     ]
 

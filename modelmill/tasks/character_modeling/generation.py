@@ -1,4 +1,4 @@
-"""What a recurrent language model makes of the beginnings of held-out documents."""
+"""Samples of a recurrent language model: continuations of held-out documents."""
 
 from typing import Any
 
@@ -14,17 +14,23 @@ from modelmill.tasks.character_modeling.recipe import CharacterEvaluation
 def generate(
     model: Any, documents: list[np.ndarray], settings: CharacterEvaluation, opening: int, seed: int
 ) -> list[Sample]:
-    """The first documents that are longer than a prompt: their beginning, how they go on, and how the model does.
+    """Return samples of the first documents that are longer than a prompt.
+
+    A sample has the document's beginning, its continuation, and the model's.
 
     Args:
-        documents: symbols, BOUNDARY last. opening: how many BOUNDARY symbols stand before a document.
+        model: A `CharacterRNN`.
+        documents: Symbols of each document, BOUNDARY last.
+        settings: The recipe's section.
+        opening: How many BOUNDARY symbols precede a document.
+        seed: Seed of the drawn continuations.
     """
     long_enough = [one for one in documents if len(one) - 1 > settings.prompt_bytes][: settings.samples]
     random = torch.Generator().manual_seed(seed)
-    found = []
+    shown = []
     for document in long_enough:
         prompt, rest = np.split(document[:-1], [settings.prompt_bytes])
-        found.append(
+        shown.append(
             samples.text(
                 prompt=text_of(prompt),
                 expected=text_of(rest[: settings.sample_bytes]),
@@ -34,4 +40,4 @@ def generate(
                 ),
             )
         )
-    return found
+    return shown

@@ -12,11 +12,19 @@ State = Any
 
 
 class CharacterRNN(nn.Module):
-    """Predicts each symbol from those before it, as Graves (2013, https://arxiv.org/abs/1308.0850) does, with the
-    LSTM (Hochreiter and Schmidhuber, 1997) or GRU (Cho et al., 2014, https://arxiv.org/abs/1406.1078) of PyTorch.
+    """A network that predicts each symbol from those before it.
+
+    Its use is that of Graves (2013, https://arxiv.org/abs/1308.0850), with PyTorch's LSTM (Hochreiter and Schmidhuber,
+    1997) or GRU (Cho et al., 2014, https://arxiv.org/abs/1406.1078).
     """
 
     def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
+        """Build the network with random weights.
+
+        Args:
+            config: The `type` (`lstm` or `gru`), `num_layers`, `embedding_size` and `hidden_size`.
+            dropout: Share of the values between layers that are dropped in training.
+        """
         super().__init__()
         layers = config["num_layers"]
         self.embedding = nn.Embedding(SYMBOLS, config["embedding_size"])
@@ -31,11 +39,21 @@ class CharacterRNN(nn.Module):
         self.head = nn.Linear(config["hidden_size"], SYMBOLS)
 
     def read(self, symbols: torch.Tensor, state: State = None) -> tuple[torch.Tensor, State]:
-        """Hidden states, (batch, length, width), of symbols (int64, (batch, length)), and the state after them."""
+        """Return the hidden states of symbols, (batch, length, width), and the state after them.
+
+        Args:
+            symbols: int64, (batch, length).
+            state: The state before them; None at a beginning.
+        """
         hidden, state = self.recurrent(self.dropout(self.embedding(symbols)), state)
         return self.dropout(hidden), state
 
     def forward(self, symbols: torch.Tensor, state: State = None) -> tuple[torch.Tensor, State]:
-        """Logits of the symbols that follow each, (batch, length, SYMBOLS), and the state after the last."""
+        """Return the logits of the symbol after each, (batch, length, SYMBOLS), and the state after the last.
+
+        Args:
+            symbols: int64, (batch, length).
+            state: The state before them; None at a beginning.
+        """
         hidden, state = self.read(symbols, state)
         return self.head(hidden), state

@@ -1,4 +1,4 @@
-"""Documents into streams of bytes: one for each corpus and split."""
+"""Preprocessing of documents into streams of bytes, one for each corpus and split."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,14 +16,16 @@ from modelmill.tasks.character_modeling.stream import pack
 Arrays = dict[str, np.ndarray]
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
-    Each split of each corpus is the arrays that `stream.pack` makes.
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus: for each of its splits and corpora the arrays of `stream.pack`.
 
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing, null or not text, a document is empty, or a corpus has no document in a split.
+        UserError: A column is missing, null or not text, a document is empty where the recipe refuses that, or a corpus
+            has no document in a split.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -31,19 +33,19 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     chosen = settings.fine_tune_on
     columns = {"preprocessing.text": settings.text}
     rows = in_memory.read(
-        step, found, columns | ({"preprocessing.fine_tune_on.column": chosen.column} if chosen else {})
+        step, shards, columns | ({"preprocessing.fine_tune_on.column": chosen.column} if chosen else {})
     )
     documents = _documents(rows.columns[settings.text], settings)
     is_full = np.array([bool(document) for document in documents])
     arrays: dict[str, Arrays] = {split: {} for split in SPLITS}
-    found_in = corpora.members(rows, chosen)
-    for name, members in found_in.items():
+    members_of = corpora.members(rows, chosen)
+    for name, members in members_of.items():
         for split in SPLITS:
             kept = np.flatnonzero(members & is_full & (rows.splits == split))
             corpora.require(len(kept), "document", name, split, rows, chosen)
             packed = pack([documents[number] for number in kept])
             arrays[split] |= {f"{name}/{kind}": array for kind, array in packed.items()}
-    sizes = {name: {split: _bytes(arrays[split], name) for split in SPLITS} for name in found_in}
+    sizes = {name: {split: _bytes(arrays[split], name) for split in SPLITS} for name in members_of}
     info = {"corpora": sizes, "warm_up": settings.warm_up, "length": settings.length, "held_out": settings.held_out}
     dropped = int((~is_full).sum())
     headline = "; ".join(

@@ -1,4 +1,4 @@
-"""What registration says of a recurrent language model, and how it is asked."""
+"""Model card and serving interface of a recurrent language model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +14,20 @@ LIMITS = (
     "It repeats what its training data says, true or not. It was measured on held-out documents of the same source "
     "alone, and nobody has checked it for bias or harm."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "safetensors", "numpy")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 NEW_BYTES = 200
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema

@@ -13,16 +13,17 @@ DEFAULT_NEW_BYTES = 200
 
 
 class CharacterModel(PythonModel):
-    """A folder with `config.json` and `model.safetensors`."""
+    """Recurrent language model, loaded from a folder with `config.json` and `model.safetensors`."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.character_modeling.network import CharacterRNN
 
         self.warm_up = read_json(context, "config.json")["warm_up"]
         self.network = load_network(context, CharacterRNN)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return a completion a row, of at most `params["max_new_bytes"]` bytes; it ends where a document would."""
+        """Return a completion a row, of at most `params["max_new_bytes"]` bytes, shorter if the document ends."""
         most = int((params or {}).get("max_new_bytes", DEFAULT_NEW_BYTES))
         return pd.DataFrame({"completion": [self._complete(prompt, most) for prompt in model_input["prompt"]]})
 
@@ -30,7 +31,7 @@ class CharacterModel(PythonModel):
         from modelmill.tasks.character_modeling.decoding import proceed, text_of
 
         symbols = np.frombuffer(prompt.encode(), np.uint8)
-        # As in training: the warm-up, and the predecessor of the first byte.
+        # BOUNDARY symbols as in training: the warm-up, and the predecessor of the first byte.
         return text_of(proceed(self.network, symbols, most, self.warm_up + 1))
 
 

@@ -1,4 +1,4 @@
-"""How documents become one stream of symbols."""
+"""Packing of documents into one stream of symbols."""
 
 import numpy as np
 
@@ -7,8 +7,14 @@ from modelmill.tasks.character_modeling.symbols import BOUNDARY
 
 
 def pack(documents: list[bytes]) -> dict[str, np.ndarray]:
-    """`tokens` (uint16), every document's bytes and then BOUNDARY; `offsets` (int64, (documents + 1,)), where each
-    begins; `ids` (uint64, (documents,)), equal for equal documents.
+    """Return the stream of documents.
+
+    Args:
+        documents: Bytes of each document.
+
+    Returns:
+        `tokens` (uint16), every document's bytes followed by BOUNDARY; `offsets` (int64, (documents + 1,)), where each
+            begins; `ids` (uint64, (documents,)), equal for equal documents.
     """
     offsets = np.cumsum([0, *(len(document) + 1 for document in documents)], dtype=np.int64)
     tokens = np.full(int(offsets[-1]), BOUNDARY, np.uint16)

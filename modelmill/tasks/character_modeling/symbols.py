@@ -1,5 +1,5 @@
-"""The symbols that a recurrent language model reads and writes."""
+"""The symbols of a recurrent language model."""
 
-# Bytes are 0 to 255; one more symbol ends a document, and stands before its first byte.
+# Bytes are 0 to 255; BOUNDARY ends a document and precedes its first byte.
 BOUNDARY = 256
 SYMBOLS = 257

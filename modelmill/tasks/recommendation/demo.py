@@ -1,5 +1,6 @@
-"""Interactions that are on every machine: which modules the Python files that are installed here import, in their
-order. A file is a user, a module an item, and the line of the first import is the time.
+"""Demo data for recommendation: the modules that the installed Python files import, in their order.
+
+A file is a user, a module is an item, and the line of its first import is the time.
 """
 
 import csv
@@ -13,7 +14,7 @@ from pathlib import Path
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 
-# Imports at the beginning of a line: the others are for special cases, or stand in texts.
+# Imports at the beginning of a line; indented ones are for special cases or part of a text.
 _IMPORT = re.compile(
     rb"^(?:from[ \t]+(\.*)([\w.]*)[ \t]+import\b|import[ \t]+([\w., \t]+?)[ \t]*(?:#.*)?\r?$)", re.MULTILINE
 )
@@ -23,21 +24,34 @@ _RATINGS, _FILMS = (f"recbole/dataset_example/ml-100k/ml-100k.{kind}" for kind i
 
 
 def recommendation(shards: int) -> dict[str, bytes]:
-    """A file's shard is drawn by its path, so one file more changes one shard; of equal files one counts."""
+    """Return CSV files of interactions, by path.
+
+    A file's path draws its shard, so that one file more changes one shard. Of equal files one counts.
+
+    Args:
+        shards: Number of files.
+    """
     rows: list[list[tuple[str, str, int]]] = [[] for _ in range(shards)]
     met: set[str] = set()
     for path, data in _sources():
         if (content := digest.of_bytes(data)) not in met:
             met.add(content)
-            found = list(imports(data, Path(path).parts[:-1]))
-            rows[int(digest.fraction(path) * shards)] += [(path, item, line) for line, item in found]
+            imported = list(imports(data, Path(path).parts[:-1]))
+            rows[int(digest.fraction(path) * shards)] += [(path, item, line) for line, item in imported]
     if not any(rows):
         raise UserError("demo-data recommendation: this Python has no sources installed; use data of your own")
     return {f"imports-{n:05d}.csv": _csv(some) for n, some in enumerate(rows) if some}
 
 
 def movielens(shards: int) -> dict[str, bytes]:
-    """MovieLens-100k as RecBole's package ships it, which is read but not imported; one file whatever `shards` says."""
+    """Return MovieLens-100k as RecBole's package ships it; the package is read, not imported.
+
+    Args:
+        shards: Of no effect: there is one file.
+
+    Raises:
+        UserError: RecBole is not installed.
+    """
     name, version = _RECBOLE
     try:
         package = importlib.metadata.distribution(name)
@@ -53,7 +67,12 @@ def movielens(shards: int) -> dict[str, bytes]:
 
 
 def imports(data: bytes, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Line and full name of each module that a file imports; `package` is where the file is."""
+    """Yield the line and the full name of each module that a file imports.
+
+    Args:
+        data: The bytes of the file.
+        package: Names of the packages that the file is in, outermost first.
+    """
     line, at = 1, 0
     for match in _IMPORT.finditer(data):
         line, at = line + data.count(b"\n", at, match.start()), match.start()
@@ -61,12 +80,12 @@ def imports(data: bytes, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
         names = [part.split()[0] for part in plain.split(",") if part.strip()]
         if dots or name:
             names = [".".join([*package[: len(package) - len(dots) + 1], *filter(None, [name])] if dots else [name])]
-        # A folder whose name is no identifier is no package: what is relative to it has no name.
+        # A folder whose name is not an identifier is not a package, so imports relative to it have no name.
         yield from ((line, one) for one in names if all(part.isidentifier() for part in one.split(".")))
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:
-    """The Python files of the standard library and of the packages that are installed, by their paths there."""
+    """Yield the Python files of the standard library and of installed packages, with their paths there."""
     library, packages = (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib"))
     for folder in (library, packages):
         for file in sorted(folder.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Each user's last interaction: where the models rank it in the whole catalogue, and where the baselines do."""
+"""Evaluation of a recommender: the rank of each user's last interaction in the whole catalogue, and baselines."""
 
 import json
 from typing import Any
@@ -18,14 +18,27 @@ from modelmill.tasks.recommendation.recipe import Recipe
 from modelmill.training import loading
 from modelmill.training.device import hardware
 
-# What of the catalogue, in its order, is its head; and what a list in the report shows of a history.
+# The share of the catalogue, in its order, that is its head; and the items of a history that the report shows.
 HEAD, SHOWN = 0.2, 10
 
 
 class HeldOutRanks:
-    """How a model ranks, and its loss and probability of the held-out item and of the first one, of each user."""
+    """A model's ranks of each user's held-out item.
+
+    Attributes:
+        losses: Loss of the held-out item in nats, float64, (users,).
+        confidences: Probability of the item that is ranked first, float64, (users,).
+        ranked: The ranks.
+    """
 
     def __init__(self, known: KnownItems, model: torch.nn.Module, examples: Any) -> None:
+        """Rank the catalogue for every user.
+
+        Args:
+            known: The histories.
+            model: The network.
+            examples: The test split, a row a user.
+        """
         self.losses, self.confidences = np.zeros(len(examples)), np.zeros(len(examples))
         self._examples, self._model, self._known = examples, model, known
         self._device = next(model.parameters()).device
@@ -41,8 +54,14 @@ class HeldOutRanks:
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """Metrics, rows and samples. `recall` and `ndcg` are at 10, means over users of the model as it came out;
-    `ndcg_before` is of the pretrained model, where it was fine-tuned.
+    """Return the evaluation of the ranks of each user's last item.
+
+    `recall` and `ndcg` are at 10 and means over users, of the final model; `ndcg_before` is of the pretrained model,
+    where it was fine-tuned.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -58,16 +77,16 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     step.progress(0, 3, "ranking")
     after = HeldOutRanks(known, _load(step, task, tuned), held_out)
     metrics = {"recall": float(after.ranked.hits.mean()), "ndcg": float(after.ranked.gains.mean())}
-    found = _rows(described, after, catalogue, "after")
+    table = _rows(described, after, catalogue, "after")
     if pretrained.entries and was_tuned:
         step.progress(1, 3, "ranking, before fine-tuning")
         before = HeldOutRanks(known, _load(step, task, pretrained), held_out)
         metrics["ndcg_before"] = float(before.ranked.gains.mean())
-        found += _rows(described, before, catalogue, "before")
+        table += _rows(described, before, catalogue, "before")
     step.progress(2, 3, "baselines")
     baselines = _baselines(known, metrics) if settings.baseline else ()
     shown = _samples(known, after.ranked, catalogue, settings.samples)
-    return EvaluationResult(metrics, found, {samples.FILE: shown}, baselines)
+    return EvaluationResult(metrics, table, {samples.FILE: shown}, baselines)
 
 
 def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
@@ -76,16 +95,19 @@ def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
 
 
 def _baselines(known: KnownItems, metrics: dict[str, float]) -> tuple[Baseline, ...]:
-    found = []
+    baselines = []
     for what, make in (("the most popular", ranking.popularity), ("item-kNN by cosine", ranking.item_knn)):
         ranked = ranking.rank(known, make(known))
         for name, values in (("recall", ranked.hits), ("ndcg", ranked.gains)):
-            found.append(Baseline(name, what, metrics[name], least=float(values.mean())))
-    return tuple(found)
+            baselines.append(Baseline(name, what, metrics[name], least=float(values.mean())))
+    return tuple(baselines)
 
 
 def _described(ids: np.ndarray, known: KnownItems, catalogue: list[str]) -> list[dict[str, Any]]:
-    """What of a row is the same for every model. A third of the users each has a short, middling and long history."""
+    """Return the columns of a row that are the same for every model.
+
+    A third of the users each has a short, a middling and a long history.
+    """
     lengths = np.diff(known.offsets) - 1
     middling, long = np.quantile(lengths, [1 / 3, 2 / 3], method="higher")
     targets = known.held_out(np.arange(len(lengths)), 1)
@@ -125,7 +147,7 @@ def _rows(
 
 
 def _samples(known: KnownItems, ranked: Ranked, catalogue: list[str], count: int) -> list[samples.Sample]:
-    """Ranked lists of users that are spread evenly over all."""
+    """Return ranked lists of users that are spread evenly over all."""
     users = np.unique(np.linspace(0, len(known.offsets) - 2, count).astype(np.int64))
     shown = []
     for user in users.tolist():

@@ -1,17 +1,22 @@
-"""Interactions as histories: of each user the items, numbered by the catalogue, in the order of time."""
+"""Histories of users: items, numbered by the catalogue, in the order of time."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# Below these there is nothing to train on, to choose by or to measure.
+# The fewest interactions of a user: to train on, to validate with and to test with.
 LEAST = 3
 
 
 class Histories(NamedTuple):
-    """items: int64, (interactions,), numbers from 1 on, user after user. offsets: int64, (users + 1,), where each
-    user's begin. users: their names. catalogue: the items' names, from number 1 on. cold: users that are not among
-    them, with what they have left.
+    """The histories of all users.
+
+    Attributes:
+        items: Numbers of items from 1 on, one user after the other: int64, (interactions,).
+        offsets: Where each user's items begin, int64, (users + 1,).
+        users: Names of the users.
+        catalogue: Names of the items, from number 1 on.
+        cold: Users with too few interactions, who are left out, and how many each has.
     """
 
     items: np.ndarray
@@ -21,16 +26,21 @@ class Histories(NamedTuple):
     cold: dict[str, int]
 
     def of(self, user: int) -> np.ndarray:
+        """Return a user's items, int64, (interactions,)."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
 
 def gather(users: list[str], items: list[str], times: np.ndarray, item_minimum: int) -> Histories:
-    """Sort interactions into histories. An item counts once for a user, at its first time; of equal times the order is
-    that of the rows. The catalogue begins with the item that most users came to in training; ties go by name.
+    """Return the histories in a table of interactions.
+
+    An item counts once for a user, at its first time; interactions at equal times keep the order of the rows. The
+    catalogue is sorted by how many users came to an item in training, most first, then by name.
 
     Args:
-        users, items: a name each row. times: sortable, (rows,).
-        item_minimum: an item with fewer interactions is left out.
+        users: User of each row.
+        items: Item of each row.
+        times: Sortable, (rows,).
+        item_minimum: The fewest interactions of an item; others are left out.
     """
     user_names, user = np.unique(np.array(users, dtype=object).astype(str), return_inverse=True)
     item_names, item = np.unique(np.array(items, dtype=object).astype(str), return_inverse=True)
@@ -53,28 +63,38 @@ def gather(users: list[str], items: list[str], times: np.ndarray, item_minimum: 
 
 
 def _is_training(offsets: np.ndarray) -> np.ndarray:
-    """Which interactions are neither a user's last nor the one before it."""
-    found = np.ones(offsets[-1], bool)
-    found[offsets[1:] - 1] = False
-    found[offsets[1:] - 2] = False
-    return found
+    """Return which interactions are neither a user's last nor the one before it: bool, (interactions,)."""
+    is_training = np.ones(offsets[-1], bool)
+    is_training[offsets[1:] - 1] = False
+    is_training[offsets[1:] - 2] = False
+    return is_training
 
 
 def training(items: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Those of training alone: their users' numbers, and the items."""
+    """Return the interactions of training: numbers of users and of items, int64, (interactions,).
+
+    Args:
+        items: See `Histories`.
+        offsets: See `Histories`.
+    """
     chosen = _is_training(offsets)
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[chosen], items[chosen]
 
 
 def windows(history: np.ndarray, length: int) -> list[np.ndarray]:
-    """Pieces of at most `length` + 1 items, of which all but the first are learned; every item but the history's first
-    is so in exactly one. The last piece ends where the history does.
+    """Return windows of at most `length` + 1 items, of which all but the first are learned.
+
+    Every item but the history's first is learned in exactly one window. The last window ends where the history does.
+
+    Args:
+        history: (items,).
+        length: The most items that are learned in a window.
     """
     ends = range(len(history), 1, -length)
     return [history[max(0, end - length - 1) : end] for end in reversed(ends)]
 
 
 def padded(items: np.ndarray, length: int) -> np.ndarray:
-    """The last `length` items, zeros before them where there are fewer."""
+    """Return the last `length` items, with zeros in front where there are fewer."""
     last = items[-length:]
     return np.concatenate([np.zeros(length - len(last), np.int64), last])

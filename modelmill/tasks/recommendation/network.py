@@ -1,4 +1,4 @@
-"""SASRec: self-attention over a user's items so far."""
+"""SASRec: self-attention over a user's history."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,13 @@ class TransformerBlock(nn.Module):
     """Causal self-attention and a point-wise network, each with a residual connection around its normalised input."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
+        """Build the block with random weights.
+
+        Args:
+            width: Width of the hidden states.
+            heads: Attention heads.
+            dropout: Share of the values that are dropped in training.
+        """
         super().__init__()
         self.heads = heads
         self.dropout = nn.Dropout(dropout)
@@ -23,26 +30,39 @@ class TransformerBlock(nn.Module):
         self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, hidden: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        """
+        """Return the hidden states after the block, (batch, length, width).
+
         Args:
-            hidden: (batch, length, width). seen: bool, (batch, 1, length, length), what each place may look at.
+            hidden: (batch, length, width).
+            seen: Which places each place attends to, bool, (batch, 1, length, length).
         """
         batch, length, width = hidden.shape
         shape = (batch, length, 3, self.heads, width // self.heads)
         query, key, value = self.attended(self.attention_norm(hidden)).view(shape).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        hidden = hidden + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        hidden = hidden + self.dropout(self.out(attended.transpose(1, 2).reshape(batch, length, width)))
         return hidden + self.dropout(self.outer(F.relu(self.inner(self.network_norm(hidden)))))
 
 
 class SASRec(nn.Module):
-    """Kang and McAuley, 2018, https://arxiv.org/abs/1808.09781. Items are numbered from 1 on; 0 is padding, in front.
+    """The network of Kang and McAuley, 2018, https://arxiv.org/abs/1808.09781.
 
-    Differs from the paper in the loss alone, which is over the whole catalogue instead of one drawn item: what that
-    gains is in Klenitskiy and Vasilev, 2023, https://arxiv.org/abs/2309.07602.
+    Items are numbered from 1 on; 0 is padding, in front. The loss alone differs from the paper: it is over the whole
+    catalogue instead of one drawn item (Klenitskiy and Vasilev, 2023, https://arxiv.org/abs/2309.07602, measure the
+    gain).
     """
 
     def __init__(self, items: int, length: int, width: int, layers: int, heads: int, dropout: float) -> None:
+        """Build the network with random weights.
+
+        Args:
+            items: How many items the catalogue has.
+            length: The most items of a history.
+            width: Width of the hidden states.
+            layers: Number of blocks.
+            heads: Attention heads of each block.
+            dropout: Share of the values that are dropped in training.
+        """
         super().__init__()
         self.items = nn.Embedding(items + 1, width)
         self.places = nn.Embedding(length, width)
@@ -53,10 +73,14 @@ class SASRec(nn.Module):
             nn.init.normal_(embedding.weight, std=width**-0.5)
 
     def hidden(self, items: torch.Tensor) -> torch.Tensor:
-        """What is known at each place, (batch, length, width), of the items up to it, int64 (batch, length)."""
+        """Return the hidden state at each place, (batch, length, width), which depends on the items up to it.
+
+        Args:
+            items: int64, (batch, length).
+        """
         length = items.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
-        # A place sees itself even where it is padding: a softmax over nothing is not a number.
+        # A place attends to itself even where it is padding, because a softmax over nothing is not a number.
         itself = torch.eye(length, dtype=torch.bool, device=items.device)
         seen = (causal & (items != PADDING).unsqueeze(1)) | itself
         hidden = self.dropout(self.items(items) + self.places.weight)
@@ -66,10 +90,19 @@ class SASRec(nn.Module):
         return normed
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
-        """How well each item of the catalogue follows, (..., items), in logits: item 1 is the first."""
+        """Return the logit of each item to follow, (..., items); item 1 is the first.
+
+        Args:
+            hidden: (..., width).
+        """
         return hidden @ self.items.weight[1:].T
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the item after each history, (batch, items).
+
+        Args:
+            items: int64, (batch, length).
+        """
         return self.scores(self.hidden(items)[:, -1])
 
 

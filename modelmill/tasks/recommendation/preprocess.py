@@ -1,4 +1,4 @@
-"""Interactions into sequences of items: a catalogue, windows to train on, and each user's last two held out."""
+"""Preprocessing of interactions into sequences: a catalogue, training windows, and the held-out items."""
 
 import io
 import json
@@ -18,18 +18,21 @@ from modelmill.tasks.recommendation.recipe import InteractionPreprocessing, Reci
 CATALOGUE = "catalogue.json"
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing, null or of no use, a shard has changed, no user has enough interactions, or one
-            has not and the recipe refuses such.
+        UserError: A column is missing, null or unusable, a shard has changed, no user has enough interactions, or one
+            has too few and the recipe refuses that.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    histories = read(step, found, settings)
+    histories = read(step, shards, settings)
     _judge_cold(histories, settings)
     counts = np.bincount(training(histories.items, histories.offsets)[1], minlength=len(histories.catalogue) + 1)[1:]
     catalogue = {
@@ -63,13 +66,19 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     return replace(made, headline=said + left_out, metrics=made.metrics | numbers)
 
 
-def read(step: Step, found: list[tuple[Shard, str]], settings: InteractionPreprocessing) -> Histories:
-    """
+def read(step: Step, shards: list[tuple[Shard, str]], settings: InteractionPreprocessing) -> Histories:
+    """Return the histories of the dataset.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+        settings: The recipe's section.
+
     Raises:
-        UserError: as `preprocess`, but for users with too few interactions.
+        UserError: A column is missing, null or unusable, or a shard has changed.
     """
     keys = ("user", "item", "timestamp", *(["rating"] if settings.rating else []))
-    columns = in_memory.read_columns(step, found, {f"preprocessing.{key}": getattr(settings, key) for key in keys})
+    columns = in_memory.read_columns(step, shards, {f"preprocessing.{key}": getattr(settings, key) for key in keys})
     users, items = ([str(value) for value in columns[name]] for name in (settings.user, settings.item))
     times = _sortable(columns[settings.timestamp], settings)
     if settings.rating is not None:
@@ -112,7 +121,9 @@ def _judge_cold(histories: Histories, settings: InteractionPreprocessing) -> Non
 
 
 def _windows(histories: Histories, settings: InteractionPreprocessing) -> dict[str, np.ndarray]:
-    """Training: `items` and the `labels` that follow each, (windows, sequence_length), 0 where there is none; and which
+    """Return the training split.
+
+    It has `items` and the `labels` that follow each, (windows, sequence_length), 0 where there is none, and which
     labels are `recent`.
     """
     length = settings.sequence_length
@@ -130,7 +141,7 @@ def _windows(histories: Histories, settings: InteractionPreprocessing) -> dict[s
 
 
 def _held_out(histories: Histories, length: int, before_last: int) -> dict[str, np.ndarray]:
-    """One row a user: what came before the held-out item, which is the label of the last place, and no other is."""
+    """Return a row a user: the items before the held-out one, and that one as the label of the last place."""
     rows, labels, ids = [], np.zeros((len(histories.users), length), np.int64), []
     for number, user in enumerate(histories.users):
         history = histories.of(number)

@@ -1,4 +1,4 @@
-"""Ranked catalogues, what they are worth, and two ways to make them that learn next to nothing."""
+"""Ranked catalogues, their metrics, and two baselines that learn next to nothing."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -10,51 +10,69 @@ from modelmill.tasks.recommendation.histories import training
 from modelmill.tasks.recommendation.recipe import TOP
 
 USERS_AT_ONCE = 512
-# Neighbours that item-kNN is tried with: an item's nearest, or all.
+# Numbers of neighbours that item-kNN is tried with; None for all.
 NEIGHBOURS = (20, 100, None)
-# Scores of the whole catalogue, (users, items), for users with these numbers whose histories are cut off before their
-# last interaction, or before the one before it.
+# Takes numbers of users and a place (1 the last interaction, 2 the one before it), and returns scores of the whole
+# catalogue, (users, items), from the histories up to that place.
 Scorer = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Ranked(NamedTuple):
-    """Of each user: place of the held-out item from 0 on, int64; the `TOP` first items, by number, (users, TOP)."""
+    """The ranks of each user.
+
+    Attributes:
+        places: Rank of the held-out item, from 0 on: int64, (users,).
+        first: Numbers of the first `TOP` items, (users, TOP).
+    """
 
     places: np.ndarray
     first: np.ndarray
 
     @property
     def hits(self) -> np.ndarray:
-        """Recall at `TOP` of each user, bool: one item is held out."""
+        """Recall at `TOP` of each user, bool, (users,): one item is held out."""
         return self.places < TOP
 
     @property
     def gains(self) -> np.ndarray:
-        """NDCG at `TOP` of each user, where one item is right: the ideal gain is 1 (Järvelin and Kekäläinen, 2002,
-        https://doi.org/10.1145/582415.582418).
+        """NDCG at `TOP` of each user, (users,), where one item is right, so that the ideal gain is 1.
+
+        The measure is that of Järvelin and Kekäläinen, 2002, https://doi.org/10.1145/582415.582418.
         """
         return np.where(self.hits, 1 / np.log2(self.places + 2.0), 0.0)
 
 
 class KnownItems(NamedTuple):
-    """Every user's history, and how large the catalogue is; see `Histories`."""
+    """The histories of all users.
+
+    Attributes:
+        items: See `Histories`.
+        offsets: See `Histories`.
+        size: How many items the catalogue has.
+    """
 
     items: np.ndarray
     offsets: np.ndarray
     size: int
 
     def matrix(self, users: np.ndarray, held_out: int) -> sparse.csr_matrix:
-        """Which items each of the users has come to before the last `held_out` ones, ones at (users, items)."""
+        """Return the items of each user without the last `held_out`: ones at (users, items)."""
         starts, ends = self.offsets[users], self.offsets[users + 1] - held_out
         columns = np.concatenate([self.items[a:b] for a, b in zip(starts, ends, strict=True)]) - 1
         rows = np.repeat(np.arange(len(users)), ends - starts)
         return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(users), self.size))
 
     def held_out(self, users: np.ndarray, place: int) -> np.ndarray:
-        """Number of the last item of each user (`place` 1), or of the one before it (2)."""
+        """Return the number of an item near the end of each user's history.
+
+        Args:
+            users: Numbers of users.
+            place: 1 for the last item, 2 for the one before it.
+        """
         return np.asarray(self.items[self.offsets[users + 1] - place])
 
     def training(self) -> sparse.csr_matrix:
+        """Return the items of each user in training: ones at (users, items)."""
         users, items = training(self.items, self.offsets)
         return sparse.csr_matrix(
             (np.ones(len(items), np.float32), (users, items - 1)), (len(self.offsets) - 1, self.size)
@@ -62,11 +80,13 @@ class KnownItems(NamedTuple):
 
 
 def rank(known: KnownItems, scorer: Scorer, place: int = 1) -> Ranked:
-    """Rank the whole catalogue for every user, but for what the user has come to before.
+    """Return the ranks of the whole catalogue for every user, without the items that the user came to before.
 
-    Equal scores are ranked as the catalogue is: an item is not given a place that a list of ten would not give it.
+    Equal scores are ranked by the catalogue's order, so that the rank of an item agrees with its place in a list.
 
     Args:
+        known: The histories.
+        scorer: Scores the catalogue.
         place: 1 ranks for the last item of each user, 2 for the one before it.
     """
     places, first = [], []
@@ -82,30 +102,33 @@ def rank(known: KnownItems, scorer: Scorer, place: int = 1) -> Ranked:
 
 
 def _first(scores: np.ndarray) -> np.ndarray:
-    """The places of the `TOP` highest of each row, the highest first and of equal ones the earlier."""
+    """Return the places of the `TOP` highest scores of each row, the highest first and of equal ones the earlier."""
     top = min(TOP, scores.shape[1])
     lowest = np.partition(scores, -top, axis=1)[:, -top]
-    found = np.empty((len(scores), top), np.int64)
+    first = np.empty((len(scores), top), np.int64)
     for row, (values, least) in enumerate(zip(scores, lowest, strict=True)):
         among = np.flatnonzero(values >= least)
-        found[row] = among[np.argsort(-values[among], kind="stable")][:top]
-    return found
+        first[row] = among[np.argsort(-values[among], kind="stable")][:top]
+    return first
 
 
 def batches(users: int) -> Iterator[np.ndarray]:
+    """Yield the numbers of users in batches."""
     for begin in range(0, users, USERS_AT_ONCE):
         yield np.arange(begin, min(users, begin + USERS_AT_ONCE))
 
 
 def popularity(known: KnownItems) -> Scorer:
-    """The same list for everybody: how many users came to each item in training."""
+    """Return a scorer that ignores the user: how many users came to each item in training."""
     counts = np.asarray(known.training().sum(axis=0)).ravel()
     return lambda users, place: np.tile(counts, (len(users), 1))
 
 
 def item_knn(known: KnownItems) -> Scorer:
-    """The sum of an item's cosines with what the user came to (Sarwar et al., 2001,
-    https://doi.org/10.1145/371920.372071), over the number of neighbours that ranks the validation items best.
+    """Return a scorer by the sum of an item's cosines with the user's items.
+
+    The method is that of Sarwar et al., 2001, https://doi.org/10.1145/371920.372071; the number of neighbours is the
+    one that ranks the validation items best.
     """
     cosines = _cosines(known.training())
     scorers = [_by_neighbours(known, _nearest(cosines, count)) for count in NEIGHBOURS]
@@ -117,16 +140,16 @@ def _by_neighbours(known: KnownItems, cosines: sparse.csr_matrix) -> Scorer:
 
 
 def _cosines(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Of the columns of a matrix with each other, (items, items); that with itself is left out."""
+    """Return the cosines of a matrix's columns with each other, (items, items), with 0 on the diagonal."""
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel())
     scaled = matrix @ sparse.diags(1 / np.maximum(lengths, np.finfo(np.float32).tiny))
-    found = (scaled.T @ scaled).tolil()
-    found.setdiag(0)
-    return found.tocsr()
+    cosines = (scaled.T @ scaled).tolil()
+    cosines.setdiag(0)
+    return cosines.tocsr()
 
 
 def _nearest(cosines: sparse.csr_matrix, count: int | None) -> sparse.csr_matrix:
-    """What only an item's `count` nearest add to its score: of each column, the largest are kept."""
+    """Return the cosines of each column with only the `count` largest kept."""
     if count is None:
         return cosines
     kept = cosines.T.tocsr()

@@ -1,4 +1,4 @@
-"""What registration says of a recommender, and how it is asked."""
+"""Model card and serving interface of a recommender."""
 
 import json
 from pathlib import Path
@@ -18,15 +18,20 @@ LIMITS = (
     "It knows the items that were in its data, and repeats what people did there. It was measured on each user's last "
     "interaction, whose moment the others may be later than, and nobody has checked it for bias or harm."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "safetensors", "numpy")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json", "catalogue.json")
 TOP, EXAMPLE = 10, 3
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former: the most popular items."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema

@@ -14,9 +14,10 @@ DEFAULT_TOP = 10
 
 
 class Recommender(PythonModel):
-    """A folder with `config.json`, `catalogue.json` and `model.safetensors`."""
+    """Recommender, loaded from a folder with `config.json`, `catalogue.json` and `model.safetensors`."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.recommendation.network import of_config
 
         catalogue = read_json(context, "catalogue.json")
@@ -28,12 +29,13 @@ class Recommender(PythonModel):
         self.network = load_network(context, of_config)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return of each row the `items` that follow, their `scores`, and what of its history is `unknown`.
+        """Return the `items` that follow each history, their `scores`, and the items of the history that are `unknown`.
 
-        Scores are natural logarithms of probabilities. Without a known item the most popular follow.
+        Scores are natural logarithms of probabilities. A history without a known item is followed by the most popular
+        items.
 
         Raises:
-            MlflowException: A history is not one, or has an unknown item and the recipe refuses such.
+            MlflowException: A history is not one, or has an unknown item and the recipe refuses that.
         """
         top = int((params or {}).get("top", DEFAULT_TOP))
         return pd.DataFrame([self._answer(history, top) for history in model_input["history"]])
@@ -54,7 +56,7 @@ class Recommender(PythonModel):
         return {"items": [self.items[n] for n in best], "scores": [float(scores[n]) for n in best], "unknown": unknown}
 
     def _scores(self, known: np.ndarray) -> np.ndarray:
-        """Logits of the catalogue, float64, (items,), after these items, numbered from 1 on."""
+        """Return the logits of the catalogue, float64, (items,), after these items, numbered from 1 on."""
         import torch
 
         from modelmill.tasks.recommendation.network import window
@@ -66,10 +68,10 @@ class Recommender(PythonModel):
 
 
 def parse(history: str) -> list[str]:
-    """Return item ids from a JSON list, or from text with commas between them.
+    """Return the item ids of a JSON list, or of text with commas between them.
 
     Raises:
-        MlflowException: It begins like JSON and is not a list of texts or numbers.
+        MlflowException: The text begins like JSON and is not a list of texts or numbers.
     """
     if not history.lstrip().startswith("["):
         return [item.strip() for item in history.split(",") if item.strip()]

@@ -1,8 +1,12 @@
-"""Handwritten digits as tables, which scikit-learn ships."""
+"""Demo data for tabular classification: handwritten digits as a table, which scikit-learn ships."""
 
 
 def tabular_mlp(shards: int) -> dict[str, bytes]:
-    """A row for each digit, its 8 x 8 grey values by row and column. One file is enough, whatever `shards` says."""
+    """Return a CSV file with a row for each digit, its 8 x 8 grey values by row and column.
+
+    Args:
+        shards: Of no effect: there is one file.
+    """
     from sklearn.datasets import load_digits
 
     digits = load_digits()

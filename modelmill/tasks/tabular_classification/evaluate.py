@@ -1,4 +1,4 @@
-"""Held-out rows, measured as those of any classifier."""
+"""Evaluation of a classifier of rows, with logistic regression as a baseline."""
 
 from typing import Any
 
@@ -15,8 +15,13 @@ from modelmill.training import loading
 
 @torch.no_grad()
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """See `classification.measure`; the baselines are the shares of the classes, and logistic regression on the same
-    standardised columns.
+    """Return the evaluation of the test split's rows; see `classification.measure`.
+
+    The baselines are the shares of the classes, and logistic regression on the same standardised columns.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED])).eval()
     held_out, training, validation = (task.examples("fine_tuning", split) for split in ("test", "train", "validation"))

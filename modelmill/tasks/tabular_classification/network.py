@@ -11,14 +11,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReL
 
 
 class MLP(nn.Module):
-    """y = W_n a(... a(W_1 x + b_1) ...) + b_n.
-
-    Args:
-        config: Names of the `features`, widths of the `hidden` layers, how many `outputs`, the `activation`, and
-            `dropout` of hidden units.
-    """
+    """A multilayer perceptron: y = W_n a(... a(W_1 x + b_1) ...) + b_n."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        """Build the network with random weights.
+
+        Args:
+            config: Names of the `features`, widths of the `hidden` layers, how many `outputs`, the `activation`, and
+                the `dropout` of hidden units.
+        """
         super().__init__()
         sizes = [len(config["features"]), *config["hidden"], config["outputs"]]
         self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in itertools.pairwise(sizes)])
@@ -34,7 +35,11 @@ class MLP(nn.Module):
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Return the probability of each class, (batch, classes); one output is the logit of the second of two classes."""
+    """Return the probability of each class, (batch, classes).
+
+    Args:
+        logits: (batch, classes), or (batch, 1), the logit of the second of two classes.
+    """
     if logits.shape[1] > 1:
         return torch.softmax(logits, dim=1)
     positive = torch.sigmoid(logits)

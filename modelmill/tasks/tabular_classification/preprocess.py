@@ -1,4 +1,4 @@
-"""Columns into standardised arrays: split, fit the scaler on the training split, encode every shard."""
+"""Preprocessing of columns into standardised arrays: split, fit the scaler on the training split, encode shards."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,19 @@ from modelmill.tasks.tabular_classification import table
 from modelmill.tasks.tabular_classification.recipe import Recipe, TabularPreprocessing
 
 SCALER = "scaler.json"
-Found = list[tuple[Shard, str]]
+Shards = list[tuple[Shard, str]]
 
 
 class Fitted(NamedTuple):
-    """scaler: its file. settled: `same_for` of `Made`. counts: rows by split and class. new: shards read for it."""
+    """The scaler and the classes, which every shard is encoded with.
+
+    Attributes:
+        scaler: File of the scaler.
+        settled: `same_for` of `Made`.
+        classes: Names of the classes.
+        counts: Rows by split and class.
+        new: How many shards were read for it.
+    """
 
     scaler: Path
     settled: dict[str, str]
@@ -32,19 +40,22 @@ class Fitted(NamedTuple):
     new: int
 
 
-def preprocess(step: Step, found: Found) -> Made:
-    """
+def preprocess(step: Step, shards: Shards) -> Made:
+    """Return the corpus.
+
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing, null or not a number, a shard has changed, or a split lacks a class.
+        UserError: A column is missing, null or not a number, a shard has changed, or a split lacks a class.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    fitted_now = fit(step, found)
+    fitted_now = fit(step, shards)
     counts, classes = fitted_now.counts, fitted_now.classes
-    encoded, _ = encode(step, found, fitted_now, range(len(found)))
+    encoded, _ = encode(step, shards, fitted_now, range(len(shards)))
     entries = [manifest.add_file(step.store, fitted_now.scaler, fitted_now.scaler.name)]
     entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
     corpus = Manifest(
@@ -68,14 +79,18 @@ def preprocess(step: Step, found: Found) -> Made:
     )
 
 
-def fit(step: Step, found: Found) -> Fitted:
-    """What has to be known of all shards before any is encoded.
+def fit(step: Step, shards: Shards) -> Fitted:
+    """Return the scaler and the classes, fitted on all shards.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
 
     Raises:
-        UserError: as `preprocess`.
+        UserError: See `preprocess`.
     """
     assert isinstance(step.recipe, Recipe)
-    summaries, new = _summaries(step, found, step.recipe.preprocessing)
+    summaries, new = _summaries(step, shards, step.recipe.preprocessing)
     counts = _count([summary["classes"] for summary in summaries])
     classes = sorted({label for split in counts.values() for label in split})
     _require_classes(counts, classes)
@@ -83,20 +98,20 @@ def fit(step: Step, found: Found) -> Fitted:
     return Fitted(scaler, settled, classes, counts, new)
 
 
-def _summaries(step: Step, found: Found, settings: TabularPreprocessing) -> tuple[list[dict[str, Any]], int]:
-    """What is to be known of each shard before any is encoded, in order; and how many shards were read for it."""
+def _summaries(step: Step, shards: Shards, settings: TabularPreprocessing) -> tuple[list[dict[str, Any]], int]:
+    """Return the summary of each shard, in order, and how many shards were read for it."""
     cache = ShardCache(step, "summary")
-    known = {sha256: cache.find(sha256) for _, sha256 in found}
-    new = [(shard, sha256) for shard, sha256 in found if known[sha256] is None]
+    known = {sha256: cache.find(sha256) for _, sha256 in shards}
+    new = [(shard, sha256) for shard, sha256 in shards if known[sha256] is None]
     made = processes.each(table.summarise, [(shard, sha256, settings) for shard, sha256 in new])
     for done, ((_, sha256), summary) in enumerate(zip(new, made, strict=True)):
         known[sha256] = cache.keep(sha256, {}, summary)
         step.progress(done, 2 * len(new), "reading")
-    return [one.counts for _, sha256 in found if (one := known[sha256])], len(new)
+    return [one.counts for _, sha256 in shards if (one := known[sha256])], len(new)
 
 
 def _scaler(step: Step, moments: list[dict[str, Any]]) -> tuple[Path, dict[str, str]]:
-    """The file with the scaler, fitted before or fitted now; and what that settles."""
+    """Return the file of the scaler, fitted before or fitted now, and what that settles."""
     folder = step.scratch / "scaler"
     if (kept := step.digests[FITTED]) != external_inputs.NOTHING:
         return fitted.fetch(step.store, kept, folder) / SCALER, {}
@@ -109,12 +124,19 @@ def _scaler(step: Step, moments: list[dict[str, Any]]) -> tuple[Path, dict[str, 
     return fitted.fetch(step.store, kept, folder) / SCALER, {FITTED: kept}
 
 
-def encode(step: Step, found: Found, fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
-    """The arrays of the shards with these numbers, in order, and how many of them were not encoded before."""
+def encode(step: Step, shards: Shards, fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
+    """Return the arrays of some shards, in order, and how many of them were not encoded before.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+        fitted_now: Scaler and classes.
+        which: Numbers of the shards to encode.
+    """
     assert isinstance(step.recipe, Recipe)
     settings, scaler, classes = step.recipe.preprocessing, fitted_now.scaler, fitted_now.classes
     cache = ShardCache(step, digest.of_json([digest.of_file(scaler), classes]))
-    chosen = [found[number] for number in which]
+    chosen = [shards[number] for number in which]
     known = {sha256: cache.find(sha256) for _, sha256 in chosen}
     new = [(shard, sha256) for shard, sha256 in chosen if known[sha256] is None]
     jobs = [(shard, sha256, settings, scaler, classes, step.scratch / sha256) for shard, sha256 in new]
@@ -125,7 +147,7 @@ def encode(step: Step, found: Found, fitted_now: Fitted, which: range) -> tuple[
 
 
 def _count(summaries: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-    """Rows by split and class, of every class in every split."""
+    """Return the rows by split and class, for every class in every split."""
     classes = sorted({label for counts in summaries for split in counts.values() for label in split})
     return {s: {c: sum(counts[s].get(c, 0) for counts in summaries) for c in classes} for s in SPLITS}
 

@@ -1,4 +1,4 @@
-"""What registration says of a classifier on columns, and how it is asked."""
+"""Model card and serving interface of a classifier of rows."""
 
 import json
 from pathlib import Path
@@ -15,19 +15,20 @@ LIMITS = (
     "It gives an answer for rows that are unlike all it has seen, too. It was measured on held-out rows of the same "
     "source alone, and nobody has checked it for bias or harm."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "safetensors", "numpy")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json", "scaler.json")
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former.
+    """Return the served model's signature and an example of its input.
 
-    A column of whole numbers in the data is one here too: MLflow turns down int64 where a signature says double.
+    A column of whole numbers in the data is one here too, because MLflow refuses int64 where a signature says double.
 
     Args:
-        folder: the model's files that describe it. columns: types of the data's columns, by name.
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
     """
     import pandas as pd
     from mlflow.models import ModelSignature

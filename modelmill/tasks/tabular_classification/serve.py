@@ -11,9 +11,10 @@ from modelmill.tasks.serving.model import device_of, load_network, read_json
 
 
 class TabularClassifier(PythonModel):
-    """A folder with `config.json`, `scaler.json` and `model.safetensors`."""
+    """Classifier of rows, loaded from a folder with `config.json`, `scaler.json` and `model.safetensors`."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.tabular_classification.network import MLP
 
         self.config, scaler = read_json(context, "config.json"), read_json(context, "scaler.json")
@@ -21,7 +22,7 @@ class TabularClassifier(PythonModel):
         self.network = load_network(context, MLP)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return the most probable class of each row, and how probable it is."""
+        """Return the most probable class of each row, and its probability."""
         import torch
 
         from modelmill.tasks.tabular_classification.network import probabilities

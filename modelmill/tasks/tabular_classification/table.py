@@ -1,4 +1,4 @@
-"""One shard of a table: what the scaler and the classes need to know of it, and its rows as arrays."""
+"""One shard of a table: its summary, from which scaler and classes are fitted, and its rows as arrays."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,14 @@ from modelmill.tasks.tabular_classification.recipe import TabularPreprocessing
 
 
 class Rows(NamedTuple):
-    """features: float64, (rows, columns). labels, splits: one text a row. ids: uint64, a hash of all of a row."""
+    """The rows of a shard.
+
+    Attributes:
+        features: float64, (rows, columns).
+        labels: Label of each row, a text.
+        splits: Name of each row's split.
+        ids: Hash of the whole row, uint64, (rows,).
+    """
 
     features: np.ndarray
     labels: np.ndarray
@@ -26,27 +33,42 @@ class Rows(NamedTuple):
 
 
 def summarise(shard: Shard, sha256: str, settings: TabularPreprocessing) -> dict[str, Any]:
-    """Rows of each class in each split; count, mean and sum of squared deviations of the training rows' features.
+    """Return the summary of a shard.
+
+    It has the rows of each class in each split, `classes`, and `train`, the moments of the training rows' features.
+
+    Args:
+        shard: The shard.
+        sha256: The sha256 that was validated.
+        settings: The recipe's section.
 
     Raises:
-        UserError: a column is missing, null or not a number, or the shard has changed.
+        UserError: A column is missing, null or not a number, or the shard has changed.
     """
     rows = read(shard, sha256, settings)
     labels = {split: np.unique(rows.labels[rows.splits == split], return_counts=True) for split in SPLITS}
-    counts = {split: dict(zip(*(a.tolist() for a in found), strict=True)) for split, found in labels.items()}
+    counts = {split: dict(zip(*(a.tolist() for a in of), strict=True)) for split, of in labels.items()}
     return {"train": moments_of(rows.features[rows.splits == "train"]), "classes": counts}
 
 
 def moments_of(features: np.ndarray) -> dict[str, Any]:
-    """Count, mean and sum of squared deviations of each column."""
+    """Return the count, the mean and the sum of squared deviations of each column.
+
+    Args:
+        features: float64, (rows, columns).
+    """
     mean = features.mean(axis=0) if len(features) else np.zeros(features.shape[1])
     return {"count": len(features), "mean": mean.tolist(), "squares": ((features - mean) ** 2).sum(axis=0).tolist()}
 
 
 def fit_scaler(moments: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column (float64) of all shards; a constant column is left at scale 1.
+    """Return the mean and the standard deviation of each column over all shards: float64, (columns,).
 
-    Moments are added up as in Chan, Golub and LeVeque, 1983, https://doi.org/10.1080/00031305.1983.10483115.
+    The scale of a constant column is 1. Moments are merged as in Chan, Golub and LeVeque, 1983,
+    https://doi.org/10.1080/00031305.1983.10483115.
+
+    Args:
+        moments: The moments of each shard; see `moments_of`.
     """
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
     for part in moments:
@@ -58,14 +80,26 @@ def fit_scaler(moments: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         mean = mean + difference * (part["count"] / both)
         count = both
     scale = np.sqrt(squares / count)
-    # The mean of equal numbers is not always that number to the last bit.
+    # Rounding can leave the mean of equal numbers, and so their deviation, off by the last bit.
     return mean, np.where(scale > 1e-14 * np.abs(mean), scale, 1.0)
 
 
 def encode(
     shard: Shard, sha256: str, settings: TabularPreprocessing, scaler: Path, classes: list[str], target: Path
 ) -> dict[str, Path]:
-    """Write a shard's standardised features, labels and ids below `target`; the .npy files by their names."""
+    """Write a shard's standardised features, labels and ids, and return the .npy files by name.
+
+    Args:
+        shard: The shard.
+        sha256: The sha256 that was validated.
+        settings: The recipe's section.
+        scaler: File of the scaler.
+        classes: Names of the classes.
+        target: Folder to write into.
+
+    Raises:
+        UserError: See `read`.
+    """
     rows = read(shard, sha256, settings)
     mean, scale = (np.array(json.loads(scaler.read_bytes())[key]) for key in ("mean", "scale"))
     files = {}
@@ -85,9 +119,15 @@ def encode(
 
 
 def read(shard: Shard, sha256: str, settings: TabularPreprocessing) -> Rows:
-    """
+    """Return the rows of a shard.
+
+    Args:
+        shard: The shard.
+        sha256: The sha256 that was validated.
+        settings: The recipe's section.
+
     Raises:
-        UserError: a column is missing, null or not a number, or the shard has changed.
+        UserError: A column is missing, null or not a number, or the shard has changed.
     """
     table, _ = shards.read(shard, sha256)
     named = [("preprocessing.features", name) for name in settings.features]
@@ -122,7 +162,7 @@ def _numbers(table: pa.Table, shard: Shard, name: str) -> np.ndarray:
 
 
 def _first(mask: pa.ChunkedArray) -> int | None:
-    """The position of the first true value."""
+    """Return the position of the first true value; None if there is none."""
     position = int(pc.index(mask, True).as_py())
     return position if position >= 0 else None
 
