@@ -1,4 +1,4 @@
-"""Python's standard library as documents, a file each."""
+"""Demo data for language modeling: Python's standard library, a file a document."""
 
 import json
 
@@ -7,7 +7,13 @@ from modelmill.corpus.text.python_sources import standard_library
 
 
 def python_lm(shards: int) -> dict[str, bytes]:
-    """A file's shard is drawn by its path, so that one file more or less changes one shard."""
+    """Return JSON Lines files of documents, by path.
+
+    A source file's path draws its shard, so that one file more or less changes one shard.
+
+    Args:
+        shards: Number of files.
+    """
     rows: list[list[str]] = [[] for _ in range(shards)]
     for path, text in standard_library().items():
         rows[int(fraction(path) * shards)].append(_row(path, text))
@@ -15,7 +21,7 @@ def python_lm(shards: int) -> dict[str, bytes]:
 
 
 def _row(path: str, text: str) -> str:
-    """One line of JSON."""
+    """Return one line of JSON."""
     module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     row = {"path": path, "text": text, "module": module, "bytes": len(text.encode())}
     return json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Held-out files and pairs: bits per byte, loss before and after fine-tuning, generated samples; one row an example."""
+"""Evaluation of a language model: bits per byte of files, loss on pairs before and after fine-tuning, samples."""
 
 import itertools
 import math
@@ -24,21 +24,25 @@ from modelmill.training.device import hardware
 from modelmill.training.loop.feeding import to_device
 
 BATCH = 16
-# Bytes of text from which on an example counts as middling, and as long.
+# The least bytes of text of a middling example, and of a long one.
 MIDDLING, LONG = 1000, 10_000
-# What the engine calls each set of examples.
+# The stage that each set of examples belongs to.
 SOURCES = {"documents": "pretraining", "pairs": "fine_tuning"}
-# Training tokens that n-grams are counted in.
+# The most training tokens that n-grams are counted in.
 COUNTED = 20_000_000
 Row = dict[str, Any]
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """Metrics, rows and `samples.json`.
+    """Return the evaluation of the held-out files and pairs.
 
-    `bits_per_byte` is of the pretrained model (of the fine-tuned one where nothing was pretrained) over every token
-    of the held-out files; the losses are mean nats per response token of held-out pairs, and
+    `bits_per_byte` is of the pretrained model (of the fine-tuned one where nothing was pretrained) over every token of
+    the held-out files; `loss_before` and `loss_after` are mean nats per response token of held-out pairs, and
     `response_bits_per_byte` is of the same responses after fine-tuning.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -51,17 +55,17 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     base = _load(step, task, pretrained if pretrained.entries else tuned)
     step.progress(0, 4, "bits per byte")
     size = corpus.info["splits"]["test"]["bytes"]
-    found = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
-    metrics = {"bits_per_byte": _total(found, "loss") / math.log(2) / size}
+    table = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
+    metrics = {"bits_per_byte": _total(table, "loss") / math.log(2) / size}
     baselines = _counted(task, corpus, settings.ngram_order, metrics["bits_per_byte"]) if settings.baseline else []
     if not was_tuned or not len(pairs):
-        return EvaluationResult(metrics, found, {samples.FILE: []}, tuple(baselines))
+        return EvaluationResult(metrics, table, {samples.FILE: []}, tuple(baselines))
     described = _described(task, "pairs")
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
         before = _rows(task, base, pairs, described, "before", settings.pair_windows)
         metrics["loss_before"] = _total(before, "loss") / max(1, _total(before, "weight"))
-        found += before
+        table += before
     step.progress(2, 4, "held-out pairs, after fine-tuning")
     model = _load(step, task, tuned)
     after = _rows(task, model, pairs, described, "after", settings.pair_windows)
@@ -73,11 +77,11 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
         )
     step.progress(3, 4, "samples")
     generated = generate(task, model, pairs, corpus, settings)
-    return EvaluationResult(metrics, found + after, {samples.FILE: generated}, tuple(baselines))
+    return EvaluationResult(metrics, table + after, {samples.FILE: generated}, tuple(baselines))
 
 
-def _total(found: list[Row], column: str) -> float:
-    return math.fsum(row[column] for row in found)
+def _total(table: list[Row], column: str) -> float:
+    return math.fsum(row[column] for row in table)
 
 
 def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
@@ -85,7 +89,7 @@ def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
 
 
 def _described(task: Any, kind: str) -> dict[int, Row]:
-    """What of a row is the same for every model, by the example's number in the split."""
+    """Return the columns of a row that are the same for every model, by the example's number in the split."""
     held_out, training = (task.examples(SOURCES[kind], split) for split in ("test", "train"))
     seen = contamination.of_tokens(held_out, training)
     tokenizer = Tokenizer.from_file(str(task.files["tokenizer/tokenizer.json"]))
@@ -106,7 +110,7 @@ def _described(task: Any, kind: str) -> dict[int, Row]:
 def _rows(
     task: Any, model: torch.nn.Module, examples: Any, described: dict[int, Row], when: str, most: int
 ) -> list[Row]:
-    """A row for each example that the first `most` windows of the split hold whole."""
+    """Return a row for each example that is wholly in the first `most` windows of the split."""
     losses, terms, cut = _losses(task, model, examples, most)
     return [
         {**row, "model": when, "loss": float(losses[number]), "weight": float(terms[number])}
@@ -116,7 +120,7 @@ def _rows(
 
 
 def _losses(task: Any, model: torch.nn.Module, examples: Any, most: int) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """Each document's summed loss in nats and the labels it is of; and the one that the windows cut off, if any."""
+    """Return each document's summed loss in nats, its number of labels, and the document that the windows cut off."""
     count = sum(shard.documents for shard in examples.shards)
     losses, terms, last = np.zeros(count), np.zeros(count), 0
     device = next(model.parameters()).device
@@ -124,9 +128,9 @@ def _losses(task: Any, model: torch.nn.Module, examples: Any, most: int) -> tupl
     for first in range(0, scored, BATCH):
         indices = np.arange(first, min(first + BATCH, scored))
         batch, owners = examples.batch(indices), examples.documents(indices).ravel()
-        found = task.losses(model, to_device(batch, device)).double().cpu().numpy().ravel()
+        nats = task.losses(model, to_device(batch, device)).double().cpu().numpy().ravel()
         counted = (batch["labels"] >= 0).numpy().ravel()
-        losses += np.bincount(owners, found, count)
+        losses += np.bincount(owners, nats, count)
         terms += np.bincount(owners, counted, count)
         last = int(owners[-1])
     is_cut = scored < len(examples) and int(examples.documents(np.array([scored]))[0, 0]) == last
@@ -134,7 +138,7 @@ def _losses(task: Any, model: torch.nn.Module, examples: Any, most: int) -> tupl
 
 
 def _texts(tokenizer: Tokenizer, examples: Any) -> dict[int, tuple[str, str]]:
-    """What is given and what is to be predicted, of each document or pair in which something is to be."""
+    """Return the given and the predicted text of each document or pair with something to predict."""
     parts: dict[int, list[list[int]]] = {}
     for number, (tokens, learned) in enumerate(_spans(examples)):
         if learned.any():
@@ -144,7 +148,7 @@ def _texts(tokenizer: Tokenizer, examples: Any) -> dict[int, tuple[str, str]]:
 
 
 def _spans(examples: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Tokens of each document or pair, and which of them are learned. The END before it is not its own to predict."""
+    """Yield the tokens of each document or pair, and which of them are learned; the END before it is never."""
     for shard in examples.shards:
         for begin, end in itertools.pairwise(shard.offsets.tolist()):
             tokens = shard.tokens[begin:end]
@@ -159,24 +163,26 @@ def _length(text: str) -> str:
 
 
 def _counted(task: Any, corpus: Manifest, order: int, value: float) -> list[Baseline]:
-    """Bits per byte of models that count in the first `COUNTED` training tokens: how often each occurs, and which come
-    after which, in as many as fit into a number. Every held-out token is predicted.
+    """Return baselines in bits per byte: token frequencies, and n-grams, of the first `COUNTED` training tokens.
+
+    The order of the n-grams is limited by what a code of 64 bits holds. Every held-out token is predicted.
     """
     training = _documents(task.examples("pretraining", "train").shards, COUNTED)
     held_out = task.examples("pretraining", "test").shards
-    found = []
+    baselines = []
     for n in sorted({1, min(order, int(math.log(CODES, task.vocab_size)))}):
         known = NGrams(*training, n, task.vocab_size, corpus.info["end_of_text"])
         nats = math.fsum(known.losses(*_documents([shard])).sum() for shard in held_out if len(shard.tokens) > 1)
         bits = nats / math.log(2) / corpus.info["splits"]["test"]["bytes"]
         what = "the frequencies of the tokens" if n == 1 else f"{n}-grams of tokens"
-        found.append(Baseline("bits_per_byte", what, value, most=bits))
-    return found
+        baselines.append(Baseline("bits_per_byte", what, value, most=bits))
+    return baselines
 
 
 def _documents(shards: Any, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens of the documents, or the first `most` of them: of each document those after its END, with that of the
-    next one; where each begins, and their end.
+    """Return the tokens of documents, or the first `most` of them, where each begins, and their end.
+
+    A document's tokens are those after its END, with the END of the next one.
     """
     tokens, offsets, size = [], [], 0
     for shard in shards:

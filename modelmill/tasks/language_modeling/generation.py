@@ -1,4 +1,4 @@
-"""What a language model answers to held-out prompts."""
+"""Samples of a language model: its responses to held-out prompts."""
 
 from typing import Any
 
@@ -12,12 +12,20 @@ from modelmill.tasks.language_modeling.recipe import LanguageEvaluation
 
 
 def generate(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: LanguageEvaluation) -> list[Sample]:
-    """The model's greedy response to the first prompts of the held-out pairs, beside the true one."""
+    """Return the model's greedy responses to the first prompts of the held-out pairs, beside the true ones.
+
+    Args:
+        task: The task, as `make_task` returns it.
+        model: The causal language model.
+        pairs: The held-out pairs.
+        corpus: Manifest of the corpus.
+        settings: The recipe's section.
+    """
     from transformers import PreTrainedTokenizerFast
 
     end, stop = corpus.info["end_of_text"], corpus.info["frame"]["stop"]
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(task.files["tokenizer/tokenizer.json"]))
-    found = []
+    shown = []
     for prompt, expected in _first_pairs(pairs, settings.samples):
         inputs = torch.tensor([prompt], device=next(model.parameters()).device)
         room = max(1, task.length - len(prompt))
@@ -29,25 +37,25 @@ def generate(task: Any, model: Any, pairs: Any, corpus: Manifest, settings: Lang
             eos_token_id=sorted({end, stop}),
             pad_token_id=end,
         )
-        found.append(
+        shown.append(
             samples.text(
                 prompt=tokenizer.decode(prompt, skip_special_tokens=True),
                 expected=tokenizer.decode(expected, skip_special_tokens=True),
                 generated=tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True),
             )
         )
-    return found
+    return shown
 
 
 def _first_pairs(pairs: Any, count: int) -> list[tuple[list[int], list[int]]]:
-    """Ids of the first held-out pairs: the prompt with what stands around it, and what is learned."""
-    found: list[tuple[list[int], list[int]]] = []
+    """Return the ids of the first held-out pairs: the framed prompt, and the learned response."""
+    first_pairs: list[tuple[list[int], list[int]]] = []
     for shard in pairs.shards:
         for begin, end in zip(shard.offsets[:-1].tolist(), shard.offsets[1:].tolist(), strict=True):
-            if len(found) == count:
-                return found
+            if len(first_pairs) == count:
+                return first_pairs
             learned = np.flatnonzero(shard.learned[begin + 1 : end])
             if len(learned):
                 first = begin + 1 + int(learned[0])
-                found.append((shard.tokens[begin:first].tolist(), shard.tokens[first:end].tolist()))
-    return found
+                first_pairs.append((shard.tokens[begin:first].tolist(), shard.tokens[first:end].tolist()))
+    return first_pairs

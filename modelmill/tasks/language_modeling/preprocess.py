@@ -1,4 +1,4 @@
-"""Text into packed token arrays: split, fit the tokenizer on the training split, encode the shards in parallel."""
+"""Preprocessing of text into packed token arrays: split, fit the tokenizer on the training split, encode shards."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,14 @@ from modelmill.tasks.language_modeling.recipe import Recipe
 
 
 class Fitted(NamedTuple):
-    """folder: with the tokenizer. settled: `same_for` of `Made`. frame: of pairs. examined: what hygiene found."""
+    """The tokenizer and the examined documents, which every shard is encoded with.
+
+    Attributes:
+        folder: Folder of the tokenizer.
+        settled: `same_for` of `Made`.
+        frame: Frame of pairs; None without pairs.
+        examined: The documents that hygiene leaves out.
+    """
 
     folder: Path
     settled: dict[str, str]
@@ -31,19 +38,22 @@ class Fitted(NamedTuple):
     examined: Examined
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus.
+
     Args:
-        found: the dataset's shards, each with the sha256 that was validated.
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+
     Raises:
-        UserError: a column is missing or null, a shard has changed, or a split would be empty.
+        UserError: A column is missing or null, a shard has changed, or a split would be empty.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    fitted_now = fit(step, found)
+    fitted_now = fit(step, shards)
     folder, examined, frame = fitted_now.folder, fitted_now.examined, fitted_now.frame
-    encoded, new = encode(step, found, fitted_now, range(len(found)))
+    encoded, new = encode(step, shards, fitted_now, range(len(shards)))
     counts = {split: _add_up([e.counts[split] for e in encoded]) for split in SPLITS}
     _require_examples(counts, settings, why(examined.info))
     vocabulary = tokenizer.vocabulary(folder)
@@ -76,22 +86,26 @@ def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
     )
 
 
-def fit(step: Step, found: list[tuple[Shard, str]]) -> Fitted:
-    """What has to be known of all shards before any is encoded.
+def fit(step: Step, shards: list[tuple[Shard, str]]) -> Fitted:
+    """Return the tokenizer and the examined documents of all shards.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
 
     Raises:
-        UserError: as `preprocess`.
+        UserError: See `preprocess`.
     """
     assert isinstance(step.recipe, Recipe)
     settings = step.recipe.preprocessing
-    examined = examine(step, found, settings)
-    step.progress(0, len(found) + 1, "tokenizer")
-    folder, settled = _tokenizer(step, found, settings, examined)
+    examined = examine(step, shards, settings)
+    step.progress(0, len(shards) + 1, "tokenizer")
+    folder, settled = _tokenizer(step, shards, settings, examined)
     return Fitted(folder, settled, _frame(settings, folder), examined)
 
 
 def _frame(settings: LanguagePreprocessing, folder: Path) -> Frame | None:
-    """How pairs are framed, found before any shard is encoded."""
+    """Return the frame of pairs, before any shard is encoded."""
     if settings.pairs is None:
         return None
     frame = framing_of(settings.pairs.framing, folder, tokenizer.vocabulary(folder)).frame
@@ -105,41 +119,48 @@ def _frame(settings: LanguagePreprocessing, folder: Path) -> Frame | None:
 
 
 def _tokenizer(
-    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined
+    step: Step, shards: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined
 ) -> tuple[Path, dict[str, str]]:
-    """The folder with the tokenizer: from elsewhere, fitted before, or fitted now; and what that settles."""
+    """Return the folder with the tokenizer, from elsewhere, fitted before or fitted now, and what that settles."""
     return the_tokenizer(
-        step, settings.tokenizer.source, lambda folder: _train(step, found, settings, examined, folder)
+        step, settings.tokenizer.source, lambda folder: _train(step, shards, settings, examined, folder)
     )
 
 
 def _train(
-    step: Step, found: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined, folder: Path
+    step: Step, shards: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined, folder: Path
 ) -> None:
-    """Fit a tokenizer to what is trained on, unless that was done with the same documents and settings."""
+    """Fit a tokenizer to the training documents, unless one was fitted to the same documents with the same settings."""
     cache = ShardCache(step, f"tokenizer of {settings.tokenizer.vocab_size}", frozenset({"pairs", "sequence_length"}))
-    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(found, examined.left_out, strict=True)]
+    keys = [but_for(sha256, rows) for (_, sha256), rows in zip(shards, examined.left_out, strict=True)]
     key = digest.of_json(keys)
     if (known := cache.find(key)) is not None:
         folder.mkdir(parents=True)
         for entry in known.entries:
             (folder / entry.path).write_bytes(manifest.read_entry(step.store, entry))
         return
-    texts = documents.training_texts(found, settings, examined.left_out)
+    texts = documents.training_texts(shards, settings, examined.left_out)
     tokenizer.train(texts, settings.tokenizer.vocab_size, folder)
     cache.keep(key, {name: folder / name for name in weights.TOKENIZER}, {})
 
 
-def encode(step: Step, found: list[tuple[Shard, str]], fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
-    """The shards with these numbers encoded, in order, and how many of them were not before."""
+def encode(step: Step, shards: list[tuple[Shard, str]], fitted_now: Fitted, which: range) -> tuple[list[Encoded], int]:
+    """Return some shards encoded, in order, and how many of them were not encoded before.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+        fitted_now: The tokenizer and the examined documents.
+        which: Numbers of the shards to encode.
+    """
     assert isinstance(step.recipe, Recipe)
     settings, folder, left_out = step.recipe.preprocessing, fitted_now.folder, fitted_now.examined.left_out
     cache = ShardCache(step, weights.tokenizer_digest(folder))
-    keys = {number: but_for(found[number][1], left_out[number]) for number in which}
+    keys = {number: but_for(shards[number][1], left_out[number]) for number in which}
     known = {key: cache.find(key) for key in keys.values()}
     new = {key: number for number, key in keys.items() if known[key] is None}
     jobs = [
-        (*found[number], settings, folder, step.scratch / "encoded" / key, left_out[number])
+        (*shards[number], settings, folder, step.scratch / "encoded" / key, left_out[number])
         for key, number in new.items()
     ]
     for done, (key, made) in enumerate(zip(new, processes.each(encoding.encode, jobs), strict=True)):
@@ -158,9 +179,12 @@ def _add_up(counts: list[dict[str, int]]) -> dict[str, int]:
 
 
 def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePreprocessing, left_out: str) -> None:
-    """
+    """Check that every split has documents and, where the recipe has pairs, pairs.
+
     Args:
-        left_out: how many documents hygiene left out, and why.
+        counts: Documents and pairs of each split.
+        settings: The recipe's section.
+        left_out: How many documents hygiene left out, and why; empty if none.
     """
     total = sum(c["documents"] for c in counts.values())
     also = f" (preprocessing.hygiene left out {left_out})" if left_out else ""

@@ -1,4 +1,4 @@
-"""What registration says of a language model, and how it is asked."""
+"""Model card and serving interface of a language model."""
 
 import json
 from pathlib import Path
@@ -18,16 +18,21 @@ LIMITS = (
     "It repeats what its training data says, true or not. It was measured on held-out files of the same source alone, "
     "and nobody has checked it for bias or harm."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 MODEL, CORPUS = "fine_tuning.model", "preprocessing.corpus"
 NEW_TOKENS = 64
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -41,15 +46,16 @@ def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, p
 
 
 def artifacts(step: Step) -> dict[str, Path]:
-    """What the serving script is given beside the model: how a language model is asked."""
+    """Return the file that tells the serving script how a prompt was framed in training."""
     file = step.scratch / "prompting.json"
     file.write_text(json.dumps(_prompting(step, step.scratch / "model"), indent=2), "utf-8")
     return {"prompting": file}
 
 
 def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int | bool]:
-    """How a prompt was framed in training: as a pair's was, or, where no pairs were learned, as a text that
-    end-of-text opens. Token ids, and the tokens that prompt and completion have room for.
+    """Return the framing of prompts in training: token ids, and the tokens that prompt and completion share.
+
+    Where no pairs were learned, a prompt is framed as the beginning of a text, after end-of-text.
     """
     model = step.inputs[MODEL]
     corpus = manifest.load(step.store, model.made_from[CORPUS]).info

@@ -14,14 +14,15 @@ DEFAULT_NEW_TOKENS = 64
 
 
 class LanguageModel(PythonModel):
-    """A folder for `AutoModelForCausalLM`, and how a prompt was framed in training.
+    """Language model, loaded from a folder for `AutoModelForCausalLM`.
 
-    The latter is `artifacts["prompting"]`, JSON: token ids `before` and `after` a prompt, the ids that `end` a
-    completion, whether white space around a prompt is removed (`trims`), and the `length` in tokens that prompt and
-    completion share.
+    Prompts are framed as in training. `artifacts["prompting"]` is JSON with the framing: token ids `before` and `after`
+    a prompt, the ids that `end` a completion, whether white space around a prompt is removed (`trims`), and the
+    `length` in tokens that prompt and completion share.
     """
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from transformers import AutoModelForCausalLM
 
         self.prompting = json.loads(Path(context.artifacts["prompting"]).read_text("utf-8"))
@@ -34,7 +35,7 @@ class LanguageModel(PythonModel):
         return pd.DataFrame({"completion": [self._complete(prompt, most) for prompt in model_input["prompt"]]})
 
     def _complete(self, prompt: str, most: int) -> str:
-        """One prompt at a time: padding a batch would change what its shorter prompts are followed by."""
+        """Return one completion; prompts are not batched, because padding would change the shorter ones."""
         import torch
 
         framed = self._frame(prompt, most)
@@ -50,8 +51,10 @@ class LanguageModel(PythonModel):
         return self.tokenizer.decode(output[0, len(framed) :].tolist(), skip_special_tokens=True)
 
     def _frame(self, prompt: str, most: int) -> list[int]:
-        """Token ids of the framed prompt; one too long for the window loses what training would have cut off: its
-        end where an answer follows, its beginning where it is continued.
+        """Return the token ids of the framed prompt.
+
+        A prompt that is too long for the window is cut where training would have cut it: at its end if an answer
+        follows, at its beginning if it is continued.
         """
         before, after, length = (self.prompting[key] for key in ("before", "after", "length"))
         ids = self.tokenizer.encode(prompt.strip() if self.prompting["trims"] else prompt, add_special_tokens=False).ids

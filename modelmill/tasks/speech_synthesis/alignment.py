@@ -1,20 +1,22 @@
-"""Which frames are whose: monotonic alignment search (Kim et al., 2020, https://arxiv.org/abs/2005.11129)."""
+"""Alignment of frames with symbols: monotonic alignment search (Kim et al., 2020, https://arxiv.org/abs/2005.11129)."""
 
 import numpy as np
 
 
 def search(scores: np.ndarray, symbols: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """How many frames each symbol has in the most likely alignment that keeps their order and leaves none out: int64,
-    (batch, longest text); 0 for what is beyond a text's end.
+    """Return the durations of symbols in the most likely alignment: frames of each, int64, (batch, longest text).
+
+    The alignment keeps the symbols' order and gives each a frame at least; durations beyond a text's end are 0.
 
     Args:
-        scores: log-likelihood of each frame under each symbol, (batch, longest text, most frames).
-        symbols, frames: how many of each there are, (batch,); never fewer frames than symbols.
+        scores: Log-likelihood of each frame under each symbol, (batch, longest text, most frames).
+        symbols: Symbols of each text, (batch,).
+        frames: Frames of each recording, (batch,), never fewer than symbols.
     """
     batch, longest, most = scores.shape
     best = np.full((batch, longest), -np.inf)
     best[:, 0] = scores[:, 0, 0]
-    came = np.zeros((batch, longest, most), bool)  # whether the frame before is the symbol's before
+    came = np.zeros((batch, longest, most), bool)  # whether the previous frame belongs to the previous symbol
     for frame in range(1, most):
         before = np.concatenate([np.full((batch, 1), -np.inf), best[:, :-1]], axis=1)
         came[:, :, frame] = before > best
@@ -24,6 +26,6 @@ def search(scores: np.ndarray, symbols: np.ndarray, frames: np.ndarray) -> np.nd
     for frame in range(most - 1, -1, -1):
         is_own = frame < frames
         durations[rows[is_own], at[is_own]] += 1
-        # No more frames than symbols are left: each of them has one.
+        # As many symbols as frames are left: each has one.
         at = at - (is_own & (at > 0) & (came[rows, at, frame] | (at == frame)))
     return durations

@@ -1,4 +1,4 @@
-"""Two voices of eSpeak NG: much that one of them says, and a little that the other does."""
+"""Demo data for speech synthesis: much speech in one voice of eSpeak NG, and a little in another."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from modelmill.demo import espeak
 # Half of eSpeak NG's own rate, in Hz.
 RATE = 11_025
 VOICES = {"anna": ("en-us+f4", 150, 55), "paul": ("en-gb-x-rp+m3", 140, 40)}
-# Recordings of each; the second voice says what the first has never said, too.
+# Recordings of each voice; no text is said by both.
 SPOKEN = {"anna": 700, "paul": 160}
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 COLOURS = ["red", "green", "blue", "yellow", "black", "white", "brown", "orange", "purple", "silver"]
@@ -23,7 +23,13 @@ planets trumpets hammers pillows lemons
 
 
 def speech_synthesis(shards: int) -> dict[str, bytes]:
-    """A text's shard is drawn by the text; a manifest a shard, and a WAV of 11 kHz a recording."""
+    """Return WAV files at 11 kHz and the manifests that name them, by path.
+
+    A recording's text draws its shard.
+
+    Args:
+        shards: Number of manifests.
+    """
     import soxr
 
     texts = [" ".join(words) for words in itertools.product(NUMBERS, COLOURS, THINGS.split())]

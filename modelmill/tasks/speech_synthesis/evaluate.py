@@ -1,4 +1,4 @@
-"""Held-out texts as they are spoken: how far that is from real recordings, and whether a recogniser hears them."""
+"""Evaluation of a speech synthesiser: distance from real recordings, and error rates of a recogniser."""
 
 from typing import Any, NamedTuple
 
@@ -24,16 +24,30 @@ from modelmill.training.device import hardware
 
 
 class Said(NamedTuple):
-    """Of each text: log-mel spectra, (frames, mels), and samples."""
+    """Synthesised texts.
+
+    Attributes:
+        spectra: Log-mel spectra of each text, (frames, mels).
+        sounds: Samples of each text, (samples,).
+    """
 
     spectra: list[np.ndarray]
     sounds: list[np.ndarray]
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """`mel_distance` of the held-out recordings of the voice that was trained on last, in dB after time warping; and of
-    the pretrained model (`mel_distance_before`), where it was fine-tuned. `character_error_rate` of what a recogniser
-    hears of synthesised speech, and of the real recordings (`character_error_rate_real`).
+    """Return the evaluation of the test split's texts, as they are synthesised.
+
+    Metrics:
+
+    - `mel_distance`: Distance from the recordings in dB after time warping, for the voice that was trained on last.
+    - `mel_distance_before`: The same of the pretrained model, where it was fine-tuned.
+    - `character_error_rate`: Errors of a recogniser on synthesised speech.
+    - `character_error_rate_real`: Its errors on the real recordings.
+
+    Args:
+        step: The running step.
+        task: The task, as `make_task` returns it.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
@@ -83,7 +97,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 @torch.no_grad()
 def _speak(model: Any, texts: Any, aloud: bool = True) -> Said:
-    """What the model makes of each text; with samples, if `aloud`."""
+    """Return each text as the model says it, with samples if `aloud`."""
     device = next(model.parameters()).device
     spectra, sounds = [], []
     for number in range(len(texts)):
@@ -96,13 +110,13 @@ def _speak(model: Any, texts: Any, aloud: bool = True) -> Said:
 
 @torch.no_grad()
 def _spectra(model: Any, recordings: Any) -> list[np.ndarray]:
-    """The log-mel spectra of real recordings."""
+    """Return the log-mel spectra of real recordings."""
     device = next(model.parameters()).device
     return [model.spectra(torch.from_numpy(one)[None].to(device))[0].cpu().numpy() for one in recordings.sounds()]
 
 
-def _distances(found: list[np.ndarray], real: list[np.ndarray]) -> np.ndarray:
-    return np.array([warping.distance(one, other) for one, other in zip(found, real, strict=True)])
+def _distances(synthesised: list[np.ndarray], real: list[np.ndarray]) -> np.ndarray:
+    return np.array([warping.distance(one, other) for one, other in zip(synthesised, real, strict=True)])
 
 
 def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
@@ -113,7 +127,7 @@ def _load(step: Step, task: Any, model: Manifest) -> torch.nn.Module:
 def _rows(
     apart: dict[str, np.ndarray], texts: list[str], ids: np.ndarray, training_ids: np.ndarray
 ) -> list[dict[str, Any]]:
-    """A row for each text and model: the distance."""
+    """Return a row for each text and model, with the distance."""
     names, seen = rows.unique_ids(f"{one:016x}" for one in ids.tolist()), np.isin(ids, training_ids)
     return [
         {
@@ -147,7 +161,7 @@ def _heard_rows(edits: Edits, ids: np.ndarray, training_ids: np.ndarray) -> list
 
 
 def _shown(most: int, texts: list[str], real: Any, said: list[np.ndarray], rate: int) -> list[samples.Sample]:
-    """Texts that are spread evenly over the test split, each real and then synthesised."""
+    """Return texts that are spread evenly over the test split, each real and then synthesised."""
     wanted = min(most, len(texts))
     places = np.linspace(0, len(texts) - 1, wanted).round().astype(int).tolist() if wanted else []
     recorded = real.sounds()

@@ -1,4 +1,4 @@
-"""A recogniser of speech that says whether what is synthesised can be understood: trained on real recordings."""
+"""A speech recogniser, trained on real recordings, that measures how intelligible synthesised speech is."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,15 @@ CLIP = 1.0
 
 
 def train(task: Any, settings: Listener, seed: int) -> Callable[[Sequence[np.ndarray]], list[str]]:
-    """What writes down sounds, each float32, (samples,): a network trained on the training recordings of all voices."""
+    """Return a function from sounds, each float32, (samples,), to their transcripts.
+
+    Its network is trained on the training recordings of all voices.
+
+    Args:
+        task: The task, as `make_task` returns it.
+        settings: The recipe's section.
+        seed: Seed of weights and batches.
+    """
     info, where = task.corpus.info, hardware.pick_device()
     examples = [task.examples(name, "train") for name in info["corpora"]]
     torch.manual_seed(seed)

@@ -1,7 +1,8 @@
-"""Characters into spectra, all frames at once.
+"""A network from characters to spectra, all frames at once.
 
-As FastSpeech does (Ren et al., 2019, https://arxiv.org/abs/1905.09263), each character is repeated for as many frames
-as it lasts; with convolutions for its Transformers, and durations found in training as in Glow-TTS (see `alignment`).
+As in FastSpeech (Ren et al., 2019, https://arxiv.org/abs/1905.09263), each character is repeated for its duration in
+frames. Convolutions take the place of Transformers, and durations are those that training finds as Glow-TTS does (see
+`alignment`).
 """
 
 from typing import Any
@@ -14,28 +15,44 @@ from modelmill.models.speech.spectra import LogMel, silenced
 
 WINDOW_SECONDS, HOP_SECONDS = 0.05, 0.0125
 KERNEL = 5
-# What stands before and after a text, which is silent; characters are numbered from 1.
+# The symbol before and after a text, for silence; characters are numbered from 1.
 BOUNDARY = 0
 # Brings log-mel spectra near a mean of 0 and a deviation of 1.
 MEAN, DEVIATION = -7.0, 3.0
 
 
 class ConvolutionBlock(nn.Module):
-    """A convolution beside a way around it."""
+    """A convolution with a residual connection."""
 
     def __init__(self, width: int, dropout: float) -> None:
+        """Build the block with random weights.
+
+        Args:
+            width: Channels of the input and of the output.
+            dropout: Share of the values that are dropped in training.
+        """
         super().__init__()
         self.convolution = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        found = self.convolution(hidden.transpose(1, 2)).transpose(1, 2)
-        return silenced(hidden + self.dropout(F.gelu(self.norm(found))), lengths)
+        """Return the hidden states after the block, (batch, length, width), 0 beyond each end.
+
+        Args:
+            hidden: (batch, length, width).
+            lengths: Length of each example, (batch,).
+        """
+        convolved = self.convolution(hidden.transpose(1, 2)).transpose(1, 2)
+        return silenced(hidden + self.dropout(F.gelu(self.norm(convolved))), lengths)
 
 
 def owners(durations: torch.Tensor) -> torch.Tensor:
-    """Whose each frame is: numbers of symbols, int64, (batch, most frames), of durations, int64, (batch, symbols)."""
+    """Return the symbol of each frame: int64, (batch, most frames).
+
+    Args:
+        durations: Frames of each symbol, int64, (batch, symbols).
+    """
     ends = durations.cumsum(1)
     frames = torch.arange(int(ends[:, -1].max()), device=durations.device).repeat(len(durations), 1)
     return torch.searchsorted(ends, frames, right=True).clamp(max=durations.shape[1] - 1)
@@ -45,17 +62,21 @@ def framed(numbers: torch.Tensor) -> torch.Tensor:
     """Return the symbols of texts, BOUNDARY around and after each: int64, (..., characters + 2).
 
     Args:
-        numbers: Of characters in the alphabet, int64, (..., characters); negative after a text's end.
+        numbers: Numbers of the characters in the alphabet, int64, (..., characters); negative after a text's end.
     """
     return F.pad((numbers + 1).clamp(min=BOUNDARY), (1, 1), value=BOUNDARY)
 
 
 class Synthesiser(nn.Module):
-    """Args:
-    config: `sample_rate` in Hz, `alphabet`, and the recipe's model.
-    """
+    """A speech synthesiser that makes log-mel spectra."""
 
     def __init__(self, config: dict[str, Any], dropout: float = 0.0) -> None:
+        """Build the network with random weights.
+
+        Args:
+            config: `sample_rate` in Hz, `alphabet`, and the recipe's model.
+            dropout: Share of the values that are dropped in training.
+        """
         super().__init__()
         width, mels = config["hidden_size"], config["mels"]
         self.spectra = LogMel(config["sample_rate"], mels, WINDOW_SECONDS, HOP_SECONDS)
@@ -69,27 +90,48 @@ class Synthesiser(nn.Module):
         self.head = nn.Linear(width, mels)
 
     def target(self, samples: torch.Tensor) -> torch.Tensor:
-        """What the network is to make of the samples' text: (batch, frames, mels)."""
+        """Return the normalised spectra that the network learns to make: (batch, frames, mels).
+
+        Args:
+            samples: Recordings of the texts, float32, (batch, samples).
+        """
         spectra: torch.Tensor = self.spectra(samples)
         return (spectra - MEAN) / DEVIATION
 
     def read(self, symbols: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Hidden states, (batch, symbols, width), of texts with BOUNDARY around them, int64, (batch, symbols)."""
+        """Return the hidden states of texts, (batch, symbols, width).
+
+        Args:
+            symbols: int64, (batch, symbols), with BOUNDARY around each text.
+            lengths: Symbols of each text, (batch,).
+        """
         hidden = silenced(self.embedding(symbols), lengths)
         for block in self.encoder:
             hidden = block(hidden, lengths)
         return hidden
 
     def log_durations(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Logarithms of frames, (batch, symbols); what is learned of them does not change how texts are read."""
+        """Return the logarithms of durations in frames, (batch, symbols).
+
+        Their gradient does not reach the encoder.
+
+        Args:
+            hidden: See `read`.
+            lengths: Symbols of each text, (batch,).
+        """
         hidden = hidden.detach()
         for block in self.duration:
             hidden = block(hidden, lengths)
-        found: torch.Tensor = self.frames(hidden).squeeze(2)
-        return found
+        logarithms: torch.Tensor = self.frames(hidden).squeeze(2)
+        return logarithms
 
     def speak(self, hidden: torch.Tensor, durations: torch.Tensor) -> torch.Tensor:
-        """Spectra, (batch, most frames, mels), of symbols that last so many frames each, int64, (batch, symbols)."""
+        """Return normalised spectra, (batch, most frames, mels).
+
+        Args:
+            hidden: See `read`.
+            durations: Frames of each symbol, int64, (batch, symbols).
+        """
         owner, ends = owners(durations), durations.cumsum(1)
         total, rows = ends[:, -1], torch.arange(len(hidden), device=hidden.device)[:, None]
         length = durations[rows, owner]
@@ -101,7 +143,7 @@ class Synthesiser(nn.Module):
         return silenced(self.head(spoken), total)
 
     def say(self, symbols: torch.Tensor) -> torch.Tensor:
-        """The log-mel spectra of one text, (frames, mels).
+        """Return the log-mel spectra of one text, (frames, mels).
 
         Args:
             symbols: int64, (symbols,), with BOUNDARY around them.

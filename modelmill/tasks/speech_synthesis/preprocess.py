@@ -1,13 +1,18 @@
-"""Transcripts and recordings into characters and samples."""
+"""Preprocessing of transcripts and recordings into characters and samples."""
 
 from modelmill.corpus.speech import utterances
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 
-# Two frames of the spectra, so that each character and the silence around them all have one.
+# The least seconds a character: two frames of the spectra, so that there is one for each and for the silence around.
 CHARACTER_SECONDS = 0.025
 
 
-def preprocess(step: Step, found: list[tuple[Shard, str]]) -> Made:
-    """See `modelmill.corpus.speech.utterances.preprocess`."""
-    return utterances.preprocess(step, found, CHARACTER_SECONDS)
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus; see `modelmill.corpus.speech.utterances.preprocess`.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+    """
+    return utterances.preprocess(step, shards, CHARACTER_SECONDS)

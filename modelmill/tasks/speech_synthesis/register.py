@@ -1,4 +1,4 @@
-"""What registration says of a speech synthesiser, and how it is asked."""
+"""Model card and serving interface of a speech synthesiser."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,19 @@ LIMITS = (
     "It has the voice that it was trained on last, and was measured on texts of the words that it was trained on. It "
     "knows no characters but those, and how other words are spoken it guesses by their letters."
 )
-# What the serving script imports; mlflow adds itself.
+# Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "safetensors", "numpy", "soundfile==0.14.0")
-# Of the model's files, those that the package is described with.
+# Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
-    """What goes in, what comes out, and an example of the former."""
+    """Return the served model's signature and an example of its input.
+
+    Args:
+        folder: Holds the files of `DESCRIBING`.
+        columns: Types of the data's columns, by name.
+    """
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema

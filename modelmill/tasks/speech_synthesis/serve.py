@@ -10,9 +10,10 @@ from modelmill.tasks.serving.model import device_of, encode_base64, load_network
 
 
 class SynthesisModel(PythonModel):
-    """A folder with `config.json` and `model.safetensors`."""
+    """Speech synthesiser, loaded from a folder with `config.json` and `model.safetensors`."""
 
     def load_context(self, context: Any) -> None:
+        """Load the model from `context.artifacts["model"]`, a folder."""
         from modelmill.tasks.speech_synthesis.network import Synthesiser
 
         self.config = read_json(context, "config.json")
@@ -27,7 +28,7 @@ class SynthesisModel(PythonModel):
         return pd.DataFrame({"audio": [self._speak(self._numbers(text)) for text in model_input["text"]]})
 
     def _numbers(self, text: str) -> list[int]:
-        """Numbers of the text's characters in the alphabet."""
+        """Return the numbers of the text's characters in the alphabet."""
         words, alphabet = " ".join(text.split()), self.config["alphabet"]
         words = words.lower() if self.config["lowercase"] else words
         if not words:
