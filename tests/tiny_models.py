@@ -18,6 +18,7 @@ from modelmill.models.speech.recogniser import Recogniser
 from modelmill.tasks.character_modeling.network import CharacterRNN
 from modelmill.tasks.image_classification.network import ImageClassifier
 from modelmill.tasks.image_detection import network as detection
+from modelmill.tasks.image_generation import layouts
 from modelmill.tasks.image_generation import networks as generation
 from modelmill.tasks.recommendation import network as recommendation
 from modelmill.tasks.speech_enhancement import network as enhancement
@@ -79,7 +80,7 @@ def _detector() -> Made:
 
 def _generator() -> Made:
     shape: dict[str, Any] = {"latent": 4, "width": 8, "channels": 3, "size": 16}
-    layers = {"generator": generation.generator(4, 3, 16, 8), "discriminator": generation.discriminator(3, 16, 8)}
+    layers = {"generator": layouts.generator(4, 3, 16, 8), "discriminator": layouts.discriminator(3, 16, 8)}
     return shape | layers, generation.Adversarial(shape | layers), {}, {"seed": [0, 3], "count": [5, 1]}
 
 

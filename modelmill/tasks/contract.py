@@ -7,6 +7,7 @@ to ask whether a task has them.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -259,11 +260,13 @@ class Known(NamedTuple):
 
     Attributes:
         corpus: `info` of the corpus that the recipe's last run has made; None before a first run.
+        rows: Rows of that corpus's files, by their paths in it.
         weights: The configuration of the weights to start from; None for random ones.
         vocabulary: The size of the tokenizer that the recipe takes from elsewhere; None where one is trained.
     """
 
     corpus: Mapping[str, Any] | None = None
+    rows: Mapping[str, int] = MappingProxyType({})
     weights: Mapping[str, Any] | None = None
     vocabulary: int | None = None
 

@@ -1,25 +1,23 @@
 """What the training steps of a plan will cost.
 
-FLOPs are from the models' shapes, or from a training of the same settings on data prepared alike; hours are from the
-speed of other trainings.
+FLOPs are what the task's `cost.py` tells from the recipe and, where it has to assume something, those of a training of
+the same settings on data prepared alike, if there was one. Hours are from the speed of other trainings.
 """
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 from modelmill.core.errors import CorruptError, ModelmillError
 from modelmill.pipelines.planning import speeds
-from modelmill.pipelines.planning.flops import LLAMA_SHAPED, Adapters, Decoder, Perceptron
 from modelmill.pipelines.planning.plan import Planned
-from modelmill.recipe import Recipe, Training
-from modelmill.recipe.adapters import AdaptedFineTuning
+from modelmill.recipe import Recipe, Training, task_packages
 from modelmill.recipe.step_specs import settings_of
 from modelmill.runtime import memo, weights
 from modelmill.runtime.run_records import Estimate
 from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
-from modelmill.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
+from modelmill.tasks.contract import Cost, Known
 
 
 def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, Estimate]:
@@ -38,9 +36,8 @@ def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, 
     trained = {name: its for name, its in settings.items() if its is not None and its.steps}
     if not trained:
         return {}
-    corpus = _last_corpus(recipe, store)
-    shape = _shape(recipe, store, corpus)
-    return {name: _of_step(name, its, recipe, store, corpus, shape) for name, its in trained.items()}
+    known = _known(recipe, store)
+    return {name: _of_step(name, its, recipe, store, _cost(name, recipe, known)) for name, its in trained.items()}
 
 
 def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
@@ -67,35 +64,28 @@ def total(estimates: dict[str, Estimate]) -> dict[str, float | None]:
     return {name: None if None in values else sum(values) for name, values in parts.items()}
 
 
-def _of_step(
-    name: str,
-    settings: Training,
-    recipe: Recipe,
-    store: Store,
-    corpus: Manifest | None,
-    shape: Decoder | Perceptron | None,
-) -> Estimate:
-    length = recipe.preprocessing.sequence_length if isinstance(recipe, LanguageModelingRecipe) else 1
-    batch = _examples_a_batch(name, settings, recipe, corpus)
+def _of_step(name: str, settings: Training, recipe: Recipe, store: Store, cost: Cost | None) -> Estimate:
+    batch = cost.examples if cost and settings.batch_size == "all" else settings.batch_size
+    examples = settings.steps * batch if isinstance(batch, int) else None
     known = Estimate(
-        unit="tokens" if isinstance(recipe, LanguageModelingRecipe) else "samples",
-        parameters=shape.parameters if shape else None,
-        amount=settings.steps * batch * length if batch else None,
+        unit=task_packages.costing(recipe.task).UNIT,
+        parameters=cost.parameters if cost else None,
+        amount=round(examples * cost.terms) if cost and cost.terms and examples else None,
     )
-    if shape is not None and batch is not None:
-        each = shape.flops(length, _adapters(settings)) if isinstance(shape, Decoder) else shape.flops()
-        flops = each * batch * settings.steps
-    elif measured := _measured(name, settings, recipe, store):
-        known, flops = known.model_copy(update={"parameters": measured.parameters}), measured.flops
+    measured = _measured(name, settings, recipe, store)
+    if cost is not None and examples is not None and not (cost.assumed and measured):
+        flops, assumed = cost.flops * examples, cost.assumed
+    elif measured is not None:
+        flops, assumed, known = measured.flops, "", known.model_copy(update={"parameters": measured.parameters})
     else:
-        what = "model's shape" if shape is None else "size of a batch"
+        what = "model's shape" if cost is None else "size of a batch"
         return known.model_copy(update={"basis": f"the {what} is not known before a first run with these settings"})
     speed = speeds.find(name, recipe, store)
     return known.model_copy(
         update={
             "model_flops": flops,
             "device_hours": speed.seconds(flops) / 3600 if speed else None,
-            "basis": _basis(name, settings, recipe, speed),
+            "basis": _basis(name, settings, recipe, speed, assumed),
         }
     )
 
@@ -125,36 +115,17 @@ def _measured(name: str, settings: Training, recipe: Recipe, store: Store) -> Pa
     return PastCost(trained.metrics["parameters"], each * larger * settings.steps)
 
 
-def _adapters(settings: Training) -> Adapters | None:
-    if not isinstance(settings, AdaptedFineTuning) or not settings.adapted:
-        return None
-    return Adapters(settings.lora.rank, settings.lora.target_modules)
-
-
-def _basis(name: str, settings: Training, recipe: Recipe, speed: speeds.Speed | None) -> str:
+def _basis(name: str, settings: Training, recipe: Recipe, speed: speeds.Speed | None, assumed: str) -> str:
     """Return what the time is based on, and what may make it another, in words."""
     parts = [speed.source if speed else "the time is not known before a first run"]
+    if assumed:
+        parts.append(f"assumed: {assumed}")
     resources = getattr(recipe.resources, name)
     if resources.gpu:
         parts.append(f"the recipe asks a cluster for {resources.gpu} {resources.gpu_type}")
     if settings.patience is not None:
         parts.append("at most: it may stop early")
     return "; ".join(parts)
-
-
-def _examples_a_batch(name: str, settings: Training, recipe: Recipe, corpus: Manifest | None) -> int | None:
-    """Return the windows or rows of a batch; None where pairs fill windows, whose number is not noted anywhere.
-
-    `all` are as many as there were last.
-    """
-    if settings.batch_size != "all":
-        return settings.batch_size
-    if corpus is None:
-        return None
-    counts = corpus.info["splits"]["train"]
-    if isinstance(recipe, LanguageModelingRecipe):
-        return -(-counts["tokens"] // recipe.preprocessing.sequence_length) if name == "pretraining" else None
-    return sum(counts.values())
 
 
 def _last_corpus(recipe: Recipe, store: Store) -> Manifest | None:
@@ -167,31 +138,32 @@ def _last_corpus(recipe: Recipe, store: Store) -> Manifest | None:
         return None
 
 
-def _shape(recipe: Recipe, store: Store, corpus: Manifest | None) -> Decoder | Perceptron | None:
-    """Return the model's shape: that of the weights to start from, else the recipe's; None if not known."""
+def _cost(stage: str, recipe: Recipe, known: Known) -> Cost | None:
     try:
-        if recipe.pretraining is not None and recipe.pretraining.init != "random":
-            config = weights.read_config(weights.locate("pretraining.init", recipe.pretraining.init, store))
-            if isinstance(recipe, LanguageModelingRecipe):
-                return Decoder.of(config, config["vocab_size"]) if config["model_type"] in LLAMA_SHAPED else None
-            if not isinstance(recipe, TabularClassificationRecipe):
-                return None
-            return Perceptron((len(config["features"]), *config["hidden"], config["outputs"]))
-        if isinstance(recipe, LanguageModelingRecipe):
-            return Decoder.of(recipe.model.model_dump(), _vocabulary(recipe, store))
-        if not isinstance(recipe, TabularClassificationRecipe):
-            return None
-        classes = len(corpus.info["classes"]) if corpus else 0
-        outputs = 1 if classes == 2 else classes
-        return Perceptron((len(recipe.preprocessing.features), *recipe.model.hidden, outputs)) if classes else None
+        return task_packages.costing(recipe.task).cost(recipe, stage, known)  # type: ignore[arg-type]
     except (LookupError, TypeError, ValueError):
         return None  # a file that is not what it is taken for, which is for the steps to say
 
 
-def _vocabulary(recipe: LanguageModelingRecipe, store: Store) -> int:
-    settings = recipe.preprocessing.tokenizer
-    if settings.source is None:
-        return settings.vocab_size
-    folder = weights.locate("preprocessing.tokenizer.from", settings.source, store)
-    tokenizer = json.loads((folder / weights.TOKENIZER[0]).read_text("utf-8"))
-    return len({*tokenizer["model"]["vocab"], *(token["content"] for token in tokenizer["added_tokens"])})
+def _known(recipe: Recipe, store: Store) -> Known:
+    """Return what is known beside the recipe: the last corpus, and the weights and the tokenizer that are given.
+
+    Raises:
+        UserError: The weights or the tokenizer are not there.
+    """
+    corpus, config, vocabulary = _last_corpus(recipe, store), None, None
+    if recipe.pretraining is not None and recipe.pretraining.init != "random":
+        config = weights.read_config(weights.locate("pretraining.init", recipe.pretraining.init, store))
+    if source := recipe.preprocessing.given_tokenizer:
+        vocabulary = _vocabulary(weights.locate("preprocessing.tokenizer.from", source, store))
+    rows = {entry.path: entry.rows for entry in corpus.entries if entry.rows is not None} if corpus else {}
+    return Known(corpus.info if corpus else None, rows, config, vocabulary)
+
+
+def _vocabulary(folder: Path) -> int | None:
+    """The size of a tokenizer in a folder; None if the file is none, which is for the steps to say."""
+    try:
+        tokenizer = json.loads((folder / weights.TOKENIZER[0]).read_text("utf-8"))
+        return len({*tokenizer["model"]["vocab"], *(token["content"] for token in tokenizer["added_tokens"])})
+    except (OSError, LookupError, TypeError, ValueError):
+        return None

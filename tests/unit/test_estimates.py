@@ -13,7 +13,7 @@ from modelmill.runtime import memo
 from modelmill.runtime.run_records import Estimate
 from tests.component.steps import Steps
 from tests.pipeline.test_text_classification import rows as text_rows
-from tests.pipeline.test_text_classification import write_recipe as text_recipe
+from tests.pipeline.test_text_classification import write as text_recipe
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 
 
@@ -69,8 +69,11 @@ def test_a_perceptron_is_known_once_its_classes_and_rows_are_counted(tmp_path: P
     recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), fine_tuning__patience=None, fine_tuning__steps=20)
     steps = Steps(recipe, tmp_path / "steps")
     (unknown,) = expected(steps).values()
-    basis = "the model's shape is not known before a first run with these settings"
-    assert unknown == Estimate(unit="samples", basis=basis)
+    basis = "the size of a batch is not known before a first run with these settings"
+    # The recipe's suite does not list the classes: two are assumed.
+    assert unknown == Estimate(unit="samples", parameters=2 * 4 + 4 + 4 + 1, basis=basis)
+    (sized,) = expected(steps, "fine_tuning.batch_size=8", recipe=recipe).values()
+    assert sized.model_flops and sized.basis.endswith("; assumed: 2 classes in 'kind'")
     assert estimates.total({"fine_tuning": unknown}) == {"model_flops": None, "device_hours": None}
     corpus = steps.corpus()
     (known,) = expected(steps).values()
@@ -126,10 +129,12 @@ def test_a_record_of_a_version_that_measured_less_is_no_measure(tmp_path: Path) 
     assert json.loads(found["pretraining"].model_dump_json())["model_flops"] > 0
 
 
-def test_a_model_of_no_known_shape_costs_what_it_cost_before(tmp_path: Path) -> None:
+def test_what_is_assumed_of_a_model_is_said_and_what_it_cost_before_is_believed_first(tmp_path: Path) -> None:
     recipe = text_recipe(tmp_path, text_rows())
     steps = Steps(recipe, tmp_path / "steps")
-    assert "shape is not known before a first run" in expected(steps)["pretraining"].basis
+    first = expected(steps)["pretraining"]
+    length = recipes.from_json(steps.recipe).preprocessing.context_length
+    assert first.basis.endswith(f"; assumed: texts of {length} tokens, the most that the recipe takes")
     corpus = steps.corpus()
     steps.pretrained(corpus)
     measured = steps.record("pretraining").metrics
@@ -138,8 +143,11 @@ def test_a_model_of_no_known_shape_costs_what_it_cost_before(tmp_path: Path) -> 
     assert longer.parameters == measured["parameters"] and longer.basis.startswith("it last ran at ")
     larger = expected(steps, "pretraining.batch_size=64", recipe=recipe)["pretraining"]
     assert larger.model_flops == pytest.approx(2 * measured["model_flops"])
-    for change in ("model.hidden_size=64", "preprocessing.sequence_length=16", "pretraining.batch_size=all"):
-        assert expected(steps, change, recipe=recipe)["pretraining"].model_flops is None, change
-    assert expected(steps, "seed=7", recipe=recipe)["pretraining"].model_flops
+    # Texts are shorter than the most that the recipe takes.
+    assert first.model_flops and first.model_flops >= measured["model_flops"]
+    for change in ("model.hidden_size=64", "preprocessing.sequence_length=16"):
+        assert "assumed: texts of" in expected(steps, change, recipe=recipe)["pretraining"].basis, change
+    assert expected(steps, "pretraining.batch_size=all", recipe=recipe)["pretraining"].model_flops is None
+    assert "assumed" not in expected(steps, "seed=7", recipe=recipe)["pretraining"].basis
     remember(steps, steps=0)
-    assert expected(steps, "seed=7", recipe=recipe)["pretraining"].model_flops is None, "no steps are no measure"
+    assert "assumed" in expected(steps, "seed=7", recipe=recipe)["pretraining"].basis, "no steps are no measure"

@@ -9,13 +9,11 @@ from torch import nn
 from modelmill import recipe as recipes
 from modelmill.components.fine_tuning import lora
 from modelmill.models import torch_attention
-from modelmill.pipelines.planning.flops import Adapters, Decoder, Perceptron
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.recipe import DecoderModel
 from modelmill.tasks.language_modeling.recipe import Recipe as LanguageModelingRecipe
+from modelmill.tasks.language_modeling.shape import Adapters, Decoder
 from modelmill.tasks.language_modeling.task import LanguageModeling
-from modelmill.tasks.tabular_classification.recipe import Recipe as TabularClassificationRecipe
-from modelmill.tasks.tabular_classification.task import MLP
 from modelmill.training.loop import probe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -66,15 +64,3 @@ def test_grouped_keys_and_a_head_of_its_own_are_counted_and_long_windows_attend_
         task, model = decoder(settings, length, 500)
         assert shape.parameters == parameters(model)
         assert shape.flops(length) == pytest.approx(counted(task, model), rel=0.01)
-
-
-@pytest.mark.parametrize("hidden", [None, [64, 32]])
-def test_the_demo_perceptron_costs_what_the_engine_counts(hidden: list[int] | None) -> None:
-    recipe = recipes.load(RECIPES / "tabular-mlp.yaml")
-    assert isinstance(recipe, TabularClassificationRecipe)
-    widths = (len(recipe.preprocessing.features), *(hidden or recipe.model.hidden), 1)
-    model = MLP(widths[0], list(widths[1:-1]), 1, recipe.model.activation, recipe.model.dropout)
-    features = torch.randn(1, widths[0])
-    shape = Perceptron(widths)
-    assert shape.parameters == parameters(model)
-    assert shape.flops() == probe.measure(lambda: model(features).sum(), []).flops

@@ -6,13 +6,13 @@ import torch
 
 from modelmill.corpus.in_memory import Whole
 from modelmill.models import layers
-from modelmill.tasks.image_generation import evaluate, features, generating, networks
+from modelmill.tasks.image_generation import evaluate, features, generating, layouts, networks
 from modelmill.tasks.image_generation.preprocess import learned
 
 
 def players(channels: int = 1, size: int = 12) -> tuple[torch.nn.Module, torch.nn.Module]:
     torch.manual_seed(0)
-    made = networks.generator(4, channels, size, 8), networks.discriminator(channels, size, 8)
+    made = layouts.generator(4, channels, size, 8), layouts.discriminator(channels, size, 8)
     return layers.sequence(made[0]), layers.sequence(made[1])
 
 

@@ -1,5 +1,7 @@
-"""A generator and a discriminator, as `modelmill.models.layers` describes layers (DCGAN, Radford et al., 2015,
-https://arxiv.org/abs/1511.06434), and the game that they play.
+"""A generator and a discriminator, and the losses of their game.
+
+The layers are those of DCGAN (Radford et al., 2015, https://arxiv.org/abs/1511.06434), described as
+`modelmill.models.layers` has it.
 """
 
 from typing import Any
@@ -10,63 +12,49 @@ from torch import nn
 
 from modelmill.models import layers
 
-Layers = list[list[Any]]
-
 
 class Adversarial(nn.Module):
-    """A generator and its discriminator; called, it makes images of random numbers, (batch, latent)."""
+    """A generator and its discriminator."""
 
     def __init__(self, config: dict[str, Any]) -> None:
+        """Build both networks with random weights.
+
+        Args:
+            config: `latent`, and the layers of `generator` and `discriminator`.
+        """
         super().__init__()
         self.latent = int(config["latent"])
         self.generator = layers.sequence(config["generator"])
         self.discriminator = layers.sequence(config["discriminator"])
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        """From -1 to 1: (batch, channels, size, size)."""
+        """Return the images that the generator makes, from -1 to 1, (batch, channels, size, size).
+
+        Args:
+            noise: float32, (batch, latent).
+        """
         images: torch.Tensor = self.generator(noise)
         return images
 
 
-def generator(latent: int, channels: int, size: int, width: int) -> Layers:
-    """From (batch, latent) to images from -1 to 1. Groups of channels are normalised, not batches: an image depends on
-    its own random numbers alone.
-    """
-    quarter = size // 4
-    return [
-        ["linear", latent, 2 * width * quarter**2],
-        ["shape", 2 * width, quarter, quarter],
-        ["norm", 2 * width],
-        ["relu"],
-        ["deconv", 2 * width, width],
-        ["norm", width],
-        ["relu"],
-        ["deconv", width, channels],
-        ["tanh"],
-    ]
-
-
-def discriminator(channels: int, size: int, width: int) -> Layers:
-    """From images to (batch, 1), without normalisation, as its gradients are held small instead."""
-    layers: Layers = []
-    for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
-        layers += [["conv", inputs, outputs, 3, 2, True], ["leaky", 0.2]]
-    return [*layers, ["flatten"], ["linear", 4 * width * (-(-size // 8)) ** 2, 1]]
-
-
 def game(judge: nn.Module, real: torch.Tensor, fake: torch.Tensor, penalty: float, shift: float) -> torch.Tensor:
-    """The losses of both players, summed over the batch, in which each sees its own gradient alone: one backward pass
-    moves both.
+    """Return the losses of both players, summed over the batch.
 
-    The relativistic loss with gradient penalties on real and on generated images (R3GAN, Huang et al., 2024,
-    https://arxiv.org/abs/2501.05441, which shows that it converges); what the discriminator sees is shifted, and the
+    Each player sees the gradient of its own loss alone, so that one backward pass moves both.
+
+    The loss is the relativistic one with gradient penalties on real and on generated images (R3GAN, Huang et al., 2024,
+    https://arxiv.org/abs/2501.05441, which shows that it converges). The discriminator sees shifted images, and the
     generator is taught through the shift (DiffAugment, Zhao et al., 2020, https://arxiv.org/abs/2006.10738).
 
     Args:
-        judge: the discriminator. real, fake: images from -1 to 1, (batch, channels, height, width).
+        judge: The discriminator.
+        real: Images from -1 to 1, (batch, channels, height, width).
+        fake: Generated images, of the same shape.
+        penalty: Weight of the gradient penalties.
+        shift: The greatest shift as a share of a side.
     """
     moved = shifted(fake, shift)
-    # Clones, as what counts a step's FLOPs cannot follow a gradient to tensors that nothing has computed.
+    # Clones, because the counter of a step's FLOPs cannot follow gradients to leaf tensors.
     shown, made = (images.detach().requires_grad_().clone() for images in (shifted(real, shift), moved))
     on_real, on_fake = judge(shown), judge(made)
     slopes = torch.autograd.grad(on_real.sum() + on_fake.sum(), (shown, made), create_graph=True)
@@ -77,7 +65,12 @@ def game(judge: nn.Module, real: torch.Tensor, fake: torch.Tensor, penalty: floa
 
 
 def shifted(images: torch.Tensor, share: float) -> torch.Tensor:
-    """Each image shifted by whole pixels, up to a share of its side, drawn anew each time; borders are repeated."""
+    """Return images shifted at random by whole pixels; borders are repeated.
+
+    Args:
+        images: (batch, channels, height, width).
+        share: The greatest shift as a share of a side.
+    """
     count, channels, height, width = images.shape
     where = images.device
     far = (round(share * height), round(share * width))
@@ -91,8 +84,15 @@ def shifted(images: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def sliced_wasserstein(real: torch.Tensor, fake: torch.Tensor, directions: int = 256) -> torch.Tensor:
-    """How far two sets of equally many images are from each other, in pixels: the mean squared distance of what they
-    are along fixed random directions, each sorted (Rabin et al., 2011).
+    """Return the sliced Wasserstein distance of two sets of equally many images, a scalar.
+
+    Images are projected on fixed random directions; the distance is the mean squared difference of the sorted
+    projections (Rabin et al., 2011).
+
+    Args:
+        real: (images, channels, height, width).
+        fake: Of the same shape.
+        directions: How many directions.
     """
     draws = torch.Generator().manual_seed(0)
     ways = torch.randn(real[0].numel(), directions, generator=draws).to(real.device)

@@ -8,7 +8,7 @@ import torch
 
 from modelmill.tasks.array_task import Arrays, ArrayTask
 from modelmill.tasks.contract import Batch
-from modelmill.tasks.image_generation import networks
+from modelmill.tasks.image_generation import layouts, networks
 from modelmill.tasks.image_generation.networks import Adversarial
 
 # Generated images for each real one in validation.
@@ -45,8 +45,8 @@ class ImageGeneration(ArrayTask):
         if self.settings is None:
             return known
         latent, width = self.settings.latent, self.settings.width
-        made = networks.generator(latent, known["channels"], known["size"], width)
-        judge = networks.discriminator(known["channels"], known["size"], width)
+        made = layouts.generator(latent, known["channels"], known["size"], width)
+        judge = layouts.discriminator(known["channels"], known["size"], width)
         return {"latent": latent, "width": width, **known, "generator": made, "discriminator": judge}
 
     def network(self, config: dict[str, Any]) -> Adversarial:

@@ -95,6 +95,19 @@ def _twice(forward: Callable[..., int]) -> Callable[..., int]:
     return lambda *args, **kwargs: 2 * forward(*args, **kwargs)
 
 
+def _convolution_backward_flops(
+    grad: Any, values: Any, weight: Any, *args: Any, out_shape: Any = None, **kw: Any
+) -> int:
+    """Return the FLOPs of the gradients of a convolution by its input and by its weight, as far as they are asked for.
+
+    PyTorch's own count takes each group's weight for one of all channels.
+    """
+    transposed, asked_for = args[4], args[7]
+    places = values if transposed else grad
+    once = 2 * int(places[0]) * int(np.prod(places[2:])) * int(np.prod(weight))
+    return once * (bool(asked_for[0]) + bool(asked_for[1]))
+
+
 # Recurrent layers that are one kernel. A GRU on a CPU consists of matrix products, which the counter knows.
 _RECURRENT = {
     torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
@@ -102,4 +115,4 @@ _RECURRENT = {
     torch.ops.aten._cudnn_rnn: _recurrent_flops,
     torch.ops.aten._cudnn_rnn_backward: _twice(_recurrent_flops),
 }
-_UNKNOWN = _ATTENTION | _RECURRENT
+_UNKNOWN = _ATTENTION | _RECURRENT | {torch.ops.aten.convolution_backward: _convolution_backward_flops}

@@ -1,13 +1,7 @@
-"""How large a model is and how many FLOPs a training example costs, from its shape alone: what `plan` can know.
-
-Counted as the engine counts what it does (model FLOPs, Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311,
-appendix B): matrix products and attention, two FLOPs for each multiplication, attention over the whole window. A pass
-backward costs a product for the gradient by the inputs and one for that by the weights, where they are needed.
-"""
+"""The shape of a decoder: its parameters and FLOPs, also with adapters."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 # Decoders of `transformers` that have Llama's matrices: as many, of the same shapes, under the same names.
@@ -95,20 +89,3 @@ class Decoder:
         spared = sum(a * b for a, b in reads_embeddings.values())
         spared += sum(adapters.rank * a for name, (a, _) in reads_embeddings.items() if name in adapters.modules)
         return 3 * self.blocks * added - spared
-
-
-@dataclass(frozen=True)
-class Perceptron:
-    """A multilayer perceptron: the widths of its layers, inputs first."""
-
-    widths: tuple[int, ...]
-
-    @property
-    def parameters(self) -> int:
-        """Return the number of parameters."""
-        return sum((a + 1) * b for a, b in pairwise(self.widths))
-
-    def flops(self) -> float:
-        """Return the FLOPs of one example, forward and backward; nothing needs the gradient by the features."""
-        products = [a * b for a, b in pairwise(self.widths)]
-        return 2.0 * (3 * sum(products) - products[0])
