@@ -20,20 +20,27 @@ SHAPE = ("architecture", "width", "stages", "depth")
 
 
 class Images(Arrays):
-    """A batch has `images` (uint8, (batch, channels, size, size)) and `labels` (int64, (batch,)); of rotations, these
-    are what validation turns each image by.
+    """Images of one split with one kind of label.
 
-    Args:
-        kind: `labels`, `others` or `rotations`.
+    A batch has `images` (uint8, (batch, channels, size, size)) and `labels` (int64, (batch,)). A label of a rotation is
+    the quarters by which validation turns the image.
     """
 
     def __init__(self, files: dict[str, Path], split: str, kind: str) -> None:
+        """Open the arrays of a split.
+
+        Args:
+            files: The corpus's files by their names in it.
+            split: Name of the split.
+            kind: `labels`, `others` or `rotations`.
+        """
         super().__init__(files, split)
         self.labels = (self.ids % 4).astype(np.int64) if kind == "rotations" else np.asarray(self.arrays[kind])
         self.rows = np.flatnonzero(self.labels >= 0)
         self.ids, self.labels = self.ids[self.rows], self.labels[self.rows]
 
     def batch(self, indices: np.ndarray) -> Batch:
+        """Return tensors on the CPU for the examples with these numbers."""
         images = torch.from_numpy(self.arrays["images"][self.rows[indices]])
         return {"images": images, "labels": torch.from_numpy(self.labels[indices])}
 
@@ -45,16 +52,19 @@ class ImageClassification(ArrayTask):
 
     @property
     def learns_rotations(self) -> bool:
+        """Whether the stage predicts rotations, for want of other classes."""
         return self.stage == "pretraining" and not self.corpus.info["other_classes"]
 
     @property
     def classes(self) -> list[str]:
+        """Names of the classes that the stage learns."""
         if self.learns_rotations:
             return ROTATIONS
-        found: list[str] = self.corpus.info["other_classes" if self.stage == "pretraining" else "classes"]
-        return found
+        classes: list[str] = self.corpus.info["other_classes" if self.stage == "pretraining" else "classes"]
+        return classes
 
     def config(self) -> dict[str, Any]:
+        """Return the configuration that `network` takes."""
         known = {key: self.corpus.info[key] for key in ("channels", "size")} | {"classes": self.classes}
         # Evaluation does not read the recipe's model: whatever was trained is what it measures.
         if self.settings is None:
@@ -65,10 +75,15 @@ class ImageClassification(ArrayTask):
         return {**shape, **known, "features": features, "layers": made}
 
     def network(self, config: dict[str, Any]) -> ImageClassifier:
+        """Return the network of a configuration, with random weights."""
         return ImageClassifier(config, self.settings.dropout if self.settings else 0.0)
 
     def load(self, folder: Path) -> nn.Module:
-        """In fine-tuning a network that has learned something else gets a new last layer."""
+        """Return the model in a folder; in fine-tuning a network that has learned other classes gets a new last layer.
+
+        Raises:
+            UserError: The weights do not fit the recipe or the corpus.
+        """
         mine = self.config()
         config = config_like(folder, {key: value for key, value in mine.items() if key != "classes"})
         if self.stage != "fine_tuning" or config["classes"] == mine["classes"]:
@@ -79,10 +94,12 @@ class ImageClassification(ArrayTask):
         return model
 
     def examples(self, stage: str, split: str) -> Images:
+        """Return the examples of a split in a stage; see `Task.examples`."""
         others = "others" if self.corpus.info["other_classes"] else "rotations"
         return Images(self.files, split, others if stage == "pretraining" else "labels")
 
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in nats; see `Task.loss`."""
         images, labels = batch["images"].float(), batch["labels"]
         if model.training:
             images = moved(images, self.settings.shift, self.settings.turn, self.settings.zoom)

@@ -1,4 +1,4 @@
-"""A detector: single objects told apart in pretraining, their boxes found in fine-tuning."""
+"""A detector: pretraining learns the class of single objects, fine-tuning the boxes of several."""
 
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,24 @@ class ImageDetection(ArrayTask):
     axes: tuple[str, ...] = ("batch", "channels", "height", "width")
 
     def config(self) -> dict[str, Any]:
+        """Return the configuration that `network` takes."""
         info = self.corpus.info
         shape = self.settings.model_dump(exclude={"dropout"}) if self.settings else {}
         return {**shape, **{key: info[key] for key in ("classes", "size", "small")}}
 
     def network(self, config: dict[str, Any]) -> Detector:
+        """Return the network of a configuration, with random weights."""
         model = of_config(config, self.settings.dropout if self.settings else 0.0)
-        # Single objects say nothing of boxes.
+        # Pictures of single objects have no boxes to learn.
         model.sides.requires_grad_(self.stage != "pretraining")
         return model
 
     def load(self, folder: Path) -> nn.Module:
+        """Return the model in a folder; in fine-tuning its heat map expects few objects again.
+
+        Raises:
+            UserError: The weights do not fit the recipe or the corpus.
+        """
         model = super().load(folder)
         assert isinstance(model, Detector)
         if self.stage == "fine_tuning":
@@ -41,6 +48,11 @@ class ImageDetection(ArrayTask):
         return model
 
     def examples(self, stage: str, split: str) -> Examples:
+        """Return the single objects of a split in pretraining, and else its pictures with boxes.
+
+        Raises:
+            UserError: There are none.
+        """
         examples = Arrays(self.files, f"{split}/{'singles' if stage == 'pretraining' else 'pictures'}")
         if not len(examples):
             raise UserError(
@@ -50,6 +62,7 @@ class ImageDetection(ArrayTask):
         return examples
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in nats; see `Task.loss`."""
         images, labels = batch["images"], batch["labels"]
         boxes = batch.get("boxes", torch.zeros(*labels.shape, 4, device=images.device))
         if model.training:
@@ -62,19 +75,34 @@ class ImageDetection(ArrayTask):
         return picture_losses(heat, sides, boxes, labels).sum()
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
-        """Of the classes and, behind them, the distances to the four sides: (batch, rows, columns, classes + 4)."""
+        """Return the logits of the classes and, behind them, the distances to the four sides in pixels.
+
+        Their shape is (batch, rows, columns, classes + 4).
+        """
         return torch.cat(model(values), 1).permute(0, 2, 3, 1)
 
 
 def of_picture(heat: torch.Tensor) -> torch.Tensor:
-    """Logits of a whole picture's classes, (batch, classes): those of the cell that is surest of each, so that the maps
-    learn where an object is from what it is (Oquab et al., 2015, https://doi.org/10.1109/CVPR.2015.7298668).
+    """Return the logits of a whole picture's classes, (batch, classes): the highest of all cells.
+
+    From the class of a picture the maps learn where the object is (Oquab et al., 2015,
+    https://doi.org/10.1109/CVPR.2015.7298668).
+
+    Args:
+        heat: (batch, classes, rows, columns).
     """
     return heat.float().flatten(2).amax(2)
 
 
 def picture_losses(heat: torch.Tensor, sides: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Of each picture, (batch,): that of its heat map and its boxes, both by the number of its objects."""
+    """Return the loss of each picture, (batch,): of its heat map and its boxes, divided by the number of its objects.
+
+    Args:
+        heat: Logits of the classes in each cell, (batch, classes, rows, columns).
+        sides: Distances to the sides in pixels, (batch, 4, rows, columns).
+        boxes: Left, top, right and bottom in pixels, (batch, objects, 4).
+        labels: (batch, objects), negative where there is no object.
+    """
     near = losses.peaks(boxes, labels, heat.shape[2], heat.shape[3])
     objects = (labels >= 0).sum(1).clamp(min=1)
     return (losses.heat_loss(heat, near, labels) + losses.box_loss(sides, near, boxes)) / objects

@@ -18,39 +18,53 @@ from modelmill.tasks.contract import Batch
 from modelmill.tasks.language_modeling.recipe import DecoderModel
 from modelmill.training.device.hardware import pick_device
 
-# Where fewer of a batch's tokens than this are learned, the head looks at those alone.
+# The share of learned tokens in a batch below which the head is applied to those alone.
 SPARSE = 0.75
 ROWS_SCORED_AT_ONCE = 1024
-# Of boundaries. With a batch without any and one with too many they are what the compiler keeps of a module: eight.
+# Lengths of `boundaries` that occur. With batches without any and with too many they make eight shapes, which is what
+# the compiler keeps of a module.
 LENGTHS = 6
-# What each stage reads of a corpus: documents, or pairs whose responses alone are learned.
+# The part of a corpus that each stage reads: documents, or pairs, of which responses alone are learned.
 SOURCE_OF_STAGE = {"pretraining": "documents", "fine_tuning": "pairs"}
 
 
 class PackedTokens:
     """Windows of `length` tokens over packed shards; each token is predicted once, from its own document alone.
 
-    A shard is a stream of token ids with the start of every document and, for pairs, a mark on each token that is to
-    be learned. A window that runs past its shard is padded; no window crosses shards.
+    A shard is a stream of token ids with the start of every document and, for pairs, a mark on each token to learn. A
+    window that runs past its shard is padded; no window crosses shards.
 
-    Batches hold `input_ids` and `labels` (int64, shape (batch, length)); unless every window is of one document,
-    `position_ids` (the same), counted from each document's start, and, if there are not very many, `boundaries` (int32,
-    one dimension), where each document begins in the flat batch and where the last one ends; and `learned` (int64, one
-    dimension), the flat places of the labels, if they are few.
+    A batch has `input_ids` and `labels`, int64, (batch, length), and may have:
+
+    - `position_ids`, int64, (batch, length), counted from each document's start, unless every window is of one
+      document;
+    - `boundaries`, int32, one-dimensional, unless they are very many: the start of each document in the flat batch, and
+      the end of the last;
+    - `learned`, int64, one-dimensional, if they are few: the flat places of the labels.
     """
 
     lengths: np.ndarray | None = None
 
     def __init__(self, files: dict[str, Path], folder: str, kind: str, length: int) -> None:
+        """Open the shards of a split.
+
+        Args:
+            files: The corpus's files by their names in it.
+            folder: Folder of the split.
+            kind: `documents` or `pairs`.
+            length: Tokens of a window.
+        """
         self.length = length
         names = sorted(n for n in files if n.startswith(folder + "/") and n.endswith(f"{kind}.tokens.npy"))
         self.shards = [_Shard(files, name.removesuffix(".tokens.npy"), length) for name in names]
         self.first = np.cumsum([0, *(shard.windows for shard in self.shards)])
 
     def __len__(self) -> int:
+        """Return the number of examples."""
         return int(self.first[-1])
 
     def batch(self, indices: np.ndarray) -> Batch:
+        """Return tensors on the CPU for the examples with these numbers."""
         shards = np.searchsorted(self.first, indices, side="right") - 1
         windows = [
             self.shards[shard].window(int(index - self.first[shard]))
@@ -68,9 +82,12 @@ class PackedTokens:
         return batch
 
     def documents(self, indices: np.ndarray) -> np.ndarray:
-        """The number within the split of the document, or pair, whose token each label is: int64, (batch, length).
+        """Return the number within the split of each label's document, or pair: int64, (batch, length).
 
-        What comes after the last document is padding, and has the number of the last.
+        Padding after the last document has the number of that document.
+
+        Args:
+            indices: Numbers of the windows.
         """
         shards = np.searchsorted(self.first, indices, side="right") - 1
         before = np.cumsum([0, *(shard.documents for shard in self.shards)])
@@ -82,6 +99,7 @@ class PackedTokens:
         )
 
     def describe(self, indices: np.ndarray) -> str:
+        """Return where these windows come from, for a person: the first few of them."""
         shards = np.searchsorted(self.first, indices, side="right") - 1
         windows = [f"{self.shards[s].stem} window {i - self.first[s]}" for s, i in zip(shards, indices, strict=True)]
         more = f" and {len(windows) - 3} more" if len(windows) > 3 else ""
@@ -89,11 +107,14 @@ class PackedTokens:
 
 
 def _boundaries(positions: torch.Tensor, filled: torch.Tensor) -> torch.Tensor | None:
-    """Where documents begin in a flat batch, all padding of a window being one, filled up with the batch's end to one
-    of few lengths, each of which is compiled by itself; None for so many documents that these would be too many.
+    """Return where documents begin in a flat batch; the padding of a window counts as one document.
+
+    The places are padded with the batch's end to one of few lengths, because each length is compiled by itself. The
+    result is None for so many documents that there would be too many lengths.
 
     Args:
-        filled: int64 (batch), the places of each window that are no padding.
+        positions: Position of each place in its document, int64, (batch, length).
+        filled: The places of each window that are not padding, int64, (batch,).
     """
     begins = positions == 0
     begins &= torch.arange(positions.shape[1]) <= filled.unsqueeze(1)
@@ -106,8 +127,9 @@ def _boundaries(positions: torch.Tensor, filled: torch.Tensor) -> torch.Tensor |
 
 
 def _few(labels: torch.Tensor) -> torch.Tensor | None:
-    """The places of the labels that count, filled up with one that does not to a length that is compiled, unless they
-    are most of the places.
+    """Return the places of the labels that count; None if they are most of the places.
+
+    They are padded with the place of an ignored label to a length that is compiled.
     """
     places = torch.nonzero(labels != IGNORED).flatten()
     size = -(-max(1, len(places)) // ROWS_AT_ONCE) * ROWS_AT_ONCE
@@ -131,15 +153,18 @@ class _Shard:
         self.documents = len(self.offsets) - 1
 
     def owners(self, number: int) -> np.ndarray:
-        """The document that each label of a window belongs to: that of the token before it, so that a document's end
-        is its own.
+        """Return the document that each label of a window belongs to, int64, (length,).
+
+        It is that of the token before the label, so that a document's end is its own.
         """
         positions = number * self.length + np.arange(self.length)
         return np.clip(np.searchsorted(self.offsets, positions, side="right") - 1, 0, self.documents - 1)
 
     def window(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Tokens (int64), the window position at which each token's document starts (int64) and whether each is
-        to be learned (bool), length + 1 of each; and how many are no padding.
+        """Return a window's tokens, the starts of their documents, which are learned, and how many are not padding.
+
+        Tokens and starts, which are positions in the window, are int64, and the marks of learned tokens are bool, each
+        (length + 1,).
         """
         begin = number * self.length
         tokens = self.tokens[begin : begin + self.length + 1].astype(np.int64)
@@ -150,7 +175,7 @@ class _Shard:
         if self.learned is not None:
             learned = self.learned[begin : begin + self.length + 1].astype(bool)
         padding = self.length + 1 - len(tokens)
-        # A padded place is its own document, so that its attention sees itself and nothing sees it.
+        # A padded place is a document by itself: it attends to itself alone, and no other place attends to it.
         own = np.arange(len(tokens), self.length + 1)
         return (
             np.pad(tokens, (0, padding)),
@@ -170,6 +195,13 @@ class LanguageModeling:
     stage = ""
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: DecoderModel | None) -> None:
+        """Take what a corpus says of the model.
+
+        Args:
+            corpus: The manifest that `preprocess` has made.
+            files: The corpus's files by their names in it.
+            settings: The recipe's `model`; None in evaluation.
+        """
         self.corpus = corpus
         self.files = files
         self.settings = settings
@@ -178,9 +210,11 @@ class LanguageModeling:
         self.cross_entropy = LinearCrossEntropy()
 
     def examples(self, stage: str, split: str) -> PackedTokens:
+        """Return the examples of a split in a stage; see `Task.examples`."""
         return PackedTokens(self.files, split, SOURCE_OF_STAGE[stage], self.length)
 
     def build(self) -> nn.Module:
+        """Return the recipe's model with random weights."""
         from transformers import LlamaConfig, LlamaForCausalLM
 
         assert self.settings is not None
@@ -197,6 +231,11 @@ class LanguageModeling:
         return LlamaForCausalLM._from_config(config, attn_implementation=attends, dtype=torch.float32)
 
     def load(self, folder: Path) -> nn.Module:
+        """Return the model in a folder; see `Task.load`.
+
+        Raises:
+            UserError: The weights do not fit the recipe or the corpus.
+        """
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
@@ -218,16 +257,20 @@ class LanguageModeling:
             ) from error
 
     def blocks(self, model: Any) -> list[nn.Module]:
+        """Return the hidden blocks in order."""
         kinds = set(model._no_split_modules or ())
         return [module for module in model.modules() if type(module).__name__ in kinds]
 
     def compilable(self, model: nn.Module) -> list[nn.Module]:
+        """Return the modules that are worth compiling."""
         return [*self.blocks(model), self.cross_entropy.score]
 
     def terms(self, batch: Batch) -> int:
+        """Return the number of labels that count."""
         return int((batch["labels"] != IGNORED).sum())
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in nats; see `Task.loss`."""
         labels = _chosen(batch["labels"].flatten(), batch)
         if not _has_plain_head(model):
             logits = _chosen(model(**_inputs(model, batch)).logits.flatten(0, 1), batch)
@@ -238,7 +281,7 @@ class LanguageModeling:
 
     @torch.no_grad()
     def losses(self, model: Any, batch: Batch) -> torch.Tensor:
-        """The loss of each label in nats, 0 where it does not count: fp32, (batch, length)."""
+        """Return the loss of each label in nats, 0 where it does not count: fp32, (batch, length)."""
         labels = batch["labels"].flatten()
         places = torch.nonzero(labels != IGNORED).flatten()
         if _has_plain_head(model):
@@ -251,15 +294,17 @@ class LanguageModeling:
         return losses.view_as(batch["labels"])
 
     def hidden(self, model: Any, batch: Batch) -> torch.Tensor:
-        """The decoder's last hidden states, shape (batch, length, width)."""
+        """Return the decoder's last hidden states, (batch, length, width)."""
         hidden: torch.Tensor = model.get_decoder()(**_inputs(model, batch)).last_hidden_state
         return hidden
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the token after each, (batch, length, vocabulary)."""
         logits: torch.Tensor = model(input_ids=values, use_cache=False).logits
         return logits
 
     def save(self, model: Any, folder: Path) -> None:
+        """Write the model into an empty folder; see `Task.save`."""
         model.save_pretrained(folder, safe_serialization=True)
         for name, file in self.files.items():
             if name.startswith("tokenizer/"):
@@ -267,14 +312,14 @@ class LanguageModeling:
 
 
 def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
-    """What a decoder is called with: no token sees another document, or one that comes after it."""
+    """Return the arguments of a decoder: no token attends to another document, or to a later token."""
     inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "use_cache": False}
     positions = batch.get("position_ids")
     if positions is None:
         return inputs
     inputs["position_ids"] = positions
     if model.config._attn_implementation == document_attention.NAME and "boundaries" in batch:
-        # transformers hands on what has four dimensions.
+        # transformers passes a mask on unchanged if it has four dimensions.
         return inputs | {"attention_mask": batch["boundaries"].view(1, 1, 1, -1)}
     places = torch.arange(positions.shape[1], device=positions.device)
     starts = places - positions
@@ -287,7 +332,7 @@ def _chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def _has_plain_head(model: Any) -> bool:
-    """Whether logits are the hidden states times the head's weight and nothing else."""
+    """Return whether logits are the hidden states times the head's weight and nothing else."""
     head = model.get_output_embeddings()
     changes = ("final_logit_softcapping", "logits_scaling", "logit_scale")
     return type(head) is nn.Linear and head.bias is None and not any(getattr(model.config, k, None) for k in changes)

@@ -1,4 +1,4 @@
-"""SASRec: self-attention over a user's items so far scores every item of the catalogue as the next one."""
+"""SASRec: self-attention over a user's history scores every item of the catalogue as the next one."""
 
 from typing import Any, Literal
 
@@ -19,16 +19,18 @@ class Recommendation(ArrayTask):
     input = "items"
 
     def config(self) -> dict[str, Any]:
+        """Return the configuration that `network` takes."""
         info = self.corpus.info
         corpus = {key: info[key] for key in ("items", "sequence_length", "catalogue")}
-        # Evaluation does not read the recipe's `model`: a model says itself what it is.
+        # Evaluation does not read the recipe's model: whatever was trained is what it measures.
         return {**(self.settings.model_dump() if self.settings else {}), **corpus}
 
     def network(self, config: dict[str, Any]) -> nn.Module:
+        """Return the network of a configuration, with random weights."""
         return of_config(config)
 
     def examples(self, stage: str, split: str) -> Arrays:
-        """Pretraining learns every item of a window; fine-tuning the recent ones, of the windows that have such."""
+        """Return the windows of a split; fine-tuning learns the recent items alone, of the windows that have any."""
         examples = Arrays(self.files, split)
         recent = examples.arrays.pop("recent", None)
         if recent is not None and stage == "fine_tuning":
@@ -39,9 +41,11 @@ class Recommendation(ArrayTask):
         return examples
 
     def terms(self, batch: Batch) -> int:
+        """Return the number of items to predict."""
         return int((batch["labels"] != PADDING).sum())
 
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in nats; see `Task.loss`."""
         assert isinstance(model, SASRec)
         labels = batch["labels"]
         learned = labels != PADDING
@@ -49,6 +53,7 @@ class Recommendation(ArrayTask):
         return F.cross_entropy(scores, labels[learned] - 1, reduction="sum", label_smoothing=smoothing)
 
     def blocks(self, model: Any) -> list[nn.Module]:
+        """Return the hidden blocks in order."""
         return list(model.blocks)
 
 

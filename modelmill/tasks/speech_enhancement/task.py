@@ -1,4 +1,4 @@
-"""A mask-estimating network: noise of any colour in pretraining, that of the recordings in fine-tuning."""
+"""A mask-estimating network: pretraining adds noise of any colour, fine-tuning has recorded noise."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,20 @@ FULL = 1 << 15
 
 
 class Recordings:
-    """Recordings of one split: `samples` and, of pairs, `targets`, float32, (batch, samples), 0 after the end; `keys`,
-    int64, (batch,), which fix what is drawn for a recording in validation.
+    """Recordings of one split, or pairs of a noisy and a clean one.
+
+    A batch has `samples` and, of pairs, `targets`, float32, (batch, samples), 0 after the end; and `keys`, int64,
+    (batch,), which seed the noise of validation.
     """
 
     def __init__(self, files: dict[str, Path], split: str, kind: str) -> None:
+        """Open the arrays of a split.
+
+        Args:
+            files: The corpus's files by their names in it.
+            split: Name of the split.
+            kind: `noisy` or `clean`.
+        """
         prefix = f"{split}/{kind}/"
         names = [name for name in files if name.startswith(prefix)]
         self.arrays = {Path(n).stem: np.load(files[n], mmap_mode="r", allow_pickle=False) for n in names}
@@ -30,13 +39,16 @@ class Recordings:
         self.split = split
 
     def __len__(self) -> int:
+        """Return the number of examples."""
         return len(self.ids)
 
     def batch(self, indices: np.ndarray) -> Batch:
+        """Return tensors on the CPU for the examples with these numbers."""
         keys = torch.from_numpy(self.ids[indices].view(np.int64))
         return {name: self._padded(array, indices) for name, array in self.arrays.items()} | {"keys": keys}
 
     def describe(self, indices: np.ndarray) -> str:
+        """Return where these examples come from, for a person: the first few of them."""
         return f"recordings {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
 
     def _padded(self, array: np.ndarray, indices: np.ndarray) -> torch.Tensor:
@@ -48,21 +60,28 @@ class Recordings:
 
 
 class SpeechEnhancement(ArrayTask):
-    """The loss is the error in dB a recording, see `sounds.error`; else as `modelmill.tasks.contract.Task`."""
+    """A mask estimator; see `modelmill.tasks.contract.Task`. The loss is `sounds.error`, in dB a recording."""
 
     input = "samples"
     axes: tuple[str, ...] = ("batch", "samples")
 
     def config(self) -> dict[str, Any]:
+        """Return the configuration that `network` takes."""
         info = self.corpus.info
         keep = ("type", "channels", "blocks", "window_seconds")
         shape = self.settings.model_dump(include=set(keep)) if self.settings else {}
         return {**shape, "sample_rate": info["sample_rate"]}
 
     def network(self, config: dict[str, Any]) -> Enhancer:
+        """Return the network of a configuration, with random weights."""
         return of_config(config, self.settings.dropout if self.settings else 0.0)
 
     def examples(self, stage: str, split: str) -> Recordings:
+        """Return the clean recordings of a split in pretraining, and else its pairs.
+
+        Raises:
+            UserError: There are none.
+        """
         examples = Recordings(self.files, split, "clean" if stage == "pretraining" else "noisy")
         if not len(examples):
             raise UserError(
@@ -72,6 +91,7 @@ class SpeechEnhancement(ArrayTask):
         return examples
 
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in dB; see `Task.loss`."""
         noisy, clean = batch["samples"], batch.get("targets", batch["samples"])
         if model.training:
             noisy, clean = self._segments(noisy, clean)
@@ -80,11 +100,12 @@ class SpeechEnhancement(ArrayTask):
         return sounds.error(model(noisy), clean).sum()
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        """Return the samples without the noise, (batch, samples)."""
         made: torch.Tensor = model(values)
         return made
 
     def _segments(self, noisy: torch.Tensor, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same times of both, drawn for each recording, as loud as is drawn."""
+        """Return the same random segment of both recordings, at the same random loudness."""
         assert self.settings is not None
         size = min(round(self.settings.segment_seconds * self.corpus.info["sample_rate"]), noisy.shape[1])
         starts = (torch.rand(len(noisy), 1, device=noisy.device) * (noisy.shape[1] - size + 1)).long()
@@ -93,7 +114,7 @@ class SpeechEnhancement(ArrayTask):
         return noisy.gather(1, places) * gain, clean.gather(1, places) * gain
 
     def _with_noise(self, clean: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
-        """Noise of any colour added; for validation, where there are keys, always the same."""
+        """Return recordings with noise of any colour added, which the keys fix where there are any."""
         assert self.settings is not None
         low, high = self.settings.noise
         with torch.random.fork_rng(devices=[clean.device] if clean.is_cuda else [], enabled=keys is not None):

@@ -1,4 +1,4 @@
-"""Speech recognition: recordings as they are augmented in training, and what the network is taught of them."""
+"""Speech recognition by connectionist temporal classification, with augmented recordings in training."""
 
 from functools import partial
 from typing import Any, Literal
@@ -23,20 +23,25 @@ class SpeechRecognition(ArrayTask):
     axes: tuple[str, ...] = ("batch", "samples")
 
     def config(self) -> dict[str, Any]:
+        """Return the configuration that `network` takes."""
         # Evaluation does not read the recipe's model: whatever was trained is what it measures.
         shape = self.settings.model_dump(exclude={"dropout", "augmentation"}) if self.settings else {}
         return {**shape, **{key: self.corpus.info[key] for key in ("alphabet", "sample_rate")}}
 
     def network(self, config: dict[str, Any]) -> Recogniser:
+        """Return the network of a configuration, with random weights."""
         return Recogniser(config, self.settings.dropout if self.settings else 0.0)
 
     def examples(self, stage: str, split: str) -> Recordings:
+        """Return the examples of a split in a stage; see `Task.examples`."""
         return Recordings(self.files, split, stage if stage in self.corpus.info["corpora"] else ONLY)
 
     def terms(self, batch: Batch) -> int:
+        """Return the number of characters."""
         return int(batch["label_lengths"].sum())
 
     def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in nats; see `Task.loss`."""
         samples, lengths, mask = batch["samples"], batch["lengths"], None
         if model.training:
             chosen = self.settings.augmentation
@@ -46,6 +51,7 @@ class SpeechRecognition(ArrayTask):
         return ctc(logits, frames, batch["labels"], batch["label_lengths"], smoothing)
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        """Return the logits of symbols, (batch, frames, characters + 1)."""
         lengths = torch.full((len(values),), values.shape[1], device=values.device)
         logits: torch.Tensor = model(values, lengths)[0]
         return logits

@@ -1,4 +1,4 @@
-"""Speech synthesis: spectra, and how long each character lasts, from recordings and what is said in them."""
+"""Speech synthesis: spectra and durations of characters, learned from recordings and their transcripts."""
 
 from typing import Any, Literal
 
@@ -15,13 +15,16 @@ from modelmill.tasks.speech_synthesis.network import HOP_SECONDS, Synthesiser, f
 
 
 class Texts(Recordings):
-    """Recordings whose batch has `symbols` as well, int64, (batch, symbols): the texts with BOUNDARY around and after
-    them; and `frames`, int64, (batch,): how many the spectra of each have.
+    """Recordings with their texts; see `Recordings`.
+
+    A batch has two tensors more: `symbols`, int64, (batch, symbols), the texts with BOUNDARY around and after them, and
+    `frames`, int64, (batch,), the frames of each recording's spectra.
     """
 
     hop = 1
 
     def batch(self, indices: np.ndarray) -> Batch:
+        """Return tensors on the CPU for the examples with these numbers."""
         batch = super().batch(indices)
         return batch | {"symbols": framed(batch["labels"]), "frames": batch["lengths"] // self.hop + 1}
 
@@ -34,24 +37,30 @@ class SpeechSynthesis(ArrayTask):
     axes: tuple[str, ...] = ("batch", "symbols")
 
     def config(self) -> dict[str, Any]:
+        """Return the configuration that `network` takes."""
         # Evaluation does not read the recipe's model: whatever was trained is what it measures.
         shape = self.settings.model_dump(exclude={"dropout"}) if self.settings else {}
         return {**shape, **{key: self.corpus.info[key] for key in ("alphabet", "sample_rate", "lowercase")}}
 
     def network(self, config: dict[str, Any]) -> Synthesiser:
+        """Return the network of a configuration, with random weights."""
         return Synthesiser(config, self.settings.dropout if self.settings else 0.0)
 
     def examples(self, stage: str, split: str) -> Texts:
-        found = Texts(self.files, split, stage if stage in self.corpus.info["corpora"] else ONLY)
-        found.hop = hop(self.corpus.info["sample_rate"])
-        return found
+        """Return the examples of a split in a stage; see `Task.examples`."""
+        texts = Texts(self.files, split, stage if stage in self.corpus.info["corpora"] else ONLY)
+        texts.hop = hop(self.corpus.info["sample_rate"])
+        return texts
 
     def terms(self, batch: Batch) -> int:
+        """Return the number of frames."""
         return int(batch["frames"].sum())
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
-        """The mean absolute error of each frame's bands; and, of the alignment, that of the spectra that characters
-        have by themselves (squared), and of the logarithms of durations (squared, shared out over the frames).
+        """Return the summed loss; see `Task.loss`.
+
+        It is the mean absolute error of each frame's bands, the mean squared error of the spectra that characters have
+        by themselves, and the squared error of the logarithms of durations, spread over the frames.
         """
         frames, lengths = batch["frames"], batch["label_lengths"] + 2
         target = silenced(model.target(batch["samples"]), frames)
@@ -67,22 +76,32 @@ class SpeechSynthesis(ArrayTask):
         return loss
 
     def logits(self, model: Any, values: torch.Tensor) -> torch.Tensor:
+        """Return the log-mel spectra of texts, (batch, frames, mels)."""
         return torch.stack([model.say(one) for one in values])
 
 
 def aligned(prior: torch.Tensor, target: torch.Tensor, symbols: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """How many frames each symbol has, int64, (batch, symbols), where each frame is normally distributed around the
-    spectrum that its symbol has by itself.
+    """Return how many frames each symbol has, int64, (batch, symbols).
+
+    Each frame is taken as normally distributed around the spectrum that its symbol has by itself.
 
     Args:
-        prior: (batch, symbols, mels). target: (batch, frames, mels). symbols, frames: how many each has, (batch,).
+        prior: Spectrum of each symbol by itself, (batch, symbols, mels).
+        target: Spectra of the recordings, (batch, frames, mels).
+        symbols: Symbols of each text, (batch,).
+        frames: Frames of each recording, (batch,).
     """
     scores = -0.5 * torch.cdist(prior.float(), target.float()).square()
-    found = alignment.search(*(one.cpu().numpy() for one in (scores, symbols, frames)))
-    return torch.from_numpy(found).to(prior.device)
+    durations = alignment.search(*(one.cpu().numpy() for one in (scores, symbols, frames)))
+    return torch.from_numpy(durations).to(prior.device)
 
 
 def hop(rate: int) -> int:
+    """Return the samples from one frame to the next.
+
+    Args:
+        rate: Sample rate in Hz.
+    """
     return round(rate * HOP_SECONDS)
 
 

@@ -19,19 +19,29 @@ from modelmill.tasks.contract import Batch
 from modelmill.tasks.text_classification import masking
 from modelmill.tasks.text_classification.recipe import EncoderModel
 
-# Batches are as long as their longest text, rounded up: few shapes, and little that is computed for padding.
+# Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 8
 HEADS = ("cls.", "classifier.", "bert.pooler.")
 
 
 class Texts(Arrays):
-    """Texts of one split: `input_ids` and `attention_mask`, int64, (batch, length); with `labels`, int64, (batch,), in
-    fine-tuning, and else with `keys`, int64, (batch,), which fix what is hidden of each text in validation.
+    """Texts of one split.
+
+    A batch has `input_ids` and `attention_mask`, int64, (batch, length). In fine-tuning it has `labels`, int64,
+    (batch,), and else `keys`, int64, (batch,), which fix the tokens that validation hides.
     """
 
     lengths: np.ndarray
 
     def __init__(self, files: dict[str, Path], split: str, stage: str, padding: int) -> None:
+        """Open the arrays of a split.
+
+        Args:
+            files: The corpus's files by their names in it.
+            split: Name of the split.
+            stage: `pretraining` or `fine_tuning`, which has the labelled texts alone.
+            padding: Id of the token that fills up a row.
+        """
         super().__init__(files, split)
         self.stage, self.padding = stage, padding
         labels = self.arrays["labels"]
@@ -41,6 +51,7 @@ class Texts(Arrays):
         self.lengths = (self.arrays["tokens"] != padding).sum(1)[self.rows]
 
     def batch(self, indices: np.ndarray) -> Batch:
+        """Return tensors on the CPU for the examples with these numbers."""
         longest = int(self.lengths[indices].max())
         width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.arrays["tokens"].shape[1])
         tokens = torch.from_numpy(self.arrays["tokens"][self.rows[indices], :width].astype(np.int64))
@@ -51,7 +62,10 @@ class Texts(Arrays):
 
 
 class TextClassification:
-    """See `modelmill.tasks.contract.Task`: the loss is per hidden token in pretraining, per text in fine-tuning."""
+    """A BERT encoder; see `modelmill.tasks.contract.Task`.
+
+    The loss is per hidden token in pretraining, and else per text.
+    """
 
     mixed_precision = True
     unit: Literal["tokens", "samples"] = "samples"
@@ -60,6 +74,13 @@ class TextClassification:
     stage = ""
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: EncoderModel | None) -> None:
+        """Take what a corpus says of the model.
+
+        Args:
+            corpus: The manifest that `preprocess` has made.
+            files: The corpus's files by their names in it.
+            settings: The recipe's `model`; None in evaluation.
+        """
         self.files = files
         self.settings = settings
         self.classes: list[str] = corpus.info["classes"]
@@ -68,9 +89,11 @@ class TextClassification:
         self.special: dict[str, int] = corpus.info["special"]
 
     def examples(self, stage: str, split: str) -> Texts:
+        """Return the examples of a split in a stage; see `Task.examples`."""
         return Texts(self.files, split, stage, self.special["padding"])
 
     def build(self) -> nn.Module:
+        """Return the recipe's model with random weights."""
         from transformers import BertConfig
 
         assert self.settings is not None
@@ -87,16 +110,21 @@ class TextClassification:
         return model
 
     def load(self, folder: Path) -> nn.Module:
+        """Return the model in a folder; see `Task.load`.
+
+        Raises:
+            UserError: The weights do not fit the recipe or the corpus.
+        """
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        logging.set_verbosity_error()  # that a head is new is what fine-tuning is for
+        logging.set_verbosity_error()  # a new head is what fine-tuning expects
         if (kind := read_config(folder).get("model_type")) != "bert":
             raise UserError(f"pretraining.init: {folder}: its model_type is {kind!r}, this task wants 'bert'")
         require_length(folder, self.length)
         require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
         try:
-            model, found = self._kind().from_pretrained(
+            model, loading_info = self._kind().from_pretrained(
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
@@ -108,23 +136,27 @@ class TextClassification:
             )
         except (ValueError, OSError, RuntimeError, KeyError) as error:
             raise UserError(f"pretraining.init: {folder}: not a BERT that transformers loads: {error}") from error
-        wrong = [*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])]
+        wrong = [*loading_info["missing_keys"], *(entry[0] for entry in loading_info["mismatched_keys"])]
         if missing := sorted(name for name in wrong if not name.startswith(HEADS)):
             raise UserError(f"pretraining.init: {folder}: its weights lack {missing[0]} as config.json describes it")
         return model
 
     def blocks(self, model: Any) -> list[nn.Module]:
+        """Return the hidden blocks in order."""
         return list(model.bert.encoder.layer)
 
     def compilable(self, model: nn.Module) -> list[nn.Module]:
-        return []  # the length differs from batch to batch
+        """Return no modules: the length differs from batch to batch."""
+        return []
 
     def terms(self, batch: Batch) -> int:
+        """Return the number of texts or, in pretraining, of hidden tokens."""
         if "labels" in batch:
             return len(batch["labels"])
         return int(masking.count(batch["attention_mask"].sum(1), self._share()).sum())
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in nats; see `Task.loss`."""
         if "labels" in batch:
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             return F.cross_entropy(logits.float(), batch["labels"], reduction="sum", label_smoothing=smoothing)
@@ -140,10 +172,12 @@ class TextClassification:
         return F.cross_entropy(logits.float(), tokens[hidden.places], reduction="sum", label_smoothing=smoothing)
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the classes, (batch, classes)."""
         logits: torch.Tensor = model(input_ids=values, attention_mask=(values != self.special["padding"]).long()).logits
         return logits
 
     def save(self, model: Any, folder: Path) -> None:
+        """Write the model into an empty folder; see `Task.save`."""
         model.save_pretrained(folder, safe_serialization=True)
         for name, file in self.files.items():
             if name.startswith("tokenizer/"):
@@ -155,7 +189,7 @@ class TextClassification:
         return BertForMaskedLM if self.stage == "pretraining" else BertForSequenceClassification
 
     def _told(self) -> dict[str, Any]:
-        """What the configuration says beside the shape, so that whoever loads the model knows how to ask it."""
+        """Return the settings of the configuration beside the shape, which serving needs."""
         return {
             "id2label": dict(enumerate(self.classes)),
             "label2id": {name: number for number, name in enumerate(self.classes)},

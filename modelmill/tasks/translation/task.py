@@ -1,4 +1,4 @@
-"""An mBART: it restores texts of either language in pretraining, and writes translations in fine-tuning."""
+"""An mBART: pretraining restores texts of both languages, fine-tuning translates."""
 
 import shutil
 from pathlib import Path
@@ -17,19 +17,27 @@ from modelmill.tasks.contract import Batch
 from modelmill.tasks.translation import noise
 
 IGNORED = -100
-# Batches are as long as their longest text, rounded up: few shapes, and little that is computed for padding.
+# Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 4
 
 
 class Pairs(Arrays):
     """Pairs of one split; in pretraining their texts, each by itself.
 
-    A batch has `input_ids`, int64, (batch, source length), what is read; `labels`, int64, (batch, target length),
-    IGNORED after the text's end; `language`, int64, (batch,), the token that tells the decoder which one to write; and
-    in pretraining `keys`, int64, (batch,), which fix what is hidden of each text in validation.
+    A batch has `input_ids`, int64, (batch, source length), the texts to read; `labels`, int64, (batch, target length),
+    IGNORED after the text's end; `language`, int64, (batch,), the token that tells the decoder which language to write;
+    and in pretraining `keys`, int64, (batch,), which fix the spans that validation hides.
     """
 
     def __init__(self, files: dict[str, Path], split: str, stage: str, special: dict[str, int]) -> None:
+        """Open the arrays of a split.
+
+        Args:
+            files: The corpus's files by their names in it.
+            split: Name of the split.
+            stage: `pretraining` or `fine_tuning`, which has the paired rows alone.
+            special: Ids of special tokens by role.
+        """
         super().__init__(files, split)
         self.stage, self.special = stage, special
         paired = self.arrays.pop("paired")
@@ -39,9 +47,11 @@ class Pairs(Arrays):
         self.lengths = np.concatenate(sides) if stage == "pretraining" else sides[0] + sides[1]
 
     def __len__(self) -> int:
+        """Return the number of examples."""
         return len(self.rows) * (2 if self.stage == "pretraining" else 1)
 
     def batch(self, indices: np.ndarray) -> Batch:
+        """Return tensors on the CPU for the examples with these numbers."""
         rows = self.rows[indices % len(self.rows)]
         if self.stage != "pretraining":
             return self._batch(self._side("source", rows), self._side("target", rows), np.ones(len(rows), bool))
@@ -66,7 +76,7 @@ class Pairs(Arrays):
 
 
 class Translation(ArrayTask):
-    """Cross-entropy on each token of what is written; see `modelmill.tasks.contract.Task`."""
+    """Cross-entropy on each token of the written text; see `modelmill.tasks.contract.Task`."""
 
     mixed_precision = True
     unit: Literal["tokens", "samples"] = "samples"
@@ -75,11 +85,12 @@ class Translation(ArrayTask):
 
     @property
     def special(self) -> dict[str, int]:
+        """Ids of special tokens by role."""
         special: dict[str, int] = self.corpus.info["special"]
         return special
 
     def config(self) -> dict[str, Any]:
-        """Of `MBartConfig`."""
+        """Return the settings of `MBartConfig`."""
         special, shape = self.special, self.settings
         told = {
             "vocab_size": self.corpus.info["vocab_size"],
@@ -97,6 +108,7 @@ class Translation(ArrayTask):
         return told | halves | {"d_model": shape.d_model, "scale_embedding": True}
 
     def network(self, config: dict[str, Any]) -> nn.Module:
+        """Return the network of a configuration, with random weights."""
         from transformers import MBartConfig, MBartForConditionalGeneration
 
         made = MBartConfig(**config, **self._dropout())
@@ -106,6 +118,11 @@ class Translation(ArrayTask):
         return model
 
     def load(self, folder: Path) -> nn.Module:
+        """Return the model in a folder; see `Task.load`.
+
+        Raises:
+            UserError: The weights do not fit the recipe or the corpus.
+        """
         from transformers import MBartConfig, MBartForConditionalGeneration
 
         require_length(folder, int(self.corpus.info["sequence_length"]))
@@ -132,15 +149,19 @@ class Translation(ArrayTask):
         return model
 
     def examples(self, stage: str, split: str) -> Pairs:
+        """Return the examples of a split in a stage; see `Task.examples`."""
         return Pairs(self.files, split, stage, self.special)
 
     def blocks(self, model: Any) -> list[nn.Module]:
+        """Return the hidden blocks in order."""
         return [*model.model.encoder.layers, *model.model.decoder.layers]
 
     def terms(self, batch: Batch) -> int:
+        """Return the number of tokens to write."""
         return int((batch["labels"] != IGNORED).sum())
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the summed loss in nats; see `Task.loss`."""
         labels = batch["labels"]
         logits = self.written(model, batch)
         return F.cross_entropy(
@@ -148,7 +169,7 @@ class Translation(ArrayTask):
         )
 
     def written(self, model: Any, batch: Batch) -> torch.Tensor:
-        """Logits of each token of the labels after those before it, (batch, target length, vocabulary)."""
+        """Return the logits of each label after those before it, (batch, target length, vocabulary)."""
         read = batch["input_ids"]
         if "keys" in batch:
             read = self._disturbed(read, batch["keys"], model.training)
@@ -161,13 +182,14 @@ class Translation(ArrayTask):
         return logits
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
-        """Of the first token of each translation."""
+        """Return the logits of the first token of each translation, (batch, vocabulary)."""
         first = torch.full((len(values), 1), self.special["target"], device=values.device)
         mask = (values != self.special["padding"]).long()
         logits: torch.Tensor = model(input_ids=values, attention_mask=mask, decoder_input_ids=first).logits[:, 0]
         return logits
 
     def save(self, model: Any, folder: Path) -> None:
+        """Write the model into an empty folder; see `Task.save`."""
         model.save_pretrained(folder, safe_serialization=True)
         for name, file in self.files.items():
             if name.startswith("tokenizer/"):
