@@ -84,7 +84,9 @@ class Examples(Protocol):
         """The length of each example, by which a batch is padded; None where all have one length."""
         ...
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return how many examples there are."""
+        ...
 
     def batch(self, indices: "np.ndarray") -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""

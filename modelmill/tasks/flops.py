@@ -27,6 +27,7 @@ class Work:
     backward: float = 0.0
 
     def __add__(self, other: "Work") -> "Work":
+        """Return the work of both."""
         return Work(self.parameters + other.parameters, self.forward + other.forward, self.backward + other.backward)
 
     def __mul__(self, times: int) -> "Work":

@@ -31,79 +31,79 @@ class Parts(NamedTuple):
 
 if TYPE_CHECKING:
 
-    def character_modeling() -> Parts:
+    def _character_modeling() -> Parts:
         from modelmill.tasks.character_modeling import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.character_modeling.serve import CharacterModel
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, CharacterModel())
 
-    def image_classification() -> Parts:
+    def _image_classification() -> Parts:
         from modelmill.tasks.image_classification import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.image_classification.serve import ImageClassifier
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, ImageClassifier())
 
-    def image_detection() -> Parts:
+    def _image_detection() -> Parts:
         from modelmill.tasks.image_detection import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.image_detection.serve import Detector
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, Detector())
 
-    def image_generation() -> Parts:
+    def _image_generation() -> Parts:
         from modelmill.tasks.image_generation import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.image_generation.serve import ImageGenerator
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, ImageGenerator())
 
-    def language_modeling() -> Parts:
+    def _language_modeling() -> Parts:
         from modelmill.tasks.language_modeling import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.language_modeling.serve import LanguageModel
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, LanguageModel())
 
-    def recommendation() -> Parts:
+    def _recommendation() -> Parts:
         from modelmill.tasks.recommendation import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.recommendation.serve import Recommender
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, Recommender())
 
-    def speech_enhancement() -> Parts:
+    def _speech_enhancement() -> Parts:
         from modelmill.tasks.speech_enhancement import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.speech_enhancement.serve import Enhancer
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, Enhancer())
 
-    def speech_recognition() -> Parts:
+    def _speech_recognition() -> Parts:
         from modelmill.tasks.speech_recognition import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.speech_recognition.serve import RecognitionModel
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, RecognitionModel())
 
-    def speech_synthesis() -> Parts:
+    def _speech_synthesis() -> Parts:
         from modelmill.tasks.speech_synthesis import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.speech_synthesis.serve import SynthesisModel
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, SynthesisModel())
 
-    def tabular_classification() -> Parts:
+    def _tabular_classification() -> Parts:
         from modelmill.tasks.tabular_classification import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.tabular_classification.serve import TabularClassifier
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, TabularClassifier())
 
-    def text_classification() -> Parts:
+    def _text_classification() -> Parts:
         from modelmill.tasks.text_classification import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.text_classification.serve import TextClassifier
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, TextClassifier())
 
-    def translation() -> Parts:
+    def _translation() -> Parts:
         from modelmill.tasks.translation import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.translation.serve import Translator
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, Translator())
 
-    def with_optional_functions() -> tuple[tuple[Preprocessing, ...], tuple[Registering, ...]]:
+    def _with_optional_functions() -> tuple[tuple[Preprocessing, ...], tuple[Registering, ...]]:
         from modelmill.tasks.language_modeling import preprocess as text
         from modelmill.tasks.language_modeling import register
         from modelmill.tasks.tabular_classification import preprocess as table

@@ -26,7 +26,7 @@ def package(tmp_path: Path) -> Path:
 def test_each_task_that_ships_keeps_the_contract_and_is_checked_by_mypy(task: str) -> None:
     task_check.check_folder(task, task_packages.folder(task))
     source = Path(shipped.__file__).read_text("utf-8")
-    assert f"def {task}() -> Parts:" in source and f"from modelmill.tasks.{task}.serve import" in source
+    assert f"def _{task}() -> Parts:" in source and f"from modelmill.tasks.{task}.serve import" in source
 
 
 def test_a_package_that_new_task_writes_keeps_it(package: Path) -> None:

@@ -9,8 +9,15 @@ Layers = list[list[Any]]
 
 
 def generator(latent: int, channels: int, size: int, width: int) -> Layers:
-    """From (batch, latent) to images from -1 to 1. Groups of channels are normalised, not batches: an image depends on
-    its own random numbers alone.
+    """Return the layers that make images, from -1 to 1, of random numbers, (batch, latent).
+
+    Groups of channels are normalised, not batches: an image depends on its own random numbers alone.
+
+    Args:
+        latent: Random numbers of an image.
+        channels: Of an image.
+        size: Of an image, height and width; a multiple of 4.
+        width: Channels of the last hidden layer.
     """
     quarter = size // 4
     return [
@@ -27,7 +34,15 @@ def generator(latent: int, channels: int, size: int, width: int) -> Layers:
 
 
 def discriminator(channels: int, size: int, width: int) -> Layers:
-    """From images to (batch, 1), without normalisation, as its gradients are held small instead."""
+    """Return the layers that judge images, (batch, 1).
+
+    They have no normalisation, as their gradients are held small instead.
+
+    Args:
+        channels: Of an image.
+        size: Of an image, height and width.
+        width: Channels of the first layer.
+    """
     layers: Layers = []
     for inputs, outputs in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [["conv", inputs, outputs, 3, 2, True], ["leaky", 0.2]]
