@@ -1,0 +1,1 @@
+"""Benchmarks: every performance claim, measured beside peers in one run."""

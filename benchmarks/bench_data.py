@@ -17,6 +17,7 @@ from benchmarks.machine import machine
 
 
 def main() -> None:
+    """Run the benchmark as the command line says."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rows", type=int, default=10_000_000, help="of the larger of the two data sets")
     arguments.add_argument("--rounds", type=int, default=3)
@@ -43,14 +44,27 @@ def main() -> None:
 
 
 def best(peer: str, shards: Path, rounds: int) -> dict[str, Any]:
-    """The fastest of the rounds, with the largest peak."""
+    """Return the fastest of the rounds, with the largest peak.
+
+    Args:
+        peer: Name of the peer.
+        shards: Folder of the shards.
+        rounds: How often it runs.
+    """
     command = [sys.executable, "-m", "benchmarks.contract.peers", peer, str(shards)]
     runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(rounds)]
     return min(runs, key=lambda run: run["seconds"]) | {"peak_mib": max(run["peak_mib"] for run in runs)}
 
 
 def show(figures: dict[int, dict[str, dict[str, Any]]]) -> None:
-    """One table, and the ratios that matter."""
+    """Print the table, and the ratios of the larger data.
+
+    Args:
+        figures: Figures of each peer, by number of rows.
+
+    Raises:
+        SystemExit: The peers' verdicts differ.
+    """
     print("\n| rows | | seconds | with imports | peak MiB |\n|---|---|---|---|---|")
     for rows, peers in figures.items():
         verdicts = {str(run["verdicts"]) for run in peers.values()}

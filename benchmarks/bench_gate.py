@@ -1,4 +1,4 @@
-"""`make bench-gate`: the paired bootstrap against scipy's, and how often the decision is wrong."""
+"""`make bench-gate`: the paired bootstrap against scipy's, and error rates of the decision."""
 
 import argparse
 import json
@@ -24,6 +24,7 @@ SIMULATED = 1000  # resamples a decision in the simulation
 
 
 def main() -> None:
+    """Run the benchmark as the command line says."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--parts", nargs="+", choices=["bootstrap", "errors"], default=["bootstrap", "errors"])
     arguments.add_argument("--examples", type=int, default=1_000_000, help="pairs to draw from")
@@ -41,20 +42,20 @@ def main() -> None:
 
 
 def differences(count: int) -> np.ndarray:
-    """Losses of two models, one less the other: skewed and with long tails, as losses are."""
+    """Return differences of two models' losses, skewed and with long tails as real ones are: float64, (count,)."""
     random = np.random.default_rng(0)
     champion = random.gamma(0.7, 1.5, count)
     return champion * random.normal(0.001, 0.2, count) + random.standard_t(4, count) * 0.02
 
 
 def bootstraps(count: int) -> None:
-    """Each in a process of its own, one after the other."""
+    """Print each bootstrap's interval, seconds and memory; each runs in a process of its own, one after the other."""
     command = [sys.executable, "-m", "benchmarks.bench_gate", "--examples", str(count), "--one"]
-    found = {name: json.loads(subprocess.check_output([*command, name])) for name in ONE}
+    intervals = {name: json.loads(subprocess.check_output([*command, name])) for name in ONE}
     print(f"\n| {RESAMPLES:,} resamples of {count:,} pairs | seconds | peak MiB | low | high |\n|---|---|---|---|---|")
-    for name, one in found.items():
+    for name, one in intervals.items():
         print(f"| {name} | {one['seconds']:.2f} | {one['peak_mib']:,.0f} | {one['low']:.6e} | {one['high']:.6e} |")
-    ours, theirs = found["modelmill"], found["scipy"]
+    ours, theirs = intervals["modelmill"], intervals["scipy"]
     width = theirs["high"] - theirs["low"]
     off = max(abs(ours[end] - theirs[end]) for end in ("low", "high")) / width
     print(f"\n{theirs['seconds'] / ours['seconds']:.0f} times as fast; the ends differ by {off:.1%} of the width")
@@ -62,19 +63,22 @@ def bootstraps(count: int) -> None:
 
 def _modelmill(values: np.ndarray) -> dict[str, float]:
     began = time.perf_counter()
-    found = paired(values, np.ones(len(values)), resamples=RESAMPLES)
-    return _figures(began, found.low, found.high)
+    interval = paired(values, np.ones(len(values)), resamples=RESAMPLES)
+    return _figures(began, interval.low, interval.high)
 
 
 def _scipy(values: np.ndarray) -> dict[str, float]:
-    """Percentiles: its bias-corrected ends take a jackknife of a million samples of a million."""
+    """Return scipy's percentile interval.
+
+    Its bias-corrected interval would take a jackknife of a million samples of a million.
+    """
     from scipy.stats import bootstrap
 
     began = time.perf_counter()
-    found = bootstrap(
+    interval = bootstrap(
         (values,), np.mean, n_resamples=RESAMPLES, batch=10, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    return _figures(began, found.low, found.high)
+    return _figures(began, interval.low, interval.high)
 
 
 def _figures(began: float, low: float, high: float) -> dict[str, float]:
@@ -86,7 +90,7 @@ ONE = {"modelmill": _modelmill, "scipy": _scipy}
 
 
 def errors(trials: int) -> None:
-    """How often a challenger takes the champion's place, by how much better it truly is."""
+    """Print how often a challenger becomes champion, by how much better it truly is."""
     print("\n| rule | examples | truly better by | takes the place | nominal |\n|---|---|---|---|---|")
     edges = {"superior": 0.0, "non_inferior": -Comparison().margin}
     cases = [
@@ -103,7 +107,10 @@ def errors(trials: int) -> None:
 
 
 def _promoted(trials: int, case: tuple[Literal["superior", "non_inferior"], int, float]) -> float:
-    """The share of the trials. Losses are gamma distributed with mean 1, and differ by a fifth of themselves."""
+    """Return the share of the trials in which the challenger is promoted.
+
+    Losses are gamma distributed with mean 1, and differ by a fifth of themselves.
+    """
     rule, examples, better_by = case
     settings = Comparison(rule=rule, resamples=SIMULATED).model_dump() | {
         "metric": "loss",

@@ -1,4 +1,4 @@
-"""The registration of a large model against the upload of its files by s5cmd, to the same server."""
+"""Registration of a large model against the upload of its files by s5cmd, to the same server."""
 
 import argparse
 import os
@@ -19,6 +19,7 @@ PIECE = 16 << 20
 
 
 def main() -> None:
+    """Run the benchmark as the command line says."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--mib", type=int, default=2048, help="size of the model")
     arguments.add_argument("--rounds", type=int, default=3)
@@ -39,7 +40,15 @@ def main() -> None:
 
 
 def measure(folder: Path, bucket: str, registries: dict[str, str], mib: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round, all of them in turn: from the start of a process to its end."""
+    """Return the seconds of each round, from the start of a process to its end; the ways take turns.
+
+    Args:
+        folder: Folder for models and stores.
+        bucket: Bucket of the store.
+        registries: Addresses of MLflow servers, by the place of their files.
+        mib: Size of the model.
+        rounds: How many rounds.
+    """
     model = write_model(folder / "model", mib)
     cases = {where: make(folder / str(n), model, f"{bucket}/store-{n}") for n, where in enumerate(registries)}
     measured: dict[str, list[float]] = {"s5cmd": []} | {f"registered, files {where}": [] for where in registries}
@@ -52,7 +61,7 @@ def measure(folder: Path, bucket: str, registries: dict[str, str], mib: int, rou
             measured["s5cmd"].append(time.perf_counter() - began)
         for where, uri in registries.items():
             os.environ["MLFLOW_TRACKING_URI"] = uri
-            cases[where].change("model", steps=uuid.uuid4().int % 2**31)  # another model, as far as anybody can tell
+            cases[where].change("model", steps=uuid.uuid4().int % 2**31)  # passes for another model
             began = time.perf_counter()
             process = child(cases[where], number=number)
             output, _ = process.communicate()
@@ -63,12 +72,24 @@ def measure(folder: Path, bucket: str, registries: dict[str, str], mib: int, rou
 
 
 def make(folder: Path, model: Path, store: str) -> Case:
+    """Return a registration of a model.
+
+    Args:
+        folder: Folder of the case.
+        model: Folder of the model.
+        store: Address of the store.
+    """
     folder.mkdir()
     return make_case(folder, model, "tabular_classification", store_uri=store)
 
 
 def write_model(folder: Path, mib: int) -> Path:
-    """A model's files, of which the weights are bytes that nothing compresses."""
+    """Write a model's files, with random bytes as weights, which nothing compresses.
+
+    Args:
+        folder: Folder to create.
+        mib: Size of the weights.
+    """
     folder.mkdir()
     write_table_model(folder, "relu", ["a", "b"])
     with open(folder / "model.safetensors", "wb") as weights:

@@ -1,4 +1,4 @@
-"""`make bench-tasks`: every recipe as shipped, and what it learns without pretraining."""
+"""`make bench-tasks`: every recipe as shipped, and without pretraining."""
 
 import argparse
 import json
@@ -23,6 +23,7 @@ HEADER = """
 
 
 def main() -> None:
+    """Run the benchmark as the command line says."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("recipes", nargs="*", default=NAMES, metavar="recipe", help=", ".join(NAMES))
     arguments.add_argument(
@@ -37,8 +38,9 @@ def main() -> None:
 
 
 def _row(name: str, folder: Path) -> str:
-    """Run the recipe with its store in a folder, and again without pretraining where it has one: same data, same
-    fine-tuning, same seed.
+    """Run the recipe with its store in a folder, and again without pretraining where it has one.
+
+    Data, fine-tuning and seed are the same in both.
     """
     path = ROOT / "recipes" / f"{name}.yaml"
     recipe = recipes.load(path)
@@ -64,7 +66,7 @@ def _modelmill(*words: str) -> list[str]:
 
 
 def _run(path: Path, folder: Path, *changes: str) -> dict[str, Any]:
-    """What `modelmill run --json` prints; a gate that is missed (3) is a result as well."""
+    """Return what `modelmill run --json` prints; a gate that is missed (exit code 3) is a result as well."""
     command = [*_modelmill("run", str(path)), "--store", f"file://{folder}", "--json", *changes]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode not in (0, 3):
@@ -77,7 +79,7 @@ def _evaluation(store: Store, run: dict[str, Any]) -> Manifest:
 
 
 def _headline(store: Store, evaluation: Manifest) -> dict[str, Any]:
-    """The check against the baseline that is nearest, of the metric that models are compared by where it has one."""
+    """Return the check against the nearest baseline, of the metric that models are compared by if it has one."""
     gate = json.loads(manifest.read_entry(store, evaluation.entry("gate.json")))
     metric = evaluation.info["comparison"]["metric"]
     held = [check for check in gate["checks"] if "baseline" in check]
@@ -94,7 +96,7 @@ def _baseline(check: dict[str, Any]) -> str:
 
 
 def _difference(store: Store, tuned: Manifest, scratch: Manifest) -> str:
-    """How much better pretraining has made it, by the metric that the gate compares by, by paired bootstrap."""
+    """Return how much better pretraining makes the model in the compared metric, by paired bootstrap."""
     numbers = decide_between(store, tuned, scratch, tuned.info["comparison"] | {"minimum": 1})["numbers"]
     return f"{numbers['low']:+.3f} to {numbers['high']:+.3f} ({numbers['metric']}, {numbers['examples']:,} examples)"
 

@@ -1,7 +1,7 @@
-"""A recurrent layer's training step on a CPU, alone and while a second thread makes batches: as it comes, and as ours.
+"""A recurrent layer's training step on a CPU, alone and while a second thread makes batches: a plain thread, and ours.
 
-Run as `python -m benchmarks.bench_threads`. Each case is a process of its own, since what a thread has begun lasts as
-long as its process; the fastest of the rounds counts.
+Run as `python -m benchmarks.bench_threads`. Each case runs in a process of its own, because the effect of a thread
+lasts as long as its process; the fastest of the rounds counts.
 """
 
 import subprocess
@@ -16,6 +16,7 @@ ROUNDS, STEPS = 3, 40
 
 
 def main() -> None:
+    """Run every case and print the table."""
     print(machine(), end="\n\n")
     fastest = dict.fromkeys(CASES, float("inf"))
     for _ in range(ROUNDS):
@@ -28,7 +29,11 @@ def main() -> None:
 
 
 def measure(case: str) -> float:
-    """Seconds a step of an LSTM over 16 sequences of 130 steps in time."""
+    """Return the seconds a step of an LSTM over 16 sequences of 130 steps in time.
+
+    Args:
+        case: One of `CASES`.
+    """
     import torch
 
     from modelmill.training.device.threads import thread_beside_training

@@ -15,6 +15,7 @@ from benchmarks.tokens.peers import PEERS
 
 
 def main() -> None:
+    """Run the benchmark as the command line says."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--copies", type=int, default=16, help="of the standard library in the larger corpus")
     arguments.add_argument("--rounds", type=int, default=2)
@@ -29,7 +30,14 @@ def main() -> None:
 
 
 def best(shards: Path, peers: list[str], rounds: int, processes: int) -> dict[str, dict[str, Any]]:
-    """Of each peer the fastest of the rounds, with the largest peak; the peers take turns."""
+    """Return the fastest round of each peer, with the largest peak; the peers take turns.
+
+    Args:
+        shards: Folder of the corpus.
+        peers: Names of the peers.
+        rounds: How often each runs.
+        processes: How many processes each may use.
+    """
     runs = [{peer: _run(peer, shards, processes) for peer in peers} for _ in range(rounds)]
     return {
         peer: min((run[peer] for run in runs), key=lambda one: one["seconds"])
@@ -44,7 +52,14 @@ def _run(peer: str, shards: Path, processes: int) -> dict[str, Any]:
 
 
 def show(figures: dict[Path, dict[str, dict[str, Any]]]) -> None:
-    """One table, and the ratios that matter."""
+    """Print the table, and the ratios of the larger corpus.
+
+    Args:
+        figures: Figures of each peer, by folder of the corpus.
+
+    Raises:
+        SystemExit: The peers counted different numbers of tokens.
+    """
     print("\n| tokens | | seconds | tokens/s | peak MiB |\n|---|---|---|---|---|")
     for peers in figures.values():
         if len({run["tokens"] for run in peers.values()}) != 1:

@@ -15,11 +15,12 @@ from benchmarks.training.peers import AS_WRITTEN, CLOCKS, PEERS, SAVING
 
 OURS, TRAINER = "modelmill", "Hugging Face Trainer"
 RESULTS = Path(__file__).parent / "results"
-EVERY = 30  # seconds between checkpoints, as recipes have it
+EVERY = 30  # seconds between checkpoints, the default of recipes
 Chosen = argparse.Namespace
 
 
 def main() -> None:
+    """Run the benchmark as the command line says."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     arguments.add_argument("--shapes", nargs="+", choices=data.SHAPES, default=data.usual_shapes())
@@ -53,18 +54,30 @@ def main() -> None:
 def _corpus(folder: Path, length: int) -> Path:
     packed = folder / f"packed-{length}"
     if not packed.exists():
-        from benchmarks.training import corpus  # which needs more than a GPU machine may have
+        from benchmarks.training import corpus  # it needs packages that a GPU machine may lack
 
         corpus.write(folder, length)
     return packed
 
 
 def pretraining(benches: list[Bench], chosen: Chosen) -> None:
+    """Measure throughput of pretraining.
+
+    Args:
+        benches: The models.
+        chosen: The command line's options.
+    """
     peers = [peer for peer in chosen.peers if peer != SAVING]
     show("pretraining", {bench: bench.best("pretraining", peers) for bench in benches}, chosen.ceiling)
 
 
 def lora(benches: list[Bench], chosen: Chosen) -> None:
+    """Measure throughput of fine-tuning with LoRA.
+
+    Args:
+        benches: The models.
+        chosen: The command line's options.
+    """
     peers = [peer for peer in chosen.peers if peer != SAVING and peer.startswith((OURS, TRAINER))]
     figures = {bench: bench.best("lora", peers) for bench in benches}
     show(f"LoRA of rank {data.LORA.lora.rank}", figures, chosen.ceiling)
@@ -73,8 +86,15 @@ def lora(benches: list[Bench], chosen: Chosen) -> None:
 
 
 def show(title: str, figures: dict[Bench, Figures], ceiling: float) -> None:
-    """Tokens a second, how they compare, and model FLOPs utilisation: the FLOPs that we count in a step, of all peers'
-    steps alike, a second of that step, against those of large matrix products.
+    """Print tokens a second, their ratios and model FLOPs utilisation (MFU).
+
+    MFU is the FLOPs of a step, as our engine counts them and for all peers alike, by the seconds of the step, relative
+    to large matrix products.
+
+    Args:
+        title: What was trained.
+        figures: Figures of the peers, by model.
+        ceiling: FLOPs a second of large matrix products.
     """
     print(f"\n| {title} | | tokens/s | of ours | MFU | peak MiB |\n|---|---|---|---|---|---|")
     for bench, runs in figures.items():
@@ -100,7 +120,12 @@ def _model(bench: Bench, parameters: int) -> str:
 
 
 def checkpoints(benches: list[Bench], chosen: Chosen) -> None:
-    """What one checkpoint takes from the loop, by steps that are followed by one each; and that over 30 s."""
+    """Measure the time that one checkpoint takes from the loop, with one after every step, and its share of 30 s.
+
+    Args:
+        benches: The models.
+        chosen: The command line's options.
+    """
     print(f"\n| checkpoints | step s | with one checkpoint s | of {EVERY} s |\n|---|---|---|---|")
     for bench in benches:
         runs = bench.best("pretraining", [AS_WRITTEN, SAVING])
@@ -110,27 +135,37 @@ def checkpoints(benches: list[Bench], chosen: Chosen) -> None:
 
 
 def start(benches: list[Bench], chosen: Chosen) -> None:
-    """Neither side compiles, which is a matter of the training's length."""
+    """Measure the time to the end of the first step; neither side compiles, which pays off in long trainings only.
+
+    Args:
+        benches: The models.
+        chosen: The command line's options.
+    """
     print("\n| start to end of first step | modelmill s | bare script s | ratio |\n|---|---|---|---|")
     for bench in benches:
-        found = bench.start()
-        ours, bare = found["modelmill"], found["bare script"]
+        seconds = bench.start()
+        ours, bare = seconds["modelmill"], seconds["bare script"]
         print(f"| {bench.name} | {ours:.1f} | {bare:.1f} | {ours / bare:.2f} |")
 
 
 def loss(benches: list[Bench], chosen: Chosen) -> None:
-    """Of the first model; the curves go into a file."""
+    """Measure the validation loss of the first model, and write the curves into a file.
+
+    Args:
+        benches: The models.
+        chosen: The command line's options.
+    """
     bench, steps = benches[0], chosen.loss_steps
-    found = {peer: bench.curve(peer, steps) for peer in (OURS, TRAINER)}
+    curves = {peer: bench.curve(peer, steps) for peer in (OURS, TRAINER)}
     tokens = bench.shape.batch * bench.shape.length
     print(f"\n| {bench.name} after {tokens * steps:,} tokens | validation loss |\n|---|---|")
-    for peer, curve in found.items():
+    for peer, curve in curves.items():
         print(f"| {peer} | {curve['final']:.4f} |")
     chosen.results.mkdir(exist_ok=True)
     with open(chosen.results / "validation_loss.csv", "w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["tokens", *found])
-        for points in zip(*(curve["points"] for curve in found.values()), strict=True):
+        rows.writerow(["tokens", *curves])
+        for points in zip(*(curve["points"] for curve in curves.values()), strict=True):
             rows.writerow([points[0][0] * tokens, *(f"{value:.4f}" for _, value in points)])
 
 

@@ -32,7 +32,12 @@ SUITE: dict[str, Any] = {
 
 
 def write(folder: Path, rows: int) -> Path:
-    """Write `rows` rows in ten shards, the same every time, and the suite; returns the folder of the shards."""
+    """Write rows in ten shards, the same every time, and the suite, and return the folder of the shards.
+
+    Args:
+        folder: Folder to write into.
+        rows: How many rows in all.
+    """
     shards = folder / f"rows-{rows}"
     if shards.exists():
         return shards

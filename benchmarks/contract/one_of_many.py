@@ -1,4 +1,4 @@
-"""What one changed shard of many costs: validation and preprocessing, through the steps' KFP faces."""
+"""Cost of one changed shard of many: validation and preprocessing, through the steps' KFP faces."""
 
 import json
 import time
@@ -20,7 +20,13 @@ SUITE = {
 
 
 def measure(folder: Path, shards: int, files: int) -> dict[str, Any]:
-    """Seconds of the two steps, first for all shards and then after one of them has changed."""
+    """Return the seconds of the two steps, for all shards and then after one of them has changed.
+
+    Args:
+        folder: Folder for data and stores.
+        shards: How many shards.
+        files: Rows of each shard.
+    """
     data = folder / "text"
     data.mkdir(parents=True)
     for shard in range(shards):

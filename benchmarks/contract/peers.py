@@ -1,6 +1,6 @@
-"""The same ten expectations by three ways; each prints its verdicts, seconds and peak memory as JSON.
+"""The same ten expectations, judged three ways; each prints its verdicts, seconds and peak memory as JSON.
 
-Run as `python -m benchmarks.contract.peers NAME FOLDER`, so that each has a process of its own.
+Run as `python -m benchmarks.contract.peers NAME FOLDER`, in a process each.
 """
 
 import json
@@ -16,30 +16,52 @@ STARTED = time.perf_counter()
 
 
 def modelmill(shards: Path, suite: dict) -> Callable[[], list[bool]]:
+    """Return a function that judges with our data contract.
+
+    Args:
+        shards: Folder of the shards.
+        suite: The suite.
+    """
     import modelmill.components.data_validation.gx_judge
     import modelmill.components.data_validation.shard_states  # noqa: F401
     from modelmill.components.data_validation import contract
-    from modelmill.data import shards as found
+    from modelmill.data import shards as data_shards
 
     def judge() -> list[bool]:
-        judged = contract.judge(str(shards), found.find(str(shards), "auto"), suite, lambda done, total, text: None)
+        """Return the verdict of each expectation."""
+        judged = contract.judge(
+            str(shards), data_shards.find(str(shards), "auto"), suite, lambda done, total, text: None
+        )
         return [one["success"] for one in judged.result["results"]]
 
     return judge
 
 
 def great_expectations_on_pandas(shards: Path, suite: dict) -> Callable[[], list[bool]]:
+    """Return a function that judges with Great Expectations on one frame of pandas.
+
+    Args:
+        shards: Folder of the shards.
+        suite: The suite.
+    """
     import pyarrow.parquet as pq
 
     from tests import gx_on_pandas
 
     def judge() -> list[bool]:
+        """Return the verdict of each expectation."""
         return [one["success"] for one in gx_on_pandas.on_frame(suite, pq.read_table(shards).to_pandas())]
 
     return judge
 
 
 def duckdb_by_hand(shards: Path, suite: dict) -> Callable[[], list[bool]]:
+    """Return a function that judges with one query in SQL, written for this suite.
+
+    Args:
+        shards: Folder of the shards.
+        suite: The suite.
+    """
     import duckdb
 
     from benchmarks.contract.data import CATEGORIES, CODE
@@ -52,6 +74,7 @@ def duckdb_by_hand(shards: Path, suite: dict) -> Callable[[], list[bool]]:
         FROM read_parquet('{shards}/*.parquet')"""
 
     def judge() -> list[bool]:
+        """Return the verdict of each expectation."""
         rows, unique, score, quantity, price, category, code, length, mean, deviation = duckdb.sql(query).fetchall()[0]
         shares = [score >= 0.9, quantity >= 0.98, price >= 0.98, category >= 0.9, code >= 0.99, length == 1]
         return [rows >= 1, unique, *shares, 49 <= mean <= 51, 20 <= deviation <= 40]
@@ -63,6 +86,12 @@ PEERS = {peer.__name__: peer for peer in (modelmill, duckdb_by_hand, great_expec
 
 
 def main(name: str, shards: str) -> None:
+    """Judge with one peer and print its figures.
+
+    Args:
+        name: Name of the peer.
+        shards: Folder of the shards.
+    """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     judge = PEERS[name](Path(shards), json.loads((Path(shards).parent / "suite.json").read_text()))

@@ -1,4 +1,4 @@
-"""The text that every peer tokenises: Python's standard library many times over, each time a little different."""
+"""The text that every peer tokenises: copies of Python's standard library, each a little different."""
 
 import json
 import re
@@ -12,14 +12,19 @@ from modelmill.pipelines import demo_data
 
 SHARDS = 8
 VOCABULARY = 4096
-# Copies below this number hold the library as it is; in the others one name in four is another.
+# Copy 0 is the library as it is; in the others one name in four is renamed.
 _NAME = re.compile(r"[A-Za-z_]{5,}")
 _RENAMED = 0.25
 
 
 def write(folder: Path, copies: int) -> Path:
-    """Write `copies` of the library (12 MB each) in eight JSONL shards, the same every time, and beside them the
-    tokenizer, trained on one; returns the folder of the shards.
+    """Write copies of the library in eight JSONL shards, the same every time, and return the folder of the shards.
+
+    The tokenizer, trained on one copy, is beside them.
+
+    Args:
+        folder: Folder to write into.
+        copies: How many copies, 12 MB each.
     """
     shards = folder / f"copies-{copies}"
     if shards.exists():
@@ -39,7 +44,7 @@ def write(folder: Path, copies: int) -> Path:
 
 
 def _copied(row: dict[str, Any], copy: int) -> dict[str, Any]:
-    """A row of a copy: a quarter of its names end in the copy's number, others in every copy."""
+    """Return a row of a copy: a quarter of its names, other ones in every copy, end in the copy's number."""
     names: dict[str, str] = {}
 
     def renamed(match: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
-"""The same corpus tokenised and packed by three ways; each prints its tokens, seconds and peak memory as JSON.
+"""The same corpus, tokenised and packed three ways; each prints its tokens, seconds and peak memory as JSON.
 
-Run as `python -m benchmarks.tokens.peers NAME SHARDS PROCESSES`, so that each has a process of its own.
+Run as `python -m benchmarks.tokens.peers NAME SHARDS PROCESSES`, in a process each.
 """
 
 import json
@@ -23,27 +23,39 @@ Made = tuple[int, float]  # tokens, seconds
 
 
 def modelmill(shards: Path, processes: int, scratch: Path) -> Made:
-    """As the preprocessing step does: reading, splitting, tokenising, packing, writing, and starting the processes."""
+    """Encode as the preprocessing step does: read, split, tokenise, pack and write, with the start of the processes.
+
+    Args:
+        shards: Folder of the shards.
+        processes: How many processes.
+        scratch: Folder for the result.
+    """
     from modelmill.corpus.text.encoding import encode
     from modelmill.corpus.text.settings import LanguagePreprocessing
-    from modelmill.data import shards as found
+    from modelmill.data import shards as data_shards
 
     settings = LanguagePreprocessing(split_by="path", sequence_length=LENGTH)
     jobs = [
         (shard, shard.tag, settings, shards.parent / "tokenizer", scratch / shard.tag)
-        for shard in found.find(str(shards), "jsonl")
+        for shard in data_shards.find(str(shards), "jsonl")
     ]
     started = time.perf_counter()
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         made = list(pool.map(encode, *zip(*jobs, strict=True)))
     seconds = time.perf_counter() - started
-    # Every document is opened by one more token, which the peers do not write.
+    # We open every document with one token more than the peers do.
     return sum(n["tokens"] - n["documents"] for _, counts in made for n in counts.values()), seconds
 
 
 def datasets_map(shards: Path, processes: int, scratch: Path) -> Made:
-    """Two maps, as in transformers' run_clm.py. The library gives each process one thread of the tokenizer's; loading
-    the data before the maps is not counted.
+    """Encode by two maps, as in transformers' run_clm.py.
+
+    The library gives each process one thread of the tokenizer's; loading the data before the maps is not counted.
+
+    Args:
+        shards: Folder of the shards.
+        processes: How many processes.
+        scratch: Folder for the result.
     """
     loaded, fast = _loaded(shards, scratch)
 
@@ -64,7 +76,13 @@ def datasets_map(shards: Path, processes: int, scratch: Path) -> Made:
 
 
 def datasets_map_ids_only(shards: Path, processes: int, scratch: Path) -> Made:
-    """The least that a map can do: one, without attention masks and labels."""
+    """Encode by one map without attention masks and labels, the least that a map can do.
+
+    Args:
+        shards: Folder of the shards.
+        processes: How many processes.
+        scratch: Folder for the result.
+    """
     loaded, fast = _loaded(shards, scratch)
 
     def packed(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -99,16 +117,22 @@ PEERS: dict[str, Callable[[Path, int, Path], Made]] = {
 
 
 class Peak(threading.Thread):
-    """The most memory that this process and those below it have held at once, in MiB: what is shared counts once, and
-    files that are mapped do not.
+    """The peak memory of this process and its descendants in MiB.
+
+    Shared memory counts once, and mapped files do not count.
+
+    Attributes:
+        mib: The peak so far.
     """
 
     def __init__(self) -> None:
+        """Start to poll."""
         super().__init__(daemon=True)
         self.mib = 0.0
         self.start()
 
     def run(self) -> None:
+        """Poll until the process ends."""
         tree = psutil.Process()
         while True:
             self.mib = max(self.mib, sum(map(_held, [tree, *tree.children(recursive=True)])) / 2**20)
@@ -124,6 +148,13 @@ def _held(process: psutil.Process) -> int:
 
 
 def main(name: str, shards: str, processes: str) -> None:
+    """Encode with one peer and print its figures.
+
+    Args:
+        name: Name of the peer.
+        shards: Folder of the shards.
+        processes: How many processes.
+    """
     peak = Peak()
     with tempfile.TemporaryDirectory() as scratch:
         tokens, seconds = PEERS[name](Path(shards), int(processes), Path(scratch))

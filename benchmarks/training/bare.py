@@ -1,4 +1,4 @@
-"""A bare torch script that trains a model of transformers for one step: what our engine's start is measured against.
+"""A bare torch script that trains a model of transformers for one step, as a peer of our engine's start.
 
 Run as `python benchmarks/training/bare.py CONFIG TOKENS BATCH LENGTH CLOCK`; prints when the first step ended.
 """
@@ -13,6 +13,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 
 def main(config: str, tokens: str, batch: str, length: str, clock: str) -> None:
+    """Train one step and print when it ended.
+
+    Args:
+        config: Arguments of `LlamaConfig`, JSON.
+        tokens: File of token ids.
+        batch: Windows of a batch.
+        length: Tokens of a window.
+        clock: `wall` or `cpu`.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = LlamaForCausalLM(LlamaConfig(**json.loads(config))).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)

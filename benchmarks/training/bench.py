@@ -1,4 +1,4 @@
-"""One model on one machine, trained by processes that take turns."""
+"""A benchmark of one model on one machine, trained by processes that take turns."""
 
 import json
 import os
@@ -12,17 +12,23 @@ from benchmarks.training import start, turns
 from benchmarks.training.data import SHAPES, Shape
 
 Figures = dict[str, dict[str, Any]]
-# Nats per token by which peers that trained the same model may differ: they round bf16 in other places, and we alone
-# keep the documents in a window apart.
+# Nats per token by which peers that trained the same model may differ: they round bf16 in different places, and we
+# alone keep the documents in a window apart.
 AGREED = 0.1
 
 
 class Bench(NamedTuple):
-    """A model by name, its packed corpus, and how it is trained: each process `warm_up` steps and then `timed` ones.
+    """A model and the way it is trained.
 
-    `clock` is `wall`, or `cpu` for the seconds of one processor, where others use the machine, too. In `turns`, the
-    processes of a round start together, and each trains while all others wait: where compiling and starting take much
-    longer than what is timed, and the device holds them all.
+    Attributes:
+        name: Name of the shape.
+        corpus: Folder of the packed corpus.
+        rounds: How often each process runs.
+        warm_up: Steps that are not timed.
+        timed: Steps that are timed.
+        clock: `wall`, or `cpu` for the seconds of one processor on a machine that others use.
+        turns: Whether the processes of a round start together and train one at a time. That is for devices that hold
+            them all, where compilation and start take much longer than the timed steps.
     """
 
     name: str
@@ -35,13 +41,18 @@ class Bench(NamedTuple):
 
     @property
     def shape(self) -> Shape:
+        """The shape."""
         return SHAPES[self.name]
 
     def best(self, stage: str, peers: list[str]) -> Figures:
-        """Of each peer the fastest of the rounds, with the largest peak.
+        """Return the fastest round of each peer, with the largest peak.
+
+        Args:
+            stage: `pretraining` or `lora`.
+            peers: Names of the peers.
 
         Raises:
-            SystemExit: a peer failed, or did not train the same model.
+            SystemExit: A peer failed, or did not train the same model.
         """
         runs = [self._round(stage, peers) for _ in range(self.rounds)]
         peers = [peer for peer in peers if all(peer in run for run in runs)]
@@ -55,7 +66,7 @@ class Bench(NamedTuple):
         }
 
     def start(self) -> dict[str, float]:
-        """Seconds to the end of the first step, by name."""
+        """Return the seconds to the end of the first step, by name."""
         commands = start.commands(self.name, self.corpus)
         runs = [{name: self._start(command) for name, command in commands.items()} for _ in range(self.rounds)]
         return {name: min(run[name] for run in runs) for name in commands}
@@ -66,6 +77,12 @@ class Bench(NamedTuple):
         return ended if self.clock == "cpu" else ended - began
 
     def curve(self, peer: str, steps: int) -> dict[str, Any]:
+        """Return the validation losses of a peer.
+
+        Args:
+            peer: Name of the peer.
+            steps: Steps to train.
+        """
         return self._last_line("loss", peer, self.name, self.corpus, steps)
 
     def _round(self, stage: str, peers: list[str]) -> Figures:
@@ -79,7 +96,7 @@ class Bench(NamedTuple):
         return json.loads(self._printed(_command(module, *arguments)))
 
     def _printed(self, command: list[str]) -> str:
-        """The last line that a process printed."""
+        """Return the last line that a process printed."""
         threads = {"OMP_NUM_THREADS": "1"} if self.clock == "cpu" else {}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | threads)
         if done.returncode:
@@ -92,5 +109,5 @@ def _command(module: str, *arguments: object) -> list[str]:
 
 
 def ceiling() -> float:
-    """FLOPs a second of large bf16 matrix products, in a process that leaves the device afterwards."""
+    """Return the FLOPs a second of large bf16 matrix products, from a process that leaves the device afterwards."""
     return float(subprocess.run(_command("ceiling"), check=True, capture_output=True, text=True).stdout)

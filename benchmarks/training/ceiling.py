@@ -1,6 +1,6 @@
-"""FLOPs a second of large bf16 matrix products on this machine's device: what model FLOPs utilisation is measured by.
+"""FLOPs a second of large bf16 matrix products on this machine's device, the reference of model FLOPs utilisation.
 
-Run as `python -m benchmarks.training.ceiling`: prints them.
+Run as `python -m benchmarks.training.ceiling`; prints them.
 """
 
 import torch

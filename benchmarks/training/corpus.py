@@ -1,4 +1,4 @@
-"""The windows that every peer trains on."""
+"""The packed corpus that every peer trains on."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +10,11 @@ from modelmill.data import shards
 
 
 def write(folder: Path, length: int) -> Path:
-    """Python's standard library, and its docstrings as pairs, packed for windows of `length` tokens as preprocessing
-    does it; returns the folder.
+    """Write Python's standard library, and its docstrings as pairs, packed as preprocessing does; return the folder.
+
+    Args:
+        folder: Folder to write into.
+        length: Tokens of a window.
     """
     packed = folder / f"packed-{length}"
     if packed.exists():

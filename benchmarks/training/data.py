@@ -1,4 +1,4 @@
-"""What every peer trains: the same model from the same weights, on the same windows in the same order."""
+"""The training that every peer repeats: one model from the same weights, on the same windows in the same order."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +21,19 @@ LORA = AdaptedFineTuning(steps=1, learning_rate=1e-3, method="lora", lora=Lora(r
 
 
 class Shape(NamedTuple):
-    """A model, and the batch that it is given: `batch` windows of `length` tokens."""
+    """A model and its batches.
+
+    Attributes:
+        model: The decoder.
+        length: Tokens of a window.
+        batch: Windows of a batch.
+        vocabulary: Size of the vocabulary.
+    """
 
     model: DecoderModel
     length: int
     batch: int
-    vocabulary: int = 4096  # of the tokenizer in benchmarks/tokens; more ids than that may stay unused
+    vocabulary: int = 4096  # the tokenizer of benchmarks/tokens has as many; a larger model leaves ids unused
 
 
 def _decoder(hidden: int, layers: int, heads: int, intermediate: int) -> DecoderModel:
@@ -45,16 +52,23 @@ SHAPES = {
 
 
 def usual_shapes() -> list[str]:
-    """What a user of this machine would train."""
+    """Return the names of the shapes that a user of this machine would train."""
     return ["124M", "1B"] if torch.cuda.is_available() else ["4M", "30M"]
 
 
 def device_name() -> str:
+    """Return the name of the device to train on."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
 
 
 def settings(shape: Shape, steps: int, **others: Any) -> Training:
-    """The hyperparameters of a throughput run; our engine's names for them."""
+    """Return the hyperparameters of a throughput run.
+
+    Args:
+        shape: The model and its batches.
+        steps: Steps to train.
+        **others: More settings.
+    """
     return Training(
         steps=steps,
         batch_size=shape.batch,
@@ -67,7 +81,12 @@ def settings(shape: Shape, steps: int, **others: Any) -> Training:
 
 
 def open_task(corpus: Path, shape: Shape) -> LanguageModeling:
-    """Our task over a packed corpus."""
+    """Return our task over a packed corpus.
+
+    Args:
+        corpus: Folder of the packed corpus.
+        shape: The model and its batches.
+    """
     files = {
         f"{file.parent.name}/{file.parent.parent.name}/{file.name}": file for file in sorted(corpus.glob("*/*/*.npy"))
     }
@@ -76,29 +95,43 @@ def open_task(corpus: Path, shape: Shape) -> LanguageModeling:
 
 
 def first_model(task: LanguageModeling) -> nn.Module:
-    """The model with the weights that every peer starts from."""
+    """Return the model with the weights that every peer starts from."""
     torch.manual_seed(SEED)
     with pick_device():
         return task.build()
 
 
 def splits(task: LanguageModeling, stage: str) -> tuple[PackedTokens, PackedTokens]:
-    """What is trained on and what is held out: documents, or pairs for LoRA."""
+    """Return the training and the validation examples: documents, or pairs for LoRA.
+
+    Args:
+        task: The task over the corpus.
+        stage: `pretraining` or `lora`.
+    """
     source = "fine_tuning" if stage == "lora" else "pretraining"
     return task.examples(source, "train"), task.examples(source, "validation")
 
 
 def batches(task: LanguageModeling, stage: str, batch: int, steps: int) -> list[Batch]:
-    """The batches of the first steps, in the engine's order, all in memory."""
+    """Return the batches of the first steps, in the engine's order, all in memory.
+
+    Args:
+        task: The task over the corpus.
+        stage: `pretraining` or `lora`.
+        batch: Windows of a batch.
+        steps: How many steps.
+    """
     examples = splits(task, stage)[0]
     order = BatchOrder(len(examples), batch, SEED)
     return [examples.batch(order.indices(step)) for step in range(steps)]
 
 
 def windows(made: list[Batch], positions: bool = False) -> list[dict[str, torch.Tensor]]:
-    """The same windows one by one, with the names that transformers gives them: our labels are shifted already.
+    """Return the windows of batches one by one, with transformers' names; our labels are shifted already.
 
-    With `positions` transformers keeps the documents in a window apart, as we do; without, it is quicker.
+    Args:
+        made: The batches.
+        positions: Whether transformers keeps the documents in a window apart, as we do; it is quicker without.
     """
     return [_window(batch, row, positions) for batch in made for row in range(len(batch["labels"]))]
 
@@ -113,5 +146,5 @@ def _window(batch: Batch, row: int, positions: bool) -> dict[str, torch.Tensor]:
 
 
 def learned(made: list[Batch]) -> float:
-    """The part of the tokens that the loss counts."""
+    """Return the share of the tokens that the loss counts."""
     return float(np.mean([(batch["labels"] >= 0).float().mean().item() for batch in made]))

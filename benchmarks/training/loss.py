@@ -1,8 +1,8 @@
 """Validation loss at equal tokens: our engine and the Hugging Face Trainer with the same hyperparameters.
 
-Run as `python -m benchmarks.training.loss NAME SHAPE CORPUS STEPS`; prints as JSON the loss in nats per token on the
-way and in the end. Both start from the same weights, see the same batches in the same order, keep documents apart in
-attention, and are measured by the same function on the same held-out windows.
+Run as `python -m benchmarks.training.loss NAME SHAPE CORPUS STEPS`; prints the losses during and after training as
+JSON, in nats per token. Both start from the same weights, see the same batches in the same order, keep documents apart
+in attention, and are measured by the same function on the same held-out windows.
 """
 
 import json
@@ -23,13 +23,18 @@ from modelmill.training.loop.feeding import to_device
 from modelmill.training.loop.optimization import learning_rate
 from modelmill.training.loop.order import evenly_spaced
 
-MEASURED = 10  # times
-WINDOWS = 32  # at once
+MEASURED = 10  # times in a training
+WINDOWS = 32  # of a batch in validation
 Curve = list[tuple[int, float]]
 
 
 def hyperparameters(shape: data.Shape, steps: int) -> Training:
-    """Usual ones of a small decoder, with the optimizer that the Trainer has as well."""
+    """Return usual hyperparameters of a small decoder, with an optimizer that the Trainer has as well.
+
+    Args:
+        shape: The model and its batches.
+        steps: Steps to train.
+    """
     return Training(
         steps=steps,
         batch_size=shape.batch,
@@ -43,6 +48,14 @@ def hyperparameters(shape: data.Shape, steps: int) -> Training:
 
 
 def modelmill(model: nn.Module, task: LanguageModeling, settings: Training, scratch: Path) -> Curve:
+    """Return the validation losses of a training by our engine.
+
+    Args:
+        model: The model with its first weights.
+        task: The task over the corpus.
+        settings: The hyperparameters.
+        scratch: Folder for temporary files.
+    """
     from modelmill.store import open_store
     from modelmill.training.loop.checkpoint import Checkpoints
     from modelmill.training.loop.engine import train
@@ -56,10 +69,18 @@ def modelmill(model: nn.Module, task: LanguageModeling, settings: Training, scra
 
 
 def hugging_face_trainer(model: nn.Module, task: LanguageModeling, settings: Training, scratch: Path) -> Curve:
+    """Return the validation losses of a training by the Trainer.
+
+    Args:
+        model: The model with its first weights.
+        task: The task over the corpus.
+        settings: The hyperparameters.
+        scratch: Folder for temporary files.
+    """
     from transformers import Trainer, TrainerCallback
 
     curve: Curve = []
-    model.set_attn_implementation("sdpa")  # type: ignore[operator]  # as transformers has it
+    model.set_attn_implementation("sdpa")  # type: ignore[operator]  # transformers' default
 
     class LossRecorder(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -73,19 +94,19 @@ def hugging_face_trainer(model: nn.Module, task: LanguageModeling, settings: Tra
         train_dataset=data.windows(batches, positions=True),
         callbacks=[LossRecorder],
     )
-    # Ours, because the Trainer's first step has a rate of 0.
+    # Our schedule, because the Trainer's first step has a rate of 0.
     rates = torch.optim.lr_scheduler.LambdaLR(
         trainer.create_optimizer(), lambda step: learning_rate(step, settings) / settings.learning_rate
     )
     trainer.lr_scheduler = rates
-    trainer._get_train_sampler = lambda *_: None  # as they come
+    trainer._get_train_sampler = lambda *_: None  # batches in the given order
     trainer.train()
     return curve
 
 
 @torch.no_grad()
 def _validation_loss(model: nn.Module, task: LanguageModeling, settings: Training) -> float:
-    """As the engine measures it."""
+    """Return the validation loss as the engine measures it."""
     device = hardware.pick_device()
     model.to(device)
     examples = data.splits(task, "pretraining")[1]
@@ -104,6 +125,14 @@ PEERS = {"modelmill": modelmill, "Hugging Face Trainer": hugging_face_trainer}
 
 
 def main(name: str, shape: str, corpus: str, steps: str) -> None:
+    """Train with one peer and print its losses.
+
+    Args:
+        name: Name of the peer.
+        shape: Name of the shape.
+        corpus: Folder of the packed corpus.
+        steps: Steps to train.
+    """
     its = data.SHAPES[shape]
     task, settings = data.open_task(Path(corpus), its), hyperparameters(its, int(steps))
     model = data.first_model(task)

@@ -1,7 +1,7 @@
-"""The same training by each way there is; each prints its seconds a step, peak memory and loss afterwards as JSON.
+"""The same training by each peer; each prints its seconds a step, peak memory and final loss as JSON.
 
-Run as `python -m benchmarks.training.peers NAME STAGE SHAPE CORPUS STEPS WARM_UP CLOCK TURNS`: each in its own process.
-Where TURNS is 1, it prints `ready` before each part that is timed and waits for a line on its standard input.
+Run as `python -m benchmarks.training.peers NAME STAGE SHAPE CORPUS STEPS WARM_UP CLOCK TURNS`, in a process each. If
+TURNS is 1, it prints `ready` before each part that is timed and waits for a line on its standard input.
 """
 
 import json
@@ -28,18 +28,30 @@ from modelmill.training.device import determinism, hardware
 from modelmill.training.loop.order import evenly_spaced
 
 AS_WRITTEN, SAVING = "modelmill, not compiled", "modelmill, a checkpoint every step"
-# `cpu` counts the seconds of this process's processors, for a machine that others use, too.
+# `cpu` counts the processor seconds of this process, for a machine that others use too.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SCORED = 8  # held-out windows
 READY = "ready"
-STEPS_AT_ONCE = {"cpu": 1, "cuda": 10}  # that are timed together: a GPU runs behind
+STEPS_AT_ONCE = {"cpu": 1, "cuda": 10}  # timed together, because a GPU runs behind
 
 
 @dataclass
 class Job:
-    """What is to be trained; a peer calls `tick` after each step.
+    """A training run; the peer calls `tick` after each step.
 
-    `every`: steps that are timed together. `flops`: of the model in a step, where the peer counts them.
+    Attributes:
+        stage: `pretraining` or `lora`.
+        shape: The model and its batches.
+        task: The task over the corpus.
+        steps: Steps to train.
+        warm_up: Steps that are not timed.
+        scratch: Folder for temporary files.
+        clock: Returns seconds.
+        takes_turns: Whether timing waits for a turn.
+        every: Steps that are timed together.
+        device: Device to train on.
+        step_seconds: Seconds a step, as timed so far.
+        flops: FLOPs of the model in a step; None if the peer does not count them.
     """
 
     stage: str
@@ -57,7 +69,7 @@ class Job:
     _began: float | None = None
 
     def tick(self, step: int) -> None:
-        """The end of a step, counted from 1. A GPU is waited for only where something is timed."""
+        """Note the end of a step, counted from 1; a GPU is waited for only where timing begins or ends."""
         if step < self.warm_up or (step - self.warm_up) % self.every:
             return
         if self.device.type == "cuda":
@@ -70,16 +82,23 @@ class Job:
         self._began = self.clock()
 
     def batches(self) -> list[Batch]:
+        """Return the batches of all steps."""
         return data.batches(self.task, self.stage, self.shape.batch, self.steps)
 
     def loader(self) -> "DataLoader[dict[str, torch.Tensor]]":
-        """The batches as torch's loader gives them: from memory, so that no process of its own is needed."""
+        """Return the batches as a loader of torch, which needs no process of its own because they are in memory."""
         on_gpu = self.device.type == "cuda"
         return DataLoader(data.windows(self.batches()), batch_size=self.shape.batch, pin_memory=on_gpu)  # type: ignore[arg-type]
 
 
 def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) -> nn.Module:
-    """Our engine, with what the steps do before they call it."""
+    """Train with our engine, after what the steps do before they call it.
+
+    Args:
+        job: The run.
+        compiled: Whether the model is compiled.
+        checkpoint_seconds: Seconds between checkpoints.
+    """
     from modelmill.components.fine_tuning import lora
     from modelmill.store import open_store
     from modelmill.training.loop import engine
@@ -107,7 +126,12 @@ def modelmill(job: Job, compiled: bool = True, checkpoint_seconds: float = 1e9) 
 
 
 def hugging_face_trainer(job: Job, compiled: bool = False) -> nn.Module:
-    """The Trainer at its best: bf16, fused AdamW, nothing logged, measured or saved on the way."""
+    """Train with the Trainer at its best: bf16, fused AdamW, no logging, evaluation or checkpoints.
+
+    Args:
+        job: The run.
+        compiled: Whether the model is compiled.
+    """
     from transformers import Trainer, TrainerCallback
 
     class Clock(TrainerCallback):
@@ -122,13 +146,19 @@ def hugging_face_trainer(job: Job, compiled: bool = False) -> nn.Module:
         train_dataset=data.windows(job.batches()),
         callbacks=[Clock],
     )
-    trainer._get_train_sampler = lambda *_: None  # as they come
+    trainer._get_train_sampler = lambda *_: None  # batches in the given order
     trainer.train()
     return model
 
 
 def trainer_arguments(scratch: Path, settings: Any, **others: Any) -> Any:
-    """The Trainer's names for our settings."""
+    """Return our settings as the Trainer's arguments.
+
+    Args:
+        scratch: Folder for its output.
+        settings: Our settings.
+        **others: More of its arguments.
+    """
     from transformers import TrainingArguments
 
     return TrainingArguments(
@@ -141,7 +171,7 @@ def trainer_arguments(scratch: Path, settings: Any, **others: Any) -> Any:
         optim="adamw_torch_fused",
         bf16=True,
         use_cpu=hardware.pick_device().type == "cpu",
-        remove_unused_columns=False,  # which would take `shift_labels` away
+        remove_unused_columns=False,  # True would drop `shift_labels`
         logging_strategy="no",
         logging_nan_inf_filter=False,
         save_strategy="no",
@@ -152,13 +182,23 @@ def trainer_arguments(scratch: Path, settings: Any, **others: Any) -> Any:
 
 
 def fabric(job: Job, compiled: bool = False) -> nn.Module:
-    """Lightning Fabric around the model of transformers, with a bare loop."""
+    """Train transformers' model with Lightning Fabric and a bare loop.
+
+    Args:
+        job: The run.
+        compiled: Whether the model is compiled.
+    """
     model = _adapted(job)
     return _fabric_loop(job, model, lambda net, batch: net(**batch).loss, compiled)
 
 
 def litgpt(job: Job, compiled: bool = False) -> nn.Module:
-    """litgpt's model in the loop of its pretraining, which compiles."""
+    """Train litgpt's model in the loop of its pretraining, which compiles.
+
+    Args:
+        job: The run.
+        compiled: Whether the model is compiled.
+    """
     from litgpt import GPT, Config
     from litgpt.scripts.convert_hf_checkpoint import copy_weights_hf_llama
     from litgpt.utils import chunked_cross_entropy
@@ -184,7 +224,7 @@ def litgpt(job: Job, compiled: bool = False) -> nn.Module:
     weights: dict[str, torch.Tensor] = {}
     copy_weights_hf_llama(config, {}, weights, source.state_dict())
     model.load_state_dict(weights)
-    model.transformer.wte.weight = model.lm_head.weight  # as its `tie_embeddings` does
+    model.transformer.wte.weight = model.lm_head.weight  # as litgpt's `tie_embeddings` does
     return _fabric_loop(
         job, model, lambda net, batch: chunked_cross_entropy(net(batch["input_ids"]), batch["labels"]), compiled
     )
@@ -208,9 +248,9 @@ def _fabric_loop(job: Job, model: nn.Module, loss: Callable[[Any, Batch], torch.
 
 
 def _adapted(job: Job) -> nn.Module:
-    """The first model, with `peft`'s adapters if that is the stage."""
+    """Return the first model, with `peft`'s adapters if that is the stage."""
     model: Any = data.first_model(job.task)
-    model.set_attn_implementation("sdpa")  # as transformers has it
+    model.set_attn_implementation("sdpa")  # transformers' default
     model.config.use_cache = False
     if job.stage != "lora":
         return model
@@ -222,7 +262,7 @@ def _adapted(job: Job) -> nn.Module:
 
 
 def _adamw(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
-    """Fused, and matrices alone decay: as we and the Trainer have it."""
+    """Return a fused AdamW in which matrices alone decay, as in our engine and the Trainer."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
@@ -246,7 +286,12 @@ PEERS: dict[str, Callable[[Job], nn.Module]] = {
 
 @torch.no_grad()
 def loss_after(job: Job, model: nn.Module) -> float:
-    """Nats per token of a few held-out windows: peers that trained the same model come to the same."""
+    """Return the loss on a few held-out windows in nats per token, by which peers are held to the same training.
+
+    Args:
+        job: The run.
+        model: The trained model.
+    """
     examples = data.splits(job.task, job.stage)[1]
     batch = examples.batch(evenly_spaced(len(examples), SCORED, 1)[0])
     made = model.to(job.device).eval()(batch["input_ids"].to(job.device))
@@ -255,6 +300,18 @@ def loss_after(job: Job, model: nn.Module) -> float:
 
 
 def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: str, clock: str, turns: str) -> None:
+    """Train with one peer and print its figures.
+
+    Args:
+        name: Name of the peer.
+        stage: `pretraining` or `lora`.
+        shape: Name of the shape.
+        corpus: Folder of the packed corpus.
+        steps: Steps to train.
+        warm_up: Steps that are not timed.
+        clock: `wall` or `cpu`.
+        turns: `1` if timing waits for a turn.
+    """
     task = data.open_task(Path(corpus), SHAPES[shape])
     every = 1 if name == SAVING else min(STEPS_AT_ONCE[hardware.pick_device().type], int(steps) - int(warm_up))
     with tempfile.TemporaryDirectory() as scratch:
@@ -262,7 +319,7 @@ def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: st
         job = Job(stage, SHAPES[shape], task, int(steps), int(warm_up), *timing)
         model = PEERS[name](job)
         peak = hardware.peak_memory(job.device)
-    found = {
+    figures = {
         "step_seconds": statistics.median(job.step_seconds),
         "flops": job.flops,
         "peak_mib": peak / 2**20,
@@ -270,7 +327,7 @@ def main(name: str, stage: str, shape: str, corpus: str, steps: str, warm_up: st
         "loss": loss_after(job, model),
         "learned": data.learned(job.batches()),
     }
-    print(json.dumps(found))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Seconds from the start of a process to the end of its first step: our engine, and a bare torch script.
 
-Run as `python -m benchmarks.training.start SHAPE CORPUS CLOCK`: ours; prints when the first step ended.
+Run as `python -m benchmarks.training.start SHAPE CORPUS CLOCK` for ours; it prints when the first step ended.
 """
 
 import json
@@ -15,7 +15,12 @@ from benchmarks.training.data import SHAPES
 
 
 def commands(shape: str, corpus: Path) -> dict[str, list[str]]:
-    """The processes, by name; one more argument is the clock."""
+    """Return the commands of the processes, by name; the clock is one more argument.
+
+    Args:
+        shape: Name of the shape.
+        corpus: Folder of the packed corpus.
+    """
     its = SHAPES[shape]
     config: dict[str, Any] = {"vocab_size": its.vocabulary, **its.model.model_dump(exclude={"type"})}
     tokens = next(corpus.glob("*/train/documents.tokens.npy"))
@@ -27,7 +32,13 @@ def commands(shape: str, corpus: Path) -> dict[str, list[str]]:
 
 
 def main(shape: str, corpus: str, clock: str) -> None:
-    """The engine, with the imports of the pretraining step and all that it does before the first step."""
+    """Train one step with the engine, after all the imports and work of the pretraining step.
+
+    Args:
+        shape: Name of the shape.
+        corpus: Folder of the packed corpus.
+        clock: `wall` or `cpu`.
+    """
     from benchmarks.training import data
     from modelmill.components.pretraining import step  # noqa: F401  the step's own imports count
     from modelmill.store import open_store

@@ -1,4 +1,4 @@
-"""Processes that get ready side by side and are timed one at a time."""
+"""Processes that prepare side by side and are timed one at a time."""
 
 import subprocess
 import sys
@@ -9,19 +9,29 @@ from benchmarks.training.peers import READY
 
 
 def take(commands: dict[str, list[str]]) -> dict[str, str]:
-    """The last line that each process printed, by name. A process that fails is left out, and why is on stderr."""
+    """Return the last line that each process printed, by name; one that fails is left out, and its errors go to stderr.
+
+    Args:
+        commands: Commands by name.
+    """
     processes = {name: _Process(name, command) for name, command in commands.items()}
     waiting = [process for process in processes.values() if process.is_ready()]
     while waiting:
         waiting = [process for process in waiting if process.goes_on()]
-    # By now nothing is timed: the end of a training may be side by side again.
+    # Nothing is timed from here on, so that trainings may end side by side.
     for process in processes.values():
         process.end()
     return {name: process.line for name, process in processes.items() if process.succeeded}
 
 
 class _Process:
-    """`line` is the last that it printed."""
+    """A process that takes turns.
+
+    Attributes:
+        name: Its name.
+        line: The last line that it printed.
+        succeeded: Whether it ended without an error.
+    """
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
@@ -33,7 +43,7 @@ class _Process:
         )
 
     def is_ready(self) -> bool:
-        """Wait until it wants a turn, or has ended."""
+        """Wait until the process wants a turn or has ended, and return whether it wants one."""
         assert self._running.stdout is not None
         for line in self._running.stdout:
             self.line = line.strip()
@@ -42,13 +52,14 @@ class _Process:
         return False
 
     def goes_on(self) -> bool:
-        """Give it a turn; whether it wants another."""
+        """Give the process a turn, and return whether it wants another."""
         assert self._running.stdin is not None
         self._running.stdin.write("\n")
         self._running.stdin.flush()
         return self.is_ready()
 
     def end(self) -> None:
+        """Wait until the process has ended, and print its errors if it failed."""
         self._running.wait()
         self.succeeded = self._running.returncode == 0
         if not self.succeeded:
