@@ -87,7 +87,7 @@ def of_layers(layers: Layers, side: int, reads_data: bool = True) -> Work:
 
 
 def _walk(layers: Layers, side: int, reads_data: bool) -> tuple[Work, int]:
-    """The work, and the side of what comes out."""
+    """Return the work, and the side of the output."""
     work = Work()
     for kind, *given in layers:
         if kind == "conv":
