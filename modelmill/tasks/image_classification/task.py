@@ -69,9 +69,9 @@ class ImageClassification(ArrayTask):
         # Evaluation does not read the recipe's model: whatever was trained is what it measures.
         if self.settings is None:
             return known
-        shape = {key: getattr(self.settings, key) for key in SHAPE}
-        made = ARCHITECTURES[shape["architecture"]](known["channels"], *(shape[key] for key in SHAPE[1:]))
-        features = shape["width"] * 2 ** (shape["stages"] - 1)
+        shape, model = self.settings.model_dump(include=set(SHAPE)), self.settings
+        made = ARCHITECTURES[model.architecture](known["channels"], model.width, model.stages, model.depth)
+        features = model.width * 2 ** (model.stages - 1)
         return {**shape, **known, "features": features, "layers": made}
 
     def network(self, config: dict[str, Any]) -> ImageClassifier:

@@ -65,7 +65,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
             image, scale = fit(pixels, side, settings.small == "enlarge")
             require_inside(known.boxes, pixels)
         except Unfit as unfit:
-            if getattr(settings, unfit.policy) == "drop":
+            if settings.policies[unfit.policy] == "drop":
                 dropped += 1
                 continue
             raise UserError(_refusal(rows, known.row, unfit)) from None
@@ -135,7 +135,7 @@ def _decoded(step: Step, rows: Whole, settings: PicturePreprocessing) -> Iterato
         try:
             yield parse(row, boxes, labels, settings.classes), pixels
         except Unfit as unfit:
-            if getattr(settings, unfit.policy) == "refuse":
+            if settings.policies[unfit.policy] == "refuse":
                 raise UserError(_refusal(rows, row, unfit)) from None
             yield None, pixels
 

@@ -44,6 +44,11 @@ class PicturePreprocessing(Preparation):
         "`refuse` stops the run, `drop` leaves it out.",
     )
 
+    @property
+    def policies(self) -> dict[str, str]:
+        """Return what becomes of a picture that does not fit, by the key that says so."""
+        return {"small": self.small, "unknown_label": self.unknown_label, "bad_box": self.bad_box}
+
     @field_validator("classes")
     @classmethod
     def _differ(cls, classes: list[str]) -> list[str]:

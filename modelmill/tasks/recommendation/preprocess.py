@@ -77,8 +77,10 @@ def read(step: Step, shards: list[tuple[Shard, str]], settings: InteractionPrepr
     Raises:
         UserError: A column is missing, null or unusable, or a shard has changed.
     """
-    keys = ("user", "item", "timestamp", *(["rating"] if settings.rating else []))
-    columns = in_memory.read_columns(step, shards, {f"preprocessing.{key}": getattr(settings, key) for key in keys})
+    wanted = {"user": settings.user, "item": settings.item, "timestamp": settings.timestamp}
+    if settings.rating is not None:
+        wanted["rating"] = settings.rating
+    columns = in_memory.read_columns(step, shards, {f"preprocessing.{key}": name for key, name in wanted.items()})
     users, items = ([str(value) for value in columns[name]] for name in (settings.user, settings.item))
     times = _sortable(columns[settings.timestamp], settings)
     if settings.rating is not None:

@@ -41,7 +41,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    columns = {f"preprocessing.{side}": getattr(settings, side) for side in SIDES}
+    columns = {"preprocessing.source": settings.source, "preprocessing.target": settings.target}
     rows = in_memory.read(step, shards, columns)
     texts = {side: rows.columns[column] for side, column in zip(SIDES, columns.values(), strict=True)}
     is_kept = ~_empty(texts, settings)
@@ -91,8 +91,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
 def _empty(texts: dict[str, list[Any]], settings: TranslationPreprocessing) -> np.ndarray:
     """Return which rows lack a text on one of the sides: bool, (rows,)."""
     empty = np.zeros(len(texts["source"]), bool)
-    for side in SIDES:
-        column = getattr(settings, side)
+    for side, column in zip(SIDES, (settings.source, settings.target), strict=True):
         for row, text in enumerate(texts[side]):
             if not isinstance(text, str):
                 kind = type(text).__name__
