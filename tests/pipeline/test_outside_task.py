@@ -68,7 +68,7 @@ def test_its_training_is_estimated_before_a_first_run(installed: Installed, tmp_
     done = cli.modelmill(
         "plan", installed.recipe, "--store", f"file://{tmp_path}/store", "--json", **path_to(installed.folder)
     )
-    estimate = json.loads(done.stdout)["estimates"]["fine_tuning"]
+    (estimate,) = [step["estimate"] for step in json.loads(done.stdout)["steps"] if step["name"] == "fine_tuning"]
     assert estimate["parameters"] == 2 * 32 + 32 + 32 + 1
     assert estimate["model_flops"] == 400 * 64 * 2 * (2 * 2 * 32 + 3 * 32)
 
