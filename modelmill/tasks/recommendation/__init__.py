@@ -1,1 +1,1 @@
-"""Which item a user comes to next, ranked over the whole catalogue."""
+"""A recommender: it ranks the whole catalogue by which item a user comes to next."""

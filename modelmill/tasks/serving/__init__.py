@@ -1,1 +1,1 @@
-"""What serving scripts share; it is shipped with them, see `modelmill.components.registration.served_code`."""
+"""Helpers of serving scripts, shipped with them; see `modelmill.components.registration.served_code`."""
