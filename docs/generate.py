@@ -119,7 +119,7 @@ def _alike(properties: Node) -> Node | None:
 
 
 def _sections(node: Node, definitions: Node) -> Iterator[tuple[str, Node]]:
-    """The sections that a value holds, each with what stands between the value's path and a key of the section."""
+    """Yield the sections in a value, each with what stands between the value's path and a key of the section."""
     model = _resolve(node, definitions)
     if model.get("properties") and not _is_bounds(model):
         yield "", model
@@ -131,7 +131,7 @@ def _sections(node: Node, definitions: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _kind(node: Node, definitions: Node) -> str:
-    """What a value may be, in words."""
+    """Say in words what a value may be."""
     node = _resolve(node, definitions)
     if "anyOf" in node:
         kinds = [_kind(choice, definitions) for choice in node["anyOf"]]
@@ -171,7 +171,7 @@ def _resolve(node: Node, definitions: Node) -> Node:
 
 
 def _shown(value: Any) -> str:
-    """A value as YAML has it, but lists and mappings on one line."""
+    """Write a value as YAML, lists and mappings on one line."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -182,7 +182,7 @@ def _shown(value: Any) -> str:
 
 
 def _insert(page: str, name: str, rows: str) -> str:
-    """The page with the table between the two comments that name the model."""
+    """Put the table between the two comments of the page that name the model."""
     start, end = f"<!-- keys of {name}, by make docs -->", f"<!-- end of keys of {name} -->"
     before, opened, rest = page.partition(start)
     _, closed, after = rest.partition(end)

@@ -111,7 +111,7 @@ def _filled(template: str, name: str, said: dict[str, str]) -> str:
 
 
 def _grouped(source: str) -> str:
-    """A module with its imports of Modelmill in one group, sorted, since it is part of Modelmill itself."""
+    """Sort a module's imports of Modelmill into one group: it becomes part of Modelmill itself."""
     head, *imports_and_rest = re.split(r"^(?=from modelmill[ .])", source, flags=re.MULTILINE)
     if not imports_and_rest:
         return source

@@ -67,6 +67,6 @@ def text(tasks: Iterable[str] | None = None) -> str:
 
 
 def _of_task(task: str) -> JsonSchemaValue:
-    """A condition on the task, so that a validator complains of keys of the task that is meant, not of all tasks."""
+    """Return a condition on the task: a validator then complains of keys of the task that is meant, not of all."""
     is_task = {"properties": {"task": {"const": task}}, "required": ["task"]}
     return {"if": is_task, "then": {"$ref": f"#/$defs/{task}"}}

@@ -43,7 +43,7 @@ def check_folder(task: str, folder: Path) -> None:
 
 
 def _problem(part: str, file: Path) -> str:
-    """What is wrong with a part, or nothing."""
+    """Say what is wrong with a part, if anything is."""
     try:
         tree = ast.parse(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -71,7 +71,7 @@ def _problem(part: str, file: Path) -> str:
 
 
 def _defined(tree: ast.Module) -> dict[str, ast.stmt]:
-    """What a module defines or imports at its top level, also below `if` and `try`."""
+    """Collect the names that a module defines or imports at its top level, also below `if` and `try`."""
     names: dict[str, ast.stmt] = {}
     waiting: list[ast.stmt] = list(tree.body)
     while waiting:

@@ -161,7 +161,7 @@ def _known(recipe: Recipe, store: Store) -> Known:
 
 
 def _vocabulary(folder: Path) -> int | None:
-    """The size of a tokenizer in a folder; None if the file is none, which is for the steps to say."""
+    """Return the size of a tokenizer in a folder; None if the file is none, which is for the steps to say."""
     try:
         tokenizer = json.loads((folder / weights.TOKENIZER[0]).read_text("utf-8"))
         return len({*tokenizer["model"]["vocab"], *(token["content"] for token in tokenizer["added_tokens"])})
