@@ -109,7 +109,7 @@ def _walk(section: Node, definitions: Node, prefix: str) -> Iterator[Key]:
 
 
 def _alike(properties: Node) -> Node | None:
-    """The one section that all keys have, as those of `resources` do."""
+    """Return the one section that all keys have, as those of `resources` do."""
     references = {node.get("$ref") for node in properties.values()}
     return (
         next(iter(properties.values()))
