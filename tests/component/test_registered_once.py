@@ -1,5 +1,6 @@
 """One verified version of a result, whoever registers it, however often, and whoever is killed."""
 
+import json
 import random
 import signal
 import subprocess
@@ -222,11 +223,16 @@ def test_what_a_worker_leaves_that_was_killed_after_it_woke_up_too_late_is_remov
 @pytest.mark.parametrize("kill", ["never:", "before:set_registered_model_alias"])
 def test_the_next_run_sees_the_champion_that_its_evaluation_has_foreseen(table: Case, server: str, kill: str) -> None:
     """Evaluation's key names the champion, which is another from the swap on: registration records nothing of it."""
-    evaluation = table.change("evaluation", comparison={"metric": "accuracy"})
+    document = json.loads(table.arguments["recipe"])
+    document["evaluation"]["comparison"] = {"minimum": 20}
+    recipe = recipes.from_json(json.dumps(document))
+    table.arguments["recipe"] = recipes.to_json(recipe)
+    held_out = recipe.preprocessing.held_out
+    evaluation = table.change("evaluation", comparison={"metric": "accuracy"}, held_out=held_out)
     process = child(table, kill)
     output, _ = process.communicate()
     assert process.returncode == (0 if kill == "never:" else -signal.SIGKILL), output
-    seen = external_inputs.digests("evaluation", recipes.from_json(table.arguments["recipe"]), table.store)
+    seen = external_inputs.digests("evaluation", recipe, table.store)
     foreseen = champion_state.digest_of(table.manifests["model"].digest, evaluation.digest)
     assert seen == {"source.champion": foreseen}
     assert not list(table.store.list("memo/evaluation/"))
