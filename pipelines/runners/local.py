@@ -92,8 +92,8 @@ class LocalRun:
             self._import_ahead()
             if if_changed and not self._call("look"):
                 return
-            drifted = self._validate()
-            if if_changed and not self._call("reason_to_train", drifted=drifted):
+            self._validate()
+            if if_changed and not self._call("reason_to_train"):
                 return
             self._train()
 
@@ -101,12 +101,11 @@ class LocalRun:
         for crew in self._crews.values():
             crew.close()
 
-    def _validate(self) -> bool:
+    def _validate(self) -> None:
         groups = self._recipe.data.groups
         if groups > 1 and not self._is_finished("data_validation"):
             self._call_each("shard_scan", [{"group": group, "groups": groups} for group in range(groups)])
-        finished = self._step("data_validation")
-        return bool(finished["drifted"])
+        self._step("data_validation")
 
     def _train(self) -> None:
         groups = self._recipe.data.groups
