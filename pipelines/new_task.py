@@ -13,6 +13,8 @@ _TEMPLATES = Path(__file__).with_name("task_template")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # Modules of the package, each from the template of its name.
 _MODULES = ("recipe", "preprocess", "network", "task", "evaluate", "register", "serve", "cost", "demo")
+# Beside the recipes of a checkout, for editors.
+_SCHEMA = "# yaml-language-server: $schema=schema.json\n"
 # What a checkout of Modelmill has, and no other folder.
 _MARK = Path("modelmill", "tasks", "contract.py")
 
@@ -71,7 +73,7 @@ def _require_free(name: str, is_inside: bool) -> None:
 
 def _inside(name: str, root: Path) -> dict[Path, str]:
     package = root / "modelmill" / "tasks" / name
-    said = {"package": f"{task_packages.OURS}.{name}", "parents": "2", "install": "pip install -e ."}
+    said = {"package": f"{task_packages.OURS}.{name}", "parents": "2", "install": "pip install -e .", "schema": _SCHEMA}
     return {
         **_package(name, package, said),
         package / "README.md": _filled("README.md", name, said),
@@ -82,7 +84,7 @@ def _inside(name: str, root: Path) -> dict[Path, str]:
 
 
 def _outside(name: str, root: Path) -> dict[Path, str]:
-    said = {"package": name, "parents": "1", "install": "pip install -e ."}
+    said = {"package": name, "parents": "1", "install": "pip install -e .", "schema": ""}
     return {
         root / "pyproject.toml": _filled("pyproject.toml", name, said),
         root / "README.md": _filled("README.md", name, said),
@@ -118,4 +120,4 @@ def _grouped(source: str) -> str:
     *lines, last = imports_and_rest
     line, _, rest = last.partition("\n")
     imports = sorted([*(one.strip() for one in lines), line], key=lambda one: one.split()[1].split("."))
-    return head + "\n".join([*imports, rest])
+    return "\n".join([f"{head.rstrip()}\n", *imports, rest])

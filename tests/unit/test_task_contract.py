@@ -1,6 +1,7 @@
 """The contract of a task: what of a package from outside is refused, and with which words; and what new-task writes."""
 
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ from modelmill.core.errors import UserError
 from modelmill.pipelines import new_task
 from modelmill.recipe import task_check, task_packages
 from modelmill.tasks import shipped
+from tests import cli
 
 OURS = sorted(task for task in task_packages.packages() if task_packages.is_ours(task))
 
@@ -117,9 +119,14 @@ def test_files_that_are_there_are_kept(tmp_path: Path) -> None:
 
 def test_in_a_checkout_files_go_beside_those_of_the_other_tasks(tmp_path: Path) -> None:
     (tmp_path / "modelmill" / "tasks").mkdir(parents=True)
-    (tmp_path / "modelmill" / "tasks" / "contract.py").touch()
+    for file in ("modelmill/__init__.py", "modelmill/tasks/__init__.py", "modelmill/tasks/contract.py"):
+        (tmp_path / file).write_text('"""A checkout."""\n')
     files = {file.relative_to(tmp_path).as_posix() for file in new_task.write("my_shapes", tmp_path)}
     places = {"recipes/my_shapes.yaml", "recipes/suites/my_shapes.json", "tests/unit/test_my_shapes.py"}
     assert {file for file in files if not file.startswith("modelmill/tasks/my_shapes/")} == places
     task = (tmp_path / "modelmill/tasks/my_shapes/task.py").read_text()
     assert "from modelmill.tasks.my_shapes.network import Network\n\n\nclass MyShapes(ArrayTask)" in task
+    ruff = [Path(sys.executable).with_name("ruff"), "--config", cli.ROOT / "pyproject.toml"]
+    ruff += ["--config", 'lint.isort.known-first-party=["modelmill"]']
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        subprocess.run([*ruff, *command, tmp_path], check=True, cwd=tmp_path)
