@@ -122,9 +122,9 @@ def _own(version: Version) -> dict[str, str]:
     """
     try:
         digests = json.loads(version.tags.get(PACKAGE, "{}"))
-    except ValueError as error:
+        return {str(name): str(sha256) for name, sha256 in digests.items()}
+    except (ValueError, AttributeError) as error:
         raise CorruptError(f"{version}: its tag {PACKAGE} is damaged; {_advice(version)}") from error
-    return {str(name): str(sha256) for name, sha256 in digests.items()}
 
 
 def _advice(version: Version) -> str:
