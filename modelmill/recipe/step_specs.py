@@ -6,6 +6,7 @@ parts, and `plan` predicts with the same table what will run.
 
 import importlib.metadata
 import platform
+from functools import cache
 from typing import Any, NamedTuple
 
 from modelmill.recipe import Recipe, step_code
@@ -165,6 +166,7 @@ def source_of(step: str, task: str) -> str:
     return step_code.source_digest(step, task, STEPS[step].parts)
 
 
+@cache
 def _version(library: str) -> str:
     try:
         return importlib.metadata.version(library)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 from modelmill.champion import champion_state
-from modelmill.champion.comparison.decision import what_differs
+from modelmill.champion.held_out import what_differs
 from modelmill.core.errors import CorruptError, UserError
 from modelmill.data import shards
 from modelmill.recipe import Recipe

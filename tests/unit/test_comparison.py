@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from modelmill.champion.comparison.bootstrap import paired
-from modelmill.champion.comparison.decision import decide, what_differs
+from modelmill.champion.comparison.decision import decide
 from modelmill.champion.comparison.rows import ExampleValues, unique_ids
+from modelmill.champion.held_out import what_differs
 from modelmill.recipe.measure import ACCURACY, LOSS
 from modelmill.recipe.sections import Comparison
 

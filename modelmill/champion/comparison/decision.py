@@ -7,6 +7,7 @@ import numpy as np
 from modelmill.champion.comparison import rows
 from modelmill.champion.comparison.bootstrap import paired
 from modelmill.champion.comparison.rows import ExampleValues
+from modelmill.champion.held_out import what_differs
 from modelmill.recipe.measure import Measure
 from modelmill.store import Store
 from modelmill.store.manifest import Manifest
@@ -35,17 +36,6 @@ def decide_between(store: Store, challenger: Manifest, champion: Manifest, setti
     measure = Measure(**settings["measure"])
     mine, its = (rows.read(store, evaluation, measure) for evaluation in (challenger, champion))
     return decide(mine, its, settings)
-
-
-def what_differs(challenger: dict[str, Any], champion: dict[str, Any]) -> str:
-    """Return, in words, how the held-out sets of two evaluations differ; empty if they do not.
-
-    Args:
-        challenger: Description of the challenger's held-out set.
-        champion: Description of the champion's held-out set.
-    """
-    keys = [key for key in sorted({*challenger, *champion}) if challenger.get(key) != champion.get(key)]
-    return ", ".join(f"{key} was {champion.get(key)} and is {challenger.get(key)}" for key in keys)
 
 
 def decide(challenger: ExampleValues, champion: ExampleValues, settings: Settings) -> Decision:
