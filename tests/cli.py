@@ -35,7 +35,7 @@ def environment(**changes: str) -> dict[str, str]:
 def modelmill(*arguments: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in a process that is forked from one that has imported what it needs."""
     if not set(env) & set(TOO_LATE):
-        return zygote().run(list(map(str, arguments)), cwd or ROOT, environment(**env), 400)
+        return zygote().python([*COMMAND[1:], *map(str, arguments)], cwd or ROOT, environment(**env), 400)
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd or ROOT,
@@ -53,6 +53,7 @@ def run_json(recipe: Path, store: Path, *arguments: str, **env: str) -> dict[str
         store.mkdir(parents=True)
         shutil.copyfile(_empty_registry(), store / "mlflow.db")
     done = modelmill("run", recipe, "--store", f"file://{store}", "--json", *arguments, **env)
+    assert done.stdout, done.stderr
     return {**json.loads(done.stdout), "returncode": done.returncode, "stderr": done.stderr}
 
 

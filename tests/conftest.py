@@ -1,12 +1,16 @@
 """Fixtures that every kind of test may ask for."""
 
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from modelmill.store import Store, open_store
 from tests import mlflow_server as mlflow_servers
 from tests import seaweedfs as seaweed
 from tests.mlflow_server import MlflowServer
@@ -14,6 +18,11 @@ from tests.seaweedfs import SeaweedFS
 
 # Models this small are slower with two threads, and the suite runs two tests at a time. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Digests of the tests' files are nothing to keep; kernels are, which take long to compile. Workers inherit both.
+if "XDG_CACHE_HOME" not in os.environ:
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "modelmill" / "kernels"))
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="modelmill-test-cache-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +30,12 @@ def seaweedfs() -> Iterator[SeaweedFS]:
     """One S3 store for the whole session; make a bucket of your own in it."""
     with seaweed.running() as server:
         yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A new folder store."""
+    return open_store(f"file://{tmp_path / 'store'}")
 
 
 @pytest.fixture

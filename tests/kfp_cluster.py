@@ -42,11 +42,7 @@ def write_cluster(folder: Path, host: str, store: str = "s3://nowhere/mill", **c
 
 def cluster_recipe(folder: Path, **changes: Any) -> Path:
     """A recipe whose data is where a cluster sees it."""
-    path = table_recipe(folder, folder / "data", **changes)
-    document = yaml.safe_load(path.read_text())
-    document["data"]["path"] = "s3://data/table"
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
+    return table_recipe(folder, folder / "data", data__path="s3://data/table", **changes)
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Small recipes and data for tests: real files, seconds to train."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def write_table(folder: Path, rows: int = 200) -> Path:
 
 
 def language_recipe(folder: Path, data: Path, suite: dict[str, Any] | None = None, **changes: Any) -> Path:
-    """A tiny decoder; `changes` replace whole keys, dotted with two underscores (`pretraining__steps`)."""
+    """A tiny decoder; `changes` as `write` has them."""
     document: dict[str, Any] = {
         "name": "tiny-lm",
         "task": "language_modeling",
@@ -92,7 +93,7 @@ def language_recipe(folder: Path, data: Path, suite: dict[str, Any] | None = Non
         },
         "registration": {"model": "tiny-lm"},
     }
-    return _write(folder, document, suite, changes)
+    return write(folder, document, suite, **changes)
 
 
 def table_recipe(folder: Path, data: Path, suite: dict[str, Any] | None = None, **changes: Any) -> Path:
@@ -117,18 +118,35 @@ def table_recipe(folder: Path, data: Path, suite: dict[str, Any] | None = None, 
         "evaluation": {"gate": {"accuracy": {"min": 0.7}}, "baseline": False, "comparison": "none"},
         "registration": {"model": "tiny-table"},
     }
-    return _write(folder, document, suite, changes)
+    return write(folder, document, suite, **changes)
 
 
-def _write(folder: Path, document: dict[str, Any], suite: dict[str, Any] | None, changes: dict[str, Any]) -> Path:
+def write(folder: Path, document: dict[str, Any], suite: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """Write a recipe, named as it names itself, and beside it its suite, or one that asks for a row.
+
+    `changes` replace keys; two underscores stand for a dot (`pretraining__steps`).
+    """
+    document = copy.deepcopy(document)
+    _change(document, changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "suite.json").write_text(json.dumps(suite or OPEN_SUITE))
+    path = folder / f"{document['name']}.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+def change(recipe: Path, **changes: Any) -> Path:
+    """Write keys into a recipe's file; `changes` as `write` has them."""
+    document = yaml.safe_load(recipe.read_text())
+    _change(document, changes)
+    recipe.write_text(yaml.safe_dump(document, sort_keys=False))
+    return recipe
+
+
+def _change(document: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         *sections, last = key.split("__")
         target = document
         for section in sections:
             target = target.setdefault(section, {})
         target[last] = value
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "suite.json").write_text(json.dumps(suite or OPEN_SUITE))
-    path = folder / f"{document['name']}.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path

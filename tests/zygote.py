@@ -1,6 +1,6 @@
-"""A process that has imported what commands and steps import, and forks one process a command.
+"""A process that has imported what commands and steps import, and is forked in place of starting a Python.
 
-A command is still a process of its own, with its own environment and folder, and so are the steps that it starts; but
+A command is still a process of its own, with its own environment and folder, and so is each Python that it starts; but
 none of them imports torch, Great Expectations or mlflow again, which is most of what a small run costs.
 """
 
@@ -10,15 +10,16 @@ import functools
 import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 IMPORTS = (
@@ -43,7 +44,7 @@ TOO_LATE = ("PYTHONPATH", "OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "PYTHONHASHS
 
 
 class Zygote:
-    """The process, as tests see it; one command runs at a time."""
+    """The process, as tests see it; one of its forks runs at a time."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -55,10 +56,10 @@ class Zygote:
         )
         theirs.close()
 
-    def run(
+    def python(
         self, arguments: list[str], cwd: Path, environment: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, as `subprocess.run` does."""
+        """Run a Python that is given `-m` and a module, or `-c` and a program, to its end, as `subprocess.run` does."""
         files = [open(os.memfd_create(name), "w+b") for name in ("stdout", "stderr")]  # noqa: SIM115
         with contextlib.ExitStack() as stack:
             for file in files:
@@ -95,65 +96,73 @@ def _serve(requests: socket.socket) -> None:
         process = os.fork()
         if process == 0:
             requests.close()
-            code = _command(json.loads(message), files)
-            atexit._run_exitfuncs()  # of the command: temporary folders
-            os._exit(code)
+            os._exit(_answer(json.loads(message), files))
         for file in files:
             os.close(file)
         _, status = os.waitpid(process, 0)
         requests.sendall(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _command(request: dict[str, Any], files: list[int]) -> int:
-    """Be the command line."""
-    from modelmill.pipelines import cli
-    from modelmill.pipelines.runners import local
-
+def _answer(request: dict[str, Any], files: list[int]) -> int:
+    """Be the process that a request asks for, and have it fork what it would start."""
     for file, target in zip(files, (1, 2), strict=True):
         os.dup2(file, target)
         os.close(file)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
+    subprocess.Popen = Forked  # type: ignore[misc]
+    return _be_python(request["arguments"], request["environment"])
+
+
+class Forked(subprocess.Popen[Any]):
+    """A process that, if it is a Python which is given a module or a program, is forked from this one."""
+
+    def __init__(self, args: Any, *more: Any, **options: Any) -> None:
+        if isinstance(args, list) and args[0] == sys.executable and args[1] in ("-m", "-c"):
+            assert not more, "by name only"
+            sys.stdout.flush()
+            sys.stderr.flush()
+            environment = dict(os.environ if options.get("env") is None else options["env"])
+            # It is called where the new process would become another program, and does not return.
+            options["preexec_fn"] = functools.partial(_be_forked, args[1:], environment, options.get("pass_fds", ()))
+        super().__init__(args, *more, **options)
+
+
+def _be_forked(arguments: list[str], environment: dict[str, str], descriptors: Sequence[int]) -> NoReturn:
+    # Who keeps the other end of a pipe keeps the process at it alive.
+    first = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, 1 << 16)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    atexit._clear()  # what is to be cleaned up then belongs to the process that this one was forked from
+    os._exit(_be_python(list(map(str, arguments)), environment))
+
+
+def _be_python(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Do what a Python does that is given these arguments, to its end; return its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
-    os.environ.update(request["environment"])
-    sys.argv = ["modelmill", *request["arguments"]]
-    local.start_process = _fork_warm
+    os.environ.update(environment)
+    kind, what, *rest = arguments
     try:
-        cli.main()
+        sys.argv = [kind, *rest]
+        if kind == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
     finally:
+        atexit._run_exitfuncs()  # temporary folders
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
-
-
-def _fork_warm(theirs: int, log: IO[bytes], environment: Mapping[str, str]) -> Any:
-    """Start a warm process by a fork, in place of a new interpreter; see `local.start_process`."""
-    from modelmill.pipelines.runners import warm
-
-    reading, writing = os.pipe()
-    process = os.fork()
-    if process == 0:
-        for file, target in ((reading, 0), (log.fileno(), 1), (log.fileno(), 2)):
-            os.dup2(file, target)
-        # Who keeps the other end of a pipe keeps the process at it alive.
-        os.closerange(3, theirs)
-        os.closerange(theirs + 1, 1 << 16)
-        os.environ.clear()
-        os.environ.update(environment)
-        try:
-            warm.main(str(theirs))
-        finally:
-            os._exit(0)
-    os.close(reading)
-
-    def wait() -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-    return SimpleNamespace(wait=wait, stdin=open(writing, "wb", buffering=0))
 
 
 def main(descriptor: int) -> int:

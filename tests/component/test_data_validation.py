@@ -315,13 +315,15 @@ contract.judge("a.csv", shards.find("a.csv", "auto"), suite, lambda *_: None).da
     for name in ("home", "tmp", "cwd"):
         (tmp_path / name).mkdir()
     (tmp_path / "cwd" / "a.csv").write_text("a\nx\nx\n")
+    kept = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
     places = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path / "cwd",
-        env={**os.environ, **places},
+        env={**kept, **places},
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert [f.name for f in tmp_path.rglob("*") if f.is_file()] == ["a.csv"]
+    left = [str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()]
+    assert sorted(left) == ["cwd/a.csv", "home/.cache/modelmill/digests.db"]

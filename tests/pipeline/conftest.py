@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import run_records
 from modelmill.store import manifest, open_store
 from tests import cli, kfp_cluster
 from tests.kfp_cluster import Done
@@ -42,6 +44,34 @@ class Finished:
         return Path(shutil.copytree(self.store, folder / "store"))
 
 
+def finish(recipe: Path, **env: str) -> Finished:
+    """Run a recipe, with a new store beside it, to a registered model."""
+    store = recipe.parent / "store"
+    summary = cli.run_json(recipe, store, **env)
+    assert summary["returncode"] == 0, summary["stderr"]
+    return Finished(recipe, store, summary)
+
+
+def kfp_reuses_all(run: Finished, folder: Path, **env: str) -> None:
+    """Assert that each step of the DAG, run by KFP, has the key and the outputs that the local runner gives it.
+
+    In a copy of the run's store, where both find every step. The evaluation has another key than in the run itself:
+    there is a champion now.
+    """
+    store = run.copy(folder)
+    opened = open_store(f"file://{store}")
+    records = []
+    for runner in ("local", "subprocess"):
+        again = cli.run_json(run.recipe, store, "--runner", runner, **env)
+        assert again["returncode"] == 0, again["stderr"]
+        assert cli.statuses(again) == dict.fromkeys(STEPS, "reused")
+        steps = [run_records.read_step(opened, again["run_id"], step) for step in STEPS]
+        records.append([(step.name, step.key, step.outputs) for step in steps if step is not None])
+    assert records[0] == records[1]
+    made = [run_records.read_step(opened, run.summary["run_id"], step) for step in STEPS]
+    assert [step.outputs for step in made if step is not None] == [outputs for *_, outputs in records[1]]
+
+
 def _finish(
     factory: pytest.TempPathFactory, name: str, write: Callable[[Path], Path], make: Callable[[Path, Path], Path]
 ) -> Finished:
@@ -52,10 +82,8 @@ def _finish(
     with FileLock(f"{shared}.lock"):
         if not kept.exists():
             shared.mkdir()
-            recipe = make(shared, write(shared / "data"))
-            summary = cli.run_json(recipe, shared / "store")
-            assert summary["returncode"] == 0, summary["stderr"]
-            kept.write_text(json.dumps({"recipe": str(recipe), **summary}))
+            made = finish(make(shared, write(shared / "data")))
+            kept.write_text(json.dumps({"recipe": str(made.recipe), **made.summary}))
     summary = json.loads(kept.read_text())
     recipe = Path(summary.pop("recipe"))
     return Finished(recipe, Path(shutil.copytree(shared / "store", factory.mktemp(name) / "store")), summary)

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from safetensors.numpy import save
 
 from modelmill.corpus.text import tokenizer
 from modelmill.store import open_store
 from tests import cli
 from tests.chat_models import write_chat_model
-from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
+from tests.recipes import change, language_recipe, table_recipe, write_corpus, write_table
 from tests.seaweedfs import SeaweedFS
 
 
@@ -26,19 +25,6 @@ def language(tmp_path: Path) -> Path:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     return table_recipe(tmp_path, write_table(tmp_path / "data", rows=60))
-
-
-def change(recipe: Path, **changes: object) -> Path:
-    """Write keys into a recipe, dotted with two underscores."""
-    document = yaml.safe_load(recipe.read_text())
-    for key, value in changes.items():
-        *sections, last = key.split("__")
-        target = document
-        for section in sections:
-            target = target[section]
-        target[last] = value
-    recipe.write_text(yaml.safe_dump(document))
-    return recipe
 
 
 def model_folder(folder: Path, *files: str) -> Path:

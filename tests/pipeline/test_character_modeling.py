@@ -5,15 +5,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from modelmill.store import manifest
-from tests import cli
+from tests import cli, recipes
 from tests.component.steps import Steps
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
 NOUNS = ["river", "garden", "window", "letter", "harbour", "winter", "mountain", "lantern"]
+RECIPE: dict[str, Any] = {
+    "name": "tiny-rnn",
+    "task": "character_modeling",
+    "data": {"path": "data", "suite": "suite.json"},
+    "preprocessing": {
+        "split_by": "name",
+        "fine_tune_on": {"column": "kind", "value": "english"},
+        "validation": 0.2,
+        "test": 0.2,
+        "length": 32,
+        "warm_up": 8,
+    },
+    "model": {"type": "lstm", "embedding_size": 16, "hidden_size": 48},
+    "pretraining": {"steps": 40, "batch_size": 8, "learning_rate": 0.02, "evaluate_every": 20},
+    "fine_tuning": {"steps": 60, "batch_size": 8, "learning_rate": 0.02, "evaluate_every": 20},
+    "evaluation": {"ngram_order": 2, "samples": 2, "prompt_bytes": 10, "sample_bytes": 30, "comparison": "none"},
+    "registration": {"model": "tiny-rnn"},
+}
 
 
 def write_documents(folder: Path, empty: bool = False) -> Path:
@@ -33,39 +49,15 @@ def write_documents(folder: Path, empty: bool = False) -> Path:
     return folder
 
 
-def write_recipe(folder: Path, **changes: Any) -> Path:
-    recipe: dict[str, Any] = {
-        "name": "tiny-rnn",
-        "task": "character_modeling",
-        "data": {"path": "data", "suite": "suite.json"},
-        "preprocessing": {
-            "split_by": "name",
-            "fine_tune_on": {"column": "kind", "value": "english"},
-            "validation": 0.2,
-            "test": 0.2,
-            "length": 32,
-            "warm_up": 8,
-        },
-        "model": {"type": "lstm", "embedding_size": 16, "hidden_size": 48},
-        "pretraining": {"steps": 40, "batch_size": 8, "learning_rate": 0.02, "evaluate_every": 20},
-        "fine_tuning": {"steps": 60, "batch_size": 8, "learning_rate": 0.02, "evaluate_every": 20},
-        "evaluation": {"ngram_order": 2, "samples": 2, "prompt_bytes": 10, "sample_bytes": 30, "comparison": "none"},
-        "registration": {"model": "tiny-rnn"},
-    }
-    path = folder / "tiny-rnn.yaml"
-    path.write_text(yaml.safe_dump(recipe | changes, sort_keys=False))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    return path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("characters")
     write_documents(folder / "data")
-    recipe = write_recipe(folder)
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(recipes.write(folder, RECIPE))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_it_has_learned_more_than_n_grams_and_than_pretraining_alone(finished: Finished) -> None:
@@ -99,7 +91,7 @@ def test_without_pretraining_there_is_nothing_before(finished: Finished, tmp_pat
 
 def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     write_documents(tmp_path / "data", empty=True)
-    recipe, drop = write_recipe(tmp_path), "preprocessing.empty=drop"
+    recipe, drop = recipes.write(tmp_path, RECIPE), "preprocessing.empty=drop"
     dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
 
     def refused(*changes: str) -> str:
@@ -123,5 +115,5 @@ def len_of(corpus: manifest.Manifest, split: str) -> int:
 
 def test_two_stages_need_two_corpora(tmp_path: Path) -> None:
     write_documents(tmp_path / "data")
-    done = cli.modelmill("run", write_recipe(tmp_path), "--set", "preprocessing.fine_tune_on=null")
+    done = cli.modelmill("run", recipes.write(tmp_path, RECIPE), "--set", "preprocessing.fine_tune_on=null")
     assert done.returncode == 2 and "two stages need two corpora" in done.stderr

@@ -7,13 +7,33 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from modelmill.store import manifest
-from tests import cli, media
+from tests import cli, media, recipes
 from tests.component.steps import Steps
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
+
+TRAINING: dict[str, Any] = {"batch_size": 32, "learning_rate": 0.01, "evaluate_every": 20, "schedule": "cosine"}
+RECIPE: dict[str, Any] = {
+    "name": "tiny-images",
+    "task": "image_classification",
+    "data": {"path": "data", "media": "images", "corrupt_files": "leave_out", "suite": "suite.json"},
+    "preprocessing": {
+        "label": "kind",
+        "classes": ["falling", "rising"],
+        "other_classes": ["across", "down"],
+        "labelled_per_class": 20,
+        "size": media.BAR_SIDE,
+        "channels": 1,
+        "validation": 0.15,
+        "test": 0.25,
+    },
+    "model": {"architecture": "vgg", "width": 8, "stages": 2, "turn": 3.0, "zoom": 0.0},
+    "pretraining": {"steps": 60, **TRAINING},
+    "fine_tuning": {"steps": 60, **TRAINING},
+    "evaluation": {"gate": {"accuracy": {"min": 0.8}}, "samples": 10, "comparison": {"too_few": "thresholds"}},
+    "registration": {"model": "tiny-images"},
+}
 
 
 def bar(kind: str, number: int) -> bytes:
@@ -27,42 +47,15 @@ def write_images(folder: Path, count: int = 100, **more: tuple[str, bytes]) -> N
     media.write_bars(folder, bar, count, more)
 
 
-def write_recipe(folder: Path) -> Path:
-    training = {"batch_size": 32, "learning_rate": 0.01, "evaluate_every": 20, "schedule": "cosine"}
-    recipe: dict[str, Any] = {
-        "name": "tiny-images",
-        "task": "image_classification",
-        "data": {"path": "data", "media": "images", "corrupt_files": "leave_out", "suite": "suite.json"},
-        "preprocessing": {
-            "label": "kind",
-            "classes": ["falling", "rising"],
-            "other_classes": ["across", "down"],
-            "labelled_per_class": 20,
-            "size": media.BAR_SIDE,
-            "channels": 1,
-            "validation": 0.15,
-            "test": 0.25,
-        },
-        "model": {"architecture": "vgg", "width": 8, "stages": 2, "turn": 3.0, "zoom": 0.0},
-        "pretraining": {"steps": 60, **training},
-        "fine_tuning": {"steps": 60, **training},
-        "evaluation": {"gate": {"accuracy": {"min": 0.8}}, "samples": 10, "comparison": {"too_few": "thresholds"}},
-        "registration": {"model": "tiny-images"},
-    }
-    path = folder / "tiny-images.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    return path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("images")
     write_images(folder / "data", broken=("rising", bar("rising", 0)[:-30]))
-    recipe = write_recipe(folder)
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(recipes.write(folder, RECIPE))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_it_has_learned_more_than_a_linear_model_and_leaves_out_a_broken_file(finished: Finished) -> None:
@@ -98,7 +91,7 @@ def test_without_other_classes_pretraining_learns_rotations(finished: Finished, 
 
 def test_bad_images_and_labels_are_one_line_with_what_to_do(tmp_path: Path) -> None:
     write_images(tmp_path / "data", 20, small=("rising", media.png(9, (9, 40), "L")), other=("loop", bar("rising", 99)))
-    recipe = write_recipe(tmp_path)
+    recipe = recipes.write(tmp_path, RECIPE)
     dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
 
     def refused(*changes: str) -> str:
@@ -118,6 +111,6 @@ def test_bad_images_and_labels_are_one_line_with_what_to_do(tmp_path: Path) -> N
 
 def test_an_image_smaller_than_the_networks_field_is_refused_before_a_run(tmp_path: Path) -> None:
     write_images(tmp_path / "data", 2)
-    done = cli.modelmill("run", write_recipe(tmp_path), "--set", "model.stages=4")
+    done = cli.modelmill("run", recipes.write(tmp_path, RECIPE), "--set", "model.stages=4")
     assert done.returncode == 2
     assert "4 stages of vgg need images of 16 pixels a side, not 12" in done.stderr.replace("\n", " ")

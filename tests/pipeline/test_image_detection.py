@@ -7,16 +7,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from modelmill.data.media.images import png
-from tests import cli
+from tests import cli, recipes
 from tests.component.steps import Steps
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
 SHAPES = {"square": (12, 12), "bar": (20, 8)}
 Row = dict[str, Any]
+STAGE: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.01, "schedule": "cosine", "warmup": 0.1}
+RECIPE: dict[str, Any] = {
+    "name": "tiny-shapes",
+    "task": "image_detection",
+    "data": {"path": "data", "media": "images", "suite": "suite.json"},
+    "preprocessing": {
+        "classes": list(SHAPES),
+        "size": 48,
+        "single_size": 24,
+        "validation": 0.15,
+        "test": 0.3,
+    },
+    "model": {"width": 8, "dropout": 0.0},
+    "pretraining": {"steps": 30, "evaluate_every": 30, **STAGE},
+    "fine_tuning": {"steps": 120, "evaluate_every": 60, **STAGE},
+    "evaluation": {"samples": 3, "comparison": {"minimum": 20}},
+    "registration": {"model": "tiny-shapes"},
+}
 
 
 def draw(random: np.random.Generator, side: int, count: int) -> tuple[bytes, Row]:
@@ -55,40 +71,16 @@ def save(folder: Path, rows: dict[str, list[Row]]) -> None:
         (folder / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
 
 
-def write_recipe(folder: Path) -> Path:
-    stage = {"batch_size": 16, "learning_rate": 0.01, "schedule": "cosine", "warmup": 0.1}
-    recipe: dict[str, Any] = {
-        "name": "tiny-shapes",
-        "task": "image_detection",
-        "data": {"path": "data", "media": "images", "suite": "suite.json"},
-        "preprocessing": {
-            "classes": list(SHAPES),
-            "size": 48,
-            "single_size": 24,
-            "validation": 0.15,
-            "test": 0.3,
-        },
-        "model": {"width": 8, "dropout": 0.0},
-        "pretraining": {"steps": 30, "evaluate_every": 30, **stage},
-        "fine_tuning": {"steps": 120, "evaluate_every": 60, **stage},
-        "evaluation": {"samples": 3, "comparison": {"minimum": 20}},
-        "registration": {"model": "tiny-shapes"},
-    }
-    path = folder / "tiny-shapes.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    return path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("shapes")
     write_pictures(folder / "data")
     (folder / "data" / "pictures" / "7.png").write_bytes(b"\x89PNG cut off")
-    recipe = write_recipe(folder)
-    summary = cli.run_json(recipe, folder / "store", "--set", "data.corrupt_files=leave_out")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(recipes.write(folder, RECIPE, data__corrupt_files="leave_out"))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_it_finds_more_than_trivial_detectors(finished: Finished) -> None:
@@ -133,7 +125,7 @@ def test_a_broken_image_is_left_out_by_name(finished: Finished) -> None:
 def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     data = tmp_path / "data"
     rows = write_pictures(data, pictures=24, singles=12)
-    good, recipe = json.dumps(rows), write_recipe(tmp_path)
+    good, recipe = json.dumps(rows), recipes.write(tmp_path, RECIPE)
     calls = iter(range(100))
 
     def prepare(number: int, change: Row, *settings: str, kind: str = "pictures") -> tuple[int, str]:
@@ -174,7 +166,7 @@ def test_without_single_objects_there_is_no_pretraining(tmp_path: Path) -> None:
     rows = write_pictures(tmp_path / "data", pictures=24, singles=3)
     save(tmp_path / "data", {"pictures": rows["pictures"], "singles": []})
     (tmp_path / "data" / "singles.jsonl").unlink()
-    recipe = write_recipe(tmp_path)
+    recipe = recipes.write(tmp_path, RECIPE)
     at = Steps(recipe, tmp_path / "0")
     corpus = at.corpus()
     code, message = at.fails("pretraining", ["model"], corpus=corpus)
@@ -184,7 +176,7 @@ def test_without_single_objects_there_is_no_pretraining(tmp_path: Path) -> None:
 
 
 def test_a_detector_reads_images_and_learns_boxes(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path)
+    recipe = recipes.write(tmp_path, RECIPE)
     for change, why in (("data.media=null", "set it to images"), ("fine_tuning=none", "learns its boxes there")):
         done = cli.modelmill("run", recipe, "--set", change)
         assert done.returncode == 2 and why in done.stderr

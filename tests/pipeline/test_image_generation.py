@@ -8,13 +8,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from tests import cli, media
+from tests import cli, media, recipes
 from tests.component.steps import Steps
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
+
+TRAINING: dict[str, Any] = {"batch_size": 32, "learning_rate": 0.004, "beta1": 0.5, "beta2": 0.99, "clip_norm": 10.0}
+RECIPE: dict[str, Any] = {
+    "name": "tiny-generation",
+    "task": "image_generation",
+    "data": {"path": "data", "media": "images", "corrupt_files": "leave_out", "suite": "suite.json"},
+    "preprocessing": {
+        "label": "kind",
+        "fine_tune_on": ["falling", "rising"],
+        "images": 100,
+        "size": media.BAR_SIDE,
+        "channels": 1,
+        "validation": 0.15,
+        "test": 0.25,
+    },
+    "model": {"latent": 8, "width": 16, "penalty": 0.3},
+    "pretraining": {"steps": 150, "evaluate_every": 50, "ema": 0.9, **TRAINING},
+    "fine_tuning": {"steps": 400, "evaluate_every": 100, "schedule": "cosine", "ema": 0.9, **TRAINING},
+    "evaluation": {"generated": 200, "samples": 12, "comparison": {"too_few": "thresholds"}},
+    "registration": {"model": "tiny-generation"},
+}
 
 
 def bar(kind: str, number: int) -> bytes:
@@ -27,41 +46,15 @@ def write_images(folder: Path, count: int, **more: tuple[str, bytes]) -> None:
     media.write_bars(folder, bar, count, more)
 
 
-def write_recipe(folder: Path) -> Path:
-    training = {"batch_size": 32, "learning_rate": 0.004, "beta1": 0.5, "beta2": 0.99, "clip_norm": 10.0}
-    recipe: dict[str, Any] = {
-        "name": "tiny-generation",
-        "task": "image_generation",
-        "data": {"path": "data", "media": "images", "corrupt_files": "leave_out", "suite": "suite.json"},
-        "preprocessing": {
-            "label": "kind",
-            "fine_tune_on": ["falling", "rising"],
-            "images": 100,
-            "size": media.BAR_SIDE,
-            "channels": 1,
-            "validation": 0.15,
-            "test": 0.25,
-        },
-        "model": {"latent": 8, "width": 16, "penalty": 0.3},
-        "pretraining": {"steps": 150, "evaluate_every": 50, "ema": 0.9, **training},
-        "fine_tuning": {"steps": 400, "evaluate_every": 100, "schedule": "cosine", "ema": 0.9, **training},
-        "evaluation": {"generated": 200, "samples": 12, "comparison": {"too_few": "thresholds"}},
-        "registration": {"model": "tiny-generation"},
-    }
-    path = folder / "tiny-generation.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    return path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("generation")
     write_images(folder / "data", 100, broken=("rising", bar("rising", 0)[:-30]))
-    recipe = write_recipe(folder)
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(recipes.write(folder, RECIPE))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_its_images_are_nearer_to_held_out_ones_than_noise_a_gaussian_and_before_fine_tuning(
@@ -96,7 +89,7 @@ def test_a_seed_or_a_count_that_cannot_be_is_one_line(finished: Finished, tmp_pa
 
 def test_bad_images_and_labels_are_one_line_with_what_to_do(tmp_path: Path) -> None:
     write_images(tmp_path / "data", 20, small=("rising", media.png(9, (9, 40), "L")))
-    recipe = write_recipe(tmp_path)
+    recipe = recipes.write(tmp_path, RECIPE)
     dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
 
     def refused(*changes: str) -> str:

@@ -8,13 +8,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
-from tests import cli
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests import cli, recipes
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
 ITEMS = 40
+TRAINING = {"learning_rate": 0.01, "batch_size": 64, "evaluate_every": 30, "precision": "fp32"}
+RECIPE = {
+    "name": "films",
+    "task": "recommendation",
+    "data": {"path": "interactions.parquet", "suite": "suite.json"},
+    "preprocessing": {"user": "who", "item": "what", "timestamp": "when", "sequence_length": 6, "recent": 0.5},
+    "model": {"hidden_size": 32, "num_hidden_layers": 1, "dropout": 0.0},
+    "pretraining": {**TRAINING, "steps": 90},
+    "fine_tuning": {**TRAINING, "steps": 30, "learning_rate": 0.003},
+    "evaluation": {"samples": 3},
+    "registration": {"model": "films"},
+}
 
 
 def interactions(users: int = 300) -> list[dict[str, Any]]:
@@ -30,36 +40,20 @@ def interactions(users: int = 300) -> list[dict[str, Any]]:
     return rows
 
 
-def write(folder: Path, rows: list[dict[str, Any]] | None = None, **preprocessing: Any) -> Path:
-    """Parquet and a recipe beside it."""
-    folder.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows or interactions()), folder / "interactions.parquet")
-    columns = {"user": "who", "item": "what", "timestamp": "when"}
-    training = {"learning_rate": 0.01, "batch_size": 64, "evaluate_every": 30, "precision": "fp32"}
-    recipe = {
-        "name": "films",
-        "task": "recommendation",
-        "data": {"path": "interactions.parquet", "suite": "suite.json"},
-        "preprocessing": {**columns, "sequence_length": 6, "recent": 0.5, **preprocessing},
-        "model": {"hidden_size": 32, "num_hidden_layers": 1, "dropout": 0.0},
-        "pretraining": {**training, "steps": 90},
-        "fine_tuning": {**training, "steps": 30, "learning_rate": 0.003},
-        "evaluation": {"samples": 3},
-        "registration": {"model": "films"},
-    }
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    path = folder / "films.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
+def write(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Path:
+    """Parquet and the recipe beside it."""
+    pq.write_table(pa.Table.from_pylist(rows), folder / "interactions.parquet")
+    return recipes.write(folder, RECIPE, **changes)
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("films")
-    recipe = write(folder, unknown_items="refuse")
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(write(folder, interactions(), preprocessing__unknown_items="refuse"))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(films: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(films, tmp_path)
 
 
 def metrics_of(run: Finished, step: str) -> dict[str, float]:
@@ -70,7 +64,7 @@ def test_it_learns_what_follows_better_than_its_baselines(films: Finished) -> No
     found = metrics_of(films, "evaluation")
     # The next item comes first in nine of ten: a gain of about 0.9.
     assert found["ndcg"] > 0.75 and found["recall"] > 0.9
-    page = Path(films.summary["report"].removeprefix("file://")).read_text("utf-8")
+    page = films.page
     assert "the most popular" in page and "item-kNN by cosine" in page
     assert page.count("<h4>Ranked</h4>") == 3 and "<strong>film" in page
 

@@ -1,4 +1,4 @@
-"""The whole DAG through KFP's local runner, from the command line."""
+"""The whole DAG, from the command line."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from modelmill.runtime import run_records
 from modelmill.store import manifest, open_store
 from tests import cli
 from tests.mlflow_server import MlflowServer
-from tests.pipeline.conftest import Finished
+from tests.pipeline.conftest import Finished, kfp_reuses_all
 from tests.recipes import write_corpus
 from tests.seaweedfs import SeaweedFS
 
@@ -75,6 +75,11 @@ def test_a_second_run_reuses_every_step(language_run: Finished) -> None:
     assert again["model"] == language_run.summary["model"]
     digests = [[step["output_digest"] for step in summary["steps"]] for summary in (again, language_run.summary)]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("which", ["language_run", "table_run"])
+def test_kfps_runner_reuses_what_the_local_one_made(which: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    kfp_reuses_all(request.getfixturevalue(which), tmp_path)
 
 
 def test_a_changed_setting_runs_what_depends_on_it_and_plan_has_said_so(language_run: Finished, tmp_path: Path) -> None:

@@ -8,16 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import yaml
 
-from tests import cli
+from tests import cli, recipes
 from tests.component.steps import Steps
 from tests.media import sound
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
 RATE = 8_000
 SAMPLES = RATE // 2
+STAGE: dict[str, Any] = {"batch_size": 8, "learning_rate": 0.005, "evaluate_every": 20, "validation_batches": 1}
+RECIPE: dict[str, Any] = {
+    "name": "tiny-tones",
+    "task": "speech_enhancement",
+    "data": {"path": "data", "media": "audio", "suite": "suite.json"},
+    "preprocessing": {"split_by": "utterance", "sample_rate": RATE, "validation": 0.2, "test": 0.25},
+    "model": {"channels": 24, "blocks": 2, "dropout": 0.0, "segment_seconds": 0.4},
+    "pretraining": {"steps": 20, **STAGE},
+    "fine_tuning": {"steps": 60, **STAGE},
+    "evaluation": {"samples": 2, "comparison": "none"},
+    "registration": {"model": "tiny-tones"},
+}
 
 
 def spoken(draw: np.random.Generator) -> np.ndarray:
@@ -51,34 +61,16 @@ def save(folder: Path, rows: list[dict[str, Any]]) -> None:
     (folder / "recordings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_recipe(folder: Path) -> Path:
-    stage = {"batch_size": 8, "learning_rate": 0.005, "evaluate_every": 20, "validation_batches": 1}
-    recipe: dict[str, Any] = {
-        "name": "tiny-tones",
-        "task": "speech_enhancement",
-        "data": {"path": "data", "media": "audio", "suite": "suite.json"},
-        "preprocessing": {"split_by": "utterance", "sample_rate": RATE, "validation": 0.2, "test": 0.25},
-        "model": {"channels": 24, "blocks": 2, "dropout": 0.0, "segment_seconds": 0.4},
-        "pretraining": {"steps": 20, **stage},
-        "fine_tuning": {"steps": 60, **stage},
-        "evaluation": {"samples": 2, "comparison": "none"},
-        "registration": {"model": "tiny-tones"},
-    }
-    path = folder / "tiny-tones.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    return path
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("tones")
     write_recordings(folder / "data")
     (folder / "data" / "clean" / "70.wav").write_bytes(b"RIFF cut off")
-    recipe = write_recipe(folder)
-    summary = cli.run_json(recipe, folder / "store", "--set", "data.corrupt_files=leave_out")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(recipes.write(folder, RECIPE, data__corrupt_files="leave_out"))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_it_takes_out_more_than_what_has_not_learned_it(finished: Finished) -> None:
@@ -115,7 +107,7 @@ def test_a_broken_recording_is_left_out_by_name(finished: Finished) -> None:
 def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     data = tmp_path / "data"
     rows = write_recordings(data, pairs=20, alone=4)
-    good, recipe, calls = json.dumps(rows), write_recipe(tmp_path), iter(range(100))
+    good, recipe, calls = json.dumps(rows), recipes.write(tmp_path, RECIPE), iter(range(100))
 
     def prepare(*settings: str) -> Steps:
         return Steps(recipe, tmp_path / str(next(calls)), *settings)
@@ -157,7 +149,7 @@ def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_task_needs_sound_and_fine_tuning(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path)
+    recipe = recipes.write(tmp_path, RECIPE)
     for change, why in (
         ("data.media=null", "set it to audio"),
         ("fine_tuning=none", "learns there what noise is"),

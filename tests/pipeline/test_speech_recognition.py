@@ -7,49 +7,46 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests import cli, speech
+from tests import cli, recipes, speech
 from tests.component.steps import Steps
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
 TEXTS = {
     "other": [f"{''.join(one)} {one[0]}" for one in itertools.permutations("abcd", 3)] * 4,
     "words": ["".join(one) for one in itertools.product("abcd", repeat=2)] * 4,
 }
-
-
-def write_recipe(folder: Path, **changes: Any) -> Path:
-    training = {"batch_size": 16, "learning_rate": 0.01, "evaluate_every": 30, "warmup": 0.1, "precision": "fp32"}
-    recipe: dict[str, Any] = {
-        "name": "tones",
-        "task": "speech_recognition",
-        "data": {"path": "data", "media": "audio", "corrupt_files": "leave_out", "suite": "suite.json"},
-        "preprocessing": {
-            "split_by": "speaker",
-            "fine_tune_on": {"column": "kind", "value": "words"},
-            "validation": 0.2,
-            "test": 0.2,
-            "sample_rate": speech.RATE,
-        },
-        "model": {
-            "mels": 20,
-            "channels": 24,
-            "hidden_size": 24,
-            "num_layers": 1,
-            "dropout": 0.0,
-            "augmentation": {"time_masks": 0, "frequency_masks": 0},
-        },
-        "pretraining": {"steps": 80, **training},
-        "fine_tuning": {"steps": 90, **training},
-        "evaluation": {"samples": 2, "comparison": "none"},
-        "registration": {"model": "tones"},
-    }
-    path = folder / "tones.yaml"
-    path.write_text(yaml.safe_dump(recipe | changes, sort_keys=False))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    return path
+TRAINING: dict[str, Any] = {
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "evaluate_every": 30,
+    "warmup": 0.1,
+    "precision": "fp32",
+}
+RECIPE: dict[str, Any] = {
+    "name": "tones",
+    "task": "speech_recognition",
+    "data": {"path": "data", "media": "audio", "corrupt_files": "leave_out", "suite": "suite.json"},
+    "preprocessing": {
+        "split_by": "speaker",
+        "fine_tune_on": {"column": "kind", "value": "words"},
+        "validation": 0.2,
+        "test": 0.2,
+        "sample_rate": speech.RATE,
+    },
+    "model": {
+        "mels": 20,
+        "channels": 24,
+        "hidden_size": 24,
+        "num_layers": 1,
+        "dropout": 0.0,
+        "augmentation": {"time_masks": 0, "frequency_masks": 0},
+    },
+    "pretraining": {"steps": 80, **TRAINING},
+    "fine_tuning": {"steps": 90, **TRAINING},
+    "evaluation": {"samples": 2, "comparison": "none"},
+    "registration": {"model": "tones"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +55,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     rows = speech.write(folder / "data", TEXTS)
     cut = folder / "data" / rows[5]["file"]
     cut.write_bytes(cut.read_bytes()[:500])
-    recipe = write_recipe(folder)
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(recipes.write(folder, RECIPE))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_it_hears_what_is_said_better_than_any_constant(finished: Finished) -> None:
@@ -110,7 +108,7 @@ def test_what_predict_cannot_hear_is_one_line(finished: Finished, tmp_path: Path
 def test_what_cannot_be_learned_from_is_one_line_or_left_out(tmp_path: Path) -> None:
     texts = {"other": TEXTS["other"][:24], "words": TEXTS["words"]}
     rows = speech.write(tmp_path / "data", texts)
-    recipe = write_recipe(tmp_path)
+    recipe = recipes.write(tmp_path, RECIPE)
 
     def prepared(changed: dict[str, Any], *changes: str) -> tuple[int, str]:
         speech.write_manifest(tmp_path / "data", [rows[0] | changed, *rows[1:]])
@@ -145,5 +143,5 @@ def test_a_recipe_that_does_not_fit_is_refused_before_any_work(tmp_path: Path) -
         ("data.media=null", "data.media: this task learns from recordings; set it to audio"),
         ("fine_tuning.onnx=true", "recordings of any length"),
     ):
-        done = cli.modelmill("run", write_recipe(tmp_path), "--set", change)
+        done = cli.modelmill("run", recipes.write(tmp_path, RECIPE), "--set", change)
         assert done.returncode == 2 and said in done.stderr

@@ -8,56 +8,54 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from modelmill.data.media import audio
-from tests import cli, speech
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests import cli, recipes, speech
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
 TEXTS = {
     "low": ["".join(one) for one in itertools.product("abcd", repeat=3)],
     "high": [" ".join(one) for one in itertools.product("abcd", repeat=3)],
 }
-
-
-def write_recipe(folder: Path, **changes: Any) -> Path:
-    training = {"batch_size": 8, "learning_rate": 0.005, "evaluate_every": 30, "warmup": 0.1, "precision": "fp32"}
-    recipe: dict[str, Any] = {
-        "name": "tones",
-        "task": "speech_synthesis",
-        "data": {"path": "data", "media": "audio", "suite": "suite.json"},
-        "preprocessing": {
-            "split_by": "transcript",
-            "fine_tune_on": {"column": "kind", "value": "high"},
-            "validation": 0.15,
-            "test": 0.2,
-            "sample_rate": speech.RATE,
-        },
-        "model": {"mels": 24, "hidden_size": 32, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0},
-        "pretraining": {"steps": 60, **training},
-        "fine_tuning": {"steps": 60, **training},
-        "evaluation": {
-            "samples": 1,
-            "comparison": "none",
-            "listener": {"steps": 60, "batch_size": 8, "learning_rate": 0.01},
-        },
-        "registration": {"model": "tones"},
-    }
-    path = folder / "tones.yaml"
-    path.write_text(yaml.safe_dump(recipe | changes, sort_keys=False))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    return path
+TRAINING: dict[str, Any] = {
+    "batch_size": 8,
+    "learning_rate": 0.005,
+    "evaluate_every": 30,
+    "warmup": 0.1,
+    "precision": "fp32",
+}
+RECIPE: dict[str, Any] = {
+    "name": "tones",
+    "task": "speech_synthesis",
+    "data": {"path": "data", "media": "audio", "suite": "suite.json"},
+    "preprocessing": {
+        "split_by": "transcript",
+        "fine_tune_on": {"column": "kind", "value": "high"},
+        "validation": 0.15,
+        "test": 0.2,
+        "sample_rate": speech.RATE,
+    },
+    "model": {"mels": 24, "hidden_size": 32, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0},
+    "pretraining": {"steps": 60, **TRAINING},
+    "fine_tuning": {"steps": 60, **TRAINING},
+    "evaluation": {
+        "samples": 1,
+        "comparison": "none",
+        "listener": {"steps": 60, "batch_size": 8, "learning_rate": 0.01},
+    },
+    "registration": {"model": "tones"},
+}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("tones")
     speech.write(folder / "data", TEXTS, low=1.0, high=1.3)
-    recipe = write_recipe(folder)
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(recipes.write(folder, RECIPE))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_it_speaks_nearer_to_real_recordings_than_what_learned_nothing_and_is_heard(finished: Finished) -> None:
@@ -101,7 +99,7 @@ def test_what_predict_cannot_say_is_one_line(finished: Finished, tmp_path: Path,
 def test_a_recipe_that_asks_a_listener_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = cli.modelmill(
         "run",
-        write_recipe(tmp_path),
+        recipes.write(tmp_path, RECIPE),
         "--set",
         "evaluation.listener.steps=0",
         "--set",

@@ -6,16 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests import cli
+from tests import cli, recipes
 from tests.component.steps import Steps
-from tests.pipeline.conftest import Finished
-from tests.recipes import OPEN_SUITE
+from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
 COLOURS = {"red": "rosso", "green": "verde", "blue": "azzurro", "white": "bianco", "black": "nero", "grey": "grigio"}
 THINGS = {"river": "fiume", "tower": "castello", "bird": "uccello", "book": "libro", "lion": "leone", "table": "tavolo"}
 PLACES = {"here": "qui", "there": "là", "outside": "fuori", "inside": "dentro", "above": "sopra"}
+TRAINING = {"batch_size": 32, "optimizer": "muon", "learning_rate": 0.01, "warmup": 0.1, "evaluate_every": 50}
+RECIPE = {
+    "name": "tiny-translation",
+    "task": "translation",
+    "seed": 1,
+    "data": {"path": "pairs.jsonl", "suite": "suite.json"},
+    "preprocessing": {"validation": 0.1, "test": 0.3, "sequence_length": 24, "tokenizer": {"vocab_size": 380}},
+    "model": {"d_model": 32, "layers": 1, "attention_heads": 2, "ffn_dim": 64, "dropout": 0.0},
+    "pretraining": {"steps": 30, **TRAINING},
+    "fine_tuning": {"steps": 100, **TRAINING},
+    "evaluation": {"samples": 3, "gate": {"chrf": {"min": 60}}, "comparison": {"too_few": "thresholds"}},
+    "registration": {"model": "tiny-translation"},
+}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -27,40 +38,19 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def write_recipe(folder: Path, data: list[dict[str, Any]]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder: Path, data: list[dict[str, Any]]) -> Path:
+    """Pairs of sentences, and the recipe beside them."""
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
-    (folder / "suite.json").write_text(json.dumps(OPEN_SUITE))
-    training = {"batch_size": 32, "optimizer": "muon", "learning_rate": 0.01, "warmup": 0.1, "evaluate_every": 50}
-    recipe = {
-        "name": "tiny-translation",
-        "task": "translation",
-        "seed": 1,
-        "data": {"path": "pairs.jsonl", "suite": "suite.json"},
-        "preprocessing": {
-            "validation": 0.1,
-            "test": 0.3,
-            "sequence_length": 24,
-            "tokenizer": {"vocab_size": 380},
-        },
-        "model": {"d_model": 32, "layers": 1, "attention_heads": 2, "ffn_dim": 64, "dropout": 0.0},
-        "pretraining": {"steps": 30, **training},
-        "fine_tuning": {"steps": 100, **training},
-        "evaluation": {"samples": 3, "gate": {"chrf": {"min": 60}}, "comparison": {"too_few": "thresholds"}},
-        "registration": {"model": "tiny-translation"},
-    }
-    path = folder / "tiny-translation.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
+    return recipes.write(folder, RECIPE)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("translation")
-    recipe = write_recipe(folder, rows())
-    summary = cli.run_json(recipe, folder / "store")
-    assert summary["returncode"] == 0, summary["stderr"]
-    return Finished(recipe, folder / "store", summary)
+    return finish(write(tmp_path_factory.mktemp("translation"), rows()))
+
+
+def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path: Path) -> None:
+    kfp_reuses_all(finished, tmp_path)
 
 
 def test_it_learns_the_order_that_a_dictionary_lacks(finished: Finished) -> None:
@@ -83,7 +73,7 @@ def test_the_registered_model_translates_as_the_report_shows(finished: Finished,
 
 def test_bad_data_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     empty, long = {"source": "red", "target": " ", "n": 1}, {"source": "red " * 30, "target": "rosso", "n": 1}
-    recipe = write_recipe(tmp_path, [*rows(), empty, long])
+    recipe = write(tmp_path, [*rows(), empty, long])
     dataset = Steps(recipe, tmp_path / "0").call("data_validation", ["dataset", "validation"])["dataset"]
 
     def refused(*changes: str) -> str:

@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 
 from modelmill.runtime import run_records as records
 from modelmill.store import open_store
 from tests import cli, kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, serving_kfp
-from tests.recipes import write_table
+from tests.recipes import change, write_table
 from tests.seaweedfs import SeaweedFS
 from tests.server_process import serving
 from tests.trigger.replicas import SECRET, Client
@@ -46,10 +45,7 @@ def place(folder: Path, kfp: KfpServer, s3_uri: str) -> tuple[Path, Path]:
     bucket = s3_uri.removesuffix("/mill")
     open_store(bucket).put("table/table.csv", table.read_bytes())
     (folder / "recipes").mkdir()
-    recipe = cluster_recipe(folder / "recipes")
-    document = yaml.safe_load(recipe.read_text())
-    document["data"]["path"] = f"{bucket}/table"
-    recipe.write_text(yaml.safe_dump(document, sort_keys=False))
+    recipe = change(cluster_recipe(folder / "recipes"), data__path=f"{bucket}/table")
     return recipe, write_cluster(folder, kfp.url, s3_uri)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from modelmill.recipe import Training
-from modelmill.store import Store, open_store
+from modelmill.store import Store
 from modelmill.training.loop.checkpoint import Checkpoints, Snapshot
 from modelmill.training.loop.guard import Guard
 from modelmill.training.loop.optimization import make_optimizers
@@ -16,11 +16,6 @@ from modelmill.training.loop.state import Parts, State, restore, room_for
 from modelmill.training.loop.state import snapshot as snapshot_of
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(f"file://{tmp_path}/store")
 
 
 def snapshot(step: int) -> Snapshot:

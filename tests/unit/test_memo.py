@@ -9,14 +9,9 @@ from modelmill import recipe as recipes
 from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS, visible_to
 from modelmill.runtime import memo
-from modelmill.store import Store, blobs, manifest, open_store
+from modelmill.store import Store, blobs, manifest
 from modelmill.store.manifest import Manifest
 from tests.recipes import language_recipe
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(f"file://{tmp_path}/store")
 
 
 def load(folder: Path, *overrides: str) -> Recipe:

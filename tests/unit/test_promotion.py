@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,11 +14,6 @@ from modelmill.core.errors import CorruptError, UserError
 from modelmill.store import Store, blobs, manifest, open_store
 from modelmill.store.manifest import Manifest
 from tests.store.promotions import MODEL, evaluated, promote
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(f"file://{tmp_path}/store")
 
 
 def now(store: Store) -> Standing:

@@ -12,15 +12,10 @@ from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import memo, retraining, run_records
 from modelmill.runtime.memo import Finished
 from modelmill.runtime.run_records import Problem, StepRecord
-from modelmill.store import Store, open_store
+from modelmill.store import Store
 from tests.recipes import table_recipe, write_table
 
 DATA = "d" * 64
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(f"file://{tmp_path}/store")
 
 
 @pytest.fixture

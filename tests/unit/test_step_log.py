@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from modelmill.runtime import run_records, step_log
-from modelmill.store import KeyNotFound, Store, open_store
+from modelmill.store import KeyNotFound, Store
 
 ROOT = Path(__file__).parents[2]
 KEY = run_records.step_log_key("r", "training")
 log = logging.getLogger("modelmill")
 
 
-@pytest.fixture
-def store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Store:
+@pytest.fixture(autouse=True)
+def informed(caplog: pytest.LogCaptureFixture) -> None:
+    """What the log keeps are lines from INFO on."""
     caplog.set_level(logging.INFO)
-    return open_store(f"file://{tmp_path}/store")
 
 
 def kept(store: Store) -> str:

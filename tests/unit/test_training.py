@@ -13,7 +13,7 @@ import torch
 
 from modelmill.core.errors import TrainingDiverged, UserError
 from modelmill.recipe import Training
-from modelmill.store import Store, open_store
+from modelmill.store import Store
 from modelmill.tasks.contract import Batch
 from modelmill.training.device import compilation, memory
 from modelmill.training.device.determinism import seed_everything
@@ -28,11 +28,6 @@ from tests.packed import language_task
 def look_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a test sees each step as progress."""
     monkeypatch.setattr(journal, "LOOK_SECONDS", 0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(f"file://{tmp_path}/store")
 
 
 class Line:
