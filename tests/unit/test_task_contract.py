@@ -47,6 +47,7 @@ def test_a_package_that_new_task_writes_keeps_it(package: Path) -> None:
             r"preprocess\.py line \d+: preprocess must take \(step, sha",
         ),
         ("evaluate.py", "task: Any)", "task: Any, *, more: int)", r"line \d+: evaluate must take \(step, task\)"),
+        ("evaluate.py", "task: Any)", "task: Any, more: int)", r"line \d+: evaluate must take \(step, task\)"),
         ("task.py", "make_task =", "task =", r"task\.py: no function make_task\(corpus, files, settings\)"),
         ("recipe.py", "class Recipe", "class Recipes", r"recipe\.py: no Recipe"),
         ("register.py", "DESCRIBING =", "DESCRIBED =", r"register\.py: no DESCRIBING"),
