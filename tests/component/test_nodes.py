@@ -1,5 +1,6 @@
 """A model step on several nodes: a TrainJob against the Kubernetes API, whose nodes really train."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from modelmill import recipe as recipes
 from modelmill.recipe import Training
 from modelmill.runtime import node
 from modelmill.runtime.node import Node
@@ -47,11 +49,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Prepared(Steps):
-    """Everything before fine-tuning, in a bucket of its own; `again` is the same run once more."""
+    """Everything before fine-tuning, in a bucket."""
 
-    def __init__(self, recipe: Path, folder: Path, bucket: str, *overrides: str) -> None:
+    def __init__(self, recipe: Path, folder: Path, bucket: str, *overrides: str, first_run: int = 0) -> None:
         super().__init__(recipe, folder, *overrides)
-        self.store = open_store(bucket)
+        self.store, self.calls = open_store(bucket), first_run
         self.inputs: dict[str, Manifest] = {"corpus": self.corpus()}
         self.inputs["pretrained"] = self.pretrained(self.inputs["corpus"])
 
@@ -62,9 +64,21 @@ class Prepared(Steps):
         return self.fails("fine_tuning", ["model"], **self.inputs)
 
 
+@pytest.fixture(scope="module")
+def bucket(seaweedfs: SeaweedFS) -> str:
+    """A bucket for all tests, in which what comes before fine-tuning is found by all but the first."""
+    return seaweedfs.create_bucket(f"nodes-{os.urandom(4).hex()}")
+
+
+TESTS = itertools.count(1)
+
+
 @pytest.fixture
-def steps(recipe: Path, tmp_path: Path, seaweedfs: SeaweedFS, api: KubernetesApi) -> Prepared:
-    return Prepared(recipe, tmp_path, seaweedfs.create_bucket(f"nodes-{os.urandom(4).hex()}"), "fine_tuning.nodes=2")
+def steps(recipe: Path, tmp_path: Path, bucket: str, api: KubernetesApi) -> Prepared:
+    """Runs of this test alone, whose fine-tuning has a key of its own."""
+    number = next(TESTS)
+    own = f"fine_tuning.learning_rate={1 + number / 1000}"
+    return Prepared(recipe, tmp_path, bucket, "fine_tuning.nodes=2", own, first_run=100 * number)
 
 
 def test_two_nodes_make_what_two_processes_make(
@@ -72,7 +86,8 @@ def test_two_nodes_make_what_two_processes_make(
 ) -> None:
     made = steps.train()
     log = capfd.readouterr().out
-    here = Steps(recipe, tmp_path / "here", "fine_tuning.devices=2")
+    rate = recipes.from_json(steps.recipe).fine_tuning.learning_rate
+    here = Steps(recipe, tmp_path / "here", "fine_tuning.devices=2", f"fine_tuning.learning_rate={rate}")
     corpus = here.corpus()
     assert made.entries == here.tuned(corpus, here.pretrained(corpus)).entries
     assert steps.record("fine_tuning").metrics["devices"] == 2

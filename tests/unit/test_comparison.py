@@ -15,7 +15,7 @@ from modelmill.champion.held_out import what_differs
 from modelmill.recipe.measure import ACCURACY, LOSS
 from modelmill.recipe.sections import Comparison
 
-SETTINGS = Comparison().model_dump() | {"metric": "loss", "measure": LOSS._asdict(), "seed": 0}
+SETTINGS = Comparison().model_dump() | {"metric": "loss", "measure": LOSS._asdict(), "seed": 0, "resamples": 2000}
 
 
 def measured(
@@ -31,7 +31,7 @@ def decided(challenger: ExampleValues, champion: ExampleValues, **changes: Any) 
     return decide(challenger, champion, SETTINGS | changes)
 
 
-@pytest.mark.parametrize("count", [30, 1500])
+@pytest.mark.parametrize("count", [30, 500])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_interval_is_that_of_scipy(count: int, weighted: bool) -> None:
     random = np.random.default_rng(count)
@@ -144,13 +144,13 @@ def test_slices_are_corrected_for_their_number() -> None:
     """Forty slices of equal models: without the correction one would be lost most of the time."""
     random = np.random.default_rng(0)
     lost = 0
-    for _ in range(20):
-        champion = random.gamma(2, 1, 4000)
-        slices = [[f"slice {n % 40}"] for n in range(4000)]
-        challenger = champion + random.normal(0, 1, 4000)
+    for _ in range(10):
+        champion = random.gamma(2, 1, 2400)
+        slices = [[f"slice {n % 40}"] for n in range(2400)]
+        challenger = champion + random.normal(0, 1, 2400)
         found = decided(measured(challenger, slices), measured(champion, slices), slice_margin=0.0, resamples=400)
         lost += any(one["lost"] for one in found["slices"])
-    assert lost <= 4
+    assert lost <= 2
 
 
 def test_what_stands_in_the_way_is_named() -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -280,78 +279,6 @@ def test_schemas_unite_their_columns_and_promote_integers_and_nulls() -> None:
 def test_conflicting_schemas_are_refused_with_column_types_and_shard() -> None:
     with pytest.raises(UserError, match=r"^/data/1\.csv: column 'a' is string, in the shards before it int64"):
         shards.unify(schemas_of({"b": pa.null(), "a": pa.int64()}, {"b": pa.int64(), "a": pa.string()}))
-
-
-# --- S3
-
-
-@pytest.fixture
-def bucket(seaweedfs: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    for key, value in seaweedfs.env.items():
-        monkeypatch.setenv(key, value)
-    name = f"shards-{uuid.uuid4().hex[:12]}"
-    seaweedfs.create_bucket(name)
-    return name
-
-
-def put(server: Any, bucket: str, objects: dict[str, bytes]) -> None:
-    for key, data in objects.items():
-        server.client().put_object(Bucket=bucket, Key=key, Body=data)
-
-
-def test_s3_finds_and_reads_what_a_folder_would(seaweedfs: Any, bucket: str, tmp_path: Path) -> None:
-    objects = {
-        "a.jsonl": b'{"a":1}\n',
-        "sub/b.jsonl.gz": gzip.compress(b'{"a":2}\n'),
-        "_SUCCESS": b"",
-        ".x/c.txt": b"x",
-    }
-    put(seaweedfs, bucket, {f"raw/{k}": v for k, v in objects.items()} | {"rawer/z.jsonl": b"{}"})
-    for name, data in objects.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(data)
-    remote, local = shards.find(f"s3://{bucket}/raw", "auto"), shards.find(str(tmp_path), "auto")
-    assert [s[:1] + s[2:3] + s[4:] for s in remote] == [s[:1] + s[2:3] + s[4:] for s in local]
-    assert [shards.read(s) for s in remote] == [shards.read(s) for s in local]
-
-
-@pytest.mark.parametrize(
-    "rest, expected",
-    [
-        ("raw/*.csv", ["a.csv"]),
-        ("raw/**/*.csv", ["a.csv", "s/b.csv"]),
-        ("raw/a.csv", ["a.csv"]),
-        ("", ["raw/a.csv", "raw/s/b.csv"]),
-    ],
-)
-def test_s3_takes_patterns_and_single_objects(seaweedfs: Any, bucket: str, rest: str, expected: list[str]) -> None:
-    put(seaweedfs, bucket, {"raw/a.csv": b"a\n1\n", "raw/s/b.csv": b"a\n1\n"})
-    assert [s.path for s in shards.find(f"s3://{bucket}/{rest}", "auto")] == expected
-
-
-def test_s3_refuses_an_object_that_changed_or_went(seaweedfs: Any, bucket: str) -> None:
-    put(seaweedfs, bucket, {"a.csv": b"a\n1\n"})
-    (shard,) = shards.find(f"s3://{bucket}", "auto")
-    put(seaweedfs, bucket, {"a.csv": b"a\n2\n"})
-    with pytest.raises(UserError, match=r"a\.csv: changed since it was validated; run again"):
-        shards.read(shard)
-    seaweedfs.client().delete_object(Bucket=bucket, Key="a.csv")
-    with pytest.raises(UserError, match=r"a\.csv: gone since it was listed"):
-        shards.read(shard)
-
-
-def test_s3_says_when_nothing_is_there(bucket: str) -> None:
-    with pytest.raises(UserError, match=r"^data\.path: s3://no-such-bucket-here.*there is no bucket"):
-        shards.find("s3://no-such-bucket-here/x", "auto")
-    with pytest.raises(UserError, match=r"^data\.path: .*no data files"):
-        shards.find(f"s3://{bucket}/nothing", "auto")
-
-
-def test_s3_says_when_it_is_refused_without_showing_secrets(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
-    with pytest.raises(UserError, match=r"^data\.path: s3://.*refuses the credentials") as caught:
-        shards.find(f"s3://{bucket}/x", "auto")
-    assert "wrong-secret" not in str(caught.value) and os.environ["AWS_ACCESS_KEY_ID"] not in str(caught.value)
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", compress)])

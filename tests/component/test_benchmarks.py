@@ -2,8 +2,8 @@
 
 import csv
 import itertools
+import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.training import turns
 from tests import cli
+from tests.zygote import zygote
 
 
 def test_bench_data_prints_its_table_and_the_cost_of_one_changed_shard() -> None:
@@ -85,7 +86,6 @@ def _bench_train(*arguments: str) -> str:
 
 
 def _printed(benchmark: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", f"benchmarks.{benchmark}", *arguments]
-    done = subprocess.run(command, cwd=cli.ROOT, capture_output=True, text=True, check=False)
+    done = zygote().python(["-m", f"benchmarks.{benchmark}", *arguments], cli.ROOT, os.environ, 400)
     assert done.returncode == 0, done.stderr
     return done.stdout
