@@ -92,10 +92,10 @@ def test_the_page_plays_recordings_and_predict_hears_them_as_it_says(finished: F
     [
         (
             speech.encode(speech.spoken("ab", rate=16_000), 16_000),
-            "its sample rate is 16000 Hz; resample it to 8000 Hz",
+            "its sample rate is 16000 Hz, not 8000 Hz; resample it",
         ),
-        (b"fLaC" + bytes(20), "not a WAV in base64"),
-        (speech.encode(speech.spoken("a")[:0], 8_000), "it has no samples"),
+        (b"fLaC" + bytes(20), "audio: cannot be decoded (broken"),
+        (speech.encode(speech.spoken("a")[:0], 8_000), "audio: cannot be decoded (no samples)"),
     ],
 )
 def test_what_predict_cannot_hear_is_one_line(finished: Finished, tmp_path: Path, audio: bytes, said: str) -> None:
