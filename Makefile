@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench-data bench-train bench-gate bench-tasks lint docs format lock images lock-images sbom clean
+.PHONY: help install run test test-fast bench-data bench-train bench-gate bench-tasks lint docs format lock images lock-images sbom clean
 .PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
@@ -33,6 +33,9 @@ run: install ## run recipes/python-lm.yaml from data to a registered model
 
 test: $(VENV)/installed-test ## run the whole test suite
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/installed-test ## run the unit tests: no server, no pipeline, a minute or so
+	@$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 $(VENV)/installed-bench: $(VENV)/installed-test
 	@echo "installing the benchmarks' peers"

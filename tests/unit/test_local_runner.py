@@ -127,9 +127,9 @@ def test_a_warm_process_calls_and_says_how_calls_ended(tmp_path: Path, forks: bo
             ("os:nothing", {}, False),
         ]
         own.sendall(b'{"import": ["json", "no.such.module"]}\n')
-        for number, (call, in_place) in enumerate(calls):
+        for number, (call, arguments, in_place) in enumerate(calls):
             answer = str(tmp_path / f"{number}.json")
-            request = {"id": number, "call": call, "arguments": {}, "answer": answer, "in_place": in_place}
+            request = {"id": number, "call": call, "arguments": arguments, "answer": answer, "in_place": in_place}
             own.sendall(json.dumps(request).encode() + b"\n")
         codes: dict[int, int] = {}
         while len(codes) < len(calls):
