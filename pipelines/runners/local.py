@@ -101,6 +101,10 @@ class LocalRun:
         for crew in self._crews.values():
             crew.close()
 
+    def _dismiss(self, name: str) -> None:
+        if crew := self._crews.pop(name, None):
+            crew.close()
+
     def _validate(self) -> None:
         groups = self._recipe.data.groups
         if groups > 1 and not self._is_finished("data_validation"):
@@ -114,8 +118,10 @@ class LocalRun:
             self._call("fitting", dataset=dataset)
             jobs = [{"dataset": dataset, "group": group, "groups": groups} for group in range(groups)]
             self._call_each("shard_encoding", jobs)
-        for step in ("preprocessing", "pretraining", "fine_tuning"):
-            self._step(step)
+        self._step("preprocessing")
+        self._dismiss("data")  # its memory is the training's
+        self._step("pretraining")
+        self._step("fine_tuning")
         if self._step("evaluation")["passed"]:
             self._step("registration", passed=True)
 
