@@ -32,14 +32,17 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **changes}
 
 
-def modelmill(*arguments: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def modelmill(
+    *arguments: str | Path, cwd: Path | None = None, stdin: str = "", **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in a process that is forked from one that has imported what it needs."""
     if not set(env) & set(TOO_LATE):
-        return zygote().python([*COMMAND[1:], *map(str, arguments)], cwd or ROOT, environment(**env), 400)
+        return zygote().python([*COMMAND[1:], *map(str, arguments)], cwd or ROOT, environment(**env), 400, stdin)
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd or ROOT,
         env=environment(**env),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=400,

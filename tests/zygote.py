@@ -24,6 +24,10 @@ from typing import IO, Any, NoReturn
 ROOT = Path(__file__).parents[1]
 IMPORTS = (
     "great_expectations",
+    "mlflow.pyfunc",
+    # What opens a registry: two seconds each time.
+    "mlflow.store.model_registry.sqlalchemy_workspace_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
     "torch",
     "transformers",
     "peft",
@@ -57,10 +61,12 @@ class Zygote:
         theirs.close()
 
     def python(
-        self, arguments: list[str], cwd: Path, environment: Mapping[str, str], timeout: float
+        self, arguments: list[str], cwd: Path, environment: Mapping[str, str], timeout: float, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a Python that is given `-m` and a module, or `-c` and a program, to its end, as `subprocess.run` does."""
-        files = [open(os.memfd_create(name), "w+b") for name in ("stdout", "stderr")]  # noqa: SIM115
+        files = [open(os.memfd_create(name), "w+b") for name in ("stdout", "stderr", "stdin")]  # noqa: SIM115
+        files[2].write(stdin.encode())
+        files[2].seek(0)
         with contextlib.ExitStack() as stack:
             for file in files:
                 stack.enter_context(file)
@@ -70,7 +76,7 @@ class Zygote:
             self._socket.sendall(message)
             self._socket.settimeout(timeout)
             code = json.loads(self._socket.recv(1 << 10))["code"]
-            out, err = (_text(file) for file in files)
+            out, err = (_text(file) for file in files[:2])
         return subprocess.CompletedProcess(arguments, code, out, err)
 
 
@@ -87,7 +93,7 @@ def _text(file: IO[bytes]) -> str:
 
 def _serve(requests: socket.socket) -> None:
     while True:
-        size, files, *_ = socket.recv_fds(requests, 4, 2)
+        size, files, *_ = socket.recv_fds(requests, 4, 3)
         if not size:
             return
         message = b""
@@ -105,7 +111,7 @@ def _serve(requests: socket.socket) -> None:
 
 def _answer(request: dict[str, Any], files: list[int]) -> int:
     """Be the process that a request asks for, and have it fork what it would start."""
-    for file, target in zip(files, (1, 2), strict=True):
+    for file, target in zip(files, (1, 2, 0), strict=True):
         os.dup2(file, target)
         os.close(file)
     os.chdir(request["cwd"])
@@ -167,12 +173,15 @@ def _be_python(arguments: list[str], environment: Mapping[str, str]) -> int:
 
 def main(descriptor: int) -> int:
     """Import, then serve until the tests' end of the socket closes."""
+    import sqlalchemy.orm
+
     from modelmill.runtime.tracking import connection
 
     started = time.monotonic()
     connection.configure()
     for name in IMPORTS:
         importlib.import_module(name)
+    sqlalchemy.orm.configure_mappers()
     print(f"zygote: imported in {time.monotonic() - started:.1f} s", file=sys.stderr)
     with socket.socket(fileno=descriptor) as requests:
         _serve(requests)
