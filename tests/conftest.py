@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def seaweedfs() -> Iterator[SeaweedFS]:
 def store(tmp_path: Path) -> Store:
     """A new folder store."""
     return open_store(f"file://{tmp_path / 'store'}")
+
+
+@pytest.fixture
+def bucket(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of a bucket of its own, and the environment that reaches it, for this process and its children."""
+    for name, value in seaweedfs.env.items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}")
 
 
 @pytest.fixture

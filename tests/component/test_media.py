@@ -74,18 +74,11 @@ def fails(at: Steps) -> tuple[int, str]:
     return at.fails("data_validation", ["dataset", "validation"])
 
 
-@pytest.fixture
-def bucket(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
-    for key, value in seaweedfs.env.items():
-        monkeypatch.setenv(key, value)
-    return seaweedfs.create_bucket(f"media-{uuid.uuid4().hex[:12]}").removeprefix("s3://")
-
-
 def upload(server: SeaweedFS, bucket: str, folder: Path) -> str:
     for file in (f for f in folder.rglob("*") if f.is_file()):
         key = f"raw/{file.relative_to(folder).as_posix()}"
-        server.client().put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
-    return f"s3://{bucket}/raw"
+        server.client().put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=file.read_bytes())
+    return f"{bucket}/raw"
 
 
 def test_a_suite_judges_images_in_a_folder_and_in_a_bucket_alike(
@@ -119,7 +112,7 @@ def test_a_suite_judges_images_in_a_folder_and_in_a_bucket_alike(
 
 
 def put(server: SeaweedFS, bucket: str, key: str) -> Any:
-    return lambda data: server.client().put_object(Bucket=bucket, Key=f"raw/{key}", Body=data)
+    return lambda data: server.client().put_object(Bucket=bucket.removeprefix("s3://"), Key=f"raw/{key}", Body=data)
 
 
 def test_what_is_wrong_with_recordings_is_found(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Prepared(Steps):
 
 
 @pytest.fixture(scope="module")
-def bucket(seaweedfs: SeaweedFS) -> str:
+def shared(seaweedfs: SeaweedFS) -> str:
     """A bucket for all tests, in which what comes before fine-tuning is found by all but the first."""
     return seaweedfs.create_bucket(f"nodes-{os.urandom(4).hex()}")
 
@@ -74,11 +74,11 @@ TESTS = itertools.count(1)
 
 
 @pytest.fixture
-def steps(recipe: Path, tmp_path: Path, bucket: str, api: KubernetesApi) -> Prepared:
+def steps(recipe: Path, tmp_path: Path, shared: str, api: KubernetesApi) -> Prepared:
     """Runs of this test alone, whose fine-tuning has a key of its own."""
     number = next(TESTS)
     own = f"fine_tuning.learning_rate={1 + number / 1000}"
-    return Prepared(recipe, tmp_path, bucket, "fine_tuning.nodes=2", own, first_run=100 * number)
+    return Prepared(recipe, tmp_path, shared, "fine_tuning.nodes=2", own, first_run=100 * number)
 
 
 def test_two_nodes_make_what_two_processes_make(
@@ -99,11 +99,8 @@ def test_two_nodes_make_what_two_processes_make(
     assert not api.jobs, "no TrainJob outlives its step"
 
 
-def test_what_a_node_says_is_wrong_is_one_line_of_the_step(
-    tmp_path: Path, seaweedfs: SeaweedFS, api: KubernetesApi
-) -> None:
+def test_what_a_node_says_is_wrong_is_one_line_of_the_step(tmp_path: Path, bucket: str, api: KubernetesApi) -> None:
     recipe = table_recipe(tmp_path, write_table(tmp_path / "data", rows=206))
-    bucket = seaweedfs.create_bucket(f"nodes-{os.urandom(4).hex()}")
     code, message = Prepared(recipe, tmp_path, bucket, "fine_tuning.nodes=2").train_fails()
     assert code == 2 and "batch_size: all: 2 devices cannot share" in message
     assert len(api.created) == 1 and not api.jobs

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from tests.component.registrations import (
     versions,
     write_table_model,
 )
-from tests.seaweedfs import SeaweedFS
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
@@ -204,11 +202,8 @@ def test_the_step_prints_a_few_lines_of_its_own_and_imports_no_torch(language: C
 
 
 def test_a_model_in_a_bucket_is_registered_with_its_dataset_there(
-    tmp_path: Path, language_folder: Path, server: str, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, language_folder: Path, server: str, bucket: str
 ) -> None:
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    bucket = seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}")
     case = make_case(tmp_path, language_folder, "language_modeling", store_uri=f"{bucket}/team")
     case.run()
     assert_whole(case)

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,9 @@ from modelmill.core.errors import UserError
 from modelmill.data import shards
 
 
-@pytest.fixture
-def bucket(seaweedfs: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    for key, value in seaweedfs.env.items():
-        monkeypatch.setenv(key, value)
-    name = f"shards-{uuid.uuid4().hex[:12]}"
-    seaweedfs.create_bucket(name)
-    return name
-
-
 def put(server: Any, bucket: str, objects: dict[str, bytes]) -> None:
     for key, data in objects.items():
-        server.client().put_object(Bucket=bucket, Key=key, Body=data)
+        server.client().put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=data)
 
 
 def test_s3_finds_and_reads_what_a_folder_would(seaweedfs: Any, bucket: str, tmp_path: Path) -> None:
@@ -37,7 +27,7 @@ def test_s3_finds_and_reads_what_a_folder_would(seaweedfs: Any, bucket: str, tmp
     for name, data in objects.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
-    remote, local = shards.find(f"s3://{bucket}/raw", "auto"), shards.find(str(tmp_path), "auto")
+    remote, local = shards.find(f"{bucket}/raw", "auto"), shards.find(str(tmp_path), "auto")
     assert [s[:1] + s[2:3] + s[4:] for s in remote] == [s[:1] + s[2:3] + s[4:] for s in local]
     assert [shards.read(s) for s in remote] == [shards.read(s) for s in local]
 
@@ -53,16 +43,16 @@ def test_s3_finds_and_reads_what_a_folder_would(seaweedfs: Any, bucket: str, tmp
 )
 def test_s3_takes_patterns_and_single_objects(seaweedfs: Any, bucket: str, rest: str, expected: list[str]) -> None:
     put(seaweedfs, bucket, {"raw/a.csv": b"a\n1\n", "raw/s/b.csv": b"a\n1\n"})
-    assert [s.path for s in shards.find(f"s3://{bucket}/{rest}", "auto")] == expected
+    assert [s.path for s in shards.find(f"{bucket}/{rest}", "auto")] == expected
 
 
 def test_s3_refuses_an_object_that_changed_or_went(seaweedfs: Any, bucket: str) -> None:
     put(seaweedfs, bucket, {"a.csv": b"a\n1\n"})
-    (shard,) = shards.find(f"s3://{bucket}", "auto")
+    (shard,) = shards.find(bucket, "auto")
     put(seaweedfs, bucket, {"a.csv": b"a\n2\n"})
     with pytest.raises(UserError, match=r"a\.csv: changed since it was validated; run again"):
         shards.read(shard)
-    seaweedfs.client().delete_object(Bucket=bucket, Key="a.csv")
+    seaweedfs.client().delete_object(Bucket=bucket.removeprefix("s3://"), Key="a.csv")
     with pytest.raises(UserError, match=r"a\.csv: gone since it was listed"):
         shards.read(shard)
 
@@ -71,11 +61,11 @@ def test_s3_says_when_nothing_is_there(bucket: str) -> None:
     with pytest.raises(UserError, match=r"^data\.path: s3://no-such-bucket-here.*there is no bucket"):
         shards.find("s3://no-such-bucket-here/x", "auto")
     with pytest.raises(UserError, match=r"^data\.path: .*no data files"):
-        shards.find(f"s3://{bucket}/nothing", "auto")
+        shards.find(f"{bucket}/nothing", "auto")
 
 
 def test_s3_says_when_it_is_refused_without_showing_secrets(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
     with pytest.raises(UserError, match=r"^data\.path: s3://.*refuses the credentials") as caught:
-        shards.find(f"s3://{bucket}/x", "auto")
+        shards.find(f"{bucket}/x", "auto")
     assert "wrong-secret" not in str(caught.value) and os.environ["AWS_ACCESS_KEY_ID"] not in str(caught.value)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,11 @@ class Finished:
     def page(self) -> str:
         """The report's HTML."""
         return Path(self.summary["report"].removeprefix("file://")).read_text("utf-8")
+
+    def predict(self, *rows: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        """Ask the registered model, which has the recipe's name."""
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        return cli.modelmill("predict", self.recipe.stem, "-", "--store", f"file://{self.store}", stdin=lines)
 
     def copy(self, folder: Path) -> Path:
         """The store again, for a test that goes on from it."""

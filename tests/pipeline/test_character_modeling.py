@@ -69,14 +69,12 @@ def test_it_has_learned_more_than_n_grams_and_than_pretraining_alone(finished: F
     assert metrics["bits_per_byte_before"] == bounds["before fine-tuning"]
 
 
-def test_the_registered_model_goes_on_as_it_did_in_the_report(finished: Finished, tmp_path: Path) -> None:
+def test_the_registered_model_goes_on_as_it_did_in_the_report(finished: Finished) -> None:
     shown = finished.evaluation("samples.json")
     assert len(shown) == 2 and all(len(sample["parts"]["prompt"]) == 10 for sample in shown)
     page = finished.page
     assert shown[0]["parts"]["greedy"] in page and shown[0]["parts"]["at_temperature"] in page
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": sample["parts"]["prompt"]}) + "\n" for sample in shown))
-    answered = cli.modelmill("predict", "tiny-rnn", rows, "--store", f"file://{finished.store}")
+    answered = finished.predict(*({"prompt": sample["parts"]["prompt"]} for sample in shown))
     found = [json.loads(line)["completion"] for line in answered.stdout.splitlines()]
     assert [text[:30] for text in found] == [sample["parts"]["greedy"] for sample in shown], answered.stderr
 

@@ -72,11 +72,9 @@ def test_it_has_learned_more_than_a_linear_model_and_leaves_out_a_broken_file(fi
     assert page.count('src="data:image/png;base64,') >= 10 and "rising: found rising" in page
 
 
-def test_the_registered_model_answers_as_it_was_measured(finished: Finished, tmp_path: Path) -> None:
+def test_the_registered_model_answers_as_it_was_measured(finished: Finished) -> None:
     images = [("falling", bar("falling", 1000)), ("rising", bar("rising", 1000)), ("rising", bar("rising", 1001))]
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"image": base64.b64encode(one).decode()}) + "\n" for _, one in images))
-    answered = cli.modelmill("predict", "tiny-images", rows, "--store", f"file://{finished.store}")
+    answered = finished.predict(*({"image": base64.b64encode(one).decode()} for _, one in images))
     found = [json.loads(line) for line in answered.stdout.splitlines()]
     assert [one["label"] for one in found] == [label for label, _ in images], answered.stderr
 

@@ -91,13 +91,11 @@ def test_it_finds_more_than_trivial_detectors(finished: Finished) -> None:
     assert metrics["map50"] > max(*bounds.values(), 0.5) and metrics["f1"] > 0.3
 
 
-def test_the_registered_model_finds_what_the_report_shows(finished: Finished, tmp_path: Path) -> None:
+def test_the_registered_model_finds_what_the_report_shows(finished: Finished) -> None:
     shown = finished.evaluation("samples.json")
     assert [sample["kind"] for sample in shown] == ["boxes"] * 3
     assert all(sample["png"] in finished.page for sample in shown) and '<rect class="found"' in finished.page
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"image": sample["png"]}) + "\n" for sample in shown))
-    answered = cli.modelmill("predict", "tiny-shapes", rows, "--store", f"file://{finished.store}")
+    answered = finished.predict(*({"image": sample["png"]} for sample in shown))
     assert answered.returncode == 0, answered.stderr
     for line, sample in zip(answered.stdout.splitlines(), shown, strict=True):
         answer = json.loads(line)
@@ -107,13 +105,11 @@ def test_the_registered_model_finds_what_the_report_shows(finished: Finished, tm
         assert np.allclose(answer["scores"], [one["score"] for one in sample["found"]], atol=2e-3)
 
 
-def test_an_image_that_is_none_or_too_small_is_refused_in_one_line(finished: Finished, tmp_path: Path) -> None:
+def test_an_image_that_is_none_or_too_small_is_refused_in_one_line(finished: Finished) -> None:
     small = base64.b64encode(png(np.zeros((20, 30, 3), np.uint8))).decode()
     broken = base64.b64encode(b"no image").decode()
     for image, why in ((small, "30 x 20 pixels, less than"), (broken, "cannot be decoded"), ("???", "not base64")):
-        rows = tmp_path / "rows.jsonl"
-        rows.write_text(json.dumps({"image": image}) + "\n")
-        answered = cli.modelmill("predict", "tiny-shapes", rows, "--store", f"file://{finished.store}")
+        answered = finished.predict({"image": image})
         assert answered.returncode == 2 and why in answered.stderr and answered.stderr.count("\n") == 1
 
 

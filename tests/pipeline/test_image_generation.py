@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import cli, media, recipes
+from tests import media, recipes
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
@@ -68,10 +68,8 @@ def test_its_images_are_nearer_to_held_out_ones_than_noise_a_gaussian_and_before
     assert "images/broken.png" in page and page.count('src="data:image/png;base64,') == 12
 
 
-def test_the_registered_model_makes_the_same_grid_for_the_same_seed(finished: Finished, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"seed": 1, "count": 5}\n{"seed": 2, "count": 5}\n{"seed": 1, "count": 5}\n')
-    answered = cli.modelmill("predict", "tiny-generation", rows, "--store", f"file://{finished.store}")
+def test_the_registered_model_makes_the_same_grid_for_the_same_seed(finished: Finished) -> None:
+    answered = finished.predict(*({"seed": seed, "count": 5} for seed in (1, 2, 1)))
     one, other, again = [json.loads(line)["image"] for line in answered.stdout.splitlines()]
     assert one == again != other, answered.stderr
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
@@ -80,10 +78,8 @@ def test_the_registered_model_makes_the_same_grid_for_the_same_seed(finished: Fi
     assert not pixels[side:, 2 * side :].any() and pixels[:side, :side].std() > 10
 
 
-def test_a_seed_or_a_count_that_cannot_be_is_one_line(finished: Finished, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"seed": 1, "count": 0}\n')
-    answered = cli.modelmill("predict", "tiny-generation", rows, "--store", f"file://{finished.store}")
+def test_a_seed_or_a_count_that_cannot_be_is_one_line(finished: Finished) -> None:
+    answered = finished.predict({"seed": 1, "count": 0})
     assert answered.returncode == 2 and "count from 1 to 1,024" in answered.stderr.replace("\n", " ")
 
 

@@ -69,30 +69,25 @@ def test_it_learns_what_follows_better_than_its_baselines(films: Finished) -> No
     assert page.count("<h4>Ranked</h4>") == 3 and "<strong>film" in page
 
 
-def ask(films: Finished, tmp_path: Path, *histories: str) -> Any:
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"history": history}) + "\n" for history in histories))
-    return cli.modelmill("predict", "films", rows, "--store", f"file://{films.store}")
-
-
-def test_predict_ranks_what_follows_a_history(films: Finished, tmp_path: Path) -> None:
-    done = ask(films, tmp_path, json.dumps(["film 02", "film 05", "film 08"]), "film 30, film 33", "[]")
+def test_predict_ranks_what_follows_a_history(films: Finished) -> None:
+    watched = ["film 02", "film 05", "film 08"]
+    done = films.predict(*({"history": one} for one in (json.dumps(watched), "film 30, film 33", "[]")))
     assert done.returncode == 0, done.stderr
     first, second, nothing = (json.loads(line) for line in done.stdout.splitlines())
     assert first["items"][0] == "film 11" and second["items"][0] == "film 36"
     assert len(first["items"]) == len(first["scores"]) == 10 and first["unknown"] == []
     assert first["scores"] == sorted(first["scores"], reverse=True)
-    assert not {"film 02", "film 05", "film 08"} & set(first["items"])
+    assert not set(watched) & set(first["items"])
     assert len(nothing["items"]) == 10
 
 
-def test_what_predict_cannot_use_is_one_line(films: Finished, tmp_path: Path) -> None:
+def test_what_predict_cannot_use_is_one_line(films: Finished) -> None:
     for history, said in (
         ('["film 02", "film 99"]', "item 'film 99' is not in the catalogue of 40 items"),
         ('["film 02"', "not JSON"),
         ("[1.5]", "1.5 is not an item id"),
     ):
-        done = ask(films, tmp_path, history)
+        done = films.predict({"history": history})
         assert done.returncode == 2 and said in done.stderr
         assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
 

@@ -85,17 +85,14 @@ def test_the_registered_model_makes_what_the_report_plays(finished: Finished, tm
     shown = finished.evaluation("samples.json")
     assert [one["caption"].partition(", ")[0] for one in shown[:3]] == ["1: noisy", "1: enhanced", "1: clean"]
     assert all(f"data:audio/wav;base64,{one['wav']}" in finished.page for one in shown)
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"audio": shown[0]["wav"]}) + "\n")
-    answered = cli.modelmill("predict", "tiny-tones", rows, "--store", f"file://{finished.store}")
+    answered = finished.predict({"audio": shown[0]["wav"]})
     assert answered.returncode == 0, answered.stderr
     (tmp_path / "enhanced.wav").write_bytes(base64.b64decode(json.loads(answered.stdout)["audio"]))
     (tmp_path / "expected.wav").write_bytes(base64.b64decode(shown[1]["wav"]))
     made, rate = soundfile.read(tmp_path / "enhanced.wav")
     assert rate == RATE and len(made) == SAMPLES
     assert np.allclose(made, soundfile.read(tmp_path / "expected.wav")[0], atol=1e-3)
-    rows.write_text(json.dumps({"audio": base64.b64encode(b"no sound").decode()}) + "\n")
-    answered = cli.modelmill("predict", "tiny-tones", rows, "--store", f"file://{finished.store}")
+    answered = finished.predict({"audio": base64.b64encode(b"no sound").decode()})
     assert answered.returncode == 2 and "audio: cannot be decoded" in answered.stderr
 
 

@@ -76,13 +76,11 @@ def test_a_recording_that_is_cut_off_is_left_out_by_name(finished: Finished) -> 
     assert "audio/other-5.wav" in named.stdout and "cut off" in named.stdout
 
 
-def test_the_page_plays_recordings_and_predict_hears_them_as_it_says(finished: Finished, tmp_path: Path) -> None:
+def test_the_page_plays_recordings_and_predict_hears_them_as_it_says(finished: Finished) -> None:
     shown = finished.evaluation("samples.json")
     page = finished.page
     assert len(shown) == 2 and all(f"data:audio/wav;base64,{one['wav']}" in page for one in shown)
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"audio": one["wav"]}) + "\n" for one in shown))
-    answered = cli.modelmill("predict", "tones", rows, "--store", f"file://{finished.store}")
+    answered = finished.predict(*({"audio": one["wav"]} for one in shown))
     heard = [json.loads(line)["transcript"] for line in answered.stdout.splitlines()]
     assert [one["caption"].partition("heard: ")[2] for one in shown] == heard, answered.stderr
 
@@ -98,10 +96,8 @@ def test_the_page_plays_recordings_and_predict_hears_them_as_it_says(finished: F
         (speech.encode(speech.spoken("a")[:0], 8_000), "audio: cannot be decoded (no samples)"),
     ],
 )
-def test_what_predict_cannot_hear_is_one_line(finished: Finished, tmp_path: Path, audio: bytes, said: str) -> None:
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"audio": base64.b64encode(audio).decode()}))
-    done = cli.modelmill("predict", "tones", rows, "--store", f"file://{finished.store}")
+def test_what_predict_cannot_hear_is_one_line(finished: Finished, audio: bytes, said: str) -> None:
+    done = finished.predict({"audio": base64.b64encode(audio).decode()})
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 

@@ -72,15 +72,13 @@ def test_it_speaks_nearer_to_real_recordings_than_what_learned_nothing_and_is_he
     assert metrics["character_error_rate"] < 0.3 and metrics["character_error_rate_real"] < 0.3
 
 
-def test_the_page_plays_speech_and_predict_says_the_same(finished: Finished, tmp_path: Path) -> None:
+def test_the_page_plays_speech_and_predict_says_the_same(finished: Finished) -> None:
     real, synthesised = finished.evaluation("samples.json")
     page = finished.page
     assert all(f"data:audio/wav;base64,{one['wav']}" in page for one in (real, synthesised))
     text = synthesised["caption"].removesuffix(" (synthesised)")
     assert real["caption"] == f"{text} (real)"
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"text": f" {text.upper()}"}))
-    answered = cli.modelmill("predict", "tones", rows, "--store", f"file://{finished.store}")
+    answered = finished.predict({"text": f" {text.upper()}"})
     said = audio.decode(base64.b64decode(json.loads(answered.stdout)["audio"]), speech.RATE)
     shown = audio.decode(base64.b64decode(synthesised["wav"]), speech.RATE)
     assert len(said) == len(shown) and np.abs(said - shown).max() < 0.05, answered.stderr
@@ -89,10 +87,8 @@ def test_the_page_plays_speech_and_predict_says_the_same(finished: Finished, tmp
 @pytest.mark.parametrize(
     ("text", "said"), [("ab é", "'é' is not in the model's alphabet ' abcd'"), (" ", "it is empty")]
 )
-def test_what_predict_cannot_say_is_one_line(finished: Finished, tmp_path: Path, text: str, said: str) -> None:
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"text": text}))
-    done = cli.modelmill("predict", "tones", rows, "--store", f"file://{finished.store}")
+def test_what_predict_cannot_say_is_one_line(finished: Finished, text: str, said: str) -> None:
+    done = finished.predict({"text": text})
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 

@@ -46,7 +46,7 @@ def test_two_submits_are_one_version_and_two_runs(kfp: KfpServer, submit: Callab
 
 
 def test_another_recipe_is_another_version(
-    kfp: KfpServer, submit: Callable[..., Done], call: Callable[..., Done], tmp_path: Path
+    kfp: KfpServer, submit: Callable[..., Done], call: Callable[..., Done]
 ) -> None:
     submit()
     assert submit("--set", "seed=2").code == 0
@@ -212,11 +212,9 @@ def test_no_secret_is_sent_or_printed(
 
 
 def test_the_runs_record_is_in_the_store_where_it_can_be_reached(
-    kfp: KfpServer, call: Callable[..., Done], seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kfp: KfpServer, call: Callable[..., Done], seaweedfs: SeaweedFS, bucket: str, tmp_path: Path
 ) -> None:
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    store = seaweedfs.create_bucket("submitted") + "/mill"
+    store = f"{bucket}/mill"
     cluster = write_cluster(tmp_path, kfp.url, store)
     done = call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--reason", "drift", "--json")
     submitted = json.loads(done.out)
@@ -231,11 +229,9 @@ def test_the_runs_record_is_in_the_store_where_it_can_be_reached(
 
 
 def test_the_runs_record_says_what_training_is_expected_to_cost(
-    kfp: KfpServer, call: Callable[..., Done], seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
 ) -> None:
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    store = seaweedfs.create_bucket("estimated") + "/mill"
+    store = f"{bucket}/mill"
     cluster = ("--cluster", write_cluster(tmp_path, kfp.url, store))
     recipe = language_recipe(tmp_path, tmp_path / "data", data__path="s3://data/texts")
     first = json.loads(call("submit", recipe, *cluster, "--json").out)["run_id"]

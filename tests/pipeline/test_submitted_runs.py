@@ -2,8 +2,7 @@
 
 import json
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from modelmill.runtime.run_records import StepRecord
 from modelmill.store import Store, open_store
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
-from tests.kfp_server import KfpServer, Request, serving_kfp
-from tests.seaweedfs import SeaweedFS
+from tests.kfp_server import KfpServer, Request
 
 STEPS = ("data_validation", "preprocessing", "pretraining", "fine_tuning", "evaluation", "registration")
 REGISTERED = dict.fromkeys(STEPS, "SUCCEEDED")
@@ -30,22 +28,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def kfp() -> Iterator[KfpServer]:
-    with serving_kfp() as server:
-        yield server
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    return kfp_cluster.caller(monkeypatch, capsys)
-
-
-@pytest.fixture
-def store(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(bucket: str) -> Store:
     """A store that can be reached from here."""
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    return open_store(seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}") + "/mill")
+    return open_store(f"{bucket}/mill")
 
 
 def submitted(kfp: KfpServer, call: Callable[..., Done], folder: Path, store: str = "s3://nowhere/mill") -> Any:

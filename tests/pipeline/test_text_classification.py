@@ -57,13 +57,11 @@ def test_kfps_runner_reuses_what_the_local_one_made(finished: Finished, tmp_path
     kfp_reuses_all(finished, tmp_path)
 
 
-def test_it_learns_what_tf_idf_cannot_answers_and_shows_samples(finished: Finished, tmp_path: Path) -> None:
+def test_it_learns_what_tf_idf_cannot_answers_and_shows_samples(finished: Finished) -> None:
     checks = finished.evaluation("gate.json")["checks"]
     beaten = {(check["metric"], check.get("baseline", "").split(" of ")[0]) for check in checks if check["passed"]}
     assert {("loss", "the shares"), ("loss", "TF-IDF"), ("accuracy", "TF-IDF")} <= beaten
-    asked = tmp_path / "asked.jsonl"
-    asked.write_text('{"text": "oslo via quito"}\n{"text": "suva via oslo"}\n')
-    answered = cli.modelmill("predict", "tiny-text", asked, "--store", f"file://{finished.store}")
+    answered = finished.predict({"text": "oslo via quito"}, {"text": "suva via oslo"})
     assert [json.loads(line)["label"] for line in answered.stdout.splitlines()] == ["up", "down"], answered.stderr
     shown = finished.evaluation("samples.json")
     assert len(shown) == 10 and all(one["parts"]["text"] in finished.page for one in shown)

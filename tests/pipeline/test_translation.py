@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests import cli, recipes
+from tests import recipes
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 
@@ -60,13 +60,11 @@ def test_it_learns_the_order_that_a_dictionary_lacks(finished: Finished) -> None
     assert against["bleu"]["value"] > against["bleu"]["min"] + 20
 
 
-def test_the_registered_model_translates_as_the_report_shows(finished: Finished, tmp_path: Path) -> None:
+def test_the_registered_model_translates_as_the_report_shows(finished: Finished) -> None:
     shown = [one["parts"] for one in finished.evaluation("samples.json")]
     page = finished.page
     assert len(shown) == 3 and all(one["reference"] in page and one["translation"] in page for one in shown)
-    asked = tmp_path / "asked.jsonl"
-    asked.write_text("".join(json.dumps({"text": one["source"]}) + "\n" for one in shown))
-    answered = cli.modelmill("predict", "tiny-translation", asked, "--store", f"file://{finished.store}")
+    answered = finished.predict(*({"text": one["source"]} for one in shown))
     found = [json.loads(line)["translation"] for line in answered.stdout.splitlines()]
     assert found == [one["translation"] for one in shown], answered.stderr
 

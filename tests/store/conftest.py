@@ -1,6 +1,5 @@
 """Stores to test: a folder, and a bucket of a real S3 store."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +11,8 @@ from tests.store.proxy import Proxy
 
 
 @pytest.fixture
-def s3_uri(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A bucket of its own, and the environment that reaches it, for this process and its children."""
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    return seaweedfs.create_bucket(f"b-{uuid.uuid4().hex}") + "/team/mill"
+def s3_uri(bucket: str) -> str:
+    return f"{bucket}/team/mill"
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -1,6 +1,5 @@
 """A recipe, and stores of both kinds."""
 
-import uuid
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from modelmill import recipe as recipes
 from modelmill.recipe import Recipe
 from tests.recipes import table_recipe, write_table
-from tests.seaweedfs import SeaweedFS
 from tests.trigger.replicas import Runs
 
 
@@ -28,11 +26,8 @@ def folder_uri(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def s3_uri(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A bucket of its own, and the environment that reaches it."""
-    for name, value in seaweedfs.env.items():
-        monkeypatch.setenv(name, value)
-    return seaweedfs.create_bucket(f"t-{uuid.uuid4().hex}") + "/mill"
+def s3_uri(bucket: str) -> str:
+    return f"{bucket}/mill"
 
 
 @pytest.fixture(params=["file", "s3"])
