@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modelmill.core import digest
+from modelmill.core import cache, digest
 
 # Times of files may be as coarse as this, in nanoseconds.
 _RACY = 2_000_000_000
@@ -99,4 +99,4 @@ def _connection() -> sqlite3.Connection:
 
 
 def _file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelmill" / "digests.db"
+    return cache.folder() / "digests.db"

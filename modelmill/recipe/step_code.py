@@ -16,6 +16,7 @@ LIBRARY = "modelmill"
 # What says, shows, starts or records, but changes no byte of a result: neither read nor followed.
 NEUTRAL = frozenset(
     {
+        "modelmill.core.cache",
         "modelmill.core.errors",
         "modelmill.core.image",
         "modelmill.core.lifetime",

@@ -42,6 +42,32 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
+def test_an_empty_registry_is_kept_for_later_stores_and_made_anew_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    made: list[str] = []
+    client = mlflow.MlflowClient
+    monkeypatch.setattr(mlflow, "MlflowClient", lambda uri, *more: made.append(uri) or client(uri, *more))
+    templates = tmp_path / "cache" / "modelmill"
+
+    def describe(name: str) -> int:
+        """The number of databases that mlflow makes for a new store."""
+        before = sum(uri.endswith(".tmp") for uri in made)
+        assert tracking.describe(open_store(f"file://{tmp_path / name}")).endswith("mlflow.db")
+        return sum(uri.endswith(".tmp") for uri in made) - before
+
+    assert describe("first") == 1
+    assert describe("second") == 0
+    (template,) = templates.iterdir()
+    template.write_bytes(b"no database")
+    assert describe("third") == 1
+    assert describe("fourth") == 0
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
     return recipes.load(table_recipe(tmp_path / "recipe", tmp_path / "data"))

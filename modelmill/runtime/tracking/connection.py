@@ -4,13 +4,15 @@ import contextlib
 import logging
 import os
 import re
+import shutil
+import sqlite3
 import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from modelmill.core import digest
+from modelmill.core import cache, digest
 from modelmill.core.errors import ModelmillError, UserError, one_line
 from modelmill.store import Store
 
@@ -121,18 +123,45 @@ def _create_database(root: Path) -> None:
     """Make the default registry's database, whole or not at all.
 
     mlflow creates its tables one by one, and never gets over a process that was killed, or a disk that was full,
-    in between; so it does that to a file of another name.
+    in between; so it does that to a file of another name. That takes seconds, so an empty one is kept for later stores.
     """
     import mlflow
 
     temporary = root / f"{_DATABASE}.{uuid.uuid4().hex}.tmp"
+    template = cache.folder() / f"registry-{mlflow.__version__}.db"
     root.mkdir(parents=True, exist_ok=True)
     try:
-        mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
+        if not (_copy(template, temporary) and _is_sound(temporary)):
+            temporary.unlink(missing_ok=True)
+            mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
+            _copy(temporary, template)
         with contextlib.suppress(FileExistsError):  # another step was faster
             os.link(temporary, root / _DATABASE)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """Copy a file, whole or not at all; return whether that was possible."""
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _is_sound(file: Path) -> bool:
+    """Return whether a copy of an empty registry is one; what is in a cache may have been damaged."""
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            (said,) = connection.execute("PRAGMA quick_check").fetchone()
+            return said == "ok" and bool(connection.execute("SELECT version_num FROM alembic_version").fetchall())
+    except sqlite3.Error:
+        return False
 
 
 def redact(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from modelmill.core import cache
 from modelmill.core.errors import UserError
 from modelmill.recipe import Training
 
@@ -62,7 +63,7 @@ def as_written(compiled: bool) -> contextlib.AbstractContextManager[None]:
 
 def _cache_folder() -> Path:
     """Return this user's cache of compiled kernels, or a temporary one where the home folder cannot be written."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelmill" / "kernels"
+    folder = cache.folder() / "kernels"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
