@@ -6,6 +6,7 @@ its `arguments`, the file for its `answer`, and whether it runs `in_place`, in t
 `id` and exit code go back. Calls run side by side; imports go on beside them.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -122,7 +123,8 @@ def main(argument: str) -> int:
     if not argument.isdigit():
         return _code_of(json.loads(argument))
     exit_with_stdin()
-    with socket.socket(fileno=int(argument)) as requests:
+    # The run may end, and with it the other end of the socket, while something is still on its way.
+    with socket.socket(fileno=int(argument)) as requests, contextlib.suppress(ConnectionError):
         Warm(requests).serve()
     return 0
 
