@@ -44,9 +44,9 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
         mlflow_model=metadata,
     )
     _write(target, code)
-    metadata.model_size_bytes += sum(
-        e.bytes for e in model.under("model") if not (target / "artifacts" / e.path).exists()
-    )
+    here = sum(file.stat().st_size for file in target.rglob("*") if file.is_file() and file.name != MLMODEL_FILE_NAME)
+    elsewhere = [entry for entry in model.under("model") if not (target / "artifacts" / entry.path).exists()]
+    metadata.model_size_bytes = here + sum(entry.bytes for entry in elsewhere)
     metadata.save(str(target / MLMODEL_FILE_NAME))
     return target
 

@@ -159,7 +159,7 @@ def test_a_classifier_in_onnx_says_what_it_says(tmp_path: Path) -> None:
     made = steps.tuned(corpus, steps.pretrained(corpus))
     session = onnxruntime.InferenceSession(steps.folder_of(made, "onnx") / "model.onnx")
     assert [(i.name, i.shape) for i in session.get_inputs()] == [("features", ["batch", 2])]
-    model = MLP(2, [4], 1, "sigmoid", 0.0)
+    model = MLP({"features": ["a", "b"], "hidden": [4], "outputs": 1, "activation": "sigmoid"})
     model.load_state_dict(load_file(steps.folder_of(made, "model") / "model.safetensors"))
     for rows in (1, 5):
         features = torch.randn(rows, 2)
