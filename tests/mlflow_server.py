@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelmill.runtime.tracking import connection
 from tests.server_process import serving
 
 _READY_SECONDS = 180
@@ -39,6 +40,9 @@ def running(
         command = [sys.executable, "-m", "mlflow", "server", *_options(Path(name), server.port, bucket)]
         if database:
             command += [f"--backend-store-uri={database}"]
+        else:
+            # A server that makes its tables while it answers says 503 for as long as a busy disk takes.
+            connection.create_database(Path(name))
         quiet = {
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",

@@ -104,7 +104,7 @@ def client(store: Store) -> Iterator[Any]:
     try:
         root = default_root(store)
         if root is not None and not is_created(store):
-            _create_database(root)
+            create_database(root)
         yield mlflow.MlflowClient(uri, uri)
     except Exception as error:
         if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _FOREIGN:
@@ -119,12 +119,13 @@ def is_created(store: Store) -> bool:
     return root is None or (root / _DATABASE).is_file()
 
 
-def _create_database(root: Path) -> None:
+def create_database(root: Path) -> None:
     """Make the default registry's database, whole or not at all.
 
     mlflow creates its tables one by one, and never gets over a process that was killed, or a disk that was full,
     in between; so it does that to a file of another name. That takes seconds, so an empty one is kept for later stores.
     """
+    configure()
     import mlflow
 
     temporary = root / f"{_DATABASE}.{uuid.uuid4().hex}.tmp"
