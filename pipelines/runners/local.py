@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from modelmill import recipe as recipes
 from modelmill.components.data_validation.api import measure_drift
+from modelmill.core.errors import ModelmillError
 from modelmill.recipe import Recipe, task_packages
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.step_specs import DATASET, STEPS
@@ -174,7 +175,10 @@ class LocalRun:
                     jobs[first : first + SIDE_BY_SIDE], answers[first : first + SIDE_BY_SIDE], strict=True
                 )
             ]
-            if any(crew.wait(call_id, self._poll) for call_id in ids):
+            if any([crew.wait(call_id, self._poll) for call_id in ids]):
+                for answer in filter(Path.exists, answers):
+                    if isinstance(said := json.loads(answer.read_text()), dict) and "error" in said:
+                        raise ModelmillError(f"{task}: {said['error']}")
                 raise StepFailed
         return [json.loads(answer.read_text()) for answer in answers]
 

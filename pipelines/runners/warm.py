@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from modelmill.core.errors import ModelmillError, one_line
 from modelmill.core.lifetime import exit_with_stdin
 
 POLL_SECONDS = 0.02
@@ -106,6 +107,11 @@ def _code_of(request: dict[str, Any]) -> int:
     try:
         answer = getattr(importlib.import_module(module), function)(**request["arguments"])
         Path(request["answer"]).write_text(json.dumps(answer))
+    except ModelmillError as error:
+        # Not even the step's record could be written: the run says it, from here.
+        print(one_line(error), flush=True)
+        Path(request["answer"]).write_text(json.dumps({"error": one_line(error)}))
+        return error.exit_code
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except BaseException:
