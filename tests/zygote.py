@@ -123,7 +123,12 @@ class Forked(subprocess.Popen[Any]):
     """A process that, if it is a Python which is given a module or a program, is forked from this one."""
 
     def __init__(self, args: Any, *more: Any, **options: Any) -> None:
-        if isinstance(args, list) and args[0] == sys.executable and args[1] in ("-m", "-c"):
+        if (
+            isinstance(args, list)
+            and args[0] == sys.executable
+            and args[1] in ("-m", "-c")
+            and not _has_open_database()
+        ):
             assert not more, "by name only"
             sys.stdout.flush()
             sys.stderr.flush()
@@ -131,6 +136,15 @@ class Forked(subprocess.Popen[Any]):
             # It is called where the new process would become another program, and does not return.
             options["preexec_fn"] = functools.partial(_be_forked, args[1:], environment, options.get("pass_fds", ()))
         super().__init__(args, *more, **options)
+
+
+def _has_open_database() -> bool:
+    """Return whether this process has a SQLite file open: SQLite does not work on in a process that was forked then."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that listed them
+            if descriptor.readlink().suffix == ".db":
+                return True
+    return False
 
 
 def _be_forked(arguments: list[str], environment: dict[str, str], descriptors: Sequence[int]) -> NoReturn:
