@@ -187,6 +187,21 @@ def test_compiling_without_a_compiler_is_refused_or_left(monkeypatch: pytest.Mon
     assert not compilation.compile_modules(layers, free, 1e18, cpu)
 
 
+def test_compiled_code_is_kept_unless_the_user_has_a_place_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    cache_dir()  # as an import of torch's compiler does, which chooses a temporary folder
+    compilation.keep_kernels()
+    assert cache_dir() == f"{tmp_path}/modelmill/kernels"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tmp_path}/mine")
+    compilation.keep_kernels()
+    assert cache_dir() == f"{tmp_path}/mine"
+
+
 def test_an_average_of_the_weights_is_what_is_kept(tmp_path: Path, store: Store) -> None:
     settings = {"steps": 4, "learning_rate": 0.1, "batch_size": 1, "optimizer": "sgd"}
     seen = []

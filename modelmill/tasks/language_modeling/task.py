@@ -21,9 +21,8 @@ from modelmill.training.device.hardware import pick_device
 # The share of learned tokens in a batch below which the head is applied to those alone.
 SPARSE = 0.75
 ROWS_SCORED_AT_ONCE = 1024
-# Lengths of `boundaries` that occur. With batches without any and with too many they make eight shapes, which is what
-# the compiler keeps of a module.
-LENGTHS = 6
+# Places for `boundaries`, by example. Few, as each makes a shape that is compiled by itself, which takes 20 s.
+BOUNDARIES = (4, 16, 64)
 # The part of a corpus that each stage reads: documents, or pairs, of which responses alone are learned.
 SOURCE_OF_STAGE = {"pretraining": "documents", "fine_tuning": "pairs"}
 
@@ -119,8 +118,8 @@ def _boundaries(positions: torch.Tensor, filled: torch.Tensor) -> torch.Tensor |
     begins = positions == 0
     begins &= torch.arange(positions.shape[1]) <= filled.unsqueeze(1)
     places = torch.nonzero(begins.flatten()).flatten()
-    for doubled in range(1, LENGTHS + 1):
-        room = len(positions) * 2**doubled
+    for places_each in BOUNDARIES:
+        room = len(positions) * places_each
         if len(places) < room:
             return F.pad(places, (0, room - len(places)), value=positions.numel()).int()
     return None

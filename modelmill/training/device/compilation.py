@@ -15,8 +15,10 @@ from modelmill.core.errors import UserError
 from modelmill.recipe import Training
 
 log = logging.getLogger("modelmill")
-# FLOPs of a training above which compiling saves more than it costs: the first time it takes 5 to 20 s on a CPU and
-# about a minute for a GPU, and a step then takes two thirds of its time. See benchmarks/README.md.
+# Where torch keeps compiled code.
+_KERNELS_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+# FLOPs of a training above which compiling saves more than it costs: the first time it takes about a minute, and a
+# step then takes half to four fifths of its time. See benchmarks/README.md.
 PAYS_FROM = {"cpu": 1.5e13, "cuda": 1e16}
 
 
@@ -47,8 +49,7 @@ def compile_modules(modules: list[nn.Module], settings: Training, flops: float, 
         log.info("not compiled: there is no %s; with it, a step would take about two thirds of the time", compiler)
         return False
     torch.use_deterministic_algorithms(True)  # holds for compiled code too
-    # Compiled code serves later runs too, while a run's temporary folder goes with the run.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache_folder()))
+    keep_kernels()
     for module in modules:
         # A kernel for each shape: which ones there are must not depend on the order in which shapes come. What DDP
         # and FSDP hang on a module's call stays outside.
@@ -59,6 +60,16 @@ def compile_modules(modules: list[nn.Module], settings: Training, flops: float, 
 def as_written(compiled: bool) -> contextlib.AbstractContextManager[None]:
     """Return a context in which compiled modules run uncompiled, for shapes that are rare."""
     return torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
+
+
+def keep_kernels() -> None:
+    """Have compiled code kept in this user's cache, unless the user has chosen a place."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    # torch sets the variable itself as soon as anything imports its compiler, to a temporary folder that goes with
+    # the run.
+    if os.environ.get(_KERNELS_VARIABLE) in (None, default_cache_dir()):
+        os.environ[_KERNELS_VARIABLE] = str(_cache_folder())
 
 
 def _cache_folder() -> Path:
