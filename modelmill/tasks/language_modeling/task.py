@@ -35,8 +35,8 @@ class PackedTokens:
 
     A batch has `input_ids` and `labels`, int64, (batch, length), and may have:
 
-    - `position_ids`, int64, (batch, length), counted from each document's start, unless every window is of one
-      document;
+    - `position_ids`, int64, (batch, length), counted from each document's start, unless every window of the split is
+      of one document: a batch with and one without are each compiled by themselves;
     - `boundaries`, int32, one-dimensional, unless they are very many: the start of each document in the flat batch, and
       the end of the last;
     - `learned`, int64, one-dimensional, if they are few: the flat places of the labels.
@@ -57,6 +57,7 @@ class PackedTokens:
         names = sorted(n for n in files if n.startswith(folder + "/") and n.endswith(f"{kind}.tokens.npy"))
         self.shards = [_Shard(files, name.removesuffix(".tokens.npy"), length) for name in names]
         self.first = np.cumsum([0, *(shard.windows for shard in self.shards)])
+        self._has_several_documents = any(shard.has_several_documents for shard in self.shards)
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -72,7 +73,7 @@ class PackedTokens:
         tokens, starts, learned, filled = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
         labels = torch.where(learned[:, 1:], tokens[:, 1:], IGNORED)
         batch = {"input_ids": tokens[:, :-1].contiguous(), "labels": labels}
-        if starts[:, :-1].any():
+        if self._has_several_documents:
             batch["position_ids"] = torch.arange(self.length) - starts[:, :-1]
             if (boundaries := _boundaries(batch["position_ids"], filled)) is not None:
                 batch["boundaries"] = boundaries
@@ -150,6 +151,7 @@ class _Shard:
         self.learned = np.load(learned, mmap_mode="r", allow_pickle=False) if learned else None
         self.windows = max(0, -(-(len(self.tokens) - 1) // length))
         self.documents = len(self.offsets) - 1
+        self.has_several_documents = bool((self.offsets[1:-1] % length).any())
 
     def owners(self, number: int) -> np.ndarray:
         """Return the document that each label of a window belongs to, int64, (length,).
