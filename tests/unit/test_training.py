@@ -1,7 +1,6 @@
-"""Training: steps, bad batches, checkpoints, what is compiled, recomputed or cut into parts."""
+"""Training: steps, bad batches, checkpoints, parts of a batch, what is kept of compiled code."""
 
 import math
-import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from modelmill.training.loop import journal
 from modelmill.training.loop.checkpoint import Checkpoints
 from modelmill.training.loop.engine import Result, train
 from modelmill.training.loop.order import BatchOrder
-from tests.packed import language_task
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +79,6 @@ def fit(
     return model, train(model, task, task, good, settings, 0, checkpoints, progress)  # type: ignore[arg-type]
 
 
-NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
 OFTEN: dict[str, Any] = {"checkpoint_seconds": 0, "evaluate_every": 7}
 
 
@@ -144,40 +141,6 @@ def test_a_training_cut_in_two_ends_with_the_same_bits(
     assert torch.equal(whole.weight, cut.weight)
 
 
-@NEEDS_COMPILER
-def test_a_compiled_training_learns_the_same_and_cut_in_two_ends_with_the_same_bits(
-    tmp_path: Path, store: Store
-) -> None:
-    documents = [list(range(1, 60)), list(range(1, 30)) * 3] * 20
-
-    def trained(key: str, compiled: str, stop_after: int | None = None) -> tuple[dict[str, torch.Tensor], list[float]]:
-        torch.compiler.reset()  # as in a process of its own
-        task = language_task(tmp_path, documents, length=32)
-        examples = task.examples("pretraining", "train")
-        seed_everything(0)
-        model, losses = task.build(), []
-        settings = Training(
-            steps=12, learning_rate=0.01, batch_size=6, micro_batch_size=4, compile=compiled, checkpoint_seconds=0
-        )  # fmt: skip
-
-        def progress(done: float, _: float, text: str) -> None:
-            losses.append(float(text.split()[1].rstrip(",")) if text.startswith("loss") else 0.0)
-            if done == stop_after:
-                raise KeyboardInterrupt
-
-        train(model, task, examples, examples, settings, 0, Checkpoints(store, key, tmp_path), progress)
-        return dict(model.named_parameters()), losses
-
-    _, written = trained("written", "off")
-    whole, losses = trained("whole", "on")
-    assert losses == pytest.approx(written, abs=0.02)
-    assert losses[-1] < losses[0] - 1
-    with pytest.raises(KeyboardInterrupt):
-        trained("cut", "on", stop_after=7)
-    cut, _ = trained("cut", "on")
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-
-
 def test_compiling_without_a_compiler_is_refused_or_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     layers, cpu = [torch.nn.Linear(2, 2)], torch.device("cpu")
@@ -214,38 +177,6 @@ def test_an_average_of_the_weights_is_what_is_kept(tmp_path: Path, store: Store)
         expected += (1 - min(0.9, (1 + step) / (10 + step))) * (weight - expected)
     kept, _ = fit(Line(), Training(ema=0.9, evaluate_every=99, **settings), Checkpoints(store, "ema", tmp_path))
     assert kept.weight.item() == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("compiled", ["off", pytest.param("on", marks=NEEDS_COMPILER)])
-def test_blocks_that_are_recomputed_learn_the_same_and_keep_less(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, compiled: str
-) -> None:
-    kept: list[int] = []
-    measured = memory.micro_batch_size
-
-    def noted(settings: Training, size: int, bytes_each: int, *others: Any) -> int:
-        kept.append(bytes_each)
-        return measured(settings, size, bytes_each, *others)
-
-    monkeypatch.setattr(memory, "micro_batch_size", noted)
-    task = language_task(tmp_path, [list(range(1, 60))] * 20, length=32)
-    examples, weights = task.examples("pretraining", "train"), []
-    for recomputed in (False, True):
-        seed_everything(0)
-        torch.compiler.reset()
-        settings = Training(
-            steps=5, learning_rate=0.01, batch_size=4, precision="fp32", compile=compiled,
-            activation_checkpointing=recomputed,
-        )  # fmt: skip
-        model = task.build()
-        train(model, task, examples, examples, settings, 0, Checkpoints(store, str(recomputed), tmp_path), _nothing)
-        weights.append([p.detach().clone() for p in model.parameters()])
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*weights, strict=True))
-    assert kept[1] < 0.7 * kept[0]
-
-
-def _nothing(*_: object) -> None:
-    """Nobody watches."""
 
 
 def test_what_does_not_fit_after_all_names_a_size_to_try() -> None:
