@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -14,6 +16,7 @@ import numpy as np
 
 from modelmill import recipe as recipes
 from modelmill.champion import champion_state
+from modelmill.components.registration import claim
 from modelmill.components.registration import step as registration
 from modelmill.runtime import run_records, tracking
 from modelmill.store import Store, manifest, open_store
@@ -97,6 +100,11 @@ class Case:
 
     def run_id(self, number: int) -> str:
         return f"{self.name}-run-{number}"
+
+    def arguments_of(self, number: int) -> dict[str, Any]:
+        """The arguments of another process, which writes a manifest of its own."""
+        written = f"{self.arguments['registration']}-{number}"
+        return {**self.arguments, "run_id": self.run_id(number), "registration": written}
 
     def run(self, number: int = 1) -> Manifest:
         """Register in this process; raises SystemExit as the step does."""
@@ -205,49 +213,118 @@ def assert_whole(case: Case) -> None:
     assert version.tags["modelmill.log"] == now.log
 
 
-# Kills or stops the process at a call to MLflow, before it is sent or after it was answered.
+# A killed process keeps its claim for this long.
+LEASE_SECONDS = 1.5
+# Registers, and says what came with it.
 CHILD = """
-import json, os, signal, sys
-from modelmill.components.registration import claim
-where, method = sys.argv[2].split(":")
-claim.SECONDS = float(sys.argv[3])
-if where != "never":
-    import mlflow
-    real = getattr(mlflow.MlflowClient, method)
-    def deadly(*args, **kwargs):
-        if where == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if where == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
-            return real(*args, **kwargs)
-        real(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(mlflow.MlflowClient, method, deadly)
-from modelmill.components.registration.step import run
-run(**json.loads(sys.argv[1]))
+import json, sys
+from tests.component.registrations import register
+register(json.loads(sys.argv[1]), "never:", 1.5)
 from mlflow.telemetry.client import get_telemetry_client
 print("torch" if "torch" in sys.modules else "no torch", "telemetry" if get_telemetry_client() else "quiet")
 """
-# A killed process keeps its claim for this long.
-LEASE_SECONDS = 1.5
 
 
-def child(case: Case, how: str = "never:", number: int = 1, lease: float = LEASE_SECONDS) -> subprocess.Popen[str]:
-    """Register in a process of its own, and write the manifest into a file of its own."""
-    arguments = {
-        **case.arguments,
-        "run_id": case.run_id(number),
-        "registration": f"{case.arguments['registration']}-{number}",
-    }
-    # Little else: in what looks like CI or a test, mlflow leaves its telemetry off by itself.
+def register(arguments: dict[str, Any], how: str, lease: float) -> None:
+    """Register in this process, which is killed or stopped at a call to MLflow: before it is sent, or once answered.
+
+    Args:
+        arguments: Those of the step.
+        how: `before`, `after` or `stop`, a colon, and the name of a method of MLflow's client; or `never:`.
+        lease: Seconds for which a claim holds.
+    """
+    import mlflow
+
+    claim.SECONDS = lease
+    where, method = how.split(":")
+    if where != "never":
+        real = getattr(mlflow.MlflowClient, method)
+
+        def deadly(*args: Any, **kwargs: Any) -> Any:
+            if where == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if where == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+                return real(*args, **kwargs)
+            real(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(mlflow.MlflowClient, method, deadly)
+    registration.run(**arguments)
+
+
+class Child:
+    """A registration in a process that is forked from one which has imported mlflow; it writes its own manifest.
+
+    Attributes:
+        stdout: What it prints.
+        pid: Its id.
+    """
+
+    def __init__(self, case: Case, how: str = "never:", number: int = 1, lease: float = LEASE_SECONDS) -> None:
+        """Start it."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["mlflow", "modelmill.components.registration.registry", __name__])
+        ours, theirs = context.Pipe(duplex=False)
+        job = (case.arguments_of(number), how, lease, environment(), theirs)
+        self._process = context.Process(target=_be_child, args=job, daemon=True)
+        self._process.start()
+        theirs.close()
+        self.stdout = os.fdopen(os.dup(ours.fileno()))
+        ours.close()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, a signal's number below zero; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float = 120) -> int | None:
+        """Wait until it ends."""
+        self._process.join(seconds)
+        return self.returncode
+
+    def communicate(self) -> tuple[str, None]:
+        """Return the rest of what it prints, when it has ended."""
+        with self.stdout:
+            printed = self.stdout.read()
+        self.wait()
+        return printed, None
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, if it still runs."""
+        self._process.kill()
+
+
+def _be_child(arguments: dict[str, Any], how: str, lease: float, variables: dict[str, str], output: Any) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
+    output.close()
+    register(arguments, how, lease)
+
+
+def environment() -> dict[str, str]:
+    """This process's, but little of it: in what looks like CI or a test, mlflow leaves its telemetry off by itself."""
     prefixes = ("AWS_", "MLFLOW_", "MODELMILL_")
-    kept = {n: v for n, v in os.environ.items() if n in {"PATH", "HOME", "NO_PROXY"} or n.startswith(prefixes)}
-    return subprocess.Popen(
-        [sys.executable, "-u", "-c", CHILD, json.dumps(arguments), how, str(lease)],
+    return {n: v for n, v in os.environ.items() if n in {"PATH", "HOME", "NO_PROXY"} or n.startswith(prefixes)}
+
+
+def run_apart(case: Case) -> subprocess.CompletedProcess[str]:
+    """Register in an interpreter of its own, which imports what the step imports."""
+    return subprocess.run(
+        [sys.executable, "-u", "-c", CHILD, json.dumps(case.arguments_of(1))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**kept, "PYTHONPATH": str(ROOT)},
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+        check=False,
     )
 
 

@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from modelmill.champion.champion_state import Candidate
 from modelmill.core.errors import UserError
 from modelmill.runtime import external_inputs, tracking, weights
 from tests.cli import wait_until
-from tests.component.registrations import Case, assert_whole, child, make_case, versions, written_by_child
+from tests.component.registrations import Case, Child, assert_whole, make_case, versions, written_by_child
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
 
@@ -149,7 +148,7 @@ def test_a_version_that_was_never_verified_is_refused_by_who_reads_it(language: 
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_killed_at_a_call_and_run_again_there_is_one_whole_version(table: Case, server: str, kill: str) -> None:
-    process = child(table, kill)
+    process = Child(table, kill)
     output, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL, output
     table.run(2)
@@ -159,7 +158,7 @@ def test_killed_at_a_call_and_run_again_there_is_one_whole_version(table: Case, 
 def test_killed_at_random_moments_and_run_again_there_is_one_whole_version(
     table: Case, server: str, tmp_path: Path, table_folder: Path
 ) -> None:
-    process = child(table)
+    process = Child(table)
     wait_until_it_starts(process)
     began = time.monotonic()
     process.communicate()
@@ -168,7 +167,7 @@ def test_killed_at_random_moments_and_run_again_there_is_one_whole_version(
         folder = tmp_path / str(number)
         folder.mkdir()
         case = make_case(folder, table_folder, "tabular_classification")
-        process = child(case)
+        process = Child(case)
         wait_until_it_starts(process)
         time.sleep(random.random() * seconds)
         process.kill()
@@ -177,13 +176,12 @@ def test_killed_at_random_moments_and_run_again_there_is_one_whole_version(
         assert_whole(case)
 
 
-def wait_until_it_starts(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
+def wait_until_it_starts(process: Child) -> None:
     assert any("starting" in line for line in process.stdout)
 
 
 def test_sixteen_that_register_one_result_at_once_leave_one_version(table: Case, server: str) -> None:
-    processes = [child(table, number=number, lease=15) for number in range(16)]
+    processes = [Child(table, number=number, lease=15) for number in range(16)]
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 16, outputs
     assert_whole(table)
@@ -195,7 +193,7 @@ def test_a_claim_is_renewed_by_a_worker_that_lives_and_taken_over_from_one_that_
     table: Case, server: str
 ) -> None:
     """One that stood still wakes up when another has registered in its place, and finds that version."""
-    process = child(table, "stop:create_model_version", lease=2)
+    process = Child(table, "stop:create_model_version", lease=2)
     stat = Path(f"/proc/{process.pid}/stat")
     assert wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 60)
     made = table.run(2)
@@ -229,7 +227,7 @@ def test_the_next_run_sees_the_champion_that_its_evaluation_has_foreseen(table: 
     table.arguments["recipe"] = recipes.to_json(recipe)
     held_out = recipe.preprocessing.held_out
     evaluation = table.change("evaluation", comparison={"metric": "accuracy"}, held_out=held_out)
-    process = child(table, kill)
+    process = Child(table, kill)
     output, _ = process.communicate()
     assert process.returncode == (0 if kill == "never:" else -signal.SIGKILL), output
     seen = external_inputs.digests("evaluation", recipe, table.store)

@@ -22,9 +22,9 @@ from tests.component.registrations import (
     USER,
     Case,
     assert_whole,
-    child,
     download,
     make_case,
+    run_apart,
     versions,
     write_table_model,
 )
@@ -192,13 +192,12 @@ def test_a_model_that_missed_its_gate_is_not_registered(tmp_path: Path, language
 
 
 def test_the_step_prints_a_few_lines_of_its_own_and_imports_no_torch(language: Case, server: str) -> None:
-    process = child(language)
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    *lines, last = output.splitlines()
+    done = run_apart(language)
+    assert done.returncode == 0, done.stdout
+    *lines, last = done.stdout.splitlines()
     assert last == "no torch quiet"
-    assert all(re.match(r"[\d-]+ [\d:,]+ INFO registration ", line) for line in lines), output
-    assert PASSWORD not in output and USER not in output
+    assert all(re.match(r"[\d-]+ [\d:,]+ INFO registration ", line) for line in lines), done.stdout
+    assert PASSWORD not in done.stdout and USER not in done.stdout
 
 
 def test_a_model_in_a_bucket_is_registered_with_its_dataset_there(

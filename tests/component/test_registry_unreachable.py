@@ -10,7 +10,7 @@ from modelmill.runtime import run_records, tracking
 from modelmill.runtime.run_records import RunRecord
 from modelmill.runtime.tracking.patience import patience
 from tests import mlflow_server as mlflow_servers
-from tests.component.registrations import PASSWORD, USER, Case, assert_whole, child
+from tests.component.registrations import PASSWORD, USER, Case, Child, assert_whole
 from tests.mlflow_server import MlflowServer, free_port
 
 pytestmark = pytest.mark.usefixtures("nothing_set")
@@ -73,12 +73,12 @@ def test_a_server_that_comes_back_in_time_gets_the_version(table: Case, monkeypa
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    process = child(table)
+    process = Child(table)
     output: list[str] = []
     asked_again = threading.Event()
 
     def read() -> None:
-        for line in process.stdout or ():
+        for line in process.stdout:
             output.append(line)
             if "trying again" in line:
                 asked_again.set()
