@@ -16,6 +16,7 @@ from modelmill.components.preprocessing.component import fitting, preprocessing,
 from modelmill.components.pretraining.component import pretraining
 from modelmill.components.registration.component import registration
 from modelmill.components.reporting.component import reporting
+from modelmill.core.errors import UserError
 from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, StepResources
 from modelmill.recipe.step_specs import DATASET, STEPS
@@ -49,7 +50,12 @@ def build(
         run_id: Name of the run's records; on a cluster KFP's own id, so that each recurring run gets a new one.
         place: Places each task; without it, tasks ask for the recipe's resources in the images of this version.
         if_changed: Look for new data first, and train only if there is some (`data.retrain`).
+
+    Raises:
+        UserError: The store's address has two braces in a row, with which KFP begins what it replaces.
     """
+    if "{{" in store:
+        raise UserError(f"--store {store}: an address with {{{{ is one that KFP changes; choose another")
     settle, groups = _settler(place, _of_pods(recipe)), recipe.data.groups
 
     @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task} to {recipe.registration.model}")

@@ -203,7 +203,8 @@ def _nonnull(merged: "MergedMetrics", need: Need) -> np.int64:
 
 
 def _is_number(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_))
+    is_exact = pa.types.is_integer(type_) or pa.types.is_decimal(type_) or pa.types.is_boolean(type_)
+    return bool(is_exact or pa.types.is_floating(type_))
 
 
 VALUES: dict[str, Callable[["MergedMetrics", Need], Any]] = {

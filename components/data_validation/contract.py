@@ -12,8 +12,7 @@ from modelmill.components.data_validation import draft as drafting
 from modelmill.components.data_validation import profile as profiles
 from modelmill.components.data_validation import suite as suites
 from modelmill.components.data_validation.merged_metrics import MergedMetrics, ScannedShard
-from modelmill.components.data_validation.packing import unpack
-from modelmill.components.data_validation.plan import Plan, make_plan
+from modelmill.components.data_validation.plan import Plan, make_plan, uncounted
 from modelmill.components.data_validation.profile import Profile
 from modelmill.components.data_validation.quarantine import LeftOut
 from modelmill.components.data_validation.scan import Pass
@@ -21,7 +20,8 @@ from modelmill.components.data_validation.scanning import Progress, Scan, give_m
 from modelmill.components.data_validation.shard_states import ShardStates
 from modelmill.components.data_validation.suite import parse
 from modelmill.core.errors import GateFailed, UserError
-from modelmill.data import shards
+from modelmill.data import columns
+from modelmill.data.columns import SCHEMA
 from modelmill.data.media.joining import UnusableRow
 from modelmill.data.shard import Shard
 from modelmill.recipe.sections import Quarantine
@@ -55,6 +55,7 @@ class Judgement(NamedTuple):
         profile: The columns' distributions, if they were asked for.
         unusable: Rows of manifests whose image or recording is missing or broken, with `shard`, `row` (from 1), `file`
             and `why`.
+        refused: A line for each expectation that is not supported for the types of the data.
     """
 
     dataset: Manifest
@@ -63,6 +64,7 @@ class Judgement(NamedTuple):
     left_out: list[LeftOut]
     profile: Profile | None
     unusable: list[dict[str, Any]]
+    refused: list[str]
 
     @property
     def success(self) -> bool:
@@ -130,9 +132,12 @@ def judge(
         warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
         scan = Scan(source_shards, Path(folder), progress, states)
         scanned = scan.all(first, first.name, may_fail=policy is not None)
-        left_out = _leave_out(checked, scanned, policy, Path(folder)) if policy else []
-        scanned = {shard: one for shard, one in scanned.items() if shard not in {o.shard for o in left_out}}
-        schema = shards.unify([(shard, _schema(one)) for shard, one in scanned.items()])
+        left_out = _leave_out_unreadable(scanned) if policy else []
+        schema, scanned = _conform(scan, first, scanned)
+        if policy:
+            left_out += _leave_out_broken(checked, schema, scanned, policy, Path(folder))
+            _enforce(left_out, policy, len(source_shards))
+            schema, scanned = _conform(scan, first, scanned)
         suites.check_columns(checked, schema.names)
         merged = MergedMetrics(schema, list(scanned.values()), Path(folder))
         if not merged.rows:
@@ -151,14 +156,14 @@ def judge(
         for shard, one in scanned.items()
         for row in one.state["unusable"]
     ]
-    columns = {field.name: str(field.type) for field in schema}
-    info: dict[str, Any] = {"format": source_shards[0].format, "rows": merged.rows, "columns": columns}
+    info: dict[str, Any] = {"format": source_shards[0].format, "rows": merged.rows}
+    info |= {"columns": {field.name: str(field.type) for field in schema}, SCHEMA: columns.packed(schema)}
     if left_out:
         info["left_out"] = [{"path": o.shard.path, "tag": o.shard.tag, "why": o.why} for o in left_out]
     if media := source_shards[0].media:
         info["media"] = media.kind
     dataset = Manifest(kind="dataset", location="source", entries=entries, info=info)
-    return Judgement(dataset, result, scan.read, left_out, whole, unusable)
+    return Judgement(dataset, result, scan.read, left_out, whole, unusable, uncounted(checked, schema))
 
 
 def draft(path: str, source_shards: list[Shard], name: str, progress: Progress) -> Draft:
@@ -181,33 +186,62 @@ def draft(path: str, source_shards: list[Shard], name: str, progress: Progress) 
     return Draft(suite, known.profile, known.dataset.info["columns"])
 
 
-def _leave_out(suite: Any, scanned: dict[Shard, ScannedShard], policy: Quarantine, scratch: Path) -> list[LeftOut]:
-    """Return the shards to quarantine: unreadable, of another schema than others before, or breaking row rules.
+def _conform(scan: Scan, todo: Pass, scanned: dict[Shard, ScannedShard]) -> tuple[pa.Schema, dict[Shard, ScannedShard]]:
+    """Return the schema of all shards, and their states as scanned with its types.
+
+    Few shards are read again: those in which a column has another type than in all.
 
     Raises:
-        Quarantined: They are more than the policy tolerates.
+        UserError: Types of a column conflict.
     """
+    schema = columns.bare(columns.resolve((shard, _schema(one)) for shard, one in scanned.items()))
+    typed = {
+        s: s._replace(schema=schema) for s, one in scanned.items() if columns.needs_conforming(_schema(one), schema)
+    }
+    again = scan.each(list(typed.values()), todo, todo.name)
+    return schema, {typed.get(s, s): again[typed[s]] if s in typed else one for s, one in scanned.items()}
+
+
+def _leave_out_unreadable(scanned: dict[Shard, ScannedShard]) -> list[LeftOut]:
+    """Take out the shards that cannot be read or whose types conflict with those before, and return them."""
     left_out: list[LeftOut] = []
     kept: list[tuple[Shard, pa.Schema]] = []
-    for shard, one in scanned.items():
+    for shard, one in list(scanned.items()):
         if one.error is not None:
             left_out.append(quarantine.unreadable(shard, one.error))
+            del scanned[shard]
             continue
         try:
-            schema = shards.unify([*kept, (shard, _schema(one))])
+            kept = [(shard, columns.resolve([*kept, (shard, _schema(one))], is_strict=True))]
         except UserError as error:
             left_out.append(quarantine.unreadable(shard, error)._replace(rows=one.state["rows"]))
-            continue
-        results = gx_judge.broken_rules(suite, MergedMetrics(_schema(one), [one], scratch)) if one.has_rejects else []
+            del scanned[shard]
+    return left_out
+
+
+def _leave_out_broken(
+    suite: Any, schema: pa.Schema, scanned: dict[Shard, ScannedShard], policy: Quarantine, scratch: Path
+) -> list[LeftOut]:
+    """Take out the shards that break rules on single rows, and return them."""
+    left_out: list[LeftOut] = []
+    for shard, one in list(scanned.items()):
+        results = gx_judge.broken_rules(suite, MergedMetrics(schema, [one], scratch)) if one.has_rejects else []
         if results:
             left_out.append(quarantine.broken(shard, one.state["rows"], results, policy.samples))
-            continue
-        kept = [(shard, schema)]
+            del scanned[shard]
+    return left_out
+
+
+def _enforce(left_out: list[LeftOut], policy: Quarantine, total: int) -> None:
+    """Check that no more is left out than the policy tolerates.
+
+    Raises:
+        Quarantined: There is.
+    """
     try:
-        quarantine.enforce(left_out, policy, len(scanned))
+        quarantine.enforce(left_out, policy, total)
     except GateFailed as error:
         raise Quarantined(str(error), left_out) from None
-    return left_out
 
 
 def _second_pass(plan: Plan, merged: MergedMetrics) -> Pass | None:
@@ -224,5 +258,4 @@ def _second_pass(plan: Plan, merged: MergedMetrics) -> Pass | None:
 
 
 def _schema(one: ScannedShard) -> pa.Schema:
-
-    return unpack(one.state["schema"]).schema
+    return columns.unpacked(one.state["schema"])

@@ -1,11 +1,13 @@
 """Great Expectations as the judge: its verdict on a suite, from metrics that were computed shard by shard."""
 
 import math
+from datetime import date, datetime
 from typing import Any
 
 import great_expectations as gx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from great_expectations.core.expectation_validation_result import (
     ExpectationSuiteValidationResult,
     ExpectationValidationResult,
@@ -14,6 +16,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from modelmill.components.data_validation.merged_metrics import MergedMetrics
 from modelmill.components.data_validation.plan import ORDERED, QUERY, RELATIVE, RESULT_FORMAT, UNIQUE
+from modelmill.components.data_validation.suite import exact
 
 _MAX_TEXT = 300
 
@@ -58,11 +61,13 @@ def broken_rules(suite: gx.ExpectationSuite, shard: MergedMetrics) -> list[dict[
 
 def _judge(expectation: Expectation, merged: MergedMetrics) -> ExpectationValidationResult:
     runtime = {"result_format": dict(RESULT_FORMAT)}
+    configuration = expectation.configuration
     try:
+        expectation = _with_times(expectation, merged.schema)
         wanted = expectation.get_validation_dependencies(
             execution_engine=merged.prototype, runtime_configuration=dict(runtime)
         )
-        metrics = {m.id: merged.value(m) for m in wanted.metric_configurations.values()}
+        metrics = {m.id: merged.value(exact(m, expectation)) for m in wanted.metric_configurations.values()}
         result = expectation.metrics_validate(
             metrics=metrics, runtime_configuration=runtime, execution_engine=merged.prototype
         )
@@ -70,8 +75,22 @@ def _judge(expectation: Expectation, merged: MergedMetrics) -> ExpectationValida
         message = str(error) or type(error).__name__
         info = {"raised_exception": True, "exception_message": message, "exception_traceback": None}
         result = ExpectationValidationResult(success=False, exception_info=info, result={})
-    result.expectation_config = expectation.configuration
+    result.expectation_config = configuration
     return result
+
+
+def _with_times(expectation: Expectation, schema: pa.Schema) -> Expectation:
+    """Return the expectation with dates as times where its column has times: Python does not compare these two."""
+    column = getattr(expectation, "column", None)
+    if column not in schema.names or not pa.types.is_timestamp(schema.field(column).type):
+        return expectation
+    bounds = {key: getattr(expectation, key, None) for key in ("min_value", "max_value")}
+    times = {
+        key: datetime(value.year, value.month, value.day)
+        for key, value in bounds.items()
+        if isinstance(value, date) and not isinstance(value, datetime)
+    }
+    return expectation.copy(update=times) if times else expectation
 
 
 def _reproducible(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Count, extremes and moments of a column's numbers, in a form that merges."""
 
 import contextlib
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ class Numbers:
 
     Attributes:
         count: How many values were added.
-        total: Their sum; an exact integer for integers.
+        total: Their sum; exact for integers and decimals.
         mean: Their mean.
         squares: The sum of their squared deviations from the mean.
         low: The least value, in a table of one cell that keeps its type.
@@ -26,7 +27,7 @@ class Numbers:
     def __init__(self) -> None:
         """Start without values."""
         self.count = 0
-        self.total: float = 0
+        self.total: float | Decimal = 0
         self.mean = self.squares = 0.0
         self.low: pa.Table | None = None
         self.high: pa.Table | None = None
@@ -42,6 +43,10 @@ class Numbers:
                 pa.table({"v": pa.array([extremes["min"].as_py()], column.type)}),
                 pa.table({"v": pa.array([extremes["max"].as_py()], column.type)}),
             )
+        exact: Decimal | None = None
+        if pa.types.is_decimal(column.type):
+            exact = pc.sum(column.cast(pa.decimal256(76, column.type.scale))).as_py()
+            column = column.cast(pa.float64())
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int64())
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
@@ -49,7 +54,7 @@ class Numbers:
             self.count += len(column)
             return
         values = column.to_numpy()
-        total = sum_exactly(values)
+        total = sum_exactly(values) if exact is None else exact
         values = values.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             mean = float(values.mean())
@@ -65,12 +70,12 @@ class Numbers:
             self.is_number = False
         self._moments(other.count, other.total, other.mean, other.squares)
 
-    def _moments(self, count: int, total: float, mean: float, squares: float) -> None:
+    def _moments(self, count: int, total: float | Decimal, mean: float, squares: float) -> None:
         both = self.count + count
         difference = mean - self.mean
         self.squares += squares + difference * difference * self.count * count / both
         self.mean += difference * count / both
-        self.total += total
+        self.total = self.total + total if self.count else total  # type: ignore[operator]
         self.count = both
 
     def _extremes(self, low: pa.Table, high: pa.Table) -> None:
@@ -84,7 +89,8 @@ class Numbers:
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON."""
-        moments = {k: repr(getattr(self, k)) for k in ("total", "mean", "squares")}
+        moments = {k: repr(getattr(self, k)) for k in ("mean", "squares")}
+        moments["total"] = f"{self.total}d" if isinstance(self.total, Decimal) else repr(self.total)
         extremes = {k: pack(v) if (v := getattr(self, k)) else None for k in ("low", "high")}
         return {"count": self.count, "is_number": self.is_number, **moments, **extremes}
 
@@ -93,10 +99,16 @@ class Numbers:
         """Return the object whose state this is."""
         numbers = cls()
         numbers.count, numbers.is_number = state["count"], state["is_number"]
-        numbers.total = int(state["total"]) if state["total"].lstrip("-").isdigit() else float(state["total"])
+        numbers.total = _parse_total(state["total"])
         numbers.mean, numbers.squares = float(state["mean"]), float(state["squares"])
         numbers.low, numbers.high = (unpack(state[k]) if state[k] else None for k in ("low", "high"))
         return numbers
+
+
+def _parse_total(text: str) -> float | Decimal:
+    if text.endswith("d"):
+        return Decimal(text.removesuffix("d"))
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def sum_exactly(values: np.ndarray) -> float:

@@ -6,10 +6,12 @@ from typing import Any
 
 import great_expectations as gx
 import pandas as pd
+import pyarrow as pa
+from great_expectations.expectations.expectation import Expectation
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from modelmill.components.data_validation import engine
-from modelmill.components.data_validation.suite import columns_of
+from modelmill.components.data_validation.suite import columns_of, exact
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 
@@ -152,19 +154,46 @@ def make_plan(suite: gx.ExpectationSuite) -> Plan:
     Raises:
         UserError: The suite has expectations that cannot be computed shard by shard; it names them.
     """
+    return _plan_of(suite.expectations)
+
+
+def _plan_of(expectations: list[Expectation]) -> Plan:
     plan = Plan()
     # Where a column's type decides what is asked, object columns ask for the most.
-    columns = sorted({c for e in suite.expectations for c in columns_of(e.configuration.kwargs)})
+    columns = sorted({c for e in expectations for c in columns_of(e.configuration.kwargs)})
     widest = engine.engine_on(pd.DataFrame({c: pd.Series(["x"], dtype=object) for c in columns}))
-    for place, expectation in enumerate(suite.expectations):
+    for place, expectation in enumerate(expectations):
         wanted = expectation.get_validation_dependencies(
             execution_engine=widest, runtime_configuration={"result_format": RESULT_FORMAT}
         )
         for metric in wanted.metric_configurations.values():
-            if not _add(plan, metric):
+            if not _add(plan, exact(metric, expectation)):
                 kind = expectation.configuration.type
                 raise UserError(f"data.suite: expectations[{place}] {kind}: needs {metric.metric_name}, not supported")
     return plan
+
+
+def uncounted(suite: gx.ExpectationSuite, schema: pa.Schema) -> list[str]:
+    """Return a line for each expectation that counts values of a column which holds lists or objects.
+
+    Args:
+        suite: The suite.
+        schema: The schema of all the data.
+    """
+    lines = []
+    for place, expectation in enumerate(suite.expectations):
+        nested = [
+            name
+            for name in columns_of(expectation.configuration.kwargs)
+            if name in schema.names and pa.types.is_nested(schema.field(name).type)
+        ]
+        if nested and _plan_of([expectation]).value_counts:
+            what = f"column {nested[0]!r} holds {schema.field(nested[0]).type}"
+            lines.append(
+                f"data.suite: expectations[{place}] {expectation.configuration.type}: {what}; values are counted where "
+                "they are numbers, texts, truth values or times"
+            )
+    return lines
 
 
 def _add(plan: Plan, metric: MetricConfiguration) -> bool:

@@ -1,5 +1,7 @@
 """One pass over one shard, which yields a small JSON state and files of value counts."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,12 @@ import pyarrow.compute as pc
 from modelmill.components.data_validation import engine
 from modelmill.components.data_validation.engine import MetricLookup
 from modelmill.components.data_validation.numbers import Numbers
-from modelmill.components.data_validation.packing import pack
 from modelmill.components.data_validation.plan import Need, Plan
 from modelmill.components.data_validation.profile import Profile
 from modelmill.components.data_validation.rejections import Order, Piece, Rejections
 from modelmill.components.data_validation.value_counts import ValueCountsWriter
-from modelmill.data import shards
+from modelmill.core.errors import one_line
+from modelmill.data import columns, shards
 from modelmill.data.shard import Shard
 
 State = dict[str, Any]
@@ -54,15 +56,15 @@ def scan(shard: Shard, todo: Pass, folder: Path) -> State:
     Raises:
         UserError: The shard cannot be read.
     """
-    scanner, stream = _Scanner(todo, folder), shards.Stream(shard)
+    scanner, stream = _Scanner(todo, folder, shard.uri), shards.Stream(shard)
     for piece in stream:
         scanner.add(piece)
     return scanner.state() | {"sha256": stream.sha256, "unusable": stream.unusable}
 
 
 class _Scanner:
-    def __init__(self, todo: Pass, folder: Path) -> None:
-        self._todo = todo
+    def __init__(self, todo: Pass, folder: Path, where: str) -> None:
+        self._todo, self._where = todo, where
         self._schema = pa.schema([])
         self._rows = 0
         self._nulls: dict[str, int] = {}
@@ -74,24 +76,28 @@ class _Scanner:
         self._value_counts = {key: ValueCountsWriter(folder, key) for key in plan.value_counts}
         self._repeated = {key: Rejections(need) for key, (need, _) in todo.repeated.items()}
         self._profile = Profile()
+        self._errors: dict[str, str] = {}
 
     def add(self, table: pa.Table) -> None:
         piece = _clean(table)
-        self._schema = pa.unify_schemas([self._schema, piece.schema], promote_options="permissive")
+        self._schema = columns.joined(self._schema, columns.noted(piece), self._where)
         for name in piece.column_names:
             self._nulls[name] = self._nulls.get(name, 0) + piece[name].null_count
         looked = Piece(piece, self._rows, self._todo.known)
         for key, need in self._todo.plan.counts.items():
-            self._count(self._counts[key], need, looked)
+            with self._failing(key):
+                self._count(self._counts[key], need, looked)
         for rejections in self._conditions.values():
             rejections.add(looked)
         for order in self._ordered.values():
             order.add(looked)
         for key, numbers in self._numbers.items():
-            numbers.add(looked.values(self._todo.plan.numbers[key])[0])
+            with self._failing(key):
+                numbers.add(looked.values(self._todo.plan.numbers[key])[0])
         for key, writer in self._value_counts.items():
-            columns, rows = looked.counted(self._todo.plan.value_counts[key])
-            writer.add(columns, rows + self._rows)
+            with self._failing(key):
+                values, rows = looked.counted(self._todo.plan.value_counts[key])
+                writer.add(values, rows + self._rows)
         for key, rejections in self._repeated.items():
             rejections.add_rows(looked, looked.matching(*self._todo.repeated[key]))
         if self._todo.profile:
@@ -101,8 +107,9 @@ class _Scanner:
     def state(self) -> State:
         return {
             "rows": self._rows,
-            "schema": pack(self._schema.empty_table()),
+            "schema": columns.packed(self._schema),
             "nulls": self._nulls,
+            "errors": self._errors,
             "counts": self._counts,
             "conditions": {key: r.state() for key, r in self._conditions.items()},
             "ordered": {key: o.state() for key, o in self._ordered.items()},
@@ -111,6 +118,22 @@ class _Scanner:
             "repeated": {key: r.state() for key, r in self._repeated.items()},
             "profile": self._profile.to_json(),
         }
+
+    @contextlib.contextmanager
+    def _failing(self, key: str) -> Iterator[None]:
+        """Keep what cannot be computed of this data, such as a row condition that compares numbers with texts."""
+        try:
+            yield
+        except (
+            TypeError,
+            ValueError,
+            LookupError,
+            NameError,
+            SyntaxError,
+            AttributeError,
+            NotImplementedError,
+        ) as error:
+            self._errors.setdefault(key, one_line(error))
 
     def _count(self, count: dict[str, int], need: Need, piece: "Piece") -> None:
         rows = piece.domain(need)
@@ -121,11 +144,16 @@ class _Scanner:
 
 
 def _clean(table: pa.Table) -> pa.Table:
-    """Return the table with NaN as null, as in pandas, and one chunk a column."""
+    """Return the table with NaN as null, as in pandas, with one zero, and with one chunk a column."""
     table = table.combine_chunks()
     for place, field_ in enumerate(table.schema):
         column = table[field_.name]
-        if pa.types.is_floating(field_.type) and pc.any(pc.is_nan(column)).as_py():
+        if not pa.types.is_floating(field_.type):
+            continue
+        if pc.any(pc.is_nan(column)).as_py():
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, field_.type), column)
-            table = table.set_column(place, field_.name, column)
+        # Zeros of both signs are equal, which Arrow's sets and groups do not know.
+        if field_.type != pa.float16():
+            column = pc.add(column, pa.scalar(0.0, field_.type))
+        table = table.set_column(place, field_, column)
     return table

@@ -55,7 +55,7 @@ class Scan:
     """Passes over the shards, as many at once as there are cores.
 
     Attributes:
-        read: How many shards were read rather than found among the states.
+        read: How many shards were read rather than found among the states; one that is read again counts once.
     """
 
     def __init__(self, shards: list[Shard], scratch: Path, progress: Progress, states: ShardStates | None) -> None:
@@ -69,12 +69,17 @@ class Scan:
         """
         self._shards, self._scratch, self._progress, self._states = shards, scratch, progress, states
         self.read = 0
-        self._done = 0
+        self._begun = self._done = 0
 
     def all(self, todo: Pass, name: str, may_fail: bool = False) -> dict[Shard, ScannedShard]:
-        """Return every shard's state, in order.
+        """Return every shard's state, in order; see `each`."""
+        return self.each(self._shards, todo, name, may_fail)
+
+    def each(self, shards: list[Shard], todo: Pass, name: str, may_fail: bool = False) -> dict[Shard, ScannedShard]:
+        """Return the state of some shards, in order.
 
         Args:
+            shards: The shards.
             todo: What the pass looks for.
             name: The name under which the states are kept and found again.
             may_fail: Whether a shard that cannot be read becomes a state with its error.
@@ -82,10 +87,11 @@ class Scan:
         Raises:
             UserError: A shard cannot be read, and `may_fail` is false.
         """
+        begun, self._begun = self._begun, self._begun + len(shards)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             futures = {
                 shard: pool.submit(self._one, number, shard, todo, name, may_fail)
-                for number, shard in enumerate(self._shards)
+                for number, shard in enumerate(shards, start=begun)
             }
             try:
                 return {shard: future.result() for shard, future in futures.items()}
@@ -94,12 +100,11 @@ class Scan:
                 raise
 
     def _one(self, number: int, shard: Shard, todo: Pass, name: str, may_fail: bool) -> ScannedShard:
-
         known = self._states.find(shard, name) if self._states else None
         if known is None:
             folder = self._scratch / f"{name}-{number}"
             folder.mkdir()
-            self.read += 1
+            self.read += shard in self._shards  # not one that is read again for its types
             try:
                 state = scan(shard, todo, folder)
             except UserError as error:
@@ -110,5 +115,5 @@ class Scan:
             if self._states:
                 self._states.keep(shard, name, known)
         self._done += 1
-        self._progress(self._done, len(self._shards) + 1, f"scanning {shard.path}")
+        self._progress(self._done, self._begun + 1, f"scanning {shard.path}")
         return known

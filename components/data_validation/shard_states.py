@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modelmill.components.data_validation.merged_metrics import ScannedShard
 from modelmill.core import digest
+from modelmill.data import columns
 from modelmill.data.shard import Shard
 from modelmill.store import KeyNotFound, Store, blobs, manifest
 from modelmill.store.manifest import Entry
@@ -53,5 +54,6 @@ class ShardStates:
         # The path is a column of a text shard.
         name = shard.path if shard.format == "text" else None
         media = [shard.media.kind, shard.media.corrupt] if shard.media else None
-        content = [shard.tag, shard.bytes, shard.format, shard.compression, name, media]
+        types = columns.packed(shard.schema) if shard.schema is not None else None
+        content = [shard.tag, shard.bytes, shard.format, shard.compression, name, media, types]
         return f"states/{digest.of_json({'shard': content, 'plan': todo, 'code': self._code})}.json"

@@ -77,6 +77,9 @@ def _make(step: Step) -> Made:
     source_shards = shards.of(step.recipe.data)
     if shards.fingerprint(source_shards) != step.digests[DATA]:
         raise UserError(f"data.path: {path}: changed while the step was starting; run again")
+    if ignored := shards.ignored(step.recipe.data):
+        more = f" and {len(ignored) - _MOST_NAMED} more" if len(ignored) > _MOST_NAMED else ""
+        log.warning("no data, by data.ignore: %s%s", ", ".join(ignored[:_MOST_NAMED]), more)
     suite: dict[str, Any] = step.recipe.data.suite  # type: ignore[assignment]
     states = ShardStates(step.store, step.document["code"], step.scratch)
     policy = step.recipe.data.quarantine
@@ -85,6 +88,8 @@ def _make(step: Step) -> Made:
     except contract.Quarantined as stopped:
         step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out, []))
         raise
+    if judged.refused:
+        raise UserError(judged.refused[0])
     assert judged.profile is not None
     files = {
         "result.json": canonical_json(judged.result),

@@ -13,7 +13,9 @@ from great_expectations.expectations.registry import (
     get_expectation_impl,
     list_registered_expectation_implementations,
 )
+from great_expectations.validator.metric_configuration import MetricConfiguration
 
+from modelmill.components.data_validation import row_conditions
 from modelmill.core.errors import UserError
 
 _KEYS = {"type", "kwargs", "meta", "id", "severity", "notes", "description"}
@@ -60,7 +62,8 @@ def check_columns(suite: gx.ExpectationSuite, columns: list[str]) -> None:
         columns: The columns of the data.
 
     Raises:
-        UserError: A column is missing, named twice, or one of several that differ only by case.
+        UserError: A column is missing, also from a row condition, named twice, or one of several that differ only by
+            case.
     """
     for place, expectation in enumerate(suite.expectations):
         kind, kwargs = expectation.configuration.type, expectation.configuration.kwargs
@@ -68,6 +71,9 @@ def check_columns(suite: gx.ExpectationSuite, columns: list[str]) -> None:
             continue
         where = f"data.suite: expectations[{place}] {kind}"
         named = columns_of(kwargs)
+        for name in row_conditions.columns_of(kwargs.get("row_condition"), where):
+            if name not in columns:
+                raise UserError(f"{where}: row_condition: there is no column {name!r}{_nearest(name, columns)}")
         if twice := next((name for name in named if named.count(name) > 1), None):
             raise UserError(f"{where}: column {twice!r} is named twice")
         for name in named:
@@ -84,6 +90,15 @@ def columns_of(kwargs: dict[str, Any]) -> list[str]:
     """Return the columns that an expectation's arguments name."""
     values = [kwargs[key] for key in _COLUMN_KWARGS if kwargs.get(key)]
     return [name for value in values for name in (value if isinstance(value, list) else [value])]
+
+
+def exact(metric: MetricConfiguration, expectation: Expectation) -> MetricConfiguration:
+    """Return the metric with the expectation's integers, which Great Expectations makes floating-point numbers."""
+    arguments = {
+        key: integer if isinstance(integer := getattr(expectation, key, None), int) and type(value) is float else value
+        for key, value in metric.metric_value_kwargs.items()
+    }
+    return MetricConfiguration(metric.metric_name, metric.metric_domain_kwargs, arguments)
 
 
 def _check(entry: Any, where: str) -> Expectation:
@@ -104,12 +119,17 @@ def _check(entry: Any, where: str) -> Expectation:
         raise UserError(f"{where}: kwargs is an object, this is {type(kwargs).__name__}")
     expectation = _build(entry, kwargs, where)
     _check_patterns(kwargs, where)
+    row_conditions.columns_of(kwargs.get("row_condition"), where)
     return expectation
 
 
 def _build(entry: dict[str, Any], kwargs: dict[str, Any], where: str) -> Expectation:
     try:
-        return ExpectationConfiguration(**(entry | {"kwargs": dict(kwargs)})).to_domain_obj()
+        expectation = ExpectationConfiguration(**(entry | {"kwargs": dict(kwargs)})).to_domain_obj()
+        for name, value in kwargs.items():
+            if isinstance(value, int) and isinstance(vars(expectation).get(name), float):
+                vars(expectation)[name] = value  # a large integer is another number as floating point
+        return expectation
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part != "__root__")

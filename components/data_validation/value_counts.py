@@ -45,6 +45,8 @@ class ValueCountsWriter:
         table = pa.table(dict(zip(names, columns, strict=True)) | {ROW: rows})
         if any(pa.types.is_null(column.type) for column in columns) and len(columns) == 1:
             return
+        if any(pa.types.is_nested(column.type) for column in columns):
+            raise TypeError("values of lists and objects are not counted")
         if self._adds_up is not False:
             summed = _add_up(table, names)
             if self._adds_up is None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from modelmill.core.errors import UserError
-from modelmill.data import shards
+from modelmill.data import columns, shards
 from modelmill.data.shard import Shard
 from modelmill.recipe import task_packages
 from modelmill.recipe.sections import Data
@@ -70,7 +70,7 @@ def _validated(step: Step) -> list[tuple[Shard, str]]:
 
 
 def find_validated(data: Data, dataset: Manifest) -> list[tuple[Shard, str]]:
-    """Return the dataset's shards where the data is now, each with the sha256 that was validated.
+    """Return the dataset's shards where the data is now, with its types, and each with the sha256 that was validated.
 
     Args:
         data: The recipe's section.
@@ -83,4 +83,5 @@ def find_validated(data: Data, dataset: Manifest) -> list[tuple[Shard, str]]:
     gone = [entry.path for entry in dataset.entries if entry.path not in there]
     if gone:
         raise UserError(f"data.path: {gone[0]} was validated but is no longer there; run again")
-    return [(there[entry.path], entry.sha256) for entry in dataset.entries]
+    schema = columns.unpacked(dataset.info[columns.SCHEMA])
+    return [(there[entry.path]._replace(schema=schema), entry.sha256) for entry in dataset.entries]

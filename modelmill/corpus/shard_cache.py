@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelmill.core import digest
+from modelmill.data.columns import SCHEMA
+from modelmill.recipe.step_specs import DATASET
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import KeyNotFound, blobs, manifest
 from modelmill.store.manifest import Entry
@@ -41,7 +43,9 @@ class ShardCache:
         settings = step.recipe.preprocessing.model_dump(
             mode="json", by_alias=True, exclude={"fit", "tokenizer", *unread}
         )
-        self.made_with = {"code": step.document["code"], "settings": settings, "fitted": fitted}
+        # A shard's values are others where the shards' common types are.
+        schema = step.inputs[DATASET].info[SCHEMA]
+        self.made_with = {"code": step.document["code"], "settings": settings, "fitted": fitted, "schema": schema}
 
     def find(self, sha256: str) -> Encoded | None:
         """Return the encoded shard with these bytes, or None if it was not encoded or one of its arrays is gone."""

@@ -166,6 +166,8 @@ def _on_disk(path: str) -> list[DataFile]:
     elif glob.has_magic(path):
         root = Path(_fixed_part(start.as_posix()) or "/")
         files = [f for f in map(Path, glob.glob(str(start), recursive=True)) if not f.is_dir()]  # noqa: PTH207
+        for folder in {parent for f in files for parent in f.parents if parent.is_relative_to(root) and parent != root}:
+            _inside(root, folder)
     else:
         raise UserError(f"data.path: {path}: no such file or folder (a demo's data: modelmill demo-data NAME)")
     named = [(f.relative_to(root).as_posix(), f) for f in files]
@@ -203,11 +205,18 @@ def _in_s3(uri: str) -> list[DataFile]:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]+", bucket):
         raise UserError(f"data.path: {uri}: write s3://BUCKET/PREFIX")
     rest = rest.strip("/")
+    if literal := _below(bucket, rest):  # as on disk, a name is one before it is a pattern
+        return literal
     if glob.has_magic(rest):
         root = _fixed_part(rest)
         below = _objects(bucket, root, f"{root}/" if root else "")
         pattern = rest.removeprefix(root).strip("/").split("/")
         return [o for o in below if _matches(o.path.split("/"), pattern) and not _is_hidden(o.path)]
+    return []
+
+
+def _below(bucket: str, rest: str) -> list[DataFile]:
+    """Return the objects below a folder of this name, or the object of this name."""
     folder = _objects(bucket, rest, f"{rest}/" if rest else "")
     if folder:
         return [o for o in folder if not _is_hidden(o.path)]

@@ -42,6 +42,8 @@ class Shard(NamedTuple):
         format: One of FORMATS' values.
         compression: One of COMPRESSIONS' values.
         media: The files that a manifest names.
+        schema: The types of its columns, as far as they are known before it is read: those of all shards, or those that
+            the recipe chooses.
     """
 
     path: str
@@ -51,6 +53,7 @@ class Shard(NamedTuple):
     format: Format
     compression: Compression | None
     media: Media | None = None
+    schema: "pa.Schema | None" = None
 
 
 class TableStream:
@@ -78,10 +81,14 @@ class TableStream:
 
     def __iter__(self) -> Iterator["pa.Table"]:
         """Yield the pieces."""
+        from modelmill.data.columns import conform
+
         shard = self._shard
         with open_file(shard.uri, shard.tag, shard.bytes) as file:
             try:
                 for table in self._tables(file):
+                    if shard.schema is not None:
+                        table = conform(table, shard.schema, shard.uri)
                     if not table.num_columns:  # a slice of it would claim rows
                         yield table
                         continue
@@ -120,7 +127,8 @@ class TableStream:
                 file.seek(0)
                 return blocks(source if is_first else again, delimited.BLOCK)
 
-            yield from delimited.tables(start, shard.uri)
+            chosen = dict(zip(shard.schema.names, shard.schema.types, strict=True)) if shard.schema is not None else {}
+            yield from delimited.tables(start, shard.uri, chosen)
         else:
             yield text.table(blocks(source, text.BLOCK), shard.path)
         self._settle(hashing.hexdigest())

@@ -1,6 +1,7 @@
 """The files of a data set: finding them in a folder or a bucket, naming their content, reading them as tables."""
 
-from collections.abc import Iterator
+import fnmatch
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
@@ -15,9 +16,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from modelmill.data.media.joining import UnusableRow
+    from modelmill.recipe.column_type import ColumnType
     from modelmill.recipe.sections import Data
 
 _HASHERS = 8
+# What usually lies beside data; names that begin with . or _ are skipped anyway.
+IGNORED = [
+    *("readme*", "license*", "licence*", "copying*", "notice*", "citation*", "changelog*", "authors*", "makefile"),
+    *("*.md", "*.rst", "*.html", "*.pdf", "*.json", "*.yaml", "*.yml", "*.toml", "*.py", "*.ipynb", "*.sh"),
+    *("*.crc", "*.md5", "*.sha1", "*.sha256", "*sums", "*.sha256sum", "*.log", "*.bak", "*.tmp", "thumbs.db"),
+]
 
 
 def of(data: "Data", hashed: bool = True) -> list[Shard]:
@@ -27,11 +35,27 @@ def of(data: "Data", hashed: bool = True) -> list[Shard]:
         data: The recipe's section `data`.
         hashed: Whether tags are wanted, or names alone.
     """
-    return find(data.path, data.format, data.media, data.corrupt_files, hashed)
+    found = find(data.path, data.format, data.media, data.corrupt_files, hashed, data.ignore)
+    return with_types(found, data.columns)
+
+
+def with_types(shards: list[Shard], types: Mapping[str, "ColumnType"]) -> list[Shard]:
+    """Return the shards with the types of some columns, which a person has chosen."""
+    if not types:
+        return shards
+    from modelmill.data import columns
+
+    schema = columns.chosen(types)
+    return [shard._replace(schema=schema) for shard in shards]
 
 
 def find(
-    path: str, format: str, media: Kind | None = None, corrupt: CorruptPolicy = "keep", hashed: bool = True
+    path: str,
+    format: str,
+    media: Kind | None = None,
+    corrupt: CorruptPolicy = "keep",
+    hashed: bool = True,
+    ignore: list[str] | None = None,
 ) -> list[Shard]:
     """Return the shards at a place, in sorted order; names that begin with `.` or `_` are skipped.
 
@@ -41,17 +65,39 @@ def find(
         media: Kind of the files that the shards name, if the shards are manifests.
         corrupt: What happens to rows whose file is missing or broken.
         hashed: Whether tags of files on disk are wanted, or names alone.
+        ignore: Patterns of names of files that are no data; None for `IGNORED` under `auto`.
 
     Raises:
         UserError: Nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
     """
     if media is None:
-        return _tables(path, format, listed(path), hashed)
+        files, ignored = _sorted_out(path, format, ignore)
+        if not files and ignored:
+            raise UserError(f"data.path: {path}: no data files there; {ignored[0].path} is none (data.ignore)")
+        return _tables(path, format, files, hashed)
     from modelmill.data.media import finding
 
     named, there = finding.manifests(path, format, media)
     with ThreadPoolExecutor(_HASHERS) as pool:
         return list(pool.map(lambda s: finding.with_files(s, media, corrupt, there), _tables(path, format, named)))
+
+
+def ignored(data: "Data") -> list[str]:
+    """Return the names of the files beside a recipe's data that are no data."""
+    return [] if data.media else sorted(file.path for file in _sorted_out(data.path, data.format, data.ignore)[1])
+
+
+def _sorted_out(path: str, format: str, ignore: list[str] | None) -> tuple[list[DataFile], list[DataFile]]:
+    """Return the data files at a place, and those that are no data. A file that is named itself is data."""
+    files = listed(path)
+    patterns = (IGNORED if format == "auto" else []) if ignore is None else ignore
+    if len(files) == 1 and files[0].uri.endswith("/" + PurePosixPath(path).name):
+        return files, []
+    lists: tuple[list[DataFile], list[DataFile]] = [], []
+    for file in files:
+        names = (file.path.lower(), PurePosixPath(file.path).name.lower())
+        lists[any(fnmatch.fnmatchcase(name, pattern.lower()) for name in names for pattern in patterns)].append(file)
+    return lists
 
 
 def _tables(path: str, format: str, files: list[DataFile], hashed: bool = True) -> list[Shard]:
@@ -86,8 +132,16 @@ def read(shard: Shard, sha256: str | None = None) -> tuple["pa.Table", str]:
     """
     import pyarrow as pa
 
+    from modelmill.data import columns
+
     stream = Stream(shard, sha256)
-    return pa.concat_tables(list(stream), promote_options="permissive"), stream.sha256
+    pieces = list(stream)
+    schema = pa.schema([])
+    for piece in pieces:
+        schema = columns.joined(schema, columns.noted(piece), shard.uri)
+    whole = columns.bare(schema)
+    pieces = [columns.conform(piece, whole, shard.uri) for piece in pieces]
+    return pa.concat_tables(pieces, promote_options="default"), stream.sha256
 
 
 class Stream(TableStream):
@@ -118,37 +172,6 @@ class Stream(TableStream):
         self._settle(joining.sha256(manifest.sha256))
         joining.finish()
         self.unusable = joining.unusable
-
-
-def unify(schemas: list[tuple[Shard, "pa.Schema"]]) -> "pa.Schema":
-    """One schema for all shards: columns are united, null gives way to any type, integer to floating point.
-
-    Raises:
-        UserError: a shard's column has a type that the shards before it rule out.
-    """
-    import pyarrow as pa
-
-    united = pa.schema([])
-    for shard, schema in schemas:
-        try:
-            united = pa.unify_schemas([united, schema], promote_options="permissive")
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            name = next(n for n in schema.names if n in united.names and not _fit(united.field(n), schema.field(n)))
-            raise UserError(
-                f"{shard.uri}: column {name!r} is {schema.field(name).type}, in the shards before it "
-                f"{united.field(name).type}; make the types equal"
-            ) from None
-    return united
-
-
-def _fit(first: "pa.Field", second: "pa.Field") -> bool:
-    import pyarrow as pa
-
-    try:
-        pa.unify_schemas([pa.schema([first]), pa.schema([second])], promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return False
-    return True
 
 
 def _format_of(file: DataFile, format: str) -> tuple[Format, Compression | None]:

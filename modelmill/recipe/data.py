@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from modelmill.recipe.column_type import ColumnType
 from modelmill.recipe.section import Section
 
 
@@ -70,6 +71,15 @@ class Data(Section):
     suite: str | dict[str, Any] = Field(
         description="Great Expectations suite that the data must keep: a path to a JSON file, relative to the "
         "recipe's folder, or the suite itself."
+    )
+    ignore: list[str] | None = Field(
+        default=None,
+        description="Names of files in the folder that are no data, as glob patterns such as `*.md` or `old/*`; null "
+        "leaves out what usually lies beside data, such as README.md, unless `format` is set.",
+    )
+    columns: dict[str, ColumnType] = Field(
+        default={},
+        description="Types of columns by name, such as `zip: text`. Types of the others are made out from all shards.",
     )
     groups: int = Field(default=1, ge=1, le=1000, description="Parallel tasks that scan, and later encode, the shards.")
     quarantine: Quarantine | None = Field(

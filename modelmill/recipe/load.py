@@ -62,9 +62,13 @@ def from_json(text: str) -> Recipe:
 
 
 def to_json(recipe: Recipe) -> str:
-    """Return a recipe as one line of JSON, every default written out."""
+    """Return a recipe as one line of JSON, every default written out.
+
+    Two braces in a row, with which KFP and Argo begin what they replace, occur in texts alone, and are escaped there.
+    """
     document = recipe.model_dump(mode="json", by_alias=True)
-    return json.dumps(document | {k: "none" for k in STAGES if document[k] is None}, sort_keys=True)
+    text = json.dumps(document | {k: "none" for k in STAGES if document[k] is None}, sort_keys=True)
+    return text.replace("{{", "{\\u007b")
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import math
+import re
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from modelmill.pipelines.models.package_check import Column
 
 STDIN = "-"
 CSV = ".csv"
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", re.ASCII)
 BOM = b"\xef\xbb\xbf"
 Row = dict[str, Any]
 
@@ -101,7 +103,9 @@ def _of_csv(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[tuple
 def _cell(cell: str, kind: str) -> Any:
     if kind == "boolean":
         return {"true": True, "false": False}.get(cell.lower(), cell)
-    for number in (int, float) if kind != "string" else ():
+    # Python would also take 1_000, and digits of every script.
+    is_number = kind != "string" and _NUMBER.fullmatch(cell)
+    for number in (int, float) if is_number else ():
         with contextlib.suppress(ValueError):
             return number(cell)
     return cell

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from modelmill.components.data_validation.component import data_validation
+from modelmill.data import columns
 from modelmill.pipelines import demo_data
 from modelmill.runtime import run_records
 from modelmill.store import manifest, open_store
@@ -94,9 +95,11 @@ def test_passing_data_gives_manifests_of_the_shards_and_of_the_verdict(run: Run)
     dataset, validation = run.manifest("dataset"), run.manifest("validation")
     assert (dataset.kind, dataset.location) == ("dataset", "source")
     assert [(e.path, e.rows, e.bytes) for e in dataset.entries] == [("a.jsonl", 2, 38), ("b.jsonl", 1, 11)]
+    schema = columns.unpacked(dataset.info.pop("schema"))
+    assert dict(zip(schema.names, map(str, schema.types), strict=True)) == {"a": "double", "s": "string"}
     assert dataset.info == {"format": "jsonl", "rows": 3, "columns": {"a": "double", "s": "string"}}
     assert validation.info == {"success": True, "rows": 3, "expectations": 2, "passed": 2}
-    assert validation.made_from["dataset"] == dataset.digest
+    assert validation.made_from["dataset"] == run.manifest("dataset").digest
     for entry in validation.entries:
         assert manifest.read_entry(run.store, entry).decode() == run.left(entry.path)
     record = run_records.read_step(run.store, "1", "data_validation")

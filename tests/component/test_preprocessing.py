@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
@@ -113,6 +115,32 @@ def test_the_scaler_is_fitted_on_the_training_split(tmp_path: Path) -> None:
     given = {(float(row[1]), float(row[2])) for row in rows}
     assert {(round(a, 3), round(b, 3)) for a, b in held_out.tolist()} <= given
     assert sum(sum(split.values()) for split in corpus.info["splits"].values()) == len(rows)
+
+
+def test_a_number_is_the_same_one_in_shards_of_other_types(tmp_path: Path) -> None:
+    """Neither becomes 1 another class than 1.0, nor is a user in two splits."""
+    (tmp_path / "data").mkdir()
+    numbers = range(200)
+    for name, kind in (("a", pa.int64()), ("b", pa.float64())):
+        columns = {"width": numbers, "height": [n * n % 7 for n in numbers], "kind": [n % 2 for n in numbers]}
+        typed = {key: pa.array(values).cast(kind) for key, values in columns.items()}
+        pq.write_table(pa.table(typed | {"user": pa.array(numbers).cast(kind)}), tmp_path / "data" / f"{name}.parquet")
+    recipe = table_recipe(tmp_path, tmp_path / "data", preprocessing__split_by="user")
+    steps = Steps(recipe, tmp_path / "steps")
+    corpus = steps.corpus()
+    assert len(corpus.info["classes"]) == 2
+    for split in ("train", "validation", "test"):
+        both = [array(steps, corpus, f"{split}/0000{shard}.features.npy") for shard in range(2)]
+        assert np.array_equal(*both)
+
+
+def test_a_code_keeps_its_zeros_in_a_split_and_as_a_class(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, code in (("a", "007"), ("b", "7")):
+        rows = "".join(f"{n},{n % 5},{code}\n" for n in range(60))
+        (tmp_path / "data" / f"{name}.csv").write_text("width,height,kind\n" + rows)
+    corpus = Steps(table_recipe(tmp_path, tmp_path / "data"), tmp_path / "steps").corpus()
+    assert corpus.info["classes"] == ["007", "7"]
 
 
 @pytest.mark.parametrize("fit", ["once", "always"])

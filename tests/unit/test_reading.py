@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,24 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "BLOCK", 16)
 
 
-PLAIN = ["", "1", "0", "-7", "2.5", "1e3", "true", "false", "NA", "x", "ü", "99999999999999999999", "'"]
+PLAIN = [
+    "",
+    "1",
+    "0",
+    "-7",
+    "2.5",
+    "1e3",
+    "2e-05",
+    "007",
+    "-0",
+    "true",
+    "false",
+    "NA",
+    "x",
+    "ü",
+    "99999999999999999999",
+    "'",
+]
 TIMES = ["2024-01-01", "2024-01-01 10:00:00", "2024-01-01 10:00:00.5", "10:00:00"]
 QUOTED = ['say "hi"', "a,b", "two\nlines", "\r\n"]
 FIELDS = st.sampled_from(PLAIN + TIMES + QUOTED)
@@ -56,12 +74,19 @@ def test_a_csv_in_blocks_has_the_types_and_values_of_the_whole(
     writer = csv.writer(text, lineterminator=end, quoting=quoting)
     writer.writerows([[f"c{n}" for n in range(len(rows[0]))], *rows])
     data = text.getvalue().encode()
-    options = pyarrow.csv.ReadOptions(block_size=len(data) + 1, use_threads=False)
-    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    whole = pyarrow.csv.read_csv(io.BytesIO(data), read_options=options, parse_options=parsing)
     found = read(tmp_path, "a.csv", data)
-    assert found.schema == whole.schema
-    assert found.to_pylist() == [{k: None if v == "" else v for k, v in row.items()} for row in whole.to_pylist()]
+    for place in range(len(rows[0])):
+        assert found[f"c{place}"].to_pylist() == values_of([row[place] for row in rows])
+
+
+def values_of(texts: list[str]) -> list[Any]:
+    """What the texts of a CSV column are: numbers if each of them stays what it is as one."""
+    present = [text for text in texts if text not in ("", "NA")]
+    if present and all(re.fullmatch(r"0|-?[1-9]\d*", text) and len(text) < 19 for text in present):
+        return [None if text in ("", "NA") else int(text) for text in texts]
+    if present and all(re.fullmatch(r"-?(0|[1-9]\d*)?(\.\d+)?(\de-\d+)?", t) and len(t) < 19 for t in present):
+        return [None if text in ("", "NA") else float(text) for text in texts]
+    return [text or None for text in texts]
 
 
 JSON_ROWS = st.fixed_dictionaries(

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from modelmill.core.errors import UserError, one_line
 from modelmill.data import shards
 from modelmill.data.reading import blocks
-from modelmill.data.shard import Shard
 
 ZSTD = pa.Codec("zstd")
 
@@ -95,9 +94,33 @@ def test_a_place_without_data_is_refused(tmp_path: Path, pattern: str) -> None:
 
 
 def test_an_unknown_suffix_is_refused_with_the_file(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("x")
-    with pytest.raises(UserError, match=r"^data\.path: .*README\.md: unknown suffix '\.md'.*data\.format"):
+    (tmp_path / "rows.xml").write_text("x")
+    with pytest.raises(UserError, match=r"^data\.path: .*rows\.xml: unknown suffix '\.xml'.*data\.format"):
         shards.find(str(tmp_path), "auto")
+
+
+def test_files_that_are_no_data_are_left_out_unless_they_are_named(tmp_path: Path) -> None:
+    for name in ("a.csv", "README.md", "LICENSE", "schema.json", "old.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    assert [shard.path for shard in shards.find(str(tmp_path), "auto")] == ["a.csv", "old.csv"]
+    assert [shard.path for shard in shards.find(str(tmp_path), "auto", ignore=["*.md", "L*", "*.json", "OLD*"])] == [
+        "a.csv"
+    ]
+    assert len(shards.find(str(tmp_path), "csv")) == 5, "what format says is all data"
+    assert [shard.path for shard in shards.find(f"{tmp_path}/schema.json", "jsonl")] == ["schema.json"]
+    for name in ("a.csv", "old.csv"):
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=r"no data files there; .* is none \(data\.ignore\)"):
+        shards.find(str(tmp_path), "auto")
+
+
+def test_a_pattern_does_not_follow_a_folder_out_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.txt").write_text("x")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(UserError, match="link: a link that leads out of"):
+        shards.find(f"{tmp_path}/in/**/*.txt", "auto")
 
 
 def test_mixed_formats_are_refused_with_both_files(tmp_path: Path) -> None:
@@ -253,32 +276,6 @@ def test_a_shard_that_changed_since_it_was_found_or_validated_is_refused(tmp_pat
     file.write_text('{"a":2}\n')
     with pytest.raises(UserError, match="changed since it was validated"):
         shards.read(shard)
-
-
-# --- one schema for all
-
-
-def schemas_of(*columns: dict[str, pa.DataType]) -> list[tuple[Shard, pa.Schema]]:
-    return [
-        (Shard(f"{i}.csv", f"/data/{i}.csv", 1, "", "csv", None), pa.schema(list(c.items())))
-        for i, c in enumerate(columns)
-    ]
-
-
-def test_schemas_unite_their_columns_and_promote_integers_and_nulls() -> None:
-    united = shards.unify(
-        schemas_of({"a": pa.int64(), "b": pa.null()}, {"a": pa.float64()}, {"b": pa.string(), "c": pa.bool_()})
-    )
-    assert dict(zip(united.names, united.types, strict=True)) == {
-        "a": pa.float64(),
-        "b": pa.string(),
-        "c": pa.bool_(),
-    }
-
-
-def test_conflicting_schemas_are_refused_with_column_types_and_shard() -> None:
-    with pytest.raises(UserError, match=r"^/data/1\.csv: column 'a' is string, in the shards before it int64"):
-        shards.unify(schemas_of({"b": pa.null(), "a": pa.int64()}, {"b": pa.int64(), "a": pa.string()}))
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", compress)])

@@ -1,24 +1,22 @@
-"""CSV as tables: types are those that fit every value of the file, an empty field is null."""
+"""CSV as tables: a column is numbers where every value of the file stays what it is as one, and an empty field null."""
 
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from modelmill.core.errors import UserError
 from modelmill.data.reading.blocks import TextBlock
+from modelmill.data.reading.csv_types import Kind, as_type, kind_of
 from modelmill.data.reading.parquet import distinct_columns
 
 # Larger files are read twice: first for the types.
 BLOCK = 64 << 20
-# What Arrow takes a column for: the first of these that fits all of its values, or else text.
-_TIMES = [pa.date32(), pa.timestamp("s"), pa.timestamp("ns")]
 
 
 class Records(NamedTuple):
@@ -33,63 +31,67 @@ class Records(NamedTuple):
     text: str
 
 
-def tables(start: Callable[[], Iterable[TextBlock]], where: str) -> Iterator[pa.Table]:
-    """Yield one table a block.
+def tables(
+    start: Callable[[], Iterable[TextBlock]], where: str, chosen: Mapping[str, pa.DataType] | None = None
+) -> Iterator[pa.Table]:
+    """Yield one table a block. Fields of columns whose type was made out have a note on their values (`columns.CSV`).
 
     Args:
         start: Function that gives the file's blocks from the first; called again where there are several.
         where: Name of the file in errors.
+        chosen: Types of columns that need not be made out.
 
     Raises:
-        UserError: There is no header, rows are ragged, or a quote is never closed; the message names file and line.
+        UserError: There is no header, rows are ragged, a quote is never closed, or a value is none of its column's
+            chosen type; the message names file and line.
     """
     records = _records(start(), where)
     first, second = next(records), next(records, None)
-    types: dict[str, pa.DataType] | None = None
-    if second is not None:
-        settling = _Settling()
-        for block in chain([first, second], records):
-            settling.add(_parse(block, where, None))
-        types = settling.types()
-        records = _records(start(), where)
-        first = next(records)
-    for block in chain([first], records):
-        table = _parse(block, where, types)
-        yield pa.table({name: _empty_is_null(table[name]) for name in table.column_names})
-
-
-class _Settling:
-    """Types that Arrow would give the columns of a whole file, made out from the types of its parts."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, list[pa.DataType]] = {}
-        self._are_bits: dict[str, bool] = {}
-
-    def add(self, table: pa.Table) -> None:
+    kinds: dict[str, Kind] = {}
+    several = second is not None
+    for block in chain([first], [second] if second is not None else [], records):
+        table = _parse(block, where)
         for name in table.column_names:
-            column, seen = table[name], self._seen.setdefault(name, [])
-            if column.type not in seen:
-                seen.append(column.type)
-            if pa.types.is_integer(column.type):
-                within = pc.all(pc.is_in(column, pa.array([0, 1, None]))).as_py()
-                self._are_bits[name] = self._are_bits.get(name, True) and within
-
-    def types(self) -> dict[str, pa.DataType]:
-        return {name: self._type(name, [t for t in seen if t != pa.null()]) for name, seen in self._seen.items()}
-
-    def _type(self, name: str, seen: list[pa.DataType]) -> pa.DataType:
-        if len(seen) < 2:
-            return seen[0] if seen else pa.null()
-        if all(t in (pa.int64(), pa.float64()) for t in seen):
-            return pa.float64()
-        if all(t in _TIMES for t in seen):
-            return max(seen, key=_TIMES.index)
-        if all(t in (pa.int64(), pa.bool_()) for t in seen) and self._are_bits[name]:
-            return pa.bool_()  # Arrow reads 0 and 1 among truth values as such
-        return pa.string()
+            if name not in (chosen or {}):
+                kinds[name] = kinds.get(name, Kind()) | kind_of(table[name])
+    if not several:
+        yield _typed(table, first, where, kinds, chosen or {})
+        return
+    for block in _records(start(), where):
+        yield _typed(_parse(block, where), block, where, kinds, chosen or {})
 
 
-def _parse(records: Records, where: str, types: dict[str, pa.DataType] | None) -> pa.Table:
+def _typed(
+    table: pa.Table, records: Records, where: str, kinds: dict[str, Kind], chosen: Mapping[str, pa.DataType]
+) -> pa.Table:
+    """Return a table of strings with the columns' types."""
+    fields, columns = [], []
+    for name in table.column_names:
+        field = kinds[name].field(name) if name in kinds else pa.field(name, chosen[name])
+        try:
+            columns.append(as_type(table[name], field.type))
+        except pa.ArrowException as error:
+            line = records.first + _first_bad(table[name], field.type) + 1
+            raise UserError(f"{where}:{line}: column {name!r}: {error}; correct the value, or data.columns") from None
+        fields.append(field)
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _first_bad(column: pa.ChunkedArray, type_: pa.DataType) -> int:
+    """Return the row of the first value that is none of the type, by bisection."""
+    good, bad = 0, len(column)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            as_type(column.slice(good, middle - good), type_)
+            good = middle
+        except pa.ArrowException:
+            bad = middle
+    return good
+
+
+def _parse(records: Records, where: str) -> pa.Table:
+    """Return records as a table of strings."""
     data = records.text.encode()
     try:
         table = pyarrow.csv.read_csv(
@@ -97,7 +99,7 @@ def _parse(records: Records, where: str, types: dict[str, pa.DataType] | None) -
             # One block: Arrow refuses a row that is longer than its block of a megabyte.
             read_options=pyarrow.csv.ReadOptions(block_size=len(data) + 1, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(column_types=types),
+            convert_options=pyarrow.csv.ConvertOptions(default_column_type=pa.string()),
         )
     except pa.ArrowException as error:
         _check(records, where)
@@ -180,9 +182,3 @@ def _check(records: Records, where: str) -> None:
                 raise UserError(f"{where}:{line}: {len(record)} fields, the header has {len(header)}; correct the line")
     except csv.Error as error:
         raise UserError(f"{where}:{before + reader.line_num}: not valid CSV ({error}); correct the line") from None
-
-
-def _empty_is_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if not pa.types.is_string(column.type):
-        return column
-    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
 from modelmill.core.errors import UserError
+from modelmill.data.columns import DECIMAL, LARGEST_EXACT
 from modelmill.data.reading.blocks import TextBlock
 
 # Rows are Python objects for a while, which take ten times the room.
@@ -72,9 +74,19 @@ def _array(values: list[Any], places: list[str], name: str, kinds: dict[str, str
     """Return a column of Python values; `places` are the rows' for errors, `kinds` the JSON types of columns so far."""
     _refuse_other_types(values, places, name, kinds)
     try:
+        if _has_large_beside_fractions(values):
+            return pa.array([None if value is None else Decimal(str(value)) for value in values], DECIMAL)
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise UserError(f"{places[_first_bad(values)]}: column {name!r}: {error}; correct the value") from None
+
+
+def _has_large_beside_fractions(values: list[Any]) -> bool:
+    """Tell whether the numbers would be floating-point ones, and an integer among them rounded."""
+    if not {int, float} <= set(map(type, values)):
+        return False
+    largest = max(abs(value) for value in values if type(value) is int)
+    return LARGEST_EXACT < largest < 2**63  # Arrow refuses a larger one
 
 
 def _refuse_other_types(values: list[Any], places: list[str], name: str, kinds: dict[str, str]) -> None:

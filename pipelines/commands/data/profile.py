@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modelmill.core.errors import UserError
-from modelmill.pipelines.commands.data.arguments import DataPath, Format, Media, find_shards
+from modelmill.pipelines.commands.data.arguments import Columns, DataPath, Format, Media, find_shards
 from modelmill.pipelines.commands.options import AsJson
 from modelmill.pipelines.display.text import print_json
 from modelmill.pipelines.writing import writing
@@ -20,12 +20,13 @@ def command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a suite to edit into this file.")] = None,
     format_: Format = "auto",
     media: Media = None,
+    column: Columns = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Show what the columns of data look like, and draft a suite that they keep."""
     if output is not None and output.exists():
         raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
-    shards = find_shards(path, format_, media)
+    shards = find_shards(path, format_, media, column)
     from modelmill.components.data_validation.contract import draft
     from modelmill.pipelines.display import columns
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from modelmill.pipelines.commands.data.arguments import DataPath, Format, Media, find_shards
+from modelmill.core.errors import UserError
+from modelmill.pipelines.commands.data.arguments import Columns, DataPath, Format, Media, find_shards
 from modelmill.pipelines.commands.options import AsJson
 from modelmill.pipelines.display.text import print_json
 from modelmill.pipelines.writing import writing
@@ -19,6 +20,7 @@ def command(
     suite: Annotated[Path, typer.Option("--suite", help="A Great Expectations suite, JSON.")],
     format_: Format = "auto",
     media: Media = None,
+    column: Columns = [],  # noqa: B006
     docs: Annotated[Path | None, typer.Option("--docs", help="Write the Data Docs into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +34,7 @@ def command(
     from modelmill.components.data_validation.contract import judge, parse
 
     parse(contract)  # what it cannot be held against is said before a byte of the data is read
-    shards = find_shards(path, format_, media)
+    shards = find_shards(path, format_, media, column)
     judged = judge(path, shards, contract, lambda done, total, text: None)
     if docs is not None:
         with writing(f"--docs {docs}"):
@@ -49,4 +51,6 @@ def command(
         quarantine.show_unusable(judged.unusable[:_MOST_FILES])
         named = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
         print(f"{rows:,} rows in {named}: the contract is {'kept' if judged.success else 'broken'}")
+    if judged.refused:
+        raise UserError(judged.refused[0])
     raise typer.Exit(0 if judged.success else 3)
