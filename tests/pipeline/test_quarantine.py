@@ -106,7 +106,7 @@ def test_a_run_over_groups_of_shards_shows_what_it_left_out(tmp_path: Path, data
     shown = cli.modelmill("data", "show", "bad.csv", "--store", store)
     assert shown.stdout.splitlines()[1:] == [
         "row 1  100.0  expect_column_values_to_be_between(width)",
-        "row 2  100  expect_column_values_to_be_between(width)",
+        "row 2  100.0  expect_column_values_to_be_between(width)",
         'row 1  "<script>\\u001b[31m"  expect_column_values_to_be_in_set(kind)',
         'row 2  "<script>\\u001b[31m"  expect_column_values_to_be_in_set(kind)',
     ]
