@@ -1,7 +1,6 @@
 """What a run needs, checked one by one, so that a person learns all of it at once."""
 
 import importlib.metadata
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelmill import recipe as recipes
+from modelmill.core import limits
 from modelmill.core.errors import ModelmillError, UserError, one_line
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import tracking
@@ -105,7 +105,7 @@ def _device() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()} with {torch.cuda.mem_get_info()[1] >> 30} GiB"
     bf16 = "with bf16" if torch.cpu._is_avx512_bf16_supported() else "without bf16"
-    return f"CPU, {os.cpu_count()} cores, {bf16}"
+    return f"CPU, {limits.cores()} cores, {bf16}"
 
 
 def _recipe(path: Path, overrides: list[str] | None, store: str) -> str:

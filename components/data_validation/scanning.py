@@ -1,7 +1,6 @@
 """Passes over all shards, as many at once as there are cores; shards that were scanned before are not read again."""
 
 import contextlib
-import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from modelmill.components.data_validation.merged_metrics import ScannedShard
 from modelmill.components.data_validation.plan import make_plan
 from modelmill.components.data_validation.scan import Pass, scan
 from modelmill.components.data_validation.shard_states import ShardStates
+from modelmill.core import limits
 from modelmill.core.errors import UserError
 from modelmill.data.shard import Shard
 
@@ -88,7 +88,7 @@ class Scan:
             UserError: A shard cannot be read, and `may_fail` is false.
         """
         begun, self._begun = self._begun, self._begun + len(shards)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(limits.cores()) as pool:
             futures = {
                 shard: pool.submit(self._one, number, shard, todo, name, may_fail)
                 for number, shard in enumerate(shards, start=begun)

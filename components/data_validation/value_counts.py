@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modelmill.core import limits
+
 # Rows that a merge holds in memory at a time, when it groups and when it sorts integers.
 GROUP_ROWS, SORT_ROWS = 2_000_000, 8_000_000
 MEMORY = "160MB"
@@ -183,7 +185,8 @@ class ValueCounts:
             return connection.sql(query.replace("{all}", self._all(where))).fetchall()[0]
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(self._scratch)})
+        threads = str(limits.cores())
+        return duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(self._scratch), "threads": threads})
 
     def _all(self, where: str) -> str:
         casts = ", ".join(

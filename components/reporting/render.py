@@ -1,6 +1,5 @@
 """The report's page: what each section shows, handed to a template that escapes everything."""
 
-import os
 import platform
 from datetime import UTC, datetime
 from itertools import groupby
@@ -16,7 +15,7 @@ from modelmill.components.reporting.conclusion import conclude
 from modelmill.components.reporting.costs import cost_of
 from modelmill.components.reporting.evidence import Run, parse_json, parse_lines
 from modelmill.components.reporting.outcome import IDLE, REGISTERED
-from modelmill.core import units
+from modelmill.core import limits, units
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime.run_records import Progress, StepRecord
 from modelmill.store.manifest import Manifest
@@ -187,5 +186,5 @@ def _environment(run: Run) -> dict[str, Any]:
     """Return the versions of the libraries that trained the model, and the machine that wrote this page."""
     models = [model for name in STAGES if (model := run.manifest(f"{name}.model"))]
     libraries = {library: version for model in models for library, version in model.info.get("libraries", {}).items()}
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+    machine = f"{platform.system()} {platform.machine()}, {limits.cores()} CPU cores"
     return {"libraries": libraries, "machine": machine, "python": platform.python_version()}

@@ -1,19 +1,18 @@
-"""Work on shards in as many processes as there are cores."""
+"""Work on shards in as many processes as there are cores to use."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from modelmill.core import lifetime
+from modelmill.core import lifetime, limits
 
 T = TypeVar("T")
 
 
 def each(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> Iterator[T]:
     """Yield the result of `work` on the arguments of each job, in order; the processes end when this one does."""
-    workers = min(len(jobs), os.cpu_count() or 1)
+    workers = min(len(jobs), limits.cores())
     if workers < 2:
         yield from (work(*job) for job in jobs)
         return

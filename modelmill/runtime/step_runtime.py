@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmill import recipe as recipes
-from modelmill.core import lifetime, machine
+from modelmill.core import lifetime, limits, machine
 from modelmill.core.errors import ModelmillError, one_line
 from modelmill.recipe import Recipe, step_specs
 from modelmill.runtime import external_inputs, memo, run_records, step_log, tracking
@@ -358,10 +358,11 @@ def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseEx
 
 
 def prepare_process() -> None:
-    """Set up logging, and end this process with the local runner that has started it.
+    """Set up logging and threads, and end this process with the local runner that has started it.
 
     Logs go to standard output and to the log of the step that has started this process, if one has.
     """
+    limits.share_threads()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=step_log.FORMAT)
     step_log.join()
     if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():

@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from modelmill.core import limits
 from modelmill.core.errors import ModelmillError, one_line
 from modelmill.core.lifetime import exit_with_stdin
 
@@ -129,6 +130,7 @@ def main(argument: str) -> int:
     if not argument.isdigit():
         return _code_of(json.loads(argument))
     exit_with_stdin()
+    limits.share_threads()
     # The run may end, and with it the other end of the socket, while something is still on its way.
     with socket.socket(fileno=int(argument)) as requests, contextlib.suppress(ConnectionError):
         Warm(requests).serve()

@@ -61,6 +61,18 @@ def test_an_image_that_does_not_train_has_no_torch(images: list[str], step: str)
     assert done.stdout.strip() == "None"
 
 
+def test_a_step_keeps_to_the_cores_and_the_memory_of_its_container(images: list[str]) -> None:
+    code = (
+        "from modelmill.runtime.step_runtime import prepare_process; prepare_process()\n"
+        "import torch, pyarrow; from modelmill.core import limits\n"
+        "print(limits.cores(), limits.memory(), torch.get_num_threads(), pyarrow.cpu_count())"
+    )
+    limited = ["docker", "run", "--rm", "--network=none", "--tmpfs=/tmp", "--cpus=1", "--memory=1g"]
+    command = [*limited, image_of("fine_tuning"), "python", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", str(2**30), "1", "1"]
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_an_image_holds_its_own_step_and_no_other(images: list[str], step: str) -> None:
     command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", image_of(step)]

@@ -4,9 +4,10 @@ import contextlib
 import ctypes
 import math
 import time
-from pathlib import Path
 
 import torch
+
+from modelmill.core import limits
 
 # From <malloc.h>: keep what is freed, and take large blocks from the heap instead of mapping each anew.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -64,12 +65,7 @@ def free_memory(device: torch.device, processes: int) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    with open("/proc/meminfo") as file:
-        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    with contextlib.suppress(OSError, ValueError):
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        free = min(free, limit - used)
-    return free // processes
+    return limits.free_memory() // processes
 
 
 def peak_memory(device: torch.device) -> int:

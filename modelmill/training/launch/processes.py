@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelmill.core import digest, lifetime
+from modelmill.core import digest, lifetime, limits
 from modelmill.core.errors import ModelmillError, UserError
 from modelmill.recipe import Training
 from modelmill.recipe.step_specs import CORPUS
@@ -48,7 +48,7 @@ def run(step: Step, settings: Training) -> Made:
     _require_devices(step.name, settings.devices)
     folder = open_store(f"file://{step.scratch}/job")
     job.describe(step, folder)
-    threads = max(1, (os.cpu_count() or 1) // settings.devices)
+    threads = max(1, limits.cores() // settings.devices)
     environment = os.environ | {"MODELMILL_EXIT_WITH_STDIN": "1", "OMP_NUM_THREADS": str(threads)}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     options = ["--nproc-per-node", str(settings.devices), "--shutdown-timeout", str(SAVING_SECONDS)]
