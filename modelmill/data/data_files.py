@@ -46,7 +46,10 @@ def listed(path: str) -> list[DataFile]:
         return _in_s3(path)
     if "://" in path and not path.startswith("file://"):
         raise UserError(f"data.path: {path}: data is a folder, a file, a glob pattern or s3://BUCKET/PREFIX")
-    return _on_disk(path.removeprefix("file://"))
+    try:
+        return _on_disk(path.removeprefix("file://"))
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise UserError(f"data.path: {path:.200}: cannot be read ({error})") from None
 
 
 def with_size(file: DataFile) -> DataFile:

@@ -53,6 +53,7 @@ class Data(Section):
 
     path: str = Field(
         min_length=1,
+        max_length=4096,
         description="Folder, file, glob pattern or `s3://BUCKET/PREFIX`; a relative path starts at the recipe's "
         "folder.",
     )

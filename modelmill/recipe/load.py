@@ -3,17 +3,18 @@
 import difflib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from modelmill.core.errors import UserError
-from modelmill.recipe import task_check, task_packages
+from modelmill.recipe import documents, task_check, task_packages
 from modelmill.recipe.sections import STAGES, Recipe
+
+# Characters of a value that a message shows.
+_MOST_SHOWN = 100
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -26,7 +27,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         UserError: The file cannot be read, a key is unknown, a value is out of range, or the suite is not JSON.
     """
-    document = _read_yaml(path)
+    document = documents.read_yaml(path)
     for override in overrides or []:
         _apply(document, override)
     recipe = parse(document, where=str(path))
@@ -46,8 +47,10 @@ def parse(document: Any, where: str) -> Recipe:
     if not isinstance(document, dict):
         raise UserError(f"{where}: a recipe is a mapping of sections, this is {type(document).__name__}")
     task, known = document.get("task"), task_packages.packages()
-    if task not in known:
-        raise UserError(f"{where}: task: {task!r} is not one of {', '.join(known)}{did_you_mean(str(task), known)}")
+    if not isinstance(task, str) or task not in known:
+        raise UserError(
+            f"{where}: task: {shortened(task)} is not one of {', '.join(known)}{did_you_mean(str(task), known)}"
+        )
     task_check.check(task)
     kind = task_packages.recipe_type(task)
     try:
@@ -71,41 +74,6 @@ def to_json(recipe: Recipe) -> str:
     return text.replace("{{", "{\\u007b")
 
 
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that reads `1e-3` as a number, which YAML 1.1 takes for text, and refuses a key that is twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        document = _yaml(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such recipe; the ones that ship are in recipes/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    return document
-
-
 def _apply(document: Any, override: str) -> None:
     """Set one dotted key in place; the value is read as YAML, so `1e-3` needs no quotes and `none` is a word."""
     key, separator, text = override.partition("=")
@@ -117,9 +85,9 @@ def _apply(document: Any, override: str) -> None:
             document[section] = {}
         document = document[section]
     try:
-        value = _yaml(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
+        value = documents.parse_yaml(text)
+    except Exception:  # whatever PyYAML raises of it
+        raise UserError(f"--set {override:.200}: not a YAML value") from None
     document[last] = value
 
 
@@ -140,7 +108,10 @@ def _resolve(recipe: Recipe, path: Path) -> Recipe:
 
 def _absolute(base: Path, path: str) -> str:
     is_uri = "://" in path or path.startswith("models:/")
-    return path if is_uri else os.path.normpath(base / Path(path).expanduser())
+    try:
+        return path if is_uri else os.path.normpath(base / Path(path).expanduser())
+    except RuntimeError:
+        raise UserError(f"{path:.200}: there is no home folder of that user") from None
 
 
 def _read_suite(base: Path, recipe: Recipe, path: Path) -> dict[str, Any]:
@@ -159,15 +130,10 @@ def read_suite(file: Path, where: str) -> dict[str, Any]:
     Raises:
         UserError: The file cannot be read, or is no suite.
     """
-    try:
-        suite = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{where}: {file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"{file}: the suite is not JSON: {error}") from error
+    suite = documents.read_json(file, where, "suite")
     if not isinstance(suite, dict) or not isinstance(suite.get("expectations"), list):
         raise UserError(f"{file}: a suite is an object with a list `expectations`")
-    return suite
+    return dict(suite)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -190,7 +156,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     value = first["input"]
     if isinstance(value, (dict, list)) or first["type"] == "value_error":
         return f"{key}: {message}" if key else message
-    return f"{key}: {message}, got {value!r}"
+    return f"{key}: {message}, got {shortened(value)}"
+
+
+def shortened(value: Any) -> str:
+    """Return a value for a message: its first characters."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _walk(model: type[BaseModel], keys: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, list[str]]:

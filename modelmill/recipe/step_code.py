@@ -18,8 +18,10 @@ NEUTRAL = frozenset(
     {
         "modelmill.core.cache",
         "modelmill.core.errors",
+        "modelmill.core.files",
         "modelmill.core.image",
         "modelmill.core.lifetime",
+        "modelmill.core.limits",
         "modelmill.core.machine",
         "modelmill.core.units",
         "modelmill.demo",

@@ -16,7 +16,7 @@ class DecoderModel(Section):
 
     type: Literal["llama"] = Field(default="llama", description="Architecture.")
     hidden_size: int = Field(default=192, ge=8, description="Width of the hidden states.")
-    num_hidden_layers: int = Field(default=4, ge=1, description="Blocks of attention and feed-forward layers.")
+    num_hidden_layers: int = Field(default=4, ge=1, le=1024, description="Blocks of attention and feed-forward layers.")
     num_attention_heads: int = Field(
         default=3, ge=1, description="Attention heads of a block; `hidden_size` must be an even multiple of them."
     )

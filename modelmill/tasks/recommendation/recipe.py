@@ -81,7 +81,7 @@ class SASRecModel(Section):
 
     type: Literal["sasrec"] = Field(default="sasrec", description="Architecture.")
     hidden_size: int = Field(default=64, ge=2, description="Width of the hidden states.")
-    num_hidden_layers: int = Field(default=2, ge=1, description="Blocks of attention and feed-forward layers.")
+    num_hidden_layers: int = Field(default=2, ge=1, le=1024, description="Blocks of attention and feed-forward layers.")
     num_attention_heads: int = Field(
         default=1, ge=1, description="Attention heads of a block; `hidden_size` must be a multiple of them."
     )

@@ -22,7 +22,9 @@ class TabularPreprocessing(Preparation):
 class MLPModel(Section):
     """A multilayer perceptron: one output for two classes, else one a class."""
 
-    hidden: list[Annotated[int, Field(ge=1)]] = Field(default=[10], description="Sizes of the hidden layers.")
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[10], max_length=1024, description="Sizes of the hidden layers."
+    )
     activation: Literal["sigmoid", "relu", "gelu", "tanh"] = Field(
         default="sigmoid", description="Activation function of the hidden layers."
     )

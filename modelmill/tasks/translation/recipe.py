@@ -57,7 +57,7 @@ class TranslatorModel(Section):
 
     type: Literal["mbart"] = Field(default="mbart", description="Architecture.")
     d_model: int = Field(default=128, ge=8, description="Width of the hidden states.")
-    layers: int = Field(default=2, ge=1, description="Blocks of the encoder, and as many of the decoder.")
+    layers: int = Field(default=2, ge=1, le=1024, description="Blocks of the encoder, and as many of the decoder.")
     attention_heads: int = Field(
         default=4, ge=1, description="Attention heads of a block; `d_model` must be a multiple of them."
     )
