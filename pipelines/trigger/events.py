@@ -59,9 +59,11 @@ def _paths(document: dict[str, Any]) -> list[str]:
 def _of_record(record: Any) -> str:
     try:
         bucket, key = record["s3"]["bucket"]["name"], record["s3"]["object"]["key"]
-        return f"s3://{bucket}/{unquote_plus(key)}"
-    except (KeyError, TypeError):
-        raise UserError("events: a record has no s3.bucket.name and s3.object.key") from None
+        if isinstance(bucket, str) and isinstance(key, str):
+            return f"s3://{bucket}/{unquote_plus(key)}"
+    except (KeyError, TypeError, IndexError):
+        pass
+    raise UserError("events: a record has no s3.bucket.name and s3.object.key that are texts")
 
 
 def _is_data(path: str, uri: str) -> bool:

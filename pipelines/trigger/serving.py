@@ -8,6 +8,7 @@ import uvicorn
 from modelmill import recipe as recipes
 from modelmill.core.errors import UserError
 from modelmill.pipelines.trigger.asking import Starter
+from modelmill.pipelines.trigger.connections import BACKLOG, BoundedProtocol
 from modelmill.pipelines.trigger.server import application
 from modelmill.pipelines.trigger.signing import Secrets
 from modelmill.recipe import Recipe
@@ -51,4 +52,13 @@ def serve(known: list[Recipe], starter: Starter, secrets: Secrets, poll: float, 
     for noisy in ("botocore", "boto3", "urllib3", "kfp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     app = application(known, starter, secrets, poll)
-    uvicorn.run(app, host=host, port=port, log_config=None, server_header=False, access_log=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        server_header=False,
+        access_log=False,
+        http=BoundedProtocol,
+        backlog=BACKLOG,
+    )

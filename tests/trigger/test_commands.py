@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -50,7 +51,7 @@ def place(folder: Path, kfp: KfpServer, s3_uri: str) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def server(folder: Path, cluster: Path, **env: str) -> Iterator[Client]:
+def server(folder: Path, cluster: Path, files: int = 0, **env: str) -> Iterator[Client]:
     """`modelmill trigger-server` in a process of its own; its log is `folder/server/output`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -68,8 +69,27 @@ def server(folder: Path, cluster: Path, **env: str) -> Iterator[Client]:
             return client.get("/healthz").status == 200
         return False
 
+    if files:
+        command = ["prlimit", f"--nofile={files}", *command]
     with serving(command, folder / "server", environment, answers, 60):
         yield client
+
+
+def test_600_heads_that_never_end_keep_nobody_from_an_answer(
+    s3_uri: str, seaweedfs: SeaweedFS, kfp: KfpServer, tmp_path: Path
+) -> None:
+    _, cluster = place(tmp_path, kfp, s3_uri)
+    env = {**seaweedfs.env, "MODELMILL_KFP_TOKEN": TOKEN}
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(server(tmp_path, cluster, files=256, **env))
+        address = urlsplit(client.url)
+        for number in range(600):
+            half = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0)))
+            half.sendall(b"GET /healthz HTTP/1.1\r\nX-Half: ")
+            if number % 100 == 99:
+                assert client.get("/healthz").status == 200
+        assert client.get("/healthz").status == 200
+    assert (tmp_path / "server" / "output").stat().st_size < 20_000
 
 
 def test_200_duplicates_give_one_run_on_the_cluster_and_the_command_line_shares_it(

@@ -17,7 +17,7 @@ from tests.trigger.replicas import BEARER, BEARER_HEADER, Runs, no_work, serving
 SETTINGS = ROOT / "k8s" / "kfp" / "seaweedfs.yaml"
 
 
-def record(bucket: str, key: str) -> dict[str, object]:
+def record(bucket: str, key: object) -> dict[str, object]:
     return {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}
 
 
@@ -70,7 +70,9 @@ def test_events_of_other_objects_and_test_events_start_nothing(folder_uri: str, 
         ):
             answer = client.post("/events", json.dumps(document).encode(), BEARER_HEADER)
             assert (answer.status, answer.body) == (200, {"recipes": {}})
-        assert client.post("/events", b'{"Records": [1]}', BEARER_HEADER).status == 400
+        for records in ([1], [{"s3": {"bucket": {"name": 5}, "object": {"key": "a"}}}], [record("data", 5)], [[]]):
+            body = json.dumps({"Records": records}).encode()
+            assert client.post("/events", body, BEARER_HEADER).status == 400
         assert client.post("/events", b"{}", BEARER_HEADER).status == 400
         assert no_work(runs, folder_uri)
 
