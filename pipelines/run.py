@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelmill import recipe as recipes
+from modelmill.core.files import scratch_folder
 from modelmill.pipelines.planning.estimates import estimate
 from modelmill.pipelines.planning.plan import Planned, plan
 from modelmill.pipelines.runners.local import LocalRun
@@ -22,7 +23,7 @@ from modelmill.recipe.step_specs import LOOK, RECORDED, STEPS
 from modelmill.runtime import external_inputs, run_records, tracking
 from modelmill.runtime.run_records import RunRecord, StepRecord
 from modelmill.runtime.step_log import write_without_secrets
-from modelmill.store import Store
+from modelmill.store import Store, StoreError
 
 POLL_SECONDS = 0.2
 LOCAL = "local"
@@ -109,26 +110,32 @@ def _run_here(
     if_changed: bool,
 ) -> None:
     """Run the DAG from this process (see `runners.local`)."""
-    ended: dict[str, StepRecord] = {}
     will_run = [step.name for step in planned if step.status == "will run"]
     with _kept_log(store, run_id) as (folder, log):
+        poll = _poller(store, run_id, watch)
+        LocalRun(recipe, store, run_id, will_run, folder, log, poll).run(if_changed)
 
-        def poll() -> None:
+
+def _poller(store: Store, run_id: str, watch: Callable[[list[StepRecord]], None]) -> Callable[[], None]:
+    """Return a function that shows the steps' records as they are now, if the store answers now."""
+    ended: dict[str, StepRecord] = {}
+
+    def poll() -> None:
+        with contextlib.suppress(StoreError):
             watch(_records(store, run_id, ended))
 
-        LocalRun(recipe, store, run_id, will_run, folder, log, poll).run(if_changed)
+    return poll
 
 
 @contextlib.contextmanager
 def _kept_log(store: Store, run_id: str) -> Iterator[tuple[Path, IO[bytes]]]:
     """Yield a folder for temporary files, and a log that becomes the run's, without secrets."""
-    # A step that is interrupted may write on for a moment while its folder goes.
-    with tempfile.TemporaryDirectory(prefix="modelmill-run-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "log.txt"
+    with scratch_folder("run") as folder:
+        log = folder / "log.txt"
         with open(log, "wb") as output:
-            yield Path(folder), output
-        write_without_secrets(log, Path(folder) / "clean.txt")
-        store.upload(log_key(run_id), Path(folder) / "clean.txt")
+            yield folder, output
+        write_without_secrets(log, folder / "clean.txt")
+        store.upload(log_key(run_id), folder / "clean.txt")
 
 
 def wait_for(
@@ -149,12 +156,11 @@ def wait_for(
         watch: Is shown the steps' records as they change.
         more: Added to the runner's request, which holds `recipe` (resolved, as JSON), `store` (URI) and `run_id`.
     """
-    ended: dict[str, StepRecord] = {}
     with _kept_log(store, run_id) as (folder, log):
         request = folder / "request.json"
         asked = {"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id, **more}
         request.write_text(json.dumps(asked))
-        _run(runner, request, log, folder, lambda: watch(_records(store, run_id, ended)))
+        _run(runner, request, log, folder, _poller(store, run_id, watch))
 
 
 def report(recipe: Recipe, store: Store, run_id: str) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -79,6 +80,7 @@ class Decision(BaseModel):
         evidence: Digest of the evaluation that the decision rests on.
         against: Version that was the champion.
         before: Digest of the entry before this one.
+        id: Tells this decision from an equal one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,6 +94,7 @@ class Decision(BaseModel):
     evidence: str | None = None
     against: str | None = None
     before: str | None = None
+    id: str | None = None
 
     @property
     def candidate(self) -> Candidate | None:
@@ -144,7 +147,7 @@ def refuse(store: Store, name: str, model: str, evaluation: str, reason: str, nu
 
 
 def _now(**said: Any) -> Decision:
-    return Decision(who=who(), when=time.time(), **said)
+    return Decision(who=who(), when=time.time(), id=uuid.uuid4().hex, **said)
 
 
 def who() -> str:
@@ -192,8 +195,11 @@ def change(store: Store, model: str, decide: Change) -> Standing:
     Returns:
         The state afterwards.
     """
+    mine: tuple[str | None, str | None] = None, None
     while True:
         standing, tag = _read(store, model)
+        if _is_logged(store, model, standing.log, *mine):
+            return standing  # the answer to the write was lost, and somebody else has written since
         decided = decide(standing)
         if decided is None:
             return standing
@@ -206,6 +212,17 @@ def change(store: Store, model: str, decide: Change) -> Standing:
         )
         if written:
             return after
+        mine = after.log, entry.before
+
+
+def _is_logged(store: Store, model: str, newest: str | None, entry: str | None, before: str | None) -> bool:
+    """Return whether the log has an entry, which followed another one."""
+    if entry is None:
+        return False
+    for sha256, _ in _entries(store, model, newest):
+        if sha256 in (entry, before):
+            return sha256 == entry
+    return False
 
 
 def history(store: Store, model: str) -> Iterator[tuple[str, Decision]]:

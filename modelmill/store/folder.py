@@ -13,10 +13,12 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from modelmill.core import digest
+from modelmill.core.files import private_mode
 from modelmill.store.base import KeyNotFound, Stat, StoreError, Versioned
 from modelmill.store.conditional import check_conditional_writes
 
 _OBJECTS, _TEMPORARY, _LOCKS = "objects", "tmp", "locks"
+_BLOBS = "blobs/"
 _LEFTOVER_SECONDS = 24 * 3600
 
 
@@ -53,12 +55,12 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Write the object, whatever was there."""
-        with self._written(data) as temporary, self._lock(key):
+        with self._written(key, data) as temporary, self._lock(key):
             temporary.replace(self._path(key))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write the object unless the key exists; return whether it was written."""
-        with self._written(data) as temporary, self._lock(key):
+        with self._written(key, data) as temporary, self._lock(key):
             try:
                 os.link(temporary, self._path(key))
             except FileExistsError:
@@ -67,7 +69,7 @@ class FolderStore:
 
     def compare_and_swap(self, key: str, data: bytes, tag: str) -> bool:
         """Replace the version that has the tag; return False if the key holds another version or none."""
-        with self._written(data) as temporary, self._lock(key):
+        with self._written(key, data) as temporary, self._lock(key):
             try:
                 if self.read(key).tag != tag:
                     return False
@@ -78,7 +80,7 @@ class FolderStore:
 
     def upload(self, key: str, path: Path) -> None:
         """Copy a file into the store."""
-        with self._written(path) as temporary, self._lock(key):
+        with self._written(key, path) as temporary, self._lock(key):
             temporary.replace(self._path(key))
 
     def download(self, key: str, path: Path) -> None:
@@ -177,7 +179,7 @@ class FolderStore:
             raise StoreError(f"--store {self.uri}: cannot be read ({error.strerror})") from error
 
     @contextlib.contextmanager
-    def _written(self, content: bytes | Path) -> Iterator[Path]:
+    def _written(self, key: str, content: bytes | Path) -> Iterator[Path]:
         """Give a temporary file with the content, synced; it is removed afterwards unless it was moved into place."""
         temporary = None
         try:
@@ -195,7 +197,7 @@ class FolderStore:
                     target.write(content)
                 target.flush()
                 os.fsync(target.fileno())
-            temporary.chmod(0o644)
+            temporary.chmod(private_mode() if not key.startswith(_BLOBS) else private_mode(0o644))
             yield temporary
         except OSError as error:
             raise StoreError(

@@ -7,13 +7,15 @@ from typing import Any
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionClosedError, HTTPClientError, IncompleteReadError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 _CONCURRENCY = 8
 _PART_BYTES = 32 << 20
 _READ_TRIES = 4
+# HTTP statuses from here on are errors.
+_ERRORS = 300
 
 _CONFIG = Config(
     # Stores other than AWS refuse the checksums that botocore would add on its own; readers check the sha256 anyway.
@@ -51,7 +53,34 @@ def connect(endpoint: str | None = None) -> Any:
         ValueError: The endpoint is not a URL.
         botocore.exceptions.BotoCoreError: The profile or the region cannot be used.
     """
-    return boto3.session.Session().client("s3", config=_CONFIG, endpoint_url=endpoint)
+    client = boto3.session.Session().client("s3", config=_CONFIG, endpoint_url=endpoint)
+    client._endpoint.http_session = _WholeErrors(client._endpoint.http_session)
+    return client
+
+
+class _WholeErrors:
+    """botocore's session, with the bodies of error answers read where botocore still retries.
+
+    Of a request whose answer is a stream, such as GetObject, it reads an error's body later, and lets urllib3's error
+    through.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def send(self, request: Any) -> Any:
+        """Send a request and return the answer, of an error with its body."""
+        answer = self._session.send(request)
+        if answer.status_code >= _ERRORS:
+            try:
+                _ = answer.content
+            except (HTTPError, OSError) as error:
+                raise ConnectionClosedError(error=error, request=request, endpoint_url=request.url) from error
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
 
 
 def shared() -> Any:
