@@ -15,6 +15,8 @@ from modelmill.store import Store
 
 # What a model folder is made of; anything else in it is not read.
 CONFIG = "config.json"
+# As in safetensors itself.
+_LONGEST_HEADER = 100_000_000
 WEIGHTS = "model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -52,13 +54,17 @@ def locate(key: str, source: str, store: Store) -> Path:
 
 
 def _is_whole(file: Path) -> bool:
-    """Return whether a file has the length that its safetensors header says."""
+    """Return whether a file's tensors follow each other without a gap, to its end, as its safetensors header says."""
     try:
         length, tensors = _header(file)
-        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
-    except (ValueError, LookupError, TypeError, AttributeError):
+        end = 0
+        for begin, next_end in sorted(tensor["data_offsets"] for tensor in tensors.values()):
+            if begin != end or next_end < begin:
+                return False
+            end = next_end
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
-    return 8 + length + max(ends, default=0) == file.stat().st_size
+    return 8 + length + end == file.stat().st_size
 
 
 def matrices(folder: Path) -> list[str]:
@@ -70,7 +76,7 @@ def _header(file: Path) -> tuple[int, dict[str, Any]]:
     """Return the length and the content of a safetensors header: eight bytes of length, then JSON with offsets."""
     with open(file, "rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        if length > file.stat().st_size - 8:
+        if length > min(file.stat().st_size - 8, _LONGEST_HEADER):
             raise ValueError("cut off")
         header = json.loads(opened.read(length))
     return length, {name: tensor for name, tensor in header.items() if name != "__metadata__"}
@@ -127,7 +133,7 @@ def read_json(key: str, file: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(file.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{key}: {file}: not JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{key}: {file}: not a JSON object")

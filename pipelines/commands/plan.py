@@ -21,7 +21,7 @@ def command(
     Nothing is run and nothing is written.
     """
     from modelmill.pipelines.planning import estimates
-    from modelmill.pipelines.planning.plan import plan
+    from modelmill.pipelines.planning.plan import columns, plan
 
     loaded, opened = open_recipe(recipe, overrides, store)
     planned = plan(loaded, opened)
@@ -29,9 +29,11 @@ def command(
     if as_json:
         known = {name: cost.model_dump() for name, cost in costs.items()}
         steps = [{**step._asdict(), "estimate": known.get(step.name)} for step in planned]
-        print_json({"recipe": loaded.name, "steps": steps, "total": estimates.total(costs)})
+        typed = columns(loaded, opened)
+        print_json({"recipe": loaded.name, "steps": steps, "total": estimates.total(costs), "columns": typed})
         return
     from modelmill.pipelines.display import plan as tables
 
     tables.show_steps(planned)
+    tables.show_columns(columns(loaded, opened))
     tables.show_costs(costs)

@@ -10,6 +10,8 @@ from modelmill.pipelines.planning import estimates
 from modelmill.pipelines.planning.plan import Planned
 from modelmill.runtime.run_records import Estimate
 
+_MOST_COLUMNS = 20
+
 
 def show_steps(planned: list[Planned]) -> None:
     """Print one row a step."""
@@ -19,6 +21,15 @@ def show_steps(planned: list[Planned]) -> None:
     for step in planned:
         table.add_row(step.name, f"[{STYLE[step.status]}]{step.status}[/]", escape(step.reason))
     Console().print(table)
+
+
+def show_columns(columns: dict[str, str]) -> None:
+    """Print the types of the data's columns, as far as they are known."""
+    if not columns:
+        return
+    named = [f"{name} {type_}" for name, type_ in list(columns.items())[:_MOST_COLUMNS]]
+    more = f" and {len(columns) - _MOST_COLUMNS} more" if len(columns) > _MOST_COLUMNS else ""
+    Console().print(f"columns: {', '.join(named)}{more}", markup=False, highlight=False)
 
 
 def show_costs(costs: dict[str, Estimate]) -> None:

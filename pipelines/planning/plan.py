@@ -5,7 +5,9 @@ from typing import NamedTuple
 from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import external_inputs, memo
-from modelmill.store import Store
+from modelmill.store import Store, manifest
+
+VALIDATION = "data_validation"
 
 
 class Planned(NamedTuple):
@@ -49,6 +51,19 @@ def plan(recipe: Recipe, store: Store) -> list[Planned]:
             reason = memo.why(store, document, recipe.name) + _refit(name, recipe)
             planned.append(Planned(name, "will run", reason, key))
     return planned
+
+
+def columns(recipe: Recipe, store: Store) -> dict[str, str]:
+    """Return the types of the data's columns, by name: those that validation has made out, else those of the recipe.
+
+    Args:
+        recipe: The resolved recipe.
+        store: Where finished steps are remembered.
+    """
+    document = memo.key_document(VALIDATION, recipe, external_inputs.digests(VALIDATION, recipe, store))
+    if finished := memo.find(store, document):
+        return dict(manifest.load(store, finished.outputs["dataset"]).info["columns"])
+    return dict(recipe.data.columns)
 
 
 def _refit(step: str, recipe: Recipe) -> str:

@@ -9,12 +9,12 @@ volume of its own at /tmp that goes with it.
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from modelmill import recipe as recipes
 from modelmill.champion.champion_state import who
+from modelmill.core.files import scratch_folder
 from modelmill.core.lifetime import exit_with_stdin
 from modelmill.pipelines.runners import removal
 
@@ -38,7 +38,7 @@ def main(request: Path) -> int:
     from modelmill.pipelines.dag import build
 
     with (
-        tempfile.TemporaryDirectory(prefix="modelmill-kfp-", ignore_cleanup_errors=True) as root,
+        scratch_folder("kfp") as root,
         removal.afterwards(f"{RUN_LABEL}={run_id}"),
     ):
         local.init(

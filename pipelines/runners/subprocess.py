@@ -5,10 +5,10 @@ Start it by `python -m modelmill.pipelines.runners.subprocess REQUEST`.
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from modelmill import recipe as recipes
+from modelmill.core.files import scratch_folder
 from modelmill.core.lifetime import exit_with_stdin
 
 
@@ -21,7 +21,7 @@ def main(request: Path) -> int:
 
     asked = json.loads(request.read_text("utf-8"))
     recipe = recipes.from_json(asked["recipe"])
-    with tempfile.TemporaryDirectory(prefix="modelmill-kfp-") as root:
+    with scratch_folder("kfp") as root:
         # KFP deletes its workspace after a run, so it gets one of its own.
         local.init(
             runner=local.SubprocessRunner(use_venv=False),

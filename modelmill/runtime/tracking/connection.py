@@ -14,6 +14,7 @@ from typing import Any
 
 from modelmill.core import cache, digest
 from modelmill.core.errors import ModelmillError, UserError, one_line
+from modelmill.core.files import private_mode
 from modelmill.store import Store
 
 AGAIN = "; put that right and run the same command again: nothing is trained again"
@@ -136,6 +137,7 @@ def create_database(root: Path) -> None:
             temporary.unlink(missing_ok=True)
             mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
             _copy(temporary, template)
+        temporary.chmod(private_mode())
         with contextlib.suppress(FileExistsError):  # another step was faster
             os.link(temporary, root / _DATABASE)
     finally:

@@ -8,7 +8,7 @@ import typer
 from modelmill.core.errors import UserError
 from modelmill.pipelines.commands.data.arguments import Columns, DataPath, Format, Media, find_shards
 from modelmill.pipelines.commands.options import AsJson
-from modelmill.pipelines.display.text import print_json
+from modelmill.pipelines.display.text import complain, print_json
 from modelmill.pipelines.writing import writing
 
 EXAMPLE = "modelmill data validate data/python-lm --suite recipes/suites/python-lm.json"
@@ -43,6 +43,7 @@ def command(
     rows = judged.dataset.info["rows"]
     if as_json:
         verdict = {"success": judged.success, "shards": len(shards), "rows": rows, "result": judged.result}
+        verdict["refused"] = judged.refused
         print_json(verdict | ({"unusable": judged.unusable} if media else {}))
     else:
         from modelmill.pipelines.display import checks, quarantine
@@ -51,6 +52,7 @@ def command(
         quarantine.show_unusable(judged.unusable[:_MOST_FILES])
         named = "1 shard" if len(shards) == 1 else f"{len(shards)} shards"
         print(f"{rows:,} rows in {named}: the contract is {'kept' if judged.success else 'broken'}")
-    if judged.refused:
-        raise UserError(judged.refused[0])
+    if judged.refused:  # the verdict on the other expectations stands
+        complain(judged.refused[0])
+        raise typer.Exit(UserError.exit_code)
     raise typer.Exit(0 if judged.success else 3)
