@@ -39,11 +39,11 @@ def prototype(schema: pa.Schema, nulls: dict[str, int], rows: int = 0) -> pd.Dat
         nulls: Number of nulls in each column; a column of integers without nulls is not a nullable one.
         rows: Number of rows, all null.
     """
-    columns = {}
-    for field in schema:
-        empty = pa.nulls(max(rows, 1), field.type) if nulls.get(field.name) else pa.array([], field.type)
-        columns[field.name] = frame_of(pa.table({field.name: empty}))[field.name].iloc[:rows]
-    return pd.DataFrame(columns)
+    # Two frames and not one for each column, of which there may be many.
+    with_nulls = pa.table({f.name: pa.nulls(max(rows, 1), f.type) for f in schema if nulls.get(f.name)})
+    without = pa.table({f.name: pa.array([], f.type) for f in schema if not nulls.get(f.name)})
+    frames = [frame_of(with_nulls).iloc[:rows], frame_of(without)]
+    return pd.DataFrame({f.name: frames[not nulls.get(f.name)][f.name] for f in schema})
 
 
 def engine_on(frame: pd.DataFrame) -> PandasExecutionEngine:

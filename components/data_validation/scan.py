@@ -146,14 +146,17 @@ class _Scanner:
 def _clean(table: pa.Table) -> pa.Table:
     """Return the table with NaN as null, as in pandas, with one zero, and with one chunk a column."""
     table = table.combine_chunks()
-    for place, field_ in enumerate(table.schema):
-        column = table[field_.name]
-        if not pa.types.is_floating(field_.type):
-            continue
-        if pc.any(pc.is_nan(column)).as_py():
-            column = pc.if_else(pc.is_nan(column), pa.scalar(None, field_.type), column)
-        # Zeros of both signs are equal, which Arrow's sets and groups do not know.
-        if field_.type != pa.float16():
-            column = pc.add(column, pa.scalar(0.0, field_.type))
-        table = table.set_column(place, field_, column)
-    return table
+    if not table.num_columns:
+        return table
+    columns = [
+        _clean_floats(column) if pa.types.is_floating(field_.type) else column
+        for field_, column in zip(table.schema, table.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _clean_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pc.any(pc.is_nan(column)).as_py():
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    # Zeros of both signs are equal, which Arrow's sets and groups do not know.
+    return column if column.type == pa.float16() else pc.add(column, pa.scalar(0.0, column.type))

@@ -126,9 +126,9 @@ def needs_conforming(shard: pa.Schema, wanted: pa.Schema) -> bool:
         shard: The shard's schema, with notes.
         wanted: The schema of all shards.
     """
+    types = dict(zip(wanted.names, wanted.types, strict=True))
     return any(
-        not pa.types.is_null(field.type)
-        and (field.type != wanted.field(field.name).type or _MIXED in (field.metadata or {}))
+        not pa.types.is_null(field.type) and (field.type != types[field.name] or _MIXED in (field.metadata or {}))
         for field in shard
     )
 
@@ -144,18 +144,19 @@ def conform(table: pa.Table, wanted: pa.Schema, where: str) -> pa.Table:
     Raises:
         UserError: A value would be another in the type that is wanted.
     """
-    for place, field in enumerate(table.schema):
-        type_ = wanted.field(field.name).type if field.name in wanted.names else field.type
-        if field.type != type_:
-            try:
-                column = _exactly(table[field.name], type_)
-            except pa.ArrowException as error:
-                raise UserError(
-                    f"{where}: column {field.name!r} is {field.type}, and not every value of it is one of "
-                    f"{type_} ({error}); choose its type with data.columns"
-                ) from None
-            table = table.set_column(place, pa.field(field.name, type_), column)
-    return table
+    types = dict(zip(wanted.names, wanted.types, strict=True))
+    fields, values = [], []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        type_ = types.get(field.name, field.type)
+        try:
+            values.append(column if field.type == type_ else _exactly(column, type_))
+        except pa.ArrowException as error:
+            raise UserError(
+                f"{where}: column {field.name!r} is {field.type}, and not every value of it is one of "
+                f"{type_} ({error}); choose its type with data.columns"
+            ) from None
+        fields.append(field if field.type == type_ else pa.field(field.name, type_))
+    return pa.Table.from_arrays(values, schema=pa.schema(fields)) if fields else table
 
 
 def packed(schema: pa.Schema) -> str:

@@ -46,6 +46,16 @@ def test_s3_takes_patterns_and_single_objects(seaweedfs: Any, bucket: str, rest:
     assert [s.path for s in shards.find(f"{bucket}/{rest}", "auto")] == expected
 
 
+@pytest.mark.parametrize("name", ["day[1]", "what?", "all*"])
+def test_s3_takes_a_name_for_what_it_is_before_it_takes_it_for_a_pattern(
+    seaweedfs: Any, bucket: str, name: str
+) -> None:
+    for sibling in (name, "day1", "whats", "allofit"):
+        put(seaweedfs, bucket, {f"raw/{sibling}/a.csv": b"a\n1\n", f"raw/{sibling}.csv": b"a\n1\n"})
+    assert [s.uri for s in shards.find(f"{bucket}/raw/{name}", "auto")] == [f"{bucket}/raw/{name}/a.csv"]
+    assert [s.uri for s in shards.find(f"{bucket}/raw/{name}.csv", "auto")] == [f"{bucket}/raw/{name}.csv"]
+
+
 def test_s3_refuses_an_object_that_changed_or_went(seaweedfs: Any, bucket: str) -> None:
     put(seaweedfs, bucket, {"a.csv": b"a\n1\n"})
     (shard,) = shards.find(bucket, "auto")

@@ -17,8 +17,8 @@ _COMPRESSED_CHUNK = 1 << 13
 _CHUNK = 1 << 20
 # What expands beyond the first and beyond so many times its size is taken for a mistake or an attack.
 MAX_EXPANDED, MAX_RATIO = 4 << 30, 100
-# A line must fit in memory.
-LONGEST_LINE = 512 << 20
+# A line must fit in memory, where it is several times for a moment.
+LONGEST_LINE = 128 << 20
 
 
 class Source(NamedTuple):

@@ -16,7 +16,7 @@ from modelmill.data.reading.csv_types import Kind, as_type, kind_of
 from modelmill.data.reading.parquet import distinct_columns
 
 # Larger files are read twice: first for the types.
-BLOCK = 64 << 20
+BLOCK = 16 << 20
 
 
 class Records(NamedTuple):

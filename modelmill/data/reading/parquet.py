@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -47,9 +48,9 @@ def distinct_columns(table: pa.Table, where: str) -> pa.Table:
     Raises:
         UserError: A column has no name, or that of another.
     """
-    names = table.column_names
-    for name in names:
-        if not name or names.count(name) > 1:
+    counts = Counter(table.column_names)
+    for name, count in counts.items():
+        if not name or count > 1:
             what = f"column {name!r} appears twice" if name else "a column has no name"
             raise UserError(f"{where}:1: {what}; rename it")
     return table
