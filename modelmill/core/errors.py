@@ -1,5 +1,7 @@
 """Errors that a person can act on. Each carries the exit code that the command line ends with."""
 
+_LONGEST = 4000
+
 
 class ModelmillError(Exception):
     """A failure with a one-line explanation; any other exception is a bug and exits 1 as well."""
@@ -40,6 +42,11 @@ class CorruptError(ModelmillError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, without the control characters that hostile data could hold."""
+    """Return an error's message on one line, without the control characters that hostile data could hold.
+
+    Of a very long one, which repeats a value of the user's, it has the beginning and the end, where the advice is.
+    """
     text = " ".join(str(error).split()) or type(error).__name__
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -3,13 +3,13 @@
 import numpy as np
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.settings import ONLY, RowSelection
 
 PRETRAINING, FINE_TUNING = "pretraining", "fine_tuning"
 
 
-def members(rows: Whole, chosen: RowSelection | None) -> dict[str, np.ndarray]:
+def members(rows: AllRows, chosen: RowSelection | None) -> dict[str, np.ndarray]:
     """Return which rows are in each corpus, that of the run's final model first: bool, (rows,), by name."""
     if chosen is None:
         return {ONLY: np.ones(len(rows.ids), bool)}
@@ -17,7 +17,7 @@ def members(rows: Whole, chosen: RowSelection | None) -> dict[str, np.ndarray]:
     return {FINE_TUNING: are_chosen, PRETRAINING: ~are_chosen}
 
 
-def require(count: int, what: str, corpus: str, split: str, rows: Whole, chosen: RowSelection | None) -> None:
+def require(count: int, what: str, corpus: str, split: str, rows: AllRows, chosen: RowSelection | None) -> None:
     """Check that a split of a corpus has rows.
 
     Args:

@@ -19,7 +19,7 @@ from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 
 
-class Whole(NamedTuple):
+class AllRows(NamedTuple):
     """All rows of a data set.
 
     Attributes:
@@ -35,7 +35,7 @@ class Whole(NamedTuple):
     files: list[File]
 
 
-def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> Whole:
+def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> AllRows:
     """Return all rows of a data set with their splits, by the hash of `preprocessing.split_by` or of the whole row.
 
     An image or recording counts by its content, whatever its name, so that copies stay in one split.
@@ -64,7 +64,7 @@ def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, s
     identities = [str(value) for value in values[settings.split_by]] if settings.split_by else wholes
     splits = np.array([split_of(identity, settings) for identity in identities])
     ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
-    return Whole(values, splits, ids, files)
+    return AllRows(values, splits, ids, files)
 
 
 def read_columns(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -140,12 +140,12 @@ def corpus(
     )
 
 
-def chosen(rows: Whole, mask: np.ndarray) -> Whole:
+def chosen(rows: AllRows, mask: np.ndarray) -> AllRows:
     """Return the rows where the mask, bool, (rows,), is true."""
     if mask.all():
         return rows
     columns = {name: _where(values, mask) for name, values in rows.columns.items()}
-    return Whole(columns, rows.splits[mask], rows.ids[mask], _where(rows.files, mask) if rows.files else [])
+    return AllRows(columns, rows.splits[mask], rows.ids[mask], _where(rows.files, mask) if rows.files else [])
 
 
 def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str], labelled: str) -> None:
@@ -171,7 +171,7 @@ def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str], 
             )
 
 
-def by_split(whole: Whole, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def by_split(whole: AllRows, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """Return the rows of each split, with their ids as the array `ids`.
 
     Args:

@@ -257,7 +257,7 @@ class Served(Protocol):
         ...
 
 
-class Known(NamedTuple):
+class RunFacts(NamedTuple):
     """What is known of a run before it: what a recipe does not say.
 
     Attributes:
@@ -299,7 +299,7 @@ class CostPart(Protocol):
         """What the loss counts, as `Task.unit`."""
         ...
 
-    def cost(self, recipe: Any, stage: Stage, known: Known, /) -> Cost | None:
+    def cost(self, recipe: Any, stage: Stage, known: RunFacts, /) -> Cost | None:
         """Return the cost of a stage; None where it cannot be told.
 
         Args:

@@ -17,7 +17,7 @@ from modelmill.runtime import memo, weights
 from modelmill.runtime.run_records import Estimate
 from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.contract import Cost, Known
+from modelmill.tasks.contract import Cost, RunFacts
 
 
 def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, Estimate]:
@@ -138,14 +138,14 @@ def _last_corpus(recipe: Recipe, store: Store) -> Manifest | None:
         return None
 
 
-def _cost(stage: str, recipe: Recipe, known: Known) -> Cost | None:
+def _cost(stage: str, recipe: Recipe, known: RunFacts) -> Cost | None:
     try:
         return task_packages.costing(recipe.task).cost(recipe, stage, known)  # type: ignore[arg-type]
     except (LookupError, TypeError, ValueError):
         return None  # a file that is not what it is taken for, which is for the steps to say
 
 
-def _known(recipe: Recipe, store: Store) -> Known:
+def _known(recipe: Recipe, store: Store) -> RunFacts:
     """Return what is known beside the recipe: the last corpus, and the weights and the tokenizer that are given.
 
     Raises:
@@ -157,7 +157,7 @@ def _known(recipe: Recipe, store: Store) -> Known:
     if source := recipe.preprocessing.given_tokenizer:
         vocabulary = _vocabulary(weights.locate("preprocessing.tokenizer.from", source, store))
     rows = {entry.path: entry.rows for entry in corpus.entries if entry.rows is not None} if corpus else {}
-    return Known(corpus.info if corpus else None, rows, config, vocabulary)
+    return RunFacts(corpus.info if corpus else None, rows, config, vocabulary)
 
 
 def _vocabulary(folder: Path) -> int | None:

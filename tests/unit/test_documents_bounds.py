@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelmill import recipe as recipes
-from modelmill.core.errors import UserError
+from modelmill.core.errors import UserError, one_line
 from modelmill.recipe import documents
 from tests.recipes import language_recipe, table_recipe
 
@@ -91,6 +91,11 @@ def test_aliases_and_merges_that_do_not_multiply_are_read() -> None:
     text = "base: &base {steps: 3, rate: 1e-3}\na: {<<: *base, steps: 4}\nb: *base"
     read = documents.parse_yaml(text)
     assert read["a"] == {"steps": 4, "rate": 1e-3} and read["b"] == {"steps": 3, "rate": 1e-3}
+
+
+def test_a_message_that_repeats_a_long_value_is_cut_in_the_middle() -> None:
+    line = one_line(UserError(f"{'x' * 100_000}: take another"))
+    assert len(line) < 4100 and line.startswith("xxx") and line.endswith("take another")
 
 
 SCALARS: Any = st.one_of(

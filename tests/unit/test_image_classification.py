@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.data.media.images import decode, fitted, png
 from modelmill.measures.logistic import Labelled, logistic_regression
 from modelmill.models import layers
@@ -129,10 +129,10 @@ def test_rotations_are_drawn_in_training_and_fixed_in_validation(tmp_path: Path)
     assert task.loss(model.train(), batch).item() != task.loss(model, batch).item()
 
 
-def rows(labels: list[str], splits: list[str]) -> tuple[Whole, np.ndarray]:
+def rows(labels: list[str], splits: list[str]) -> tuple[AllRows, np.ndarray]:
     ids = np.arange(len(labels), dtype=np.uint64)[::-1]
     images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
-    return Whole({"label": labels}, np.array(splits), ids, []), images
+    return AllRows({"label": labels}, np.array(splits), ids, []), images
 
 
 def test_of_each_class_the_first_labels_by_hash_are_seen_and_more_are_added() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.models import layers
 from modelmill.tasks.image_generation import evaluate, features, generating, layouts, networks
 from modelmill.tasks.image_generation.preprocess import learned
@@ -81,7 +81,7 @@ def test_the_nearest_image_is_found_and_a_gaussian_has_the_mean() -> None:
 
 
 def test_fine_tuning_sees_the_first_images_by_hash_and_held_out_ones() -> None:
-    rows = Whole({}, np.array(["train", "train", "test", "train"]), np.array([3, 1, 0, 2], np.uint64), [])
+    rows = AllRows({}, np.array(["train", "train", "test", "train"]), np.array([3, 1, 0, 2], np.uint64), [])
     target = np.array([True, True, True, False])
     assert learned(target, rows, 1).tolist() == [False, True, True, False]
     assert learned(target, rows, None).tolist() == target.tolist()

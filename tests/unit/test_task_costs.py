@@ -16,7 +16,7 @@ from modelmill import recipe as recipes
 from modelmill.models import torch_attention
 from modelmill.recipe import Recipe, task_packages
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.contract import Batch, Known, Stage
+from modelmill.tasks.contract import Batch, RunFacts, Stage
 from modelmill.training.loop import probe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -173,7 +173,7 @@ def test_the_estimate_is_what_is_counted(name: str, stage: Stage) -> None:
     recipe = recipes.load(RECIPES / f"{case.recipe}.yaml", case.overrides)
     if getattr(recipe, stage) is None or (stage == "fine_tuning" and recipe.task == "language_modeling"):
         pytest.skip("the recipe does not train it, or with adapters, which test_flops counts")
-    cost = task_packages.costing(recipe.task).cost(recipe, stage, Known(case.info, case.rows))
+    cost = task_packages.costing(recipe.task).cost(recipe, stage, RunFacts(case.info, case.rows))
     assert cost is not None
     parameters, flops, terms = counted(recipe, case, stage)
     assert cost.parameters == parameters
@@ -188,7 +188,7 @@ def test_every_recipe_is_estimated_before_a_first_run(recipe: Path) -> None:
     package = task_packages.costing(loaded.task)
     for stage in ("pretraining", "fine_tuning"):
         if getattr(loaded, stage) is not None:
-            cost = package.cost(loaded, stage, Known())
+            cost = package.cost(loaded, stage, RunFacts())
             assert cost is not None and cost.parameters > 0 and cost.flops > 0
             # What is assumed is said; the demo suites list their classes, so those are known.
             assert "classes" not in cost.assumed

@@ -10,7 +10,7 @@ import torch
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.models.keyed_random import drawn
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.text_classification import baseline, demo, evaluate, labels, masking
@@ -120,9 +120,9 @@ def test_fine_tuning_takes_the_pretrained_encoder(task: TextClassification, tmp_
     assert tuned.classifier.out_features == 2 and tuned.config.id2label == {0: "a", 1: "b"}
 
 
-def rows(names: list[str], splits: list[str], texts: list[str] | None = None) -> Whole:
+def rows(names: list[str], splits: list[str], texts: list[str] | None = None) -> AllRows:
     columns = {"text": texts or ["some text"] * len(names), "label": names}
-    return Whole(columns, np.array(splits), np.arange(len(names), dtype=np.uint64), [])
+    return AllRows(columns, np.array(splits), np.arange(len(names), dtype=np.uint64), [])
 
 
 def test_a_larger_share_labels_the_same_rows_and_more() -> None:

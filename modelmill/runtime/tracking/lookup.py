@@ -13,14 +13,14 @@ _ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ? AND versio
 _DELETED = "Deleted_Internal"
 
 
-class Known(NamedTuple):
+class RegisteredVersion(NamedTuple):
     """A version in the registry: whether it is there and ready for use, and its aliases."""
 
     is_ready: bool
     aliases: list[str]
 
 
-def version(root: Path, name: str, number: str) -> Known | None:
+def version(root: Path, name: str, number: str) -> RegisteredVersion | None:
     """Return what the default registry has of a version; None where only mlflow can tell.
 
     Args:
@@ -38,4 +38,4 @@ def version(root: Path, name: str, number: str) -> Known | None:
     except sqlite3.Error:
         return None
     is_ready = row is not None and row[0] == "READY" and row[1] != _DELETED
-    return Known(is_ready, aliases if is_ready else [])
+    return RegisteredVersion(is_ready, aliases if is_ready else [])

@@ -89,7 +89,7 @@ def _checked(mlflow_client: Any, uri: str) -> str:
     return f"models:/{name}/{version.version}"
 
 
-def _look_up(store: Store, name: str, version: str) -> lookup.Known | None:
+def _look_up(store: Store, name: str, version: str) -> lookup.RegisteredVersion | None:
     root = default_root(store)
     return lookup.version(root, name, version) if root is not None else None
 

@@ -5,14 +5,14 @@ from typing import Literal
 from modelmill.corpus.settings import ONLY
 from modelmill.tasks.character_modeling.recipe import Recipe
 from modelmill.tasks.character_modeling.symbols import SYMBOLS
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import Work, held, linear, product
 
 UNIT: Literal["tokens", "samples"] = "tokens"
 GATES = {"lstm": 4, "gru": 3}
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from modelmill.models.architectures import ARCHITECTURES
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import classes_of, linear, of_layers
 from modelmill.tasks.image_classification.recipe import Recipe
 
@@ -12,7 +12,7 @@ ROTATIONS = 4
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, media
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.image_classification.recipe import ImagePreprocessing, Recipe
@@ -63,7 +63,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     return replace(made, headline=headline, metrics=made.metrics | {"labelled_examples": labelled} | dropped)
 
 
-def number(rows: Whole, images: np.ndarray, settings: ImagePreprocessing) -> tuple[Whole, np.ndarray, Numbered]:
+def number(rows: AllRows, images: np.ndarray, settings: ImagePreprocessing) -> tuple[AllRows, np.ndarray, Numbered]:
     """Return the rows whose label is known, their images, and their labels.
 
     Args:
@@ -102,7 +102,7 @@ def _numbers(names: np.ndarray, classes: list[str]) -> np.ndarray:
     return np.array([places.get(name, NONE) for name in names], np.int64)
 
 
-def _labelled(labels: np.ndarray, rows: Whole, most: int | None) -> np.ndarray:
+def _labelled(labels: np.ndarray, rows: AllRows, most: int | None) -> np.ndarray:
     """Return which training rows keep their label, bool, (rows,): of each class the first `most` by hash.
 
     A higher number keeps the rows of a lower one.

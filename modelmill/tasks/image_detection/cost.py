@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import Work, held, product
 from modelmill.tasks.image_detection.recipe import Recipe
 
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

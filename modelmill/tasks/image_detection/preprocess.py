@@ -8,7 +8,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, media
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
@@ -18,7 +18,7 @@ from modelmill.tasks.image_detection.recipe import PicturePreprocessing, Recipe
 PICTURES, SINGLES = "pictures", "singles"
 
 
-class Known(NamedTuple):
+class RowObjects(NamedTuple):
     """The objects that a row names.
 
     Attributes:
@@ -53,7 +53,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     rows = in_memory.read(
         step, shards, {"preprocessing.boxes": settings.boxes, "preprocessing.labels": settings.labels}
     )
-    kept: dict[str, list[tuple[Known, np.ndarray]]] = {PICTURES: [], SINGLES: []}
+    kept: dict[str, list[tuple[RowObjects, np.ndarray]]] = {PICTURES: [], SINGLES: []}
     dropped = 0
     for known, pixels in _decoded(step, rows, settings):
         if known is None:
@@ -81,7 +81,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     )
 
 
-def parse(row: int, boxes: Any, labels: Any, classes: list[str]) -> Known:
+def parse(row: int, boxes: Any, labels: Any, classes: list[str]) -> RowObjects:
     """Return the objects that a row names.
 
     Args:
@@ -104,7 +104,7 @@ def parse(row: int, boxes: Any, labels: Any, classes: list[str]) -> Known:
         if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
             raise Unfit("bad_box", f"box {box} is not left, top, right and bottom")
     numbers = [classes.index(str(label)) for label in labels]
-    return Known(row, np.array(boxes, np.float32).reshape(-1, 4), np.array(numbers, np.int64))
+    return RowObjects(row, np.array(boxes, np.float32).reshape(-1, 4), np.array(numbers, np.int64))
 
 
 def require_inside(boxes: np.ndarray, pixels: np.ndarray) -> None:
@@ -126,7 +126,9 @@ def require_inside(boxes: np.ndarray, pixels: np.ndarray) -> None:
             raise Unfit("bad_box", f"{box} is not in the picture of {width} x {height} pixels")
 
 
-def _decoded(step: Step, rows: Whole, settings: PicturePreprocessing) -> Iterator[tuple[Known | None, np.ndarray]]:
+def _decoded(
+    step: Step, rows: AllRows, settings: PicturePreprocessing
+) -> Iterator[tuple[RowObjects | None, np.ndarray]]:
     """Yield the objects that each row names, None where the recipe drops it, and the pixels of its picture."""
     values = zip(rows.columns[settings.boxes], rows.columns[settings.labels], strict=True)
     for (row, (boxes, labels)), pixels in zip(enumerate(values), media.images(rows.files), strict=True):
@@ -140,7 +142,7 @@ def _decoded(step: Step, rows: Whole, settings: PicturePreprocessing) -> Iterato
             yield None, pixels
 
 
-def _refusal(rows: Whole, row: int, unfit: Unfit) -> str:
+def _refusal(rows: AllRows, row: int, unfit: Unfit) -> str:
     file = rows.files[row]
     other = ", or enlarge" if unfit.policy == "small" else ""
     return (
@@ -149,7 +151,7 @@ def _refusal(rows: Whole, row: int, unfit: Unfit) -> str:
     )
 
 
-def _of_split(kept: dict[str, list[tuple[Known, np.ndarray]]], rows: Whole, split: str) -> dict[str, np.ndarray]:
+def _of_split(kept: dict[str, list[tuple[RowObjects, np.ndarray]]], rows: AllRows, split: str) -> dict[str, np.ndarray]:
     most = max((len(known.labels) for known, _ in kept[PICTURES]), default=0)
     arrays: dict[str, np.ndarray] = {}
     for kind, all_of_it in kept.items():

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import of_layers
 from modelmill.tasks.image_generation.layouts import discriminator, generator
 from modelmill.tasks.image_generation.recipe import Recipe
@@ -15,7 +15,7 @@ PASSES = 14
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, media
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
@@ -51,7 +51,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     return replace(made, headline=headline, metrics=made.metrics | {"fine_tuning_images": seen, "dropped": dropped})
 
 
-def learned(is_target: np.ndarray, rows: Whole, most: int | None) -> np.ndarray:
+def learned(is_target: np.ndarray, rows: AllRows, most: int | None) -> np.ndarray:
     """Return which images fine-tuning may see: bool, (rows,).
 
     Of the training images these are the first `most` by hash, so that a greater number keeps those of a smaller one.
@@ -67,7 +67,7 @@ def learned(is_target: np.ndarray, rows: Whole, most: int | None) -> np.ndarray:
     return is_learned
 
 
-def _require(names: np.ndarray, is_target: np.ndarray, rows: Whole, settings: GenerationPreprocessing) -> None:
+def _require(names: np.ndarray, is_target: np.ndarray, rows: AllRows, settings: GenerationPreprocessing) -> None:
     known = set(names.tolist())
     if unknown := [name for name in settings.fine_tune_on if name not in known]:
         raise UserError(

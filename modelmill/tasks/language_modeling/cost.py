@@ -3,14 +3,14 @@
 from typing import Literal
 
 from modelmill.recipe.adapters import AdaptedFineTuning
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.language_modeling.recipe import Recipe
 from modelmill.tasks.language_modeling.shape import LLAMA_SHAPED, Adapters, Decoder
 
 UNIT: Literal["tokens", "samples"] = "tokens"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost | None:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
     """Return the cost of a stage.
 
     Args:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import attention, held, linear, product, said
 from modelmill.tasks.recommendation.recipe import Recipe
 
@@ -12,7 +12,7 @@ ITEMS = 1000
 UNIT: Literal["tokens", "samples"] = "tokens"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

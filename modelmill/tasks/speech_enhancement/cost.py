@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import held, linear, product
 from modelmill.tasks.speech_enhancement.recipe import Recipe
 
@@ -11,7 +11,7 @@ KERNEL = 3
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, media
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
@@ -86,7 +86,7 @@ def _packed(members: list[int], sounds: list[np.ndarray], ids: np.ndarray) -> di
 
 
 def _unusable(
-    row: int, target: int | None, sounds: list[np.ndarray], rows: Whole, settings: EnhancementPreprocessing
+    row: int, target: int | None, sounds: list[np.ndarray], rows: AllRows, settings: EnhancementPreprocessing
 ) -> str:
     """Return why a row is unusable; empty if it is not."""
     name = rows.columns[settings.clean][row]

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from modelmill.corpus.speech.lengths import mean_recording
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import Work, held, linear, product, said
 from modelmill.tasks.speech_recognition.recipe import Recipe
 
@@ -14,7 +14,7 @@ CHARACTERS = 27
 UNIT: Literal["tokens", "samples"] = "tokens"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

@@ -3,14 +3,14 @@
 from itertools import pairwise
 from typing import Literal
 
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import Work, classes_of, linear
 from modelmill.tasks.tabular_classification.recipe import Recipe
 
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from modelmill.tasks.contract import Cost, Known, Stage
+from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import attention, classes_of, held, linear, said
 from modelmill.tasks.text_classification.recipe import Recipe
 
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: Known) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """Return the cost of a stage.
 
     Args:

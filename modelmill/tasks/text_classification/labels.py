@@ -6,7 +6,7 @@ import numpy as np
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus.in_memory import Whole, chosen
+from modelmill.corpus.in_memory import AllRows, chosen
 from modelmill.tasks.text_classification.recipe import TextPreprocessing
 
 UNLABELLED = -1
@@ -24,7 +24,7 @@ class Numbered(NamedTuple):
     classes: list[str]
 
 
-def without_empty(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, int]:
+def without_empty(rows: AllRows, settings: TextPreprocessing) -> tuple[AllRows, int]:
     """Return the rows that have a text, and how many have none.
 
     Args:
@@ -43,7 +43,7 @@ def without_empty(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, int]
     return chosen(rows, ~np.array(is_empty, bool)), sum(is_empty)
 
 
-def number(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, Numbered, int]:
+def number(rows: AllRows, settings: TextPreprocessing) -> tuple[AllRows, Numbered, int]:
     """Return the rows whose label is a class, their labels, and how many rows have another label.
 
     Args:
@@ -69,7 +69,7 @@ def number(rows: Whole, settings: TextPreprocessing) -> tuple[Whole, Numbered, i
     return kept, Numbered(np.where(hidden, UNLABELLED, numbers), classes), int((~known).sum())
 
 
-def _labelled(rows: Whole, settings: TextPreprocessing) -> np.ndarray:
+def _labelled(rows: AllRows, settings: TextPreprocessing) -> np.ndarray:
     """Return the training rows whose label fine-tuning may see, bool, (rows,).
 
     Equal rows are drawn together, and a higher share keeps the rows of a lower one.

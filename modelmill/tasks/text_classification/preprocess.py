@@ -9,7 +9,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, packing
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
@@ -132,6 +132,6 @@ def _encode(folder: Path, texts: list[str], length: int, special: Special) -> tu
     return tokens, size
 
 
-def _of_split(texts: list[str], rows: Whole, split: str) -> bytes:
+def _of_split(texts: list[str], rows: AllRows, split: str) -> bytes:
     chosen = [text for text, its in zip(texts, rows.splits, strict=True) if its == split]
     return json.dumps(chosen, ensure_ascii=False).encode()

@@ -10,7 +10,7 @@ import numpy as np
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, packing
-from modelmill.corpus.in_memory import Whole
+from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
@@ -139,7 +139,7 @@ def _padded(texts: list[list[int]], length: int, padding: int, size: int) -> np.
     return tokens
 
 
-def _paired(rows: Whole, settings: TranslationPreprocessing) -> np.ndarray:
+def _paired(rows: AllRows, settings: TranslationPreprocessing) -> np.ndarray:
     """Return which rows fine-tuning may use as pairs, bool, (rows,): held-out rows and a share of the training rows.
 
     A higher share keeps the rows of a lower one.
