@@ -211,12 +211,13 @@ def _exactly(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     Raises:
         pyarrow.ArrowInvalid: A value would be another one.
     """
-    if pa.types.is_floating(column.type) and pa.types.is_decimal(type_):
-        cast = column.cast(type_)
-        if not pc.all(pc.equal(cast.cast(column.type), column)).as_py():
-            raise pa.ArrowInvalid("a fraction has more digits")
-        return cast
-    return column.cast(type_)
+    cast = column.cast(type_)
+    rounds = (pa.types.is_floating(column.type) and pa.types.is_decimal(type_)) or (
+        pa.types.is_decimal(column.type) and pa.types.is_floating(type_)
+    )
+    if rounds and not pc.all(pc.equal(cast.cast(column.type), column)).as_py():
+        raise pa.ArrowInvalid("a number has more digits")
+    return cast
 
 
 def _note(field: pa.Field, name: bytes) -> pa.Field:

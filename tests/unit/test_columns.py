@@ -65,7 +65,17 @@ def test_what_a_decimal_cannot_hold_is_refused_with_the_column() -> None:
         columns.conform(pa.table({"v": [1e-30]}), pa.schema([("v", columns.DECIMAL)]), "a")
 
 
-@pytest.mark.parametrize("text", ["007", "+7", "1e5", "12E3", "0x1F", "true", "False", "2024-02-29", "12:30", "9" * 20])
+def test_decimals_that_floating_point_would_round_are_refused_beside_fractions() -> None:
+    exact = pa.table({"v": pa.array([Decimal("0.10"), Decimal("2.50")])})
+    assert columns.conform(exact, pa.schema([("v", pa.float64())]), "a")["v"].to_pylist() == [0.1, 2.5]
+    long = pa.table({"v": pa.array([Decimal("12345678901234567.89")])})
+    with pytest.raises(UserError, match="a: column 'v' is decimal128"):
+        columns.conform(long, pa.schema([("v", pa.float64())]), "a")
+
+
+@pytest.mark.parametrize(
+    "text", ["007", "+7", ".e5", ".", "-", "1e5", "12E3", "0x1F", "true", "False", "2024-02-29", "12:30", "9" * 20]
+)
 def test_a_text_that_would_be_another_number_stays_text(text: str) -> None:
     table = csv(text, "7")
     assert table["v"].to_pylist() == [text, "7"]
