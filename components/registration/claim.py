@@ -64,9 +64,8 @@ class Claim:
     """A claim, held from `with` to the end of its block, or until `SECONDS` after its process was killed.
 
     A lease is over when its time has passed by this machine's clock, or when its holder has not renewed it for that
-    long
-    while this worker watched, because clocks may differ. Work under a claim must tolerate a holder that stood still and
-    wakes up too late; `check` makes that unlikely, but no lease can exclude it.
+    long while this worker watched, because clocks may differ. Work under a claim must tolerate a holder that stood
+    still and wakes up too late; `check` makes that unlikely, but no lease can exclude it.
 
     Attributes:
         key: The identity of the work.

@@ -50,8 +50,7 @@ def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarra
         step: The running step.
         files: The images.
         settings: The recipe's `preprocessing`: `size`, `channels` and `small`, which says what becomes of an image that
-            is
-            smaller (`refuse`, `drop` or `enlarge`).
+            is smaller (`refuse`, `drop` or `enlarge`).
 
     Returns:
         The images that are used, uint8, (images, channels, size, size), and which these are, bool, (files,).

@@ -45,8 +45,7 @@ def best_constant(training: Sequence[str], said: Sequence[str], unit: Unit) -> t
     """Return the constant answer that is least wrong for all that was said, and its error rate.
 
     It is chosen, among transcripts of training and their beginnings, by the held-out transcripts, so that no guess of
-    this
-    kind is better.
+    this kind is better.
 
     Args:
         training: Transcripts of the training split.

@@ -22,8 +22,7 @@ def reuse_freed_memory() -> None:
     """Let the C library keep freed memory for the next step; without glibc, do nothing.
 
     Otherwise each large tensor on a CPU is mapped, filled with zeros page by page, and unmapped again, which takes up
-    to
-    a third of a training step.
+    to a third of a training step.
     """
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -35,8 +34,7 @@ def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
     """Return the FLOPs a second of one large matrix product by itself, which a training could reach at most.
 
     The best of half a second of tries, with as many threads as the training has, so that warming up and other work on
-    the
-    machine do not count. A CPU is fastest where three matrices fit into its caches, a GPU where they keep all of it
+    the machine do not count. A CPU is fastest where three matrices fit into its caches, a GPU where they keep all of it
     busy. The numbers are random: on equal ones a GPU takes less power and runs faster.
 
     Args:

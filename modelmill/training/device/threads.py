@@ -10,9 +10,8 @@ def thread_beside_training(name: str) -> ThreadPoolExecutor:
     """Return a pool of one thread, on which PyTorch's operators run alone.
 
     GNU OpenMP gives every thread that runs a parallel operator a team of its own. Once teams have more threads than
-    there
-    are cores, they all sleep instead of spinning: a recurrent layer, which waits at each step in time, then takes three
-    times as long, for the rest of the process.
+    there are cores, they all sleep instead of spinning: a recurrent layer, which waits at each step in time, then takes
+    three times as long, for the rest of the process.
     """
 
     def keep_to_one() -> None:

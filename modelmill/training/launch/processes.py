@@ -32,8 +32,7 @@ def run(step: Step, settings: Training) -> Made:
     """Start the processes of the step, and return what the first one made.
 
     On several nodes a TrainJob starts them, else torchrun does, here: `python -m modelmill.components.<step> FOLDER`,
-    as
-    often as the recipe says. They end when this process does, and a SIGTERM is handed on to them.
+    as often as the recipe says. They end when this process does, and a SIGTERM is handed on to them.
 
     Args:
         step: The step.

@@ -48,8 +48,7 @@ class Checkpoints:
 
     Each process writes its part of the tensors with `torch.distributed.checkpoint`, as safetensors under their sha256;
     then `latest.json` is swapped to name all parts, so what it names is whole. The checkpoint before is kept, older
-    ones
-    are deleted. Any number of processes can read what any number has written.
+    ones are deleted. Any number of processes can read what any number has written.
     """
 
     def __init__(

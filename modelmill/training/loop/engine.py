@@ -68,10 +68,8 @@ def train(
     """Train, and leave the model with the weights of the lowest validation loss.
 
     The next step depends on the checkpoint alone, so a training that was killed and started again ends with the same
-    bits
-    as one that was not (same hardware, same libraries, same number of processes). The processes of `checkpoints.world`
-    do
-    this together.
+    bits as one that was not (same hardware, same libraries, same number of processes). The processes of
+    `checkpoints.world` do this together.
 
     Args:
         model: The model, trained in place.
@@ -85,11 +83,9 @@ def train(
 
     Raises:
         TrainingDiverged: More batches than the recipe allows were bad, or the validation loss is not finite; the last
-            good
-            checkpoint stays in the store.
+            good checkpoint stays in the store.
         UserError: The recipe's micro-batch, or even one example, does not fit into memory; the processes cannot share
-            the
-            batch evenly; or examples of one length are to be grouped by it.
+            the batch evenly; or examples of one length are to be grouped by it.
         Preempted: SIGTERM came; the work done so far is saved.
     """
     started, world = time.monotonic(), checkpoints.world

@@ -85,8 +85,7 @@ def sweep(
 
     Raises:
         UserError: The recipe's micro-batch, or even one example, does not fit into memory; or examples of one length
-            are
-            to be grouped by it.
+            are to be grouped by it.
     """
     settings = settings.model_copy(update={"steps": len(rates), "ema": None, "bad_batches": BadBatches()})
     batch_size = len(examples) if settings.batch_size == "all" else settings.batch_size

@@ -58,8 +58,7 @@ class Trainer:
 
         Raises:
             UserError: The recipe's micro-batch, or even one example, does not fit into memory; or `compile: on` without
-                a
-                compiler.
+                a compiler.
         """
         self.task = task
         self.settings = settings
