@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from tests import mlflow_server, seaweedfs
-from tests.component.registrations import Case, child, make_case, write_table_model
+from tests.component.registrations import Case, make_case, start_apart, write_table_model
 
 S5CMD = Path(sysconfig.get_path("scripts")) / "s5cmd"
 PIECE = 16 << 20
@@ -63,7 +63,7 @@ def measure(folder: Path, bucket: str, registries: dict[str, str], mib: int, rou
             os.environ["MLFLOW_TRACKING_URI"] = uri
             cases[where].change("model", steps=uuid.uuid4().int % 2**31)  # passes for another model
             began = time.perf_counter()
-            process = child(cases[where], number=number)
+            process = start_apart(cases[where], number=number)
             output, _ = process.communicate()
             measured[f"registered, files {where}"].append(time.perf_counter() - began)
             if process.returncode:

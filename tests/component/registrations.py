@@ -233,11 +233,11 @@ def register(arguments: dict[str, Any], how: str, lease: float) -> None:
         how: `before`, `after` or `stop`, a colon, and the name of a method of MLflow's client; or `never:`.
         lease: Seconds for which a claim holds.
     """
-    import mlflow
-
     claim.SECONDS = lease
     where, method = how.split(":")
     if where != "never":
+        import mlflow
+
         real = getattr(mlflow.MlflowClient, method)
 
         def deadly(*args: Any, **kwargs: Any) -> Any:
@@ -316,15 +316,14 @@ def environment() -> dict[str, str]:
     return {n: v for n, v in os.environ.items() if n in {"PATH", "HOME", "NO_PROXY"} or n.startswith(prefixes)}
 
 
-def run_apart(case: Case) -> subprocess.CompletedProcess[str]:
+def start_apart(case: Case, number: int = 1) -> subprocess.Popen[str]:
     """Register in an interpreter of its own, which imports what the step imports."""
-    return subprocess.run(
-        [sys.executable, "-u", "-c", CHILD, json.dumps(case.arguments_of(1))],
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", CHILD, json.dumps(case.arguments_of(number))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**environment(), "PYTHONPATH": str(ROOT)},
-        check=False,
     )
 
 

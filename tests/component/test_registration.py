@@ -24,7 +24,7 @@ from tests.component.registrations import (
     assert_whole,
     download,
     make_case,
-    run_apart,
+    start_apart,
     versions,
     write_table_model,
 )
@@ -192,12 +192,13 @@ def test_a_model_that_missed_its_gate_is_not_registered(tmp_path: Path, language
 
 
 def test_the_step_prints_a_few_lines_of_its_own_and_imports_no_torch(language: Case, server: str) -> None:
-    done = run_apart(language)
-    assert done.returncode == 0, done.stdout
-    *lines, last = done.stdout.splitlines()
+    process = start_apart(language)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    *lines, last = output.splitlines()
     assert last == "no torch quiet"
-    assert all(re.match(r"[\d-]+ [\d:,]+ INFO registration ", line) for line in lines), done.stdout
-    assert PASSWORD not in done.stdout and USER not in done.stdout
+    assert all(re.match(r"[\d-]+ [\d:,]+ INFO registration ", line) for line in lines), output
+    assert PASSWORD not in output and USER not in output
 
 
 def test_a_model_in_a_bucket_is_registered_with_its_dataset_there(
