@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from modelmill.core.errors import UserError
-from modelmill.recipe.column_type import ColumnType
 
 if TYPE_CHECKING:
     from modelmill.data.shard import Shard
+    from modelmill.recipe.column_type import ColumnType
 
 DataPath = Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")]
 Format = Annotated[str, typer.Option("--format", help="auto, jsonl, csv, parquet or text.")]
@@ -38,7 +38,9 @@ def find_shards(path: str, format_: str, media: str | None, columns: list[str]) 
     return shards.with_types(shards.find(path, format_, media), _types(columns))  # type: ignore[arg-type]
 
 
-def _types(columns: list[str]) -> dict[str, ColumnType]:
+def _types(columns: list[str]) -> "dict[str, ColumnType]":
+    from modelmill.recipe.column_type import ColumnType
+
     types: dict[str, ColumnType] = {}
     for column in columns:
         name, _, type_ = column.rpartition("=")
