@@ -211,10 +211,11 @@ def test_two_neighbouring_plain_words_change_places_in_half_the_sentences() -> N
 
 
 def test_the_demo_has_each_sentence_once_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "PACKAGES", ("numpy",))  # all of them take half a minute
+    few = dict(itertools.islice(demo.standard_library().items(), 300))  # all sources take half a minute
+    monkeypatch.setattr(demo, "_sources", lambda: few)
     files = demo.text_classification(2)
     found = [json.loads(line) for data in files.values() for line in data.decode().splitlines()]
-    assert {row["path"].split("/")[0] for row in found} > set(demo.PACKAGES) and len(found) > 8_000
+    assert {row["path"] for row in found} <= set(few) and len(found) > 1_000
     assert len({" ".join(sorted(row["text"].split())) for row in found}) > 0.99 * len(found)
     assert sum(row["order"] == demo.SWAPPED for row in found) == pytest.approx(len(found) / 2, rel=0.05)
     assert files == demo.text_classification(2)
