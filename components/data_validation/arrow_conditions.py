@@ -42,6 +42,8 @@ def _between(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> 
     bounds = [b for b in (low, high) if b is not None]
     if _is_time(column.type) and (times := _times_of(bounds, column.type)) is not None:
         column = _as_times(column)
+        if column.type.unit == "ns" and not all(map(_fits_nanoseconds, times)):
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)  # such bounds are centuries away
         scalars = [pa.scalar(time, column.type) for time in times]
         low, high = (None if bound is None else scalars.pop(0) for bound in (low, high))
         return _within(column, low, high, arguments.get("strict_min"), arguments.get("strict_max"))
@@ -102,6 +104,11 @@ def _times_of(bounds: list[Any], type_: pa.DataType) -> list[datetime] | None:
     return times if times and len(times) == len(bounds) and times[0] <= times[-1] else None
 
 
+def _fits_nanoseconds(time: datetime) -> bool:
+    """Tell whether 64 bits of nanoseconds reach a time: from 1677 to 2262."""
+    return 1678 <= time.year <= 2261
+
+
 def _time_of(value: Any) -> datetime | None:
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)
@@ -119,6 +126,8 @@ def _in_set(piece: pa.Table, columns: list[str], arguments: dict[str, Any]) -> A
         value_set, column = pa.array(values, pa.int64()), column.cast(pa.int64())
     elif pa.types.is_timestamp(column.type) and values and (times := _times_in(values, column.type)) is not None:
         column = _as_times(column)
+        if column.type.unit == "ns":
+            times = list(filter(_fits_nanoseconds, times))
         value_set = pa.array(times, column.type)
     elif column.type == pa.float64() and all(_is_number(v) for v in values):
         value_set = pa.array([float(v) for v in values], pa.float64())

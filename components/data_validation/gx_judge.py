@@ -80,9 +80,16 @@ def _judge(expectation: Expectation, merged: MergedMetrics) -> ExpectationValida
 
 
 def _with_times(expectation: Expectation, schema: pa.Schema) -> Expectation:
-    """Return the expectation with dates as times where its column has times: Python does not compare these two."""
+    """Return the expectation on a statistic with dates as times where its column has times.
+
+    Python does not compare these two. The bounds of an expectation on single rows are part of what was scanned for.
+    """
     column = getattr(expectation, "column", None)
-    if column not in schema.names or not pa.types.is_timestamp(schema.field(column).type):
+    if (
+        getattr(expectation, "map_metric", None) is not None
+        or column not in schema.names
+        or not pa.types.is_timestamp(schema.field(column).type)
+    ):
         return expectation
     bounds = {key: getattr(expectation, key, None) for key in ("min_value", "max_value")}
     times = {
