@@ -36,15 +36,37 @@ def test_the_database_of_models_is_not_for_every_user(tmp_path: Path, monkeypatc
     assert (tmp_path / "mlflow.db").stat().st_mode & 0o007 == 0
 
 
+HOLD = """
+import os, signal
+from modelmill.core.files import scratch_folder
+with scratch_folder("run") as folder:
+    print(folder, flush=True)
+    input()
+"""
+
+
 def test_folders_of_killed_processes_go_and_those_of_others_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        pass
-    left, live = tmp_path / f"modelmill-run-{ended.pid}-x", tmp_path / f"modelmill-run-{os.getpid()}-x"
-    for folder in (left, live, tmp_path / "modelmill-run-x"):
-        folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", HOLD]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    killed, alive = (Path(process.stdout.readline().strip()) for process in processes)
+    processes[0].kill()
+    processes[0].wait()
+    unlocked, link, elsewhere = (tmp_path / name for name in ("modelmill-run-x", "modelmill-run-y", "elsewhere"))
+    unlocked.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / ".lock").touch()
+    link.symlink_to(elsewhere)
+    (tmp_path / "modelmill-run-z").symlink_to(tmp_path / "nothing")
+    for folder in (killed, alive, elsewhere):
+        os.utime(folder / ".lock", (0, 0))
     with scratch_folder("run") as mine:
-        assert mine.is_dir() and not left.exists() and live.exists() and (tmp_path / "modelmill-run-x").exists()
+        assert mine.is_dir() and not killed.exists()
+        assert alive.exists() and unlocked.exists() and (elsewhere / ".lock").exists()
     assert not mine.exists()
+    processes[1].communicate("\n")
+    assert not alive.exists()
