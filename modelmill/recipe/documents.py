@@ -40,7 +40,11 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: It is no YAML, or beyond the bounds.
         Exception: A tag does not fit its value; one of several types.
     """
-    document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    loader = _Loader(text)
+    try:
+        document = loader.get_single_data()
+    finally:
+        loader.dispose()
     if beyond := _beyond_bounds(document):
         raise yaml.YAMLError(beyond)
     return document
