@@ -35,7 +35,8 @@ def columns_of(condition: Any, where: str) -> list[str]:
         tree = ast.parse(_QUOTED.sub(lambda _: f"_quoted_{next(places)}_", condition.strip()), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{where}: row_condition {condition!r:.200} is no condition ({error})") from None
-    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}  # such as abs
+    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in called]
     return [*quoted, *(name for name in names if not name.startswith("_quoted_") and name != _INDEX)]
 
 

@@ -14,7 +14,8 @@ _MOST = 1000
 
 def most_connections() -> int:
     """Return how many connections may be open: what the limit on open files leaves, beside runs and their stores."""
-    return max(16, min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - BACKLOG))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST if files == resource.RLIM_INFINITY else max(16, min(_MOST, files // 2 - BACKLOG))
 
 
 class BoundedProtocol(H11Protocol):

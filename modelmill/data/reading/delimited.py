@@ -72,7 +72,7 @@ def _typed(
             columns.append(as_type(table[name], field.type))
         except pa.ArrowException as error:
             line = records.first + _first_bad(table[name], field.type) + 1
-            raise UserError(f"{where}:{line}: column {name!r}: {error}; correct the value, or data.columns") from None
+            raise UserError(f"{where}:{line}: column {name!r}: {error}; correct it or data.columns") from None
         fields.append(field)
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
