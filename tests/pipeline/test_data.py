@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import cli
-from tests.recipes import write_table
+from tests.recipes import table_recipe, write_table
 
 RANGE = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "width", "max_value": 5}}
 
@@ -66,3 +66,35 @@ def test_a_mistake_is_one_line(arguments: tuple[str, ...], message: str, tmp_pat
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert message in done.stderr
+
+
+def test_types_are_chosen_on_the_command_line_and_in_a_recipe_and_the_plan_shows_them(tmp_path: Path) -> None:
+    data = five_shards(tmp_path / "data", good=0)
+    number = {"type": "expect_column_values_to_be_of_type", "kwargs": {"column": "width", "type_": "int64"}}
+    validate = ("data", "validate", data, "--suite", suite(tmp_path, number))
+    assert cli.modelmill(*validate).returncode == 0
+    assert cli.modelmill(*validate, "--column", "width=text").returncode == 3
+    for wrong in ("width", "width=txt", "=text"):
+        done = cli.modelmill(*validate, "--column", wrong)
+        assert done.returncode == 2 and f"--column {wrong}: write NAME=TYPE" in done.stderr
+    store = f"file://{tmp_path}/store"
+    table = write_table(tmp_path / "table")
+    (table / "notes.csv").write_text("by\nann\n")
+    changes = {"data__columns": {"id": "text"}, "data__ignore": ["notes*"]}
+    recipe = table_recipe(tmp_path / "r", table, **changes)
+    planned = ("plan", recipe, "--store", store, "--json")
+    assert json.loads(cli.modelmill(*planned).stdout)["columns"] == {"id": "text"}
+    assert cli.modelmill("run", recipe, "--store", store).returncode == 0
+    types = json.loads(cli.modelmill(*planned).stdout)["columns"]
+    assert types == {"id": "string", "width": "double", "height": "double", "kind": "string"}
+    assert "columns: height double, id string, kind string, width double" in cli.modelmill(*planned[:-1]).stdout
+
+
+def test_counting_objects_is_refused_with_the_verdict_on_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"u": {"id": 1}, "n": 1}\n')
+    unique = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "u"}}
+    there = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "n"}}
+    done = cli.modelmill("data", "validate", tmp_path / "a.jsonl", "--suite", suite(tmp_path, there, unique), "--json")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "expectations[1] expect_column_values_to_be_unique: column 'u' holds struct" in done.stderr
+    assert [result["success"] for result in json.loads(done.stdout)["result"]["results"]] == [True, False]
