@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from modelmill.runtime.tracking import connection
 from modelmill.store import manifest, open_store
-from tests.zygote import TOO_LATE, zygote
+from tests.zygote import Popen
 
 COMMAND = [sys.executable, "-m", "modelmill.pipelines.cli"]
 ROOT = Path(__file__).parents[1]
@@ -36,18 +36,15 @@ def modelmill(
     *arguments: str | Path, cwd: Path | None = None, stdin: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in a process that is forked from one that has imported what it needs."""
-    if not set(env) & set(TOO_LATE):
-        return zygote().python([*COMMAND[1:], *map(str, arguments)], cwd or ROOT, environment(**env), 400, stdin)
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd or ROOT,
-        env=environment(**env),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    command = [*COMMAND, *map(str, arguments)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with Popen(command, cwd=cwd or ROOT, env=environment(**env), text=True, **pipes) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=400)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def run_json(recipe: Path, store: Path, *arguments: str, **env: str) -> dict[str, Any]:
@@ -76,7 +73,7 @@ def statuses(summary: dict[str, Any]) -> dict[str, str]:
 @contextlib.contextmanager
 def started(*arguments: str | Path, **env: str) -> Iterator[subprocess.Popen[str]]:
     """Start a command that goes on while the test does something to it."""
-    with subprocess.Popen(
+    with Popen(
         [*COMMAND, *map(str, arguments)],
         cwd=ROOT,
         env=environment(**env),

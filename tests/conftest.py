@@ -14,6 +14,7 @@ import pytest
 from modelmill.store import Store, open_store
 from tests import mlflow_server as mlflow_servers
 from tests import seaweedfs as seaweed
+from tests import zygote
 from tests.mlflow_server import MlflowServer
 from tests.seaweedfs import SeaweedFS
 
@@ -31,6 +32,12 @@ def seaweedfs() -> Iterator[SeaweedFS]:
     """One S3 store for the whole session; make a bucket of your own in it."""
     with seaweed.running() as server:
         yield server
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pythons that a test's own process starts have imported what they need: they are forks of the zygote."""
+    monkeypatch.setattr(subprocess, "Popen", zygote.Popen)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from tests.zygote import Popen
+
 NAMESPACE = "training"
 GROUP = "trainer.kubeflow.org/v1alpha1"
 CREATED = "2026-01-01T00:00:00Z"
@@ -35,8 +37,8 @@ class Node:
     def __init__(self, job: str, index: int, log: Path, command: list[str], env: dict[str, str]) -> None:
         self.name, self.index, self.log = f"{job}-node-0-{index}-abcde", index, log
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command,
+            self.process = Popen(
+                [sys.executable, "-m", "torch.distributed.run", *command[1:]] if command[0] == "torchrun" else command,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.training import turns
 from tests import cli
 
+pytestmark = pytest.mark.usefixtures("forks")
+
 
 def test_bench_data_prints_its_table_and_the_cost_of_one_changed_shard() -> None:
     printed = _printed("bench_data", "--rows", "20000", "--rounds", "1", "--shards", "3", "--files", "20")

@@ -19,6 +19,8 @@ from modelmill.store.manifest import Manifest
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, table_recipe, write_corpus, write_table
 
+pytestmark = pytest.mark.usefixtures("forks")
+
 TOGETHER = ("pretraining.devices=2", "fine_tuning.devices=2")
 STEPS = 60
 
@@ -138,7 +140,7 @@ def process_of(folder: Path, rank: int) -> int:
 
 def job_of(process: Path) -> str:
     """The job file that a process was started with, as text."""
-    folder = (process / "cmdline").read_bytes().split(b"\0")[-2].decode().removeprefix("file://")
+    folder = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")[-1].decode().removeprefix("file://")
     return (Path(folder) / "objects" / "job.json").read_text()
 
 

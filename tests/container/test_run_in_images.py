@@ -24,10 +24,6 @@ from tests.seaweedfs import SeaweedFS
 
 # Enough to go through every step; in a container it is the imports that take their time.
 _FEW_STEPS = {"pretraining__steps": 4, "fine_tuning__steps": 2, "evaluation__sample_tokens": 2}
-_RECIPES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "tiny-table": (table_recipe, write_table, {}),
-    "tiny-lm": (language_recipe, write_corpus, _FEW_STEPS),
-}
 # Secrets, each where a person puts it; the servers take none but the store's, so they may be anything.
 _SECRETS = {
     "MLFLOW_TRACKING_TOKEN": "planted-1-token",
@@ -42,7 +38,6 @@ _PASSWORD, _PATH = "planted-5-password", "planted-6-path"
 class Ran:
     """A run, the same command again, and what both have left."""
 
-    model: str
     summary: dict[str, Any]
     again: dict[str, Any]
     said: str
@@ -52,20 +47,15 @@ class Ran:
     store: Store
 
 
-@pytest.fixture(scope="module", params=_RECIPES)
+@pytest.fixture(scope="module")
 def ran(
-    request: pytest.FixtureRequest,
-    images: list[str],
-    servers: dict[str, str],
-    seaweedfs: SeaweedFS,
-    tmp_path_factory: pytest.TempPathFactory,
+    images: list[str], servers: dict[str, str], seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ran]:
-    """A recipe's run in the images, with secrets wherever one can be."""
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    write_recipe, write_data, changes = _RECIPES[request.param]
-    data = upload(seaweedfs, write_data(folder / "data"), f"{request.param}-data")
-    recipe = write_recipe(folder, folder, data__path=data, **changes)
-    store = seaweedfs.create_bucket(f"{request.param}-store")
+    """A run of a recipe that trains in all steps, with secrets wherever one can be."""
+    folder: Path = tmp_path_factory.mktemp("tiny-lm")
+    data = upload(seaweedfs, write_corpus(folder / "data"), "tiny-lm-data")
+    recipe = language_recipe(folder, folder, data__path=data, **_FEW_STEPS)
+    store = seaweedfs.create_bucket("tiny-lm-store")
     with receivers.posts() as webhook, receivers.posts(404) as slack, watched(folder / "seen") as seen:
         environment = {
             **servers,
@@ -78,7 +68,7 @@ def ran(
     said = "".join([first.stdout, first.stderr, second.stdout, second.stderr])
     summary, again = json.loads(first.stdout), json.loads(second.stdout)
     opened = open_store_of(store, environment)
-    yield Ran(request.param, summary, again, said, seen, webhook, environment, opened)
+    yield Ran(summary, again, said, seen, webhook, environment, opened)
 
 
 def test_a_recipe_runs_in_the_images_and_costs_nothing_again(ran: Ran, images: list[str]) -> None:
@@ -87,9 +77,9 @@ def test_a_recipe_runs_in_the_images_and_costs_nothing_again(ran: Ran, images: l
     assert set(cli.statuses(ran.again).values()) == {"reused"}
     assert {container["Config"]["Image"] for container in ran.seen.containers} == set(images)
     uri = ran.environment["MLFLOW_TRACKING_URI"]
-    version = MlflowClient(uri, registry_uri=uri).get_model_version(ran.model, "1")
+    version = MlflowClient(uri, registry_uri=uri).get_model_version("tiny-lm", "1")
     assert version.status == "READY"
-    assert ran.model.encode() in ran.store.get(run_records.report_key(ran.summary["run_id"]))
+    assert b"tiny-lm" in ran.store.get(run_records.report_key(ran.summary["run_id"]))
 
 
 def test_steps_run_as_nobody_on_a_read_only_root(ran: Ran) -> None:
@@ -118,7 +108,7 @@ def test_no_secret_is_in_what_a_run_says_and_leaves(ran: Ran, seaweedfs: Seaweed
     left |= {f"container {number}": log.encode() for number, log in enumerate(ran.seen.logs)}
     left |= {f"notification {number}": body for number, body in enumerate(ran.webhook.bodies)}
     # The search looks where something is.
-    run = f"{ran.model}-store/runs/{ran.summary['run_id']}"
+    run = f"tiny-lm-store/runs/{ran.summary['run_id']}"
     for name in ("run.json", "outcome.json", "report.html", "log.txt", "logs/evaluation.txt", "logs/registration.txt"):
         assert left[f"{run}/{name}"]
     assert ran.summary["run_id"] in left["MLflow's database"].decode()
