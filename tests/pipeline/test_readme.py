@@ -27,11 +27,14 @@ def test_ci_runs_the_commands_of_make() -> None:
     assert set(commands) <= set((cli.ROOT / ".ci" / "run").read_text().splitlines())
 
 
+@pytest.mark.usefixtures("forks")
 def test_the_commands_of_modelmill_do_what_the_readme_says(
     tmp_path: Path, seaweedfs: SeaweedFS, mlflow_server: MlflowServer
 ) -> None:
     shutil.copytree(cli.ROOT / "recipes", tmp_path / "recipes")
     assert cli.modelmill("demo-data", "python-lm", cwd=tmp_path).returncode == 0  # as `make run` has done by then
+    for shard in sorted((tmp_path / "data" / "python-lm").glob("stdlib-*.jsonl"))[2:]:
+        shard.unlink()  # less to read, to count and to validate on
     seaweedfs.create_bucket("models")
     lines = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith("make ")]
     assert len(lines) >= 11
