@@ -1,5 +1,6 @@
 """The types of columns: one schema for all shards, in which every value stays what it is."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pyarrow as pa
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from modelmill.core.errors import UserError
 from modelmill.data import columns
+from modelmill.data.reading import delimited
+from modelmill.data.reading.blocks import TextBlock
 from modelmill.data.reading.csv_types import as_type, kind_of
 from modelmill.data.shard import Shard
 
@@ -122,3 +125,17 @@ def test_numbers_as_python_writes_them_are_read_as_what_they_are_or_refused(text
         return
     for text, value in zip(texts, values, strict=True):
         assert value == text or value == (float(text) if isinstance(value, float) else Decimal(text))
+
+
+@pytest.mark.parametrize(
+    "blocks", [["note,n\n", '"a\n\nb",1\n', "\n", '"c\nd",x\n'], ['note,n\n"a\n\nb",1\n\n"c\nd",x\n']]
+)
+def test_a_value_of_another_type_than_the_chosen_one_is_named_with_its_line(blocks: list[str]) -> None:
+    def start() -> Iterator[TextBlock]:
+        first = 1
+        for text in blocks:
+            yield TextBlock(first, text)
+            first += text.count("\n")
+
+    with pytest.raises(UserError, match=r"^a\.csv:6: column 'n': .*'x'"):
+        list(delimited.tables(start, "a.csv", {"n": pa.int64()}))

@@ -71,7 +71,7 @@ def _typed(
         try:
             columns.append(as_type(table[name], field.type))
         except pa.ArrowException as error:
-            line = records.first + _first_bad(table[name], field.type) + 1
+            line = _line_of(records, _first_bad(table[name], field.type))
             raise UserError(f"{where}:{line}: column {name!r}: {error}; correct it or data.columns") from None
         fields.append(field)
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
@@ -88,6 +88,19 @@ def _first_bad(column: pa.ChunkedArray, type_: pa.DataType) -> int:
         except pa.ArrowException:
             bad = middle
     return good
+
+
+def _line_of(records: Records, row: int) -> int:
+    """Return the line in the file at which a row begins; the first one after the header is row 0."""
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(records.text, newline=""))
+    passed, number = 0, -1
+    for record in reader:
+        if record and number == row:
+            break
+        number += bool(record)
+        passed = reader.line_num
+    return records.first + passed
 
 
 def _parse(records: Records, where: str) -> pa.Table:
