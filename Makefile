@@ -47,6 +47,7 @@ $(VENV)/installed-bench: $(VENV)/installed-test
 bench-data: $(VENV)/installed-bench ## measure the data contract and tokenising against their peers
 	@$(BIN)/python -m benchmarks.bench_data
 	@$(BIN)/python -m benchmarks.bench_tokens
+	@$(BIN)/python -m benchmarks.bench_memory
 
 bench-train: $(VENV)/installed-bench ## measure the training engine against its peers (an hour)
 	@$(BIN)/python -m benchmarks.bench_train

@@ -26,6 +26,11 @@ def test_the_corpus_is_tokenised_and_packed_at_two_sizes() -> None:
     assert printed.count("| modelmill |") == 2 and "times the memory of the smaller corpus" in printed
 
 
+def test_memory_is_measured_for_every_kind_of_input() -> None:
+    printed = _printed("bench_memory", "--line-mb", "1", "--csv-mb", "1", "--columns", "50")
+    assert len(re.findall(r"\| [0-9.]+ \| [0-9,]+ \|", printed)) == 4
+
+
 def test_our_engine_and_the_trainer_train_the_same_model_on_documents_and_on_pairs() -> None:
     """litgpt and Lightning are installed by `make bench-train` only."""
     peers = ["--peers", "modelmill, not compiled", "Hugging Face Trainer"]
