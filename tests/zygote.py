@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import fcntl
 import functools
+import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -18,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -47,6 +50,8 @@ IMPORTS = (
     "modelmill.tasks.tabular_classification.evaluate",
     "modelmill.pipelines.commands.run",
     "modelmill.pipelines.run",
+    "modelmill.pipelines.cluster.placement",
+    "modelmill.pipelines.dag",
 )
 # What is looked at when a process starts or a library is imported, and so too late here.
 TOO_LATE = ("PYTHONPATH", "OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "PYTHONHASHSEED")
@@ -248,6 +253,7 @@ def _be_python(arguments: list[str], environment: Mapping[str, str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # it was made out for another environment
     _look_like([sys.executable, *arguments], environment)
     kind, what, *rest = arguments
     try:
@@ -281,7 +287,7 @@ def _look_like(arguments: Sequence[str], environment: Mapping[str, str]) -> None
         ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
 
 
-def main(descriptor: int) -> int:
+def main(descriptor: int) -> NoReturn:
     """Import, then serve until the tests' end of the socket closes."""
     # Its forks have environments of their own, and are not to see this.
     del os.environ["ZYGOTE_ROOM"]
@@ -296,11 +302,17 @@ def main(descriptor: int) -> int:
     for name in IMPORTS:
         importlib.import_module(name)
     sqlalchemy.orm.configure_mappers()
+    # kfp asks for the whole stack to name a caller; to find its source lines takes seconds with so many modules.
+    inspect.stack = functools.partial(inspect.stack, 0)
+    # A collection in a fork would look at, and so copy, all that was imported.
+    gc.collect()
+    gc.freeze()
     print(f"zygote: imported in {time.monotonic() - started:.1f} s", file=sys.stderr)
     with socket.socket(fileno=descriptor) as requests:
         _serve(requests)
-    return 0
+    # Without the ends of libraries, which take seconds and print what was not given back.
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    main(int(sys.argv[1]))

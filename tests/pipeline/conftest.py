@@ -1,5 +1,7 @@
 """Runs that several tests look at, made once; and a KFP server, and commands that are called in this process."""
 
+import functools
+import inspect
 import json
 import os
 import shutil
@@ -103,6 +105,12 @@ def language_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.fixture(scope="session")
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return _finish(tmp_path_factory, "table", write_table, table_recipe)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _stacks_without_source_lines() -> None:
+    """Spare kfp, which asks for the whole stack to name a caller, a search among thousands of modules."""
+    inspect.stack = functools.partial(inspect.stack, 0)
 
 
 @pytest.fixture

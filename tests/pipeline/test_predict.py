@@ -84,7 +84,7 @@ def test_csv_is_answered_as_json_lines_are(table_run: Finished, rows: Path, tmp_
 def test_a_language_model_completes(language_run: Finished) -> None:
     asked = json.dumps({"prompt": "def area(self):\n    return 1\n"})
     # Set so late, it takes a new process: what its imports print would show.
-    shown = ask(language_run, "tiny-lm", "-", stdin=asked, OMP_NUM_THREADS="1")
+    shown = ask(language_run, "tiny-lm", "-", stdin=asked, PYTHONHASHSEED="0")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert isinstance(json.loads(shown.stdout)["completion"], str)
 
