@@ -11,6 +11,8 @@ from modelmill.runtime.run_records import StepRecord
 
 # A run that has not moved for so long is asked why; so is a pod that has waited for so long.
 SECONDS = 60.0
+# A pod that is a few seconds old waits for nothing special, also in a run that has not moved for a minute.
+_YOUNG = 15.0
 
 
 class Watch:
@@ -44,7 +46,8 @@ class Watch:
         seen = [(record.name, record.status, record.started, record.progress) for record in records]
         if seen != self._seen:
             self._seen, self._moved, self._waits_for = seen, now, None
-        if now - self._asked >= SECONDS:
+        has_stopped = self._asked < self._moved + SECONDS <= now
+        if has_stopped or now - self._asked >= SECONDS:
             self._asked = now
             # Whatever Kubernetes answers, it does not end a wait.
             with contextlib.suppress(Exception):
@@ -58,7 +61,7 @@ class Watch:
             if pod not in self._said:
                 self._said.add(pod)
                 self._say(said)
-        waits_for = why.waiting(kubernetes, self._run_id, SECONDS) if stands_still else None
+        waits_for = why.waiting(kubernetes, self._run_id, _YOUNG) if stands_still else None
         if waits_for and waits_for != self._waits_for:
             self._waits_for = waits_for
             self._say(f"waiting: {waits_for}")

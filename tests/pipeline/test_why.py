@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from modelmill.pipelines.cluster import following, pods
+from modelmill.pipelines.cluster import following, pods, settings
+from modelmill.runtime.run_records import StepRecord
 from tests import kfp_cluster, kubernetes_run
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request
@@ -58,6 +59,29 @@ def wait(kfp: KfpServer, call: Callable[..., Done], monkeypatch: pytest.MonkeyPa
         return call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--wait")
 
     return waited
+
+
+def test_a_run_is_asked_as_soon_as_it_has_stood_still_for_a_minute(
+    kubernetes: KubernetesRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now, said = [1000.0], list[str]()
+    monkeypatch.setattr(pods.time, "monotonic", lambda: now[0])
+    kubernetes.add_recorded("unschedulable", "run", "pretraining")
+    described = settings.load(write_cluster(tmp_path, "http://kfp"))
+    watch = pods.Watch(
+        "run", described, lambda records: None, lambda line: said.append(f"{now[0] - 1000:.0f} s: {line}")
+    )
+    for second in range(0, 200, 5):
+        now[0] = 1000.0 + second
+        # Data validation begins in the 20th second, and nothing else ever does.
+        watch([StepRecord(name="data_validation", status="running")] if second >= 20 else [])
+    assert len(said) == 1 and said[0].startswith("80 s: waiting: pretraining: no node fits"), said
+    made = kubernetes.objects["pods"][0]
+    made["metadata"]["creationTimestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    young = pods.Watch("run", described, lambda records: None, said.append)
+    now[0] += 61
+    young([])
+    assert len(said) == 1, "a pod that has just been made waits for nothing special"
 
 
 def submitted(kfp: KfpServer, call: Callable[..., Done], folder: Path) -> Any:
