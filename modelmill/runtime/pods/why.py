@@ -70,10 +70,10 @@ def tried_again(kubernetes: Kubernetes, run_id: str) -> dict[str, str]:
     """
     told, later = {}, set()
     for attempt in reversed(_attempts(kubernetes, run_id)):
-        is_again = (attempt.task in later and attempt.has_ended) or _was_restarted(attempt)
+        is_again = (attempt.place in later and attempt.has_ended) or _was_restarted(attempt)
         if is_again and (reason := _ended_by(kubernetes, attempt)):
             told[attempt.name] = f"{attempt.task}: {reason.text}, tried again"
-        later.add(attempt.task)
+        later.add(attempt.place)
     return dict(reversed(told.items()))
 
 
