@@ -7,6 +7,7 @@ from modelmill.components.reporting.evidence import Run, parse_json
 from modelmill.core.errors import one_line
 from modelmill.recipe.step_specs import LOOK, STEPS
 from modelmill.runtime import retraining, run_records, tracking
+from modelmill.runtime.pods import why
 
 log = logging.getLogger("modelmill")
 
@@ -45,9 +46,11 @@ def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
         record = looked if name == LOOK else run.steps.get(name)
         if record is None:
             idle = retraining.nothing_to_do(run.store, run.run_id)
-            return (IDLE, 0, None, idle) if idle else (FAILED, 1, name, "it did not start")
+            if idle:
+                return IDLE, 0, None, idle
+            return FAILED, 1, name, why.told_in_a_pod(run.run_id, name) or "it did not start"
         if record.status == "running":
-            return FAILED, 1, name, KILLED
+            return FAILED, 1, name, why.told_in_a_pod(run.run_id, name) or KILLED
         if record.status == "failed":
             return _failure(record)
         if name == "evaluation":

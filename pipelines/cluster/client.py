@@ -202,6 +202,8 @@ def _answered(cluster: Cluster, error: Any, token: str | None) -> ModelmillError
 def _message(error: Any) -> str:
     """Return the server's message, out of the document that holds it."""
     body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
+    # What stands before KFP, an ingress or a login, answers with a page.
+    body = re.sub(r"(?is)<(style|script).*?</\1>|<[^>]*>", " ", body) if body.lstrip().startswith("<") else body
     with contextlib.suppress(ValueError, AttributeError):
         document = json.loads(body)
         body = next(str(document[key]) for key in ("message", "error_message", "error") if document.get(key))

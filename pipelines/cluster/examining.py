@@ -9,7 +9,7 @@ from modelmill.core.errors import UserError
 from modelmill.pipelines.cluster import DEFAULT_SCHEDULES, applying, placement, reach
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import profiles as profile_files
-from modelmill.pipelines.cluster.settings import Cluster, load
+from modelmill.pipelines.cluster.settings import Cluster, load, other_version
 from modelmill.recipe.step_specs import STEPS
 
 _SECONDS = 5.0
@@ -97,7 +97,8 @@ def _images(cluster: Cluster) -> str:
             f"images.digests: none for {', '.join(bare)}, and images.pinned asks for one each; `docker push` prints it"
         )
     pinned = "all by digest" if not bare else f"tag {images.tag}, not all by digest (images.pinned is false)"
-    return f"{images.registry}: {pinned}"
+    other = other_version(cluster)
+    return f"{images.registry}: {pinned}" + (f"; warning: {other}" if other else "")
 
 
 def _token(cluster: Cluster) -> str:

@@ -1,5 +1,6 @@
 """Where each step of a pipeline runs on a cluster, in which image, and with what around it."""
 
+import re
 from typing import Any
 
 from modelmill.core.errors import UserError
@@ -12,10 +13,12 @@ from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, Training
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import node as nodes
+from modelmill.runtime.pods.explaining import PROFILE_LABEL, STEP_LABEL
 
 USER = 10001
 # The PriorityClasses of k8s/base: of a run that a person waits for, and of one that begins by itself.
 INTERACTIVE, SCHEDULED = "modelmill-interactive", "modelmill-scheduled"
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 A_YEAR = f"{365 * 24 * 3600}s"
 OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -82,13 +85,25 @@ def profile_of(step: str, recipe: Recipe, profiles: Profiles) -> Profile:
         profiles: The cluster's kinds of nodes.
     """
     asked: Resources = getattr(recipe.resources, step, Resources())
-    name = asked.profile or (None if asked.gpu else profiles.default)
+    name = profile_name(step, recipe, profiles)
     profile = profiles.profiles[name] if name else Profile()
     own: dict[str, Any] = {key: value for key in ("cpu", "memory") if (value := getattr(asked, key))}
     if asked.gpu:
         own["accelerator"] = Accelerator(type=asked.gpu_type, count=asked.gpu)
         own["tolerations"] = [Toleration(key=asked.gpu_type)]
     return profile.model_copy(update=own)
+
+
+def profile_name(step: str, recipe: Recipe, profiles: Profiles) -> str | None:
+    """Return the name of the profile that a step runs with; None where it has none.
+
+    Args:
+        step: The step's name.
+        recipe: The resolved recipe.
+        profiles: The cluster's kinds of nodes.
+    """
+    asked: Resources = getattr(recipe.resources, step, Resources())
+    return asked.profile or (None if asked.gpu else profiles.default)
 
 
 def image_name(step: str, profile: Profile) -> str:
@@ -131,14 +146,15 @@ def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles, priority: str) 
         # Also a step that only waits runs in its nodes' image: one code makes the key and the result.
         image = image_of(step, profile, cluster)
         environment = _environment(image, cluster)
+        labels = _labels(step, profile, profile_name(step, recipe, profiles))
         if nodes.are_wanted(step, recipe):
-            node = training_nodes.node(profile, profiles, _labels(step, profile))
+            node = training_nodes.node(profile, profiles, labels)
             environment[nodes.VARIABLE] = node.model_dump_json(exclude_defaults=True)
             profile = training_nodes.waiting(profile, profiles)
         task.set_container_image(image)
         _give(task, profile)
         _choose_nodes(task, profile, profiles)
-        _surround(task, step, profile, cluster)
+        _surround(task, step, profile, cluster, labels)
         for name, value in environment.items():
             task.set_env_variable(name, value)
 
@@ -216,15 +232,17 @@ def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
         kubernetes.add_toleration(task, **toleration.model_dump())
 
 
-def _labels(step: str, profile: Profile) -> dict[str, str]:
-    return {"modelmill.dev/step": step.replace("_", "-"), "modelmill.dev/priority": str(profile.priority)}
+def _labels(step: str, profile: Profile, name: str | None) -> dict[str, str]:
+    labels = {STEP_LABEL: step.replace("_", "-"), "modelmill.dev/priority": str(profile.priority)}
+    # A profile may have a name that no label can hold; then a pod that waits does not say which it is.
+    return labels | ({PROFILE_LABEL: name} if name and _LABEL.fullmatch(name) else {})
 
 
-def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
+def _surround(task: Any, step: str, profile: Profile, cluster: Cluster, labels: dict[str, str]) -> None:
     """Give a task labels, a user, folders to write to, a time limit and Secrets; its root file system is read-only."""
     from kfp import kubernetes
 
-    for label, value in _labels(step, profile).items():
+    for label, value in labels.items():
         kubernetes.add_pod_label(task, label, value)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
     kubernetes.empty_dir_mount(task, "tmp", "/tmp")

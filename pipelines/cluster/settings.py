@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from modelmill.recipe.load import explain
 from modelmill.recipe.sections import Section
 from modelmill.recipe.step_specs import STEPS
 
+_OF_KEYS = re.compile(r": (unknown key|this key is needed)")
+_RELEASE = re.compile(r"v?(\d+\.\d+\.\d+)")
 GPU_STEPS = ("pretraining", "fine_tuning", "evaluation")
 IMAGES = (*(s.replace("_", "-") for s in STEPS), *(f"{s.replace('_', '-')}-gpu" for s in GPU_STEPS))
 
@@ -121,6 +124,24 @@ def load(path: Path) -> Cluster:
     try:
         cluster = Cluster.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{path}: {explain(error, Cluster)}") from error
+        said = explain(error, Cluster)
+        # A file for another version has keys that this one does not know, or lacks one that it needs.
+        other = f"; docs/cluster.md has the keys of this version, {VERSION}" if _OF_KEYS.search(said) else ""
+        raise UserError(f"{path}: {said}{other}") from error
     profiles = os.path.normpath(path.resolve().parent / cluster.profiles)
     return cluster.model_copy(update={"profiles": profiles})
+
+
+def other_version(cluster: Cluster) -> str | None:
+    """Return a warning where the images' tag is another version of Modelmill than this one.
+
+    Args:
+        cluster: The cluster.
+    """
+    release = _RELEASE.fullmatch(cluster.images.tag)
+    if release is None or release[1] == VERSION:
+        return None
+    return (
+        f"images.tag: {cluster.images.tag}, and this is Modelmill {VERSION}: steps would run other code than "
+        f"the pipeline is compiled with; set it to {VERSION}, or pip install modelmill=={release[1]}"
+    )

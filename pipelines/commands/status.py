@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """List the newest runs of a cluster, or show one with its steps."""
     from modelmill.pipelines.cluster import client as clients
-    from modelmill.pipelines.cluster import following, reach, settings, submitting
+    from modelmill.pipelines.cluster import following, pods, reach, settings, submitting
     from modelmill.pipelines.display import cluster_run
 
     described = settings.load(cluster)
@@ -28,5 +28,5 @@ def command(
             print_json({"runs": runs}) if as_json else cluster_run.show_runs(runs)
             return
         run = submitting.get_run(client, run_id)
-    shown = following.shown(run, reach.store_of(described)[0], described)
+    shown = pods.explained(following.shown(run, reach.store_of(described)[0], described), described)
     print_json(shown) if as_json else cluster_run.show(shown)

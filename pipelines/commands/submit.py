@@ -33,9 +33,15 @@ def command(
     """
     from modelmill import recipe as recipes
     from modelmill.champion.champion_state import who
-    from modelmill.pipelines.cluster import settings, submitting
+    from modelmill.pipelines.cluster import fitting, settings, submitting
     from modelmill.pipelines.display import cluster_run
+    from modelmill.pipelines.display.text import complain
 
     described = settings.load(cluster)
-    submitted = submitting.submit(recipes.load(recipe, overrides), described, who(), reason, cluster, if_changed)
+    resolved = recipes.load(recipe, overrides)
+    if other := settings.other_version(described):
+        complain(f"warning: {other}")
+    submitted = submitting.submit(resolved, described, who(), reason, cluster, if_changed)
+    for warning in fitting.warnings(resolved, described, submitted.run_id):
+        complain(f"warning: {warning}")
     raise typer.Exit(cluster_run.tell_started(submitted, described, cluster, wait, as_json))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import following, reach
+from modelmill.pipelines.cluster import following, pods, reach
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.cluster.submitting import Submitted
 from modelmill.pipelines.display import progress, steps
@@ -57,13 +57,15 @@ def show_runs(runs: list[dict[str, Any]]) -> None:
 
 
 def show(run: dict[str, Any]) -> None:
-    """Print one run with its steps, as `following.shown` describes it."""
+    """Print one run with its steps, as `pods.explained` describes it."""
     state = f"{run['run_id']}  {run['name']}  {run['state']}"
     print(printable(f"{state}: {run['outcome']}" if run["outcome"] else state))
     if run["description"]:
         print(printable(run["description"]))
     print(run["link"])
     steps.show_run(run)
+    if run["waiting_for"]:
+        print(printable(f"waiting: {run['waiting_for']}"))
     if run["reason"]:
         print(printable(f"{run['failed_step'] or 'run'}: {run['reason']}"))
 
@@ -77,11 +79,11 @@ def _follow(submitted: Submitted, described: Cluster, cluster: Path, as_json: bo
     run_id, store = submitted.run_id, reach.store_of(described)[0]
     try:
         with clients.connected(described) as client, progress.watcher() as watcher:
-            run = following.follow(client, run_id, store, watcher.watch)
+            run = following.follow(client, run_id, store, pods.Watch(run_id, described, watcher.watch, complain))
     except KeyboardInterrupt:
         complain(f"the run goes on; {suggestion('status', run_id, cluster)} shows it, cancel stops it")
         return INTERRUPTED
-    shown = {**following.shown(run, store, described), "version": submitted.version}
+    shown = {**pods.explained(following.shown(run, store, described), described), "version": submitted.version}
     print_json(shown) if as_json else steps.show_run(shown)
     if shown["exit_code"] != 0:
         complain(f"{shown['failed_step'] or 'run'}: {shown['reason']}")

@@ -176,6 +176,13 @@ def test_a_preempted_pod_is_tried_again() -> None:
     assert defaults["retryStrategy"]["limit"] == "0"
 
 
+def test_a_pod_that_was_killed_for_its_memory_is_not_tried_again() -> None:
+    config = yaml.safe_load((K8S / "kfp" / "workflow-controller.yaml").read_text())
+    defaults = yaml.safe_load(config["data"]["workflowDefaults"])["spec"]["templateDefaults"]
+    # Argo evaluates it with the message of the last attempt, "main: OOMKilled (exit code 1)".
+    assert "!(lastRetry.message contains 'OOMKilled')" in defaults["retryStrategy"]["expression"]
+
+
 def test_the_object_store_can_tell_the_trigger_service_of_new_data() -> None:
     store = yaml.safe_load((K8S / "kfp" / "seaweedfs.yaml").read_text())
     (container,) = store["spec"]["template"]["spec"]["containers"]

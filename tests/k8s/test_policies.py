@@ -102,6 +102,9 @@ def test_a_run_may_do_what_training_on_several_nodes_needs(overlay: str) -> None
     may = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
     assert {("trainjobs", verb) for verb in ("create", "get", "watch", "delete")} <= may
     assert {("pods/log", "get"), ("workflowtaskresults", "create"), ("workflowtaskresults", "patch")} <= may
+    # The report says why a pod was killed or never made.
+    assert {("pods", "list"), ("events", "list"), ("workflows", "list")} <= may
+    assert not {one for one in may if one[0] == "workflows" and one[1] not in {"get", "list"}}
     assert not {one for one in may if one[0] in {"pods", "secrets", "configmaps"} and one[1] in {"create", "delete"}}
 
 

@@ -44,7 +44,11 @@ def test_its_nodes_get_what_the_profile_says(placed: Compiled) -> None:
     assert node.resources == {"cpu": "12", "memory": "96Gi", "nvidia.com/gpu": 2}
     assert node.shm == "16Gi"
     assert node.tolerations == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert node.labels == {"modelmill.dev/step": "pretraining", "modelmill.dev/priority": "modelmill-scheduled"}
+    assert node.labels == {
+        "modelmill.dev/step": "pretraining",
+        "modelmill.dev/priority": "modelmill-scheduled",
+        "modelmill.dev/profile": "gpu-a100",
+    }
     rules = node.affinity["nodeAffinity"]
     [term] = rules["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [{"key": "nvidia.com/gpu.product", "operator": "In", "values": ["A100"]}]
