@@ -4,8 +4,10 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +19,7 @@ from modelmill.store import Store, open_store
 from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request
+from tests.seaweedfs import SeaweedFS
 
 STEPS = ("data_validation", "preprocessing", "pretraining", "fine_tuning", "evaluation", "registration")
 REGISTERED = {"outcome": "registered", "exit_code": 0}
@@ -121,6 +124,22 @@ def test_a_store_that_is_away_is_told_once_and_ends_no_wait(
     assert "KFP cannot" not in done.err
 
 
+def test_a_store_that_answers_with_errors_ends_no_wait(
+    kfp: KfpServer, wait: Callable[..., Done], store: Store, seaweedfs: SeaweedFS
+) -> None:
+    name = urlsplit(store.uri).netloc
+
+    def drop(run_id: str) -> None:
+        for key in list(store.list("")):
+            store.delete(key)
+        seaweedfs.client().delete_bucket(Bucket=name)
+
+    back = {9: lambda run_id: seaweedfs.create_bucket(name), 12: ends_registered(kfp, store)}
+    done = wait({4: drop, **back}, store=store.uri)
+    assert done.code == 0, done.err
+    assert done.err.count("the store cannot be seen") == done.err.count("the store is seen again") == 1
+
+
 def test_a_store_that_is_away_at_the_end_is_waited_for(
     kfp: KfpServer, wait: Callable[..., Done], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +204,18 @@ def test_tasks_that_kfp_no_longer_updates_are_no_better_than_the_records(
     assert "not run" not in done.out
     [run] = kfp.runs.values()
     assert {task.display_name: task.state for task in run.run_details.task_details}["pretraining"] == "RUNNING"
+
+
+def test_a_run_that_is_lost_is_told_once_and_ends_no_wait(
+    kfp: KfpServer, wait: Callable[..., Done], store: Store
+) -> None:
+    def lose(run_id: str) -> None:
+        kfp.runs[run_id].state, kfp.runs[run_id].created_at = "RUNNING", datetime.now(UTC) - timedelta(hours=2)
+        run_records.forget(store, run_id)
+
+    done = wait({3: lose, 9: ends_registered(kfp, store)}, store=store.uri)
+    assert done.code == 0, done.err
+    assert done.err.count("lost: KFP says RUNNING, but nothing of it has moved for 120 minutes") == 1
 
 
 def test_success_without_evidence_is_an_unknown_outcome(kfp: KfpServer, wait: Callable[..., Done]) -> None:
