@@ -1,7 +1,9 @@
 """A KFP API server for tests: state of its own behind the v2beta1 REST calls that Modelmill makes, and no others.
 
 What it answers are serialised `kfp_server_api` models, a page at a time; a call that it does not know is 404. Another
-part of the API is another `@route`.
+part of the API is another `@route`. What surprises is as a KFP 2.17 on MySQL has it: a description that is too long is
+refused after its Workflow was started, deleting a recurring run ends what it has started, tasks stop being updated in a
+Workflow that has grown, and no run or task ever has an error.
 """
 
 import contextlib
@@ -19,7 +21,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import kfp_server_api as api
 
+from tests import kfp_specs, kfp_tasks
+
 API = "/apis/v2beta1/"
+GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
 
 
 class ApiError(Exception):
@@ -42,6 +47,13 @@ class Request(NamedTuple):
         return json.loads(self.body or b"{}")
 
 
+class Workflow(NamedTuple):
+    """What runs in Kubernetes: of a run, listed by KFP or not, and of a recurring run where one has started it."""
+
+    run_id: str
+    recurring_run_id: str | None
+
+
 class Failure(NamedTuple):
     method: str
     path: str
@@ -55,7 +67,8 @@ class KfpServer:
     """What the server holds, by id, and what was asked of it.
 
     `token`: a bearer token that every call must carry. `files`: the uploaded file of each version. `page_size`: the
-    most that a page holds, whatever was asked for.
+    most that a page holds, whatever was asked for. `workflows`: those that are in Kubernetes, which may be more or
+    fewer than the runs that go on. `node_bytes`: what each task adds to its Workflow's nodes.
     """
 
     url: str = ""
@@ -69,6 +82,9 @@ class KfpServer:
     experiments: dict[str, api.V2beta1Experiment] = field(default_factory=dict)
     runs: dict[str, api.V2beta1Run] = field(default_factory=dict)
     recurring_runs: dict[str, api.V2beta1RecurringRun] = field(default_factory=dict)
+    workflows: list[Workflow] = field(default_factory=list)
+    scheduled_workflows: set[str] = field(default_factory=set)
+    node_bytes: int = 10_000
     requests: list[Request] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     before: Callable[[Request], None] = lambda request: None
@@ -82,29 +98,34 @@ class KfpServer:
         """The calls whose path ends so."""
         return [one for one in self.requests if one.method == method and one.path.endswith(path)]
 
-    def end_run(self, run_id: str, state: str, error: str | None = None) -> None:
+    def end_run(self, run_id: str, state: str) -> None:
         run = self.runs[run_id]
         run.state, run.finished_at = state, now()
-        run.error = api.GoogleRpcStatus(code=2, message=error) if error else None
+        self.workflows = [one for one in self.workflows if one.run_id != run_id]
 
     def set_tasks(self, run_id: str, **states: str) -> None:
-        """Task details by step; a state may be `FAILED: why`."""
-        tasks = []
-        for name, state in states.items():
-            state, _, why = state.partition(": ")
-            error = api.GoogleRpcStatus(code=2, message=why) if why else None
-            task = api.V2beta1PipelineTaskDetail(
-                run_id=run_id,
-                task_id=str(uuid.uuid4()),
-                display_name=name.replace("_", "-"),
-                create_time=now(),
-                start_time=now(),
-                end_time=None if state in {"PENDING", "RUNNING"} else now(),
-                state=state,
-                error=error,
-            )
-            tasks.append(task)
-        self.runs[run_id].run_details = api.V2beta1RunDetails(task_details=tasks)
+        """Task details by step, with all that KFP lists beside them; no longer once the nodes have passed 1 MiB."""
+        tasks = kfp_tasks.details(run_id, states)
+        if len(tasks) * self.node_bytes <= kfp_tasks.LARGEST_NODES:
+            self.runs[run_id].run_details = api.V2beta1RunDetails(task_details=tasks)
+
+    def fire(self, recurring_id: str) -> str:
+        """Start a run of a recurring run, as its time does; return its id."""
+        recurring = self.recurring_runs[recurring_id]
+        run = api.V2beta1Run(
+            run_id=str(uuid.uuid4()),
+            experiment_id=recurring.experiment_id,
+            display_name=f"{recurring.display_name.replace('-', '')}wjkhb-1-4005989485",
+            pipeline_version_reference=recurring.pipeline_version_reference,
+            recurring_run_id=recurring_id,
+            created_at=now(),
+            scheduled_at=now(),
+            finished_at=kfp_tasks.NOT_YET,
+            state="RUNNING",
+        )
+        self.runs[run.run_id] = run
+        self.workflows.append(Workflow(run.run_id, recurring_id))
+        return run.run_id
 
 
 Route = Callable[[KfpServer, Request, dict[str, str]], Any]
@@ -140,10 +161,21 @@ def page(server: KfpServer, request: Request, kind: str, found: list[Any], respo
     return response(**{kind: found[start : start + size], "total_size": len(found), "next_page_token": more})
 
 
-def find(known: dict[str, Any], key: str) -> Any:
+def find(known: dict[str, Any], key: str, kind: str = "Resource") -> Any:
     if key not in known:
-        raise ApiError(404, f"ResourceNotFoundError: {key} not found")
+        raise ApiError(404, f"Failed to get it: ResourceNotFoundError: {kind} {key} not found")
     return known[key]
+
+
+def store_row(kind: str, row: Any) -> None:
+    """What the database does with a row: its column holds 255 characters, and it has no say in what was started."""
+    if len(row.description or "") > 255:
+        why = "Error 1406 (22001): Data too long for column 'Description' at row 1"
+        raise ApiError(
+            500,
+            f"Failed to create a new {kind}: Failed to create a {kind}: InternalServerError: Failed to store {kind} "
+            f"{row.display_name} to table: {why}",
+        )
 
 
 def from_json(request: Request, model: str) -> Any:
@@ -191,7 +223,10 @@ def upload_version(server: KfpServer, request: Request, names: dict[str, str]) -
     version = api.V2beta1PipelineVersion(
         pipeline_id=pipeline, pipeline_version_id=str(uuid.uuid4()), display_name=name, name=name, created_at=now()
     )
-    server.files[version.pipeline_version_id] = uploaded(request)
+    file = uploaded(request)
+    if wrong := kfp_specs.wrong_with(file):
+        raise ApiError(400, f"Failed to create a pipeline version: Invalid input error: {wrong}")
+    server.files[version.pipeline_version_id] = file
     return server.versions.setdefault(version.pipeline_version_id, version)
 
 
@@ -226,15 +261,36 @@ def list_runs(server: KfpServer, request: Request, names: dict[str, str]) -> Any
 @route("POST", "runs")
 def create_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
     run = from_json(request, "V2beta1Run")
-    find(server.experiments, run.experiment_id)
-    find(server.versions, run.pipeline_version_reference.pipeline_version_id)
+    find(server.experiments, run.experiment_id, "Experiment")
+    file = file_of(server, "run", run.pipeline_version_reference)
+    unknown = kfp_specs.unknown_parameters(file, (run.runtime_config and run.runtime_config.parameters) or {})
+    if unknown:
+        raise ApiError(
+            400,
+            "Failed to create a new run: Failed to generate the ExecutionSpec: invalid pipeline job inputs: Invalid "
+            f"input error: parameter(s) provided are not required by pipeline: {', '.join(unknown)}",
+        )
     run.run_id, run.created_at, run.state = str(uuid.uuid4()), now(), "PENDING"
+    run.finished_at = kfp_tasks.NOT_YET
+    server.workflows.append(Workflow(run.run_id, None))
+    store_row("run", run)
     return server.runs.setdefault(run.run_id, run)
+
+
+def file_of(server: KfpServer, kind: str, reference: Any) -> bytes:
+    version = reference.pipeline_version_id
+    if version not in server.files:
+        raise ApiError(
+            500,
+            f"Failed to create a new {kind}: InternalServerError: Failed to create a {kind} due to error fetching "
+            f"manifest: ResourceNotFoundError: PipelineVersion {version} not found",
+        )
+    return server.files[version]
 
 
 @route("GET", "runs/{run}")
 def get_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
-    return find(server.runs, names["run"])
+    return find(server.runs, names["run"], "Run")
 
 
 @route("POST", "runs/{run}:terminate")
@@ -253,9 +309,20 @@ def list_recurring_runs(server: KfpServer, request: Request, names: dict[str, st
 @route("POST", "recurringruns")
 def create_recurring_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
     recurring = from_json(request, "V2beta1RecurringRun")
-    find(server.experiments, recurring.experiment_id)
+    find(server.experiments, recurring.experiment_id, "Experiment")
+    file_of(server, "recurring run", recurring.pipeline_version_reference)
+    cron = recurring.trigger.cron_schedule.cron
+    if (fields := len(cron.split())) not in {5, 6}:
+        raise ApiError(
+            400,
+            "Failed to create a recurring run due to conversion error: Invalid input error: Schedule cron is not a "
+            "supported format(https://godoc.org/github.com/robfig/cron). Error: Expected 5 to 6 fields, found "
+            f"{fields}: {cron}",
+        )
     recurring.recurring_run_id, recurring.created_at = str(uuid.uuid4()), now()
     recurring.status = "ENABLED" if recurring.mode == "ENABLE" else "DISABLED"
+    server.scheduled_workflows.add(recurring.recurring_run_id)
+    store_row("recurring run", recurring)
     return server.recurring_runs.setdefault(recurring.recurring_run_id, recurring)
 
 
@@ -266,8 +333,15 @@ def get_recurring_run(server: KfpServer, request: Request, names: dict[str, str]
 
 @route("DELETE", "recurringruns/{recurring}")
 def delete_recurring_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
-    find(server.recurring_runs, names["recurring"])
-    del server.recurring_runs[names["recurring"]]
+    """Its ScheduledWorkflow goes, and what it owns: Workflows and pods, of which KFP hears nothing any more."""
+    recurring = names["recurring"]
+    find(server.recurring_runs, recurring)
+    del server.recurring_runs[recurring]
+    server.scheduled_workflows.discard(recurring)
+    # A server that does not know the parameter ignores it.
+    knows_policy = tuple(map(int, server.tag_name.split(".")[:2])) >= (2, 16)
+    if not (knows_policy and request.query.get("propagation_policy") == "ORPHAN"):
+        server.workflows = [one for one in server.workflows if one.recurring_run_id != recurring]
     return {}
 
 
@@ -301,7 +375,9 @@ def answer(server: KfpServer, request: Request) -> tuple[int, Any]:
                 raise _fails(server, failure)
             return 200, api.ApiClient().sanitize_for_serialization(done)
         except ApiError as error:
-            return error.status, {"code": error.status, "message": error.message, "error": error.message}
+            code = GRPC_CODES.get(error.status, 2)
+            details = [{"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": error.message}]
+            return error.status, {"code": code, "details": details, "message": error.message}
 
 
 def _fails(server: KfpServer, failure: Failure) -> ApiError:

@@ -58,7 +58,7 @@ def differences(goal: Goal) -> list[Change]:
 
 
 def apply(file: Path, cluster: Path) -> list[Change]:
-    """Do what `compare` says, and return it; if it is interrupted, the next call does the rest.
+    """Do what `compare` says, and return what was done; if it is interrupted, the next call does the rest.
 
     Args:
         file: The schedules' file.
@@ -73,12 +73,14 @@ def apply(file: Path, cluster: Path) -> list[Change]:
         experiment_id = submitting.experiment(client, goal.cluster)
         changes = scheduling.difference(goal.wanted, scheduling.existing(client, experiment_id))
         versions = {one.wanted.version: upload(client, goal, one.wanted) for one in changes if one.wanted is not None}
-        for change in changes:
+        deletions = [change for change in changes if change.action == "delete"]
+        others = [change for change in changes if change.action != "delete"]
+        for change in others:
             if change.wanted is not None:
                 scheduling.create(client, experiment_id, change.wanted, versions[change.wanted.version])
             else:
                 scheduling.switch(client, change)
-    return changes
+        return others + scheduling.delete(client, experiment_id, deletions)
 
 
 def upload(client: Any, goal: Goal, wanted: Wanted) -> submitting.Uploaded:

@@ -32,8 +32,35 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     """
     token = token_of(cluster)
     with explained(cluster, token):
-        check_version(cluster, ask_version(cluster, token))
-        yield _client(cluster, token)
+        yield connect(cluster, token)
+
+
+def connect(cluster: Cluster, token: str | None) -> Any:
+    """Return a `kfp.Client` of the cluster, after a check of its version.
+
+    Args:
+        cluster: The cluster.
+        token: Bearer token, if the server wants one.
+
+    Raises:
+        UserError: What answers is not KFP, or a version that is not supported.
+    """
+    version = ask_version(cluster, token)
+    check_version(cluster, version)
+    client = _client(cluster, token)
+    client.server_version = _numbers(version)
+    return client
+
+
+def is_at_least(client: Any, major: int, minor: int) -> bool:
+    """Return whether the server is known to be of a version or a later one; not where it does not say its version.
+
+    Args:
+        client: KFP's client, of `connected`.
+        major: First number of the version.
+        minor: Second number of the version.
+    """
+    return client.server_version is not None and client.server_version >= (major, minor)
 
 
 def token_of(cluster: Cluster) -> str | None:
@@ -97,13 +124,34 @@ def retried(call: Callable[[], Any]) -> Any:
 
 
 def found_or_made(find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-    """Return what `find` finds, else what `make` makes, even if another was faster or an answer was lost on the way."""
+    """Return what `find` finds, else what `make` makes, even if another was faster or an answer was lost on the way.
+
+    Whatever a call that failed was to make is looked for before it is tried again, and once more after the last try.
+
+    Args:
+        find: Returns what is there, None if it is not.
+        make: Makes it and returns it.
+    """
 
     def find_or_make() -> Any:
         there = find()
         return make() if there is None else there
 
-    return _retrying(lambda error: is_passing(error) or getattr(error, "status", None) == 409)(find_or_make)
+    def may_pass(error: BaseException) -> bool:
+        return (is_passing(error) or getattr(error, "status", None) == 409) and not _runs_unlisted(error)
+
+    try:
+        return _retrying(may_pass)(find_or_make)
+    except Exception as error:
+        there = find() if may_pass(error) else None
+        if there is None:
+            raise
+        return there
+
+
+def _runs_unlisted(error: BaseException) -> bool:
+    """Return whether KFP has started a run that it could not store: each further try would start one more."""
+    return "Failed to store run" in str(getattr(error, "body", None) or "")
 
 
 def _retrying(may_pass: Callable[[BaseException], bool]) -> Retrying:
@@ -153,6 +201,13 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, urllib3.exceptions.HTTPError) or status == 429 or (status or 0) >= 500
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Return whether KFP itself has refused a call, which the same call again would not change."""
+    status = getattr(error, "status", None)
+    # A proxy answers 404 as well, while there is nothing behind it, but not in KFP's words.
+    return status in {401, 403} or (status == 404 and '"code"' in str(getattr(error, "body", None) or ""))
+
+
 @contextlib.contextmanager
 def explained(cluster: Cluster, token: str | None = None) -> Iterator[None]:
     """Turn what KFP's client and urllib3 raise into one line that never holds the token; urllib3 logs no retries.
@@ -181,6 +236,21 @@ def explained(cluster: Cluster, token: str | None = None) -> Iterator[None]:
         logger.setLevel(before)
 
 
+def line_of(cluster: Cluster, error: Exception, token: str | None) -> str:
+    """Return an error as the one line that `explained` makes of it.
+
+    Args:
+        cluster: The cluster.
+        error: What KFP's client has raised.
+        token: The bearer token, to be left out.
+    """
+    try:
+        with explained(cluster, token):
+            raise error
+    except ModelmillError as explanation:
+        return one_line(explanation)
+
+
 def _answered(cluster: Cluster, error: Any, token: str | None) -> ModelmillError:
     """Return the error for an answer that is not 2xx."""
     said = _message(error)
@@ -194,6 +264,11 @@ def _answered(cluster: Cluster, error: Any, token: str | None) -> ModelmillError
         return UserError(f"{host}: this is not allowed in {where} (403: {said}); ask for the role, or a new token")
     if error.status in {400, 404, 409}:
         return UserError(f"{host}: refused ({error.status}: {said})")
+    if _runs_unlisted(error):
+        return ModelmillError(
+            f"{host}: has started a run that it could not store ({error.status}: {said}); no list has it, but it goes "
+            f"on: kubectl -n {cluster.kfp.namespace} get workflows shows it, kubectl delete workflow ends it"
+        )
     if not error.status:
         return UserError(f"{host}: no safe connection ({one_line(Exception(error.reason))})")
     return ModelmillError(f"{host}: answered {error.status}: {said}; the same command again goes on")
@@ -220,12 +295,18 @@ def check_version(cluster: Cluster, version: str) -> None:
     Raises:
         UserError: The version is not supported.
     """
-    numbers = re.match(r"v?(\d+)\.(\d+)", version)
-    if numbers and not LEAST <= (int(numbers[1]), int(numbers[2])) < (LEAST[0] + 1, 0):
+    numbers = _numbers(version)
+    if numbers is not None and not LEAST <= numbers < (LEAST[0] + 1, 0):
         raise UserError(
             f"kfp.host {cluster.kfp.host}: is KFP {version}; Modelmill works with {_least()} or later of "
             f"{LEAST[0]}.x; upgrade the server"
         )
+
+
+def _numbers(version: str) -> tuple[int, int] | None:
+    """Return the first two numbers of a version, None where it has none."""
+    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(numbers[1]), int(numbers[2])) if numbers else None
 
 
 def _least() -> str:

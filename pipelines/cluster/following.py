@@ -1,12 +1,11 @@
 """Runs on a cluster as a person sees them: what state they are in, how far their steps are, what they said."""
 
-import time
-from collections.abc import Callable
+import functools
 from typing import Any
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import submitting
+from modelmill.pipelines.cluster import lost, reach, submitting
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.run import records, summary
 from modelmill.recipe.step_specs import RECORDED, STEPS
@@ -14,39 +13,17 @@ from modelmill.runtime import run_records
 from modelmill.runtime.run_records import Problem, StepRecord
 from modelmill.store import KeyNotFound, Store
 
-POLL_SECONDS = 2.0
-# A server that is being replaced is away for a minute or two; the run goes on without it.
-PATIENCE = 100
 ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+_UNKNOWN = (
+    "KFP says SUCCEEDED, but whether the model was registered or missed its gate is in the store, which has no outcome "
+    "of this run or is not reachable from here (AWS_ENDPOINT_URL may name a forwarded port); status looks again"
+)
 _STATUS: dict[str, run_records.Status] = {
     "SUCCEEDED": "ran",
     "FAILED": "failed",
     "CANCELED": "failed",
     "RUNNING": "running",
 }
-
-
-def follow(client: Any, run_id: str, store: Store | None, watch: Callable[[list[StepRecord]], None]) -> Any:
-    """Wait for a run's end and return KFP's run.
-
-    Args:
-        client: KFP's client.
-        run_id: The run.
-        store: The cluster's store; None where it cannot be reached from here.
-        watch: Is shown the steps' records until then.
-    """
-    failures = 0
-    while True:
-        try:
-            run, failures = submitting.get_run(client, run_id), 0
-            watch(steps(run, store))
-            if run.state in ENDED:
-                return run
-        except Exception as error:
-            failures += 1
-            if not clients.is_passing(error) or failures > PATIENCE:
-                raise
-        time.sleep(POLL_SECONDS)
 
 
 def cancel(run_id: str, cluster: Cluster) -> None:
@@ -63,15 +40,27 @@ def cancel(run_id: str, cluster: Cluster) -> None:
 
 
 def steps(run: Any, store: Store | None) -> list[StepRecord]:
-    """Return the records of the steps that have begun: their own in the store, else what KFP knows.
+    """Return the records of the steps that have begun, as `known_steps` puts them together.
 
     Args:
         run: KFP's run.
         store: The cluster's store, if it can be reached.
     """
-    if store is not None and (begun := records(store, run.run_id)):
-        return begun
-    return _as_kfp_knows(run)
+    return known_steps(run, records(store, run.run_id) if store is not None else [])
+
+
+def known_steps(run: Any, recorded: list[StepRecord]) -> list[StepRecord]:
+    """Return a record a step: its own where it has one, else what KFP's tasks hint at.
+
+    KFP may have stopped updating its tasks: one that still runs in a run that has ended says nothing.
+
+    Args:
+        run: KFP's run.
+        recorded: The steps' own records, from the store.
+    """
+    hints = {hint.name: hint for hint in _as_kfp_knows(run) if run.state not in ENDED or hint.status != "running"}
+    known = hints | {record.name: record for record in recorded}
+    return [known[name] for name in RECORDED if name in known]
 
 
 def shown(run: Any, store: Store | None, cluster: Cluster) -> dict[str, Any]:
@@ -84,27 +73,48 @@ def shown(run: Any, store: Store | None, cluster: Cluster) -> dict[str, Any]:
         store: The cluster's store, if it can be reached.
         cluster: The cluster.
     """
-    rows = [_row(record) for record in steps(run, store)]
-    described: dict[str, Any] = {"run_id": run.run_id, "steps": rows}
+    described: dict[str, Any] = {"run_id": run.run_id}
     if store is not None and run_records.read_outcome(store, run.run_id) is not None:
         described = summary(store, run.run_id)
     elif run.state in ENDED:
-        described |= _outcome_by_kfp(run)
+        described |= _without_outcome(run, steps(run, store), store is not None)
+    else:
+        described["steps"] = [_row(record) for record in steps(run, store)]
+    silent = lost.silent_seconds(run, lambda: store)
+    if is_lost := silent > lost.LOST_SECONDS:
+        described |= {"reason": lost.explanation(run, silent), "resume": f"modelmill resume {run.run_id}"}
     keys = ("outcome", "exit_code", "failed_step", "reason", "resume", "model", "report")
-    return {**dict.fromkeys(keys), **described, **listed(run, cluster)}
+    return {**dict.fromkeys(keys), **described, **listed(run, cluster, is_lost)}
 
 
-def listed(run: Any, cluster: Cluster) -> dict[str, Any]:
-    """Return a run as a row of a list."""
+def listed(run: Any, cluster: Cluster, is_lost: bool = False) -> dict[str, Any]:
+    """Return a run as a row of a list.
+
+    Args:
+        run: KFP's run.
+        cluster: The cluster.
+        is_lost: Whether the run is lost, whatever KFP says.
+    """
     return {
         "run_id": run.run_id,
         "name": run.display_name,
-        "state": run.state,
+        "state": "lost" if is_lost else run.state,
         "created": run.created_at.isoformat() if run.created_at else None,
         "ended": _ended(run),
         "description": run.description or "",
         "link": submitting.link(cluster, run.run_id),
     }
+
+
+def listing(runs: list[Any], cluster: Cluster) -> list[dict[str, Any]]:
+    """Return runs as rows of a list; the store is asked only if one of them has not moved for long.
+
+    Args:
+        runs: KFP's runs.
+        cluster: The cluster.
+    """
+    store = functools.cache(lambda: reach.store_of(cluster)[0])
+    return [listed(run, cluster, lost.is_lost(run, store)) for run in runs]
 
 
 def recent(client: Any, cluster: Cluster, most: int) -> list[Any]:
@@ -169,11 +179,11 @@ def _errors(run: Any) -> dict[str, str]:
 
 
 def _as_kfp_knows(run: Any) -> list[StepRecord]:
-    """Return a record a step, of its task details; of a step that was retried the last counts."""
+    """Return a record a step, of its task details; drivers, groups of steps and attempts, `step(0)`, are none."""
     records_by_step = {}
     for task in _tasks(run):
         name, status = _step_of(task), _STATUS.get(task.state or "")
-        if name not in STEPS or status is None:
+        if name not in RECORDED or status is None:
             continue
         started = task.start_time or task.create_time
         took = (task.end_time - started).total_seconds() if task.end_time and started else 0.0
@@ -185,25 +195,37 @@ def _as_kfp_knows(run: Any) -> list[StepRecord]:
             seconds=max(took, 0.0),
             problem=problem,
         )
-    return [records_by_step[name] for name in STEPS if name in records_by_step]
+    return [records_by_step[name] for name in RECORDED if name in records_by_step]
 
 
-def _outcome_by_kfp(run: Any) -> dict[str, Any]:
-    """Return a run's outcome by KFP's states alone.
+def _without_outcome(run: Any, begun: list[StepRecord], has_records: bool) -> dict[str, Any]:
+    """Return how a run has ended that has left no outcome, or none that can be read from here.
 
-    A gate that has failed looks like success without a registration.
+    KFP's success alone says nothing of the model: the run succeeds also where a gate was missed, and KFP's tasks may
+    have stopped before.
+
+    Args:
+        run: KFP's run.
+        begun: The steps as `steps` returns them.
+        has_records: Whether the steps' own records were read; else a step that is missing may have run.
     """
-    states = {_step_of(task): task.state for task in _tasks(run)}
-    failed = next((record for record in _as_kfp_knows(run) if record.status == "failed"), None)
-    ended = {"resume": f"modelmill resume {run.run_id}", "failed_step": failed.name if failed else None}
-    if run.state != "SUCCEEDED":
+    has_succeeded = run.state == "SUCCEEDED"
+    cut_off = "unknown" if has_succeeded else "failed"
+    rows = [_row(one) | ({"status": cut_off} if one.status == "running" else {}) for one in begun]
+    if not has_records:
+        told = {one.name for one in begun}
+        rows += [
+            {"name": name, "status": "unknown", "seconds": 0.0, "headline": ""} for name in STEPS if name not in told
+        ]
+    failed = next((row for row in rows if row["status"] == "failed"), None)
+    ended = {"steps": rows, "resume": f"modelmill resume {run.run_id}", "failed_step": failed and failed["name"]}
+    if not has_succeeded:
         said = run.error.message if run.error is not None and run.error.message else f"KFP says {run.state}"
-        reason = failed.problem.message if failed and failed.problem else said
-        return {"outcome": run.state.lower(), "exit_code": 1, "reason": reason, **ended}
-    if states and states.get("registration") != "SUCCEEDED":
-        reason = "the model was not registered: it missed its gate; the report says where"
-        return {"outcome": "gate failed", "exit_code": 3, "reason": reason, **ended, "failed_step": "evaluation"}
-    return {"outcome": "registered", "exit_code": 0, "reason": None, **ended}
+        problem = next((one.problem.message for one in begun if one.status == "failed" and one.problem), said)
+        return {"outcome": run.state.lower(), "exit_code": 1, "reason": problem, **ended}
+    if any(one.name == "registration" and one.status in {"ran", "reused"} for one in begun):
+        return {"outcome": "registered", "exit_code": 0, "reason": None, **ended}
+    return {"outcome": "succeeded, outcome unknown", "exit_code": 1, "reason": _UNKNOWN, **ended}
 
 
 def _row(record: StepRecord) -> dict[str, Any]:
@@ -217,7 +239,7 @@ def _row(record: StepRecord) -> dict[str, Any]:
 def _tasks(run: Any) -> list[Any]:
     """Return the run's task details, oldest first."""
     tasks = (run.run_details.task_details if run.run_details else None) or []
-    return sorted(tasks, key=lambda task: task.create_time.timestamp() if task.create_time else 0.0)
+    return sorted(tasks, key=lambda task: task.start_time.timestamp() if task.start_time else 0.0)
 
 
 def _step_of(task: Any) -> str:

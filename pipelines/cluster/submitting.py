@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from modelmill import recipe as recipes
 from modelmill.core import digest
 from modelmill.core.errors import ModelmillError, UserError
-from modelmill.pipelines.cluster import DEFAULT_CLUSTER, reach
+from modelmill.pipelines.cluster import DEFAULT_CLUSTER, lost, reach, server_limits
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster.placement import INTERACTIVE, compile_for
 from modelmill.pipelines.cluster.settings import Cluster
@@ -31,12 +31,21 @@ _COMPILING = threading.Lock()
 
 
 class Submitted(NamedTuple):
-    """A run that has been asked for; `note` says what could not be done for it from here."""
+    """A run that has been asked for.
+
+    Attributes:
+        run_id: The run.
+        version: The pipeline's version.
+        link: The run's page.
+        note: What could not be done for it from here.
+        write_record: Writes the run's record and returns why that was not possible, if it was not.
+    """
 
     run_id: str
     version: str
     link: str
-    note: str = ""
+    note: str
+    write_record: Callable[[], str]
 
 
 class Uploaded(NamedTuple):
@@ -78,8 +87,8 @@ def submit(
             uploaded = upload(client, cluster, recipe.name, path)
             run = start(client, cluster, recipe.name, uploaded, requested_by, reason)
     document, costs = json.loads(recipes.to_json(recipe)), partial(estimates.if_all_run, recipe)
-    note = record(cluster, run.run_id, document, costs, requested_by, reason, file)
-    return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), note)
+    write = partial(record, cluster, run.run_id, document, costs, requested_by, reason, file, time.time())
+    return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), write(), write)
 
 
 def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAULT_CLUSTER) -> Submitted:
@@ -96,7 +105,7 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAUL
     """
     with clients.connected(cluster) as client:
         before = get_run(client, run_id)
-        if before.state in RUNNING:
+        if before.state in RUNNING and not lost.is_lost(before, lambda: reach.store_of(cluster)[0]):
             raise UserError(f"{run_id}: is {before.state.lower()}; modelmill status {run_id} shows it, cancel stops it")
         reference = before.pipeline_version_reference
         if reference is None or not reference.pipeline_version_id:
@@ -110,13 +119,8 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAUL
         parameters = (before.runtime_config.parameters if before.runtime_config else None) or {}
         name, reason = before.display_name.split(" ")[0], f"resumes {run_id}"
         run = start(client, cluster, name, uploaded, requested_by, reason, parameters)
-    store, _ = reach.store_of(cluster)
-    known = run_records.read_run(store, run_id) if store else None
-    note = ""
-    if known is not None:
-        costs = known.estimates
-        note = record(cluster, run.run_id, known.recipe, lambda store: costs, requested_by, reason, file)
-    return Submitted(run.run_id, version, link(cluster, run.run_id), note)
+    write = partial(_record_again, cluster, run_id, run.run_id, requested_by, reason, file, time.time())
+    return Submitted(run.run_id, version, link(cluster, run.run_id), write(), write)
 
 
 def upload(client: Any, cluster: Cluster, name: str, path: Path) -> Uploaded:
@@ -187,6 +191,7 @@ def start(
         experiment_id=experiment_id,
         display_name=own,
         description=described(requested_by, reason),
+        plugins_input=server_limits.plugins_off(client),
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=uploaded.pipeline_id, pipeline_version_id=uploaded.version_id
         ),
@@ -200,9 +205,9 @@ def start(
 
 
 def described(requested_by: str, reason: str) -> str:
-    """Return the description of a run, such as `Requested by ann: new data`."""
+    """Return the description of a run, such as `Requested by ann: new data`; the whole text is in our record."""
     said = f"Requested by {requested_by}" if requested_by else "Requested"
-    return f"{said}: {reason}" if reason else said
+    return server_limits.cut(f"{said}: {reason}" if reason else said)
 
 
 def get_run(client: Any, run_id: str) -> Any:
@@ -229,6 +234,7 @@ def record(
     requested_by: str,
     reason: str,
     file: Path,
+    started: float,
 ) -> str:
     """Write the run's record to the store; return why that was not possible, if it was not.
 
@@ -240,25 +246,54 @@ def record(
         requested_by: Who asked.
         reason: Why.
         file: The cluster's file, for the command that resumes.
+        started: Start in seconds since 1970.
     """
     store, why = reach.store_of(cluster)
     if store is None:
         return f"the run's record was not written: {why}"
-    kept = RunRecord(
-        run_id=run_id,
-        recipe=recipe,
-        store=cluster.store,
-        started=time.time(),
-        resume=shlex.join(["modelmill", "resume", run_id, "--cluster", str(file)]),
-        estimates=costs(store),
-        requested_by=requested_by,
-        reason=reason,
-    )
+    resume_with = shlex.join(["modelmill", "resume", run_id, "--cluster", str(file)])
     try:
+        kept = RunRecord(
+            run_id=run_id,
+            recipe=recipe,
+            store=cluster.store,
+            started=started,
+            resume=resume_with,
+            estimates=costs(store),
+            requested_by=requested_by,
+            reason=reason,
+        )
         run_records.write_run(store, kept)
     except ModelmillError as error:
         return f"the run's record was not written: {error}"
     return ""
+
+
+def _record_again(
+    cluster: Cluster, before: str, run_id: str, requested_by: str, reason: str, file: Path, started: float
+) -> str:
+    """Write the record of a run that goes on with another; return why that was not possible, if it was not.
+
+    Args:
+        cluster: The cluster.
+        before: The run that it goes on with.
+        run_id: The run.
+        requested_by: Who asked.
+        reason: Why.
+        file: The cluster's file, for the command that resumes.
+        started: Start in seconds since 1970.
+    """
+    store, why = reach.store_of(cluster)
+    if store is None:
+        return f"the run's record was not written: {why}"
+    try:
+        known = run_records.read_run(store, before)
+    except ModelmillError as error:
+        return f"the run's record was not written: {error}"
+    if known is None:
+        return ""
+    costs = known.estimates
+    return record(cluster, run_id, known.recipe, lambda store: costs, requested_by, reason, file, started)
 
 
 def link(cluster: Cluster, run_id: str) -> str:

@@ -24,7 +24,7 @@ def command(
     described = settings.load(cluster)
     with clients.connected(described) as client:
         if run_id is None:
-            runs = [following.listed(run, described) for run in following.recent(client, described, most)]
+            runs = following.listing(following.recent(client, described, most), described)
             print_json({"runs": runs}) if as_json else cluster_run.show_runs(runs)
             return
         run = submitting.get_run(client, run_id)

@@ -4,14 +4,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import following, pods, reach
+from modelmill.pipelines.cluster import pods, waiting
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.cluster.submitting import Submitted
 from modelmill.pipelines.display import progress, steps
-from modelmill.pipelines.display.text import complain, print_json, printable
+from modelmill.pipelines.display.text import complain, cut_last, print_json, printable
 
 INTERRUPTED = 130
+# From this width on a table of runs has all its columns.
+WIDE = 120
 
 
 def tell_started(submitted: Submitted, described: Cluster, cluster: Path, wait: bool, as_json: bool) -> int:
@@ -27,7 +28,7 @@ def tell_started(submitted: Submitted, described: Cluster, cluster: Path, wait: 
     if submitted.note:
         complain(f"note: {submitted.note}")
     if as_json and not wait:
-        print_json(submitted._asdict())
+        print_json({key: value for key, value in submitted._asdict().items() if key != "write_record"})
     if not as_json:
         print(f"run {submitted.run_id}, version {submitted.version}\n{submitted.link}", flush=True)
     if wait:
@@ -38,7 +39,7 @@ def tell_started(submitted: Submitted, described: Cluster, cluster: Path, wait: 
 
 
 def show_runs(runs: list[dict[str, Any]]) -> None:
-    """Print a table of runs, as `following.listed` describes each."""
+    """Print a table of runs, one line each, as `following.listed` describes them; fewer columns if narrow."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -46,14 +47,24 @@ def show_runs(runs: list[dict[str, Any]]) -> None:
     if not runs:
         print("no runs yet; start one with modelmill submit RECIPE")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "name", "state", "created", "asked for"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
-    for run in runs:
-        created = (run["created"] or "")[:19].replace("T", " ")
-        cells = (run["run_id"], run["name"], run["state"] or "", created, run["description"])
-        table.add_row(*(escape(printable(str(cell))) for cell in cells))
-    Console().print(table)
+    console, table = Console(), Table(box=None, pad_edge=False)
+    is_wide = console.width >= WIDE
+    headings = ["run", "state", "created", "name", *(["asked for"] if is_wide else [])]
+    headings, *rows = cut_last([headings, *(_cells(run, is_wide) for run in runs)], console.width)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def _cells(run: dict[str, Any], is_wide: bool) -> list[str]:
+    """Return a row of the table of runs; a name of ours ends with its time, which is not said again."""
+    created = (
+        (run["created"] or "").replace("T", " ")[:19] if is_wide else (run["created"] or "")[5:16].replace("T", " ")
+    )
+    cells = [run["run_id"], run["state"] or "", created, (run["name"] or "").split(" ")[0]]
+    return [printable(str(cell)) for cell in (*cells, *([run["description"]] if is_wide else []))]
 
 
 def show(run: dict[str, Any]) -> None:
@@ -76,14 +87,15 @@ def suggestion(verb: str, run_id: str, cluster: Path) -> str:
 
 
 def _follow(submitted: Submitted, described: Cluster, cluster: Path, as_json: bool) -> int:
-    run_id, store = submitted.run_id, reach.store_of(described)[0]
+    run_id = submitted.run_id
+    wait = waiting.Wait(described, run_id, complain, submitted.write_record if submitted.note else None)
     try:
-        with clients.connected(described) as client, progress.watcher() as watcher:
-            run = following.follow(client, run_id, store, pods.Watch(run_id, described, watcher.watch, complain))
+        with progress.watcher() as watcher:
+            ended = wait.to_the_end(pods.Watch(run_id, described, watcher.watch, complain))
     except KeyboardInterrupt:
         complain(f"the run goes on; {suggestion('status', run_id, cluster)} shows it, cancel stops it")
         return INTERRUPTED
-    shown = {**pods.explained(following.shown(run, store, described), described), "version": submitted.version}
+    shown = {**pods.explained(ended, described), "version": submitted.version}
     print_json(shown) if as_json else steps.show_run(shown)
     if shown["exit_code"] != 0:
         complain(f"{shown['failed_step'] or 'run'}: {shown['reason']}")

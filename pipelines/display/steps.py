@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from modelmill.pipelines.display.text import cut_last
 from modelmill.recipe.step_specs import LOOK, RECORDED, STEPS
 
 STYLE = {"ran": "green", "reused": "cyan", "failed": "red", "running": "yellow", "will run": "yellow"}
@@ -22,14 +23,17 @@ def show_run(summary: dict[str, Any]) -> None:
     console = Console()
     steps = {step["name"]: step for step in summary["steps"]}
     table = Table(title=None, box=None, pad_edge=False)
-    for heading in ("step", "status", "seconds", ""):
-        table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
+    rows = [["step", "status", "seconds", ""]]
     for name in RECORDED if LOOK in steps else STEPS:
         step = steps.get(name)
-        status = step["status"] if step else "not run"
         seconds = f"{step['seconds']:.1f}" if step else ""
-        headline = escape(step["headline"]) if step else ""
-        table.add_row(name, f"[{STYLE.get(status, 'dim')}]{status}[/]", seconds, headline)
+        rows.append([name, step["status"] if step else "not run", seconds, step["headline"] if step else ""])
+    # A row is a line: why a step failed is told below in full.
+    headings, *rows = cut_last(rows, console.width)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
+    for name, status, seconds, headline in rows:
+        table.add_row(name, f"[{STYLE.get(status, 'dim')}]{status}[/]", seconds, escape(headline))
     console.print(table)
     if model := summary["model"]:
         alias = f"@{model['alias']}" if model.get("alias") else "no alias"

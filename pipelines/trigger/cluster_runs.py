@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelmill.core.errors import UserError
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import placement, reach, settings, submitting
+from modelmill.pipelines.cluster import lost, placement, reach, settings, submitting
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.trigger.asking import Starter, State, state_in
 from modelmill.pipelines.trigger.claims import Asker
@@ -60,12 +60,13 @@ class ClusterRuns:
             return state
 
     def _ask(self, run_id: str) -> State:
-        """Return a run's state by KFP; a run that KFP no longer knows was deleted there and goes on no longer."""
+        """Return a run's state by KFP; a run that is lost, or was deleted there, goes on no longer."""
         import kfp_server_api as api
 
         with clients.connected(self._cluster) as client:
             try:
-                return _STATES.get(clients.retried(lambda: client.get_run(run_id)).state, "running")
+                run = clients.retried(lambda: client.get_run(run_id))
+                return "failed" if lost.is_lost(run, lambda: self._store) else _STATES.get(run.state, "running")
             except api.ApiException as error:
                 if error.status == 404:
                     return "failed"

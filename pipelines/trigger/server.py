@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -47,6 +47,7 @@ class Service:
         secrets: What requests are checked with.
         poll_seconds: Time between two looks of the reconciler; 0 for none.
         metrics: What Prometheus is told.
+        told: The reconciler's problems that are in the log, each once for as long as it lasts.
     """
 
     recipes: dict[str, Recipe]
@@ -54,6 +55,7 @@ class Service:
     secrets: Secrets
     poll_seconds: float
     metrics: metrics.Metrics
+    told: set[str] = field(default_factory=set)
 
     def trigger(self, name: str, body: bytes, request_name: str) -> Answered:
         """Do the work of POST /trigger/RECIPE, after the signature is checked.
@@ -104,8 +106,12 @@ class Service:
         for answer in answers:
             self.metrics.asked("poll", answer.result)
             _log.info("poll: %s run %s", answer.result, answer.run_id)
-        for problem in problems:
-            _log.warning("reconciler: %s", one_line(problem))
+        found = {one_line(problem) for problem in problems}
+        for line in sorted(found - self.told):
+            _log.warning("reconciler: %s", line)
+        for line in sorted(self.told - found):
+            _log.info("reconciler: no longer: %s", line)
+        self.told = found
         self.metrics.reconciled(len(problems))
 
     def _ask(self, name: str, asker: Asker, force: bool = False) -> Answer:

@@ -4,10 +4,13 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelmill.components.reporting import step as reporting
+from modelmill.pipelines.cluster import client as clients
+from modelmill.pipelines.cluster import server_limits
 from modelmill.runtime import run_records
 from modelmill.store import open_store
 from tests import kfp_cluster
@@ -111,6 +114,55 @@ def test_a_server_that_fails_for_a_moment_gives_one_run(
     assert done.code == 0, done.err
     assert kfp.failures == []
     assert (len(kfp.pipelines), len(kfp.versions), len(kfp.experiments), len(kfp.runs)) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("path", ["pipelines", "upload_version", "experiments", "runs"])
+def test_an_answer_to_the_last_try_that_is_lost_is_looked_up_too(
+    kfp: KfpServer, submit: Callable[..., Done], path: str
+) -> None:
+    kfp.fail("POST", path, 500, times=clients.TRIES - 1)
+    kfp.fail("POST", path, 500, after=True)
+    done = submit()
+    assert done.code == 0, done.err
+    assert kfp.failures == []
+    assert (len(kfp.pipelines), len(kfp.versions), len(kfp.experiments), len(kfp.runs)) == (1, 1, 1, 1)
+
+
+def test_a_long_reason_starts_one_run_and_is_whole_in_our_record(
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
+) -> None:
+    cluster, reason = write_cluster(tmp_path, kfp.url, f"{bucket}/mill"), "drift " * 62
+    done = call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--reason", reason, "--json")
+    assert done.code == 0, done.err
+    [run] = kfp.runs.values()
+    assert [one.run_id for one in kfp.workflows] == [run.run_id]
+    assert len(run.description) == 255 and run.description.endswith("...")
+    record = run_records.read_run(open_store(f"{bucket}/mill"), run.run_id)
+    assert record is not None and record.reason == reason
+
+
+def test_a_run_that_kfp_has_started_and_not_stored_is_not_started_again(
+    kfp: KfpServer, submit: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_limits, "DESCRIPTION_CHARACTERS", 1000)
+    done = submit("--reason", "x" * 370)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "has started a run that it could not store" in done.err
+    assert "kubectl -n mill get workflows shows it" in done.err
+    assert not kfp.runs
+    assert len(kfp.workflows) == 1, "no list has it, so nothing but not trying again prevents another"
+
+
+@pytest.mark.parametrize(
+    ("version", "sent"), [("2.17.0", {"mlflow": {"disabled": True}}), ("2.16.1", None), ("unknown", None)]
+)
+def test_kfps_mlflow_plugin_is_off_where_there_may_be_one(
+    kfp: KfpServer, submit: Callable[..., Done], version: str, sent: dict[str, Any] | None
+) -> None:
+    kfp.tag_name = version
+    assert submit().code == 0
+    [run] = kfp.runs.values()
+    assert run.plugins_input == sent
 
 
 def test_a_server_that_goes_on_failing_is_one_line(kfp: KfpServer, submit: Callable[..., Done]) -> None:

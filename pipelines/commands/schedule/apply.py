@@ -16,8 +16,8 @@ def command(
 ) -> None:
     """Make the cluster agree with the file: create, replace, switch on and off, and delete runs.
 
-    Runs that are ours and not in the file are deleted. Applying again changes nothing, and repairs what an apply that
-    was interrupted has left.
+    Recurring runs that are ours and not in the file are deleted; what they have started goes on. Applying again
+    changes nothing, and repairs what an apply that was interrupted has left.
     """
     from modelmill.pipelines.cluster import applying
     from modelmill.pipelines.display import schedules
