@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import kfp_server_api as api
 
+from tests import kfp_parameters
+
 API = "/apis/v2beta1/"
 
 
@@ -228,8 +230,16 @@ def create_run(server: KfpServer, request: Request, names: dict[str, str]) -> An
     run = from_json(request, "V2beta1Run")
     find(server.experiments, run.experiment_id)
     find(server.versions, run.pipeline_version_reference.pipeline_version_id)
+    check_parameters(server, run, "Failed to create a new run")
     run.run_id, run.created_at, run.state = str(uuid.uuid4()), now(), "PENDING"
     return server.runs.setdefault(run.run_id, run)
+
+
+def check_parameters(server: KfpServer, asked: Any, failed: str) -> None:
+    given = (asked.runtime_config.parameters if asked.runtime_config else None) or {}
+    file = server.files[asked.pipeline_version_reference.pipeline_version_id]
+    if said := kfp_parameters.refusal(file, given):
+        raise ApiError(400, f"{failed}: {said}")
 
 
 @route("GET", "runs/{run}")
@@ -254,6 +264,7 @@ def list_recurring_runs(server: KfpServer, request: Request, names: dict[str, st
 def create_recurring_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
     recurring = from_json(request, "V2beta1RecurringRun")
     find(server.experiments, recurring.experiment_id)
+    check_parameters(server, recurring, "Failed to create a new recurring run")
     recurring.recurring_run_id, recurring.created_at = str(uuid.uuid4()), now()
     recurring.status = "ENABLED" if recurring.mode == "ENABLE" else "DISABLED"
     return server.recurring_runs.setdefault(recurring.recurring_run_id, recurring)

@@ -22,12 +22,16 @@ _MARK = re.compile(r"^modelmill schedule ([a-z0-9-]+) ([0-9a-f]{64})$")
 
 
 class Wanted(NamedTuple):
-    """A recurring run as it should be; `pipeline` is the name and `version` the digest of the compiled file."""
+    """A recurring run as it should be.
+
+    `pipeline` is the name and `version` the digest of the compiled file, `recipe` the key of the recipe in the store.
+    """
 
     schedule: str
     part: Part
     pipeline: str
     version: str
+    recipe: str
     service_account: str
     max_concurrency: int = 1
     catch_up: bool = False
@@ -38,7 +42,7 @@ class Wanted(NamedTuple):
     def digest(self) -> str:
         """Return the digest of all that cannot be changed once the recurring run is there."""
         part = [str(at) if at else None for at in self.part]
-        kept = [self.schedule, part, self.pipeline, self.version, self.service_account]
+        kept = [self.schedule, part, self.pipeline, self.version, self.recipe, self.service_account]
         return hashlib.sha256(json.dumps([*kept, self.max_concurrency, self.catch_up]).encode()).hexdigest()
 
     @property
@@ -146,6 +150,7 @@ def create(client: Any, experiment_id: str, wanted: Wanted, version: Uploaded) -
             end_time=_before(wanted.part.end),
             max_concurrency=wanted.max_concurrency,
             no_catchup=not wanted.catch_up,
+            params={"recipe": wanted.recipe},
             pipeline_id=version.pipeline_id,
             version_id=version.version_id,
             enabled=wanted.enabled,
