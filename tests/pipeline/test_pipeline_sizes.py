@@ -18,7 +18,7 @@ MOST_BYTES, MOST_UPLOADED, MOST_IN_GROUPS = 40_000, 40_000, 45_000
 
 def with_long_suite(recipe: Recipe) -> Recipe:
     """The recipe with 1,000 expectations."""
-    kwargs = [{"column": f"column_{number}", "mostly": 0.99} for number in range(1000)]
+    kwargs = [{"column": f"a_column_of_the_data_{number}", "mostly": 0.99} for number in range(1000)]
     expectations = [{"type": "expect_column_values_to_not_be_null", "kwargs": one} for one in kwargs]
     suite = {"name": "long", "expectations": expectations}
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"suite": suite})})
