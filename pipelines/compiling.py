@@ -4,13 +4,13 @@ from pathlib import Path
 
 from modelmill import recipe as recipes
 from modelmill.pipelines.writing import writing
-from modelmill.recipe import Recipe
+from modelmill.recipe import Recipe, stored
 from modelmill.recipe.step_specs import STEPS
 from modelmill.store import Store
 
 
 def for_any(recipe: Recipe, store: Store, output: Path, if_changed: bool) -> list[str]:
-    """Compile without anything of a cluster.
+    """Write the recipe to the store, and its pipeline without anything of a cluster to a file.
 
     Args:
         recipe: The resolved recipe.
@@ -22,13 +22,14 @@ def for_any(recipe: Recipe, store: Store, output: Path, if_changed: bool) -> lis
         Notes on what a cluster could not use.
 
     Raises:
-        UserError: The file cannot be written.
+        UserError: The file or the store cannot be written.
     """
     from modelmill.pipelines import dag
 
+    key = stored.write(store, recipe)
     with writing(f"--output {output}"):
         output.parent.mkdir(parents=True, exist_ok=True)
-        dag.compile_to(recipe, store.uri, str(output), if_changed=if_changed)
+        dag.compile_to(recipe, store.uri, str(output), if_changed=if_changed, default=key)
     notes = []
     if "://" not in recipe.data.path:
         notes.append(f"data.path {recipe.data.path} is on this machine; a cluster reads s3://")
@@ -38,7 +39,7 @@ def for_any(recipe: Recipe, store: Store, output: Path, if_changed: bool) -> lis
 
 
 def for_cluster(recipe: Path, overrides: list[str] | None, cluster: Path, output: Path, if_changed: bool) -> None:
-    """Compile for the cluster that a file describes.
+    """Write the recipe to the store of the cluster that a file describes, and its pipeline there to a file.
 
     Args:
         recipe: The recipe's file.
@@ -48,12 +49,14 @@ def for_cluster(recipe: Path, overrides: list[str] | None, cluster: Path, output
         if_changed: Look for new data first, as in `dag.build`.
 
     Raises:
-        UserError: A file cannot be read, the recipe does not go with the cluster, or the output cannot be written.
+        UserError: A file cannot be read, the recipe does not go with the cluster, the cluster's store cannot be reached
+            from here, or the output cannot be written.
     """
-    from modelmill.pipelines.cluster import placement, profiles, settings
+    from modelmill.pipelines.cluster import placement, profiles, reach, settings
 
     loaded, described = recipes.load(recipe, overrides), settings.load(cluster)
     placement.check(loaded, described, profiles.load(described.profiles))
+    key = stored.write(reach.require(described), loaded)
     with writing(f"--output {output}"):
         output.parent.mkdir(parents=True, exist_ok=True)
-        placement.compile_for(loaded, described, str(output), if_changed)
+        placement.compile_for(loaded, described, str(output), if_changed, default=key)

@@ -8,7 +8,6 @@ from typing import Any
 
 from kfp import compiler, dsl
 
-from modelmill import recipe as recipes
 from modelmill.components.data_validation.component import data_validation, look, reason_to_train, shard_scan
 from modelmill.components.evaluation.component import evaluation
 from modelmill.components.fine_tuning.component import fine_tuning
@@ -42,11 +41,13 @@ def build(
     place: Place | None = None,
     if_changed: bool = False,
 ) -> Any:
-    """Return the pipeline of a recipe; its parameters default to the recipe and the store given here.
+    """Return the pipeline of a recipe; its parameters are the recipe's key (see `recipe.stored`) and the store.
+
+    The recipe itself is no part of it: overrides that change neither tasks nor resources have the same pipeline.
 
     Args:
         recipe: The resolved recipe.
-        store: URI of the store.
+        store: URI of the store, the default of the parameter.
         run_id: Name of the run's records; on a cluster KFP's own id, so that each recurring run gets a new one.
         place: Places each task; without it, tasks ask for the recipe's resources in the images of this version.
         if_changed: Look for new data first, and train only if there is some (`data.retrain`).
@@ -58,8 +59,8 @@ def build(
         raise UserError(f"--store {store}: an address with {{{{ is one that KFP changes; choose another")
     settle, groups = _settler(place, _of_pods(recipe)), recipe.data.groups
 
-    @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task} to {recipe.registration.model}")
-    def modelmill(recipe: str = recipes.to_json(recipe), store: str = store) -> None:
+    @dsl.pipeline(name=recipe.name, description=f"Modelmill: {recipe.task}")
+    def modelmill(recipe: str, store: str = store) -> None:
         run = {"recipe": recipe, "store": store, "run_id": run_id}
         tasks = _Tasks(run, groups, settle)
         report = reporting(**run)
@@ -81,7 +82,14 @@ def build(
     return modelmill
 
 
-def compile_to(recipe: Recipe, store: str, path: str, place: Place | None = None, if_changed: bool = False) -> None:
+def compile_to(
+    recipe: Recipe,
+    store: str,
+    path: str,
+    place: Place | None = None,
+    if_changed: bool = False,
+    default: str | None = None,
+) -> None:
     """Write the recipe's pipeline as KFP IR YAML.
 
     Args:
@@ -90,8 +98,10 @@ def compile_to(recipe: Recipe, store: str, path: str, place: Place | None = None
         path: The file to write.
         place: Places each task, as in `build`.
         if_changed: Look for new data first, as in `build`.
+        default: Key of the recipe that a run takes which is given none, as one started from KFP's pages.
     """
-    compiler.Compiler().compile(build(recipe, store, place=place, if_changed=if_changed), path)
+    pipeline = build(recipe, store, place=place, if_changed=if_changed)
+    compiler.Compiler().compile(pipeline, path, pipeline_parameters={"recipe": default} if default else None)
 
 
 class _Tasks:

@@ -18,7 +18,7 @@ from modelmill.core.files import scratch_folder
 from modelmill.pipelines.planning.estimates import estimate
 from modelmill.pipelines.planning.plan import Planned, plan
 from modelmill.pipelines.runners.local import LocalRun
-from modelmill.recipe import Recipe
+from modelmill.recipe import Recipe, stored
 from modelmill.recipe.step_specs import LOOK, RECORDED, STEPS
 from modelmill.runtime import external_inputs, run_records, tracking
 from modelmill.runtime.run_records import RunRecord, StepRecord
@@ -154,11 +154,11 @@ def wait_for(
         store: Where everything is kept.
         run_id: The run.
         watch: Is shown the steps' records as they change.
-        more: Added to the runner's request, which holds `recipe` (resolved, as JSON), `store` (URI) and `run_id`.
+        more: Added to the runner's request, which holds `recipe` (its key in the store), `store` (URI) and `run_id`.
     """
     with _kept_log(store, run_id) as (folder, log):
         request = folder / "request.json"
-        asked = {"recipe": recipes.to_json(recipe), "store": store.uri, "run_id": run_id, **more}
+        asked = {"recipe": stored.write(store, recipe), "store": store.uri, "run_id": run_id, **more}
         request.write_text(json.dumps(asked))
         _run(runner, request, log, folder, _poller(store, run_id, watch))
 
@@ -175,7 +175,7 @@ def report(recipe: Recipe, store: Store, run_id: str) -> None:
 
     with tempfile.TemporaryDirectory(prefix="modelmill-report-") as folder:
         page = f"{folder}/report.html"
-        report_run(recipe=recipes.to_json(recipe), store=store.uri, run_id=run_id, report=page)
+        report_run(recipe=stored.write(store, recipe), store=store.uri, run_id=run_id, report=page)
 
 
 def log_key(run_id: str) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import kfp_server_api as api
 
-from tests import kfp_specs, kfp_tasks
+from tests import kfp_parameters, kfp_specs, kfp_tasks
 
 API = "/apis/v2beta1/"
 GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
@@ -263,13 +263,7 @@ def create_run(server: KfpServer, request: Request, names: dict[str, str]) -> An
     run = from_json(request, "V2beta1Run")
     find(server.experiments, run.experiment_id, "Experiment")
     file = file_of(server, "run", run.pipeline_version_reference)
-    unknown = kfp_specs.unknown_parameters(file, (run.runtime_config and run.runtime_config.parameters) or {})
-    if unknown:
-        raise ApiError(
-            400,
-            "Failed to create a new run: Failed to generate the ExecutionSpec: invalid pipeline job inputs: Invalid "
-            f"input error: parameter(s) provided are not required by pipeline: {', '.join(unknown)}",
-        )
+    check_parameters(file, run, "Failed to create a new run")
     run.run_id, run.created_at, run.state = str(uuid.uuid4()), now(), "PENDING"
     run.finished_at = kfp_tasks.NOT_YET
     server.workflows.append(Workflow(run.run_id, None))
@@ -286,6 +280,12 @@ def file_of(server: KfpServer, kind: str, reference: Any) -> bytes:
             f"manifest: ResourceNotFoundError: PipelineVersion {version} not found",
         )
     return server.files[version]
+
+
+def check_parameters(file: bytes, asked: Any, failed: str) -> None:
+    given = (asked.runtime_config.parameters if asked.runtime_config else None) or {}
+    if said := kfp_parameters.refusal(file, given):
+        raise ApiError(400, f"{failed}: {said}")
 
 
 @route("GET", "runs/{run}")
@@ -310,7 +310,8 @@ def list_recurring_runs(server: KfpServer, request: Request, names: dict[str, st
 def create_recurring_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
     recurring = from_json(request, "V2beta1RecurringRun")
     find(server.experiments, recurring.experiment_id, "Experiment")
-    file_of(server, "recurring run", recurring.pipeline_version_reference)
+    file = file_of(server, "recurring run", recurring.pipeline_version_reference)
+    check_parameters(file, recurring, "Failed to create a new recurring run")
     cron = recurring.trigger.cron_schedule.cron
     if (fields := len(cron.split())) not in {5, 6}:
         raise ApiError(

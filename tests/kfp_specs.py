@@ -1,6 +1,5 @@
 """Files of pipelines as KFP reads them: one or two YAML documents, a specification and what a platform adds."""
 
-from typing import Any
 
 import yaml
 from google.protobuf import json_format
@@ -26,9 +25,3 @@ def wrong_with(file: bytes) -> str:
     if not spec.schema_version or not spec.pipeline_info.name or not spec.root.dag.tasks:
         return "invalid v2 pipeline spec: schemaVersion, pipelineInfo and root.dag are required"
     return ""
-
-
-def unknown_parameters(file: bytes, given: dict[str, Any]) -> list[str]:
-    """Those parameters that the pipeline does not take."""
-    root = next(yaml.safe_load_all(file))["root"]
-    return sorted(given.keys() - root.get("inputDefinitions", {}).get("parameters", {}).keys())

@@ -9,6 +9,7 @@ from modelmill import recipe as recipes
 from modelmill.core.digest import canonical_json, of_json
 from modelmill.core.errors import GateFailed, UserError, one_line
 from modelmill.data import shards
+from modelmill.recipe import stored
 from modelmill.recipe.step_specs import DATA, LOOK
 from modelmill.runtime import retraining, run_records
 from modelmill.runtime.run_records import DRIFT, QUARANTINE
@@ -27,7 +28,7 @@ def run(*, recipe: str, store: str, run_id: str, **outputs: str) -> dict[str, An
     The drift is not part of what the step makes: it depends on the registry, and the same data must stay the same data.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         run_id: The run's id.
         outputs: Files to write the manifests to, by port.
@@ -37,7 +38,8 @@ def run(*, recipe: str, store: str, run_id: str, **outputs: str) -> dict[str, An
     """
     validate(recipe=recipe, store=store, run_id=run_id, **outputs)
     made = Manifest.parse(Path(outputs["validation"]).read_bytes())
-    return measure_drift(recipes.from_json(recipe), open_store(store), run_id, made)
+    opened = open_store(store)
+    return measure_drift(recipes.from_json(stored.read(opened, recipe)), opened, run_id, made)
 
 
 def measure_drift(recipe: recipes.Recipe, store: Store, run_id: str, validation: Manifest) -> dict[str, Any]:
@@ -134,14 +136,14 @@ def has_changed(*, recipe: str, store: str, run_id: str) -> bool:
     """Tell whether there is something that no run of this recipe has ended with; only names are read.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         run_id: The run's id.
     """
     reasons = []
 
     def work(step: Step) -> str:
-        reasons.append(retraining.look(recipe, step.store, run_id, step.digests[DATA]))
+        reasons.append(retraining.look(step.resolved, step.store, run_id, step.digests[DATA]))
         return reasons[0].text
 
     try_step("data_validation", work, recipe=recipe, store=store, run_id=run_id, inputs={}, record_name=LOOK)
@@ -152,7 +154,7 @@ def is_reason_to_train(*, recipe: str, store: str, run_id: str) -> bool:
     """Tell whether the data that the run has validated is a reason to train.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         run_id: The run's id.
     """
@@ -161,14 +163,14 @@ def is_reason_to_train(*, recipe: str, store: str, run_id: str) -> bool:
         drifted = json.loads(opened.get(f"runs/{run_id}/validation/{DRIFT}"))["drifted"]
     except KeyNotFound:
         drifted = None  # no model is registered that it could have drifted from
-    return retraining.decide(recipes.from_json(recipe), opened, run_id, drifted)
+    return retraining.decide(recipes.from_json(stored.read(opened, recipe)), opened, run_id, drifted)
 
 
 def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
     """Scan every `groups`-th shard, from number `group` on, for the step to find; nothing if the step is finished.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         group: Number of the first shard.
         groups: How many workers share the shards.

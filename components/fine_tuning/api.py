@@ -11,7 +11,7 @@ def find_rates(
     """Sweep the rates with the model that the step would train, including its adapters.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         run_id: The run's id.
         corpus: File with the corpus's manifest.

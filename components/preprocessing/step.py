@@ -27,7 +27,7 @@ def fit_ahead(*, recipe: str, store: str, dataset: str) -> None:
     """Fit the tokenizer or scaler and decide what is left out, for the step and `encode_group` to find.
 
     Args:
-        recipe: The resolved recipe's reference.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         dataset: File with the dataset's manifest.
     """
@@ -43,7 +43,7 @@ def encode_group(*, recipe: str, store: str, dataset: str, group: int, groups: i
     """Encode every `groups`-th shard, from number `group` on, for the step to find; nothing if it is finished.
 
     Args:
-        recipe: The resolved recipe's reference.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         dataset: File with the dataset's manifest.
         group: Number of the first shard.

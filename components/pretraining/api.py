@@ -9,7 +9,7 @@ def find_rates(*, recipe: str, store: str, run_id: str, corpus: str, low: float,
     """Sweep the rates with the model that the step would train.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         run_id: The run's id.
         corpus: File with the corpus's manifest.

@@ -20,7 +20,7 @@ def registration(
     """Register a model that passed its gate in MLflow, once, and check every file of it.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the object store.
         run_id: Under which the run's records are kept.
         passed: The gate's verdict as the DAG saw it.

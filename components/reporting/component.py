@@ -10,7 +10,7 @@ def reporting(recipe: str, store: str, run_id: str, report: dsl.Output[dsl.HTML]
     """Say how the run ended in `outcome.json` and show it on one HTML page.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the object store.
         run_id: The run to report on.
         report: The page, one self-contained file.

@@ -5,11 +5,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from modelmill.core.errors import CorruptError
+from modelmill.core.errors import CorruptError, ModelmillError
+from modelmill.recipe import stored
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import RunRecord, StepRecord
-from modelmill.store import KeyNotFound, Store, manifest
+from modelmill.store import KeyNotFound, Store, StoreError, manifest
 from modelmill.store.manifest import Manifest
 
 
@@ -38,23 +39,24 @@ class Run:
         Args:
             store: The store.
             run_id: The run's id.
-            recipe: The resolved recipe as JSON.
+            recipe: The recipe's key in the store.
 
         Raises:
             StoreError: The store does not answer.
         """
-        records = {name: run_records.read_step(store, run_id, name) for name in STEPS}
-        steps = {name: record for name, record in records.items() if record is not None}
-        settings = parse_json(recipe)
-        return cls(
-            store, run_id, settings if isinstance(settings, dict) else {}, run_records.read_run(store, run_id), steps
-        )
+        record = run_records.read_run(store, run_id)
+        return cls._read(store, run_id, _recipe_of(store, recipe) or (record.recipe if record else {}), record)
 
     @classmethod
     def find(cls, store: Store, run_id: str) -> "Run":
         """Read a run that was started from a command line; its record has the recipe."""
         record = run_records.read_run(store, run_id)
-        return cls.read(store, run_id, json.dumps(record.recipe if record else {}))
+        return cls._read(store, run_id, record.recipe if record else {}, record)
+
+    @classmethod
+    def _read(cls, store: Store, run_id: str, recipe: dict[str, Any], record: RunRecord | None) -> "Run":
+        records = {name: run_records.read_step(store, run_id, name) for name in STEPS}
+        return cls(store, run_id, recipe, record, {name: one for name, one in records.items() if one is not None})
 
     @property
     def resume(self) -> str:
@@ -92,6 +94,17 @@ class Run:
         """Return where a person finds an object: a file where the store is a folder."""
         local = self.store.local_path(key)
         return local.as_uri() if local else f"{self.store.uri.rstrip('/')}/{key}"
+
+
+def _recipe_of(store: Store, key: str) -> dict[str, Any]:
+    """Return the recipe under a key; empty if there is none or it is damaged, which the steps have said."""
+    try:
+        settings = parse_json(stored.read(store, key))
+    except StoreError:
+        raise
+    except ModelmillError:
+        settings = None
+    return settings if isinstance(settings, dict) else {}
 
 
 def parse_json(data: bytes | str | None) -> Any:

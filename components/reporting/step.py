@@ -22,7 +22,7 @@ def run(*, recipe: str, store: str, run_id: str, report: str) -> None:
     the run ended.
 
     Args:
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store; without it the report has what the run's record says.
         store: URI of the store.
         run_id: The run to report on.
         report: The file to write the page to.

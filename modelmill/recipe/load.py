@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from modelmill.core.digest import canonical_json
 from modelmill.core.errors import UserError
 from modelmill.recipe import documents, task_check, task_packages
 from modelmill.recipe.sections import STAGES, Recipe
@@ -65,13 +66,9 @@ def from_json(text: str) -> Recipe:
 
 
 def to_json(recipe: Recipe) -> str:
-    """Return a recipe as one line of JSON, every default written out.
-
-    Two braces in a row, with which KFP and Argo begin what they replace, occur in texts alone, and are escaped there.
-    """
+    """Return a recipe as canonical JSON, every default written out."""
     document = recipe.model_dump(mode="json", by_alias=True)
-    text = json.dumps(document | {k: "none" for k in STAGES if document[k] is None}, sort_keys=True)
-    return text.replace("{{", "{\\u007b")
+    return canonical_json(document | {k: "none" for k in STAGES if document[k] is None}).decode()
 
 
 def _apply(document: Any, override: str) -> None:

@@ -27,6 +27,7 @@ NEUTRAL = frozenset(
         "modelmill.demo",
         "modelmill.recipe.step_code",
         "modelmill.recipe.step_specs",
+        "modelmill.recipe.stored",
         "modelmill.recipe.task_check",
         "modelmill.recipe.task_packages",
         "modelmill.runtime.external_inputs",

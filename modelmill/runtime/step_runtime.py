@@ -15,7 +15,7 @@ from typing import Any
 from modelmill import recipe as recipes
 from modelmill.core import lifetime, limits, machine
 from modelmill.core.errors import ModelmillError, one_line
-from modelmill.recipe import Recipe, step_specs
+from modelmill.recipe import Recipe, step_specs, stored
 from modelmill.runtime import external_inputs, memo, run_records, step_log, tracking
 from modelmill.runtime.run_records import Problem, Progress, StepRecord
 from modelmill.store import Store, manifest, open_store, retention
@@ -119,7 +119,7 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
     Args:
         name: The step's name.
         work: Function that does the work with what the step would see, and returns a count.
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         inputs: Files that hold the input manifests, as in `run_step`.
 
@@ -128,13 +128,15 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
     """
     prepare_process()
     try:
-        opened, whole = open_store(store), recipes.from_json(recipe)
+        opened = open_store(store)
+        resolved = stored.read(opened, recipe)
+        whole = recipes.from_json(resolved)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         if memo.find(opened, document):
             return 0
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
             visible, record = step_specs.visible_to(name, whole), StepRecord(name=name, status="running")
-            return work(_Ahead(name, visible, recipe, manifests, document, opened, "", Path(scratch), record))
+            return work(_Ahead(name, visible, resolved, manifests, document, opened, "", Path(scratch), record))
     except ModelmillError as error:
         log.warning("left to %s: %s", name, one_line(error))
         return 0
@@ -155,7 +157,7 @@ def try_step(
     Args:
         name: The step's name.
         work: Function that tries it, and returns the headline of the record.
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         run_id: The run under which the record is kept.
         inputs: Files that hold the input manifests, as in `run_step`.
@@ -164,12 +166,12 @@ def try_step(
     Raises:
         SystemExit: With the error's exit code, after the failure was recorded.
     """
-    with _recorded(record_name or name, store, run_id, recipe) as (opened, record):
-        whole = recipes.from_json(recipe)
+    with _recorded(record_name or name, store, run_id, recipe) as (opened, record, resolved):
+        whole = recipes.from_json(resolved)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
             visible = step_specs.visible_to(name, whole)
-            step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), record)
+            step = Step(name, visible, resolved, manifests, document, opened, run_id, Path(scratch), record)
             step.progress(0, 1, "starting")
             record.headline = work(step)
         record.status = "ran"
@@ -212,7 +214,7 @@ def run_step(
     Args:
         name: The step's name.
         make: Function that does the work; called only if the key is not finished.
-        recipe: The resolved recipe as JSON.
+        recipe: The recipe's key in the store.
         store: URI of the store.
         run_id: The run under which records are kept.
         inputs: Files that hold the input manifests, by the names in the step's specification (`preprocessing.corpus`).
@@ -224,8 +226,8 @@ def run_step(
     Raises:
         SystemExit: With the error's exit code, after the failure was recorded.
     """
-    with _recorded(name, store, run_id, recipe) as (opened, record):
-        whole = recipes.from_json(recipe)
+    with _recorded(name, store, run_id, recipe) as (opened, record, resolved):
+        whole = recipes.from_json(resolved)
         manifests, document = _read_inputs(name, whole, opened, inputs)
         record.key = memo.key_of(document)
         finished = memo.find(opened, document)
@@ -235,7 +237,7 @@ def run_step(
             with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
                 running = record.model_copy(update={"status": "running"})
                 visible = step_specs.visible_to(name, whole)
-                step = Step(name, visible, recipe, manifests, document, opened, run_id, Path(scratch), running)
+                step = Step(name, visible, resolved, manifests, document, opened, run_id, Path(scratch), running)
                 finished = _make_and_commit(step, make, whole)
         _record_finished(opened, run_id, record, finished, whole)
     for output, path in outputs.items():
@@ -320,8 +322,8 @@ def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
 
 
 @contextlib.contextmanager
-def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple[Store, StepRecord]]:
-    """Give the store and the record of a step that begins.
+def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple[Store, StepRecord, str]]:
+    """Give the store and the record of a step that begins, and the resolved recipe as JSON.
 
     If the block fails, the record says why, and the process ends with the error's exit code.
     """
@@ -331,10 +333,11 @@ def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple
     with step_log.kept(opened, run_id, name):
         try:
             run_records.write_step(opened, run_id, record)
-            run_records.write_run_if_absent(opened, run_id, recipe, record.started)
+            resolved = stored.read(opened, recipe)
+            run_records.write_run_if_absent(opened, run_id, resolved, record.started)
             # gc keeps what a step could find once it knows of the step.
             retention.wait(opened)
-            yield opened, record
+            yield opened, record, resolved
         except BaseException as error:
             _record_failure(opened, run_id, record, error)
             raise SystemExit(record.problem.exit_code if record.problem else 1) from None

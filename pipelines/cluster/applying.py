@@ -9,15 +9,17 @@ from modelmill import recipe as recipes
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import cron, placement, schedules, scheduling, settings, submitting, zones
+from modelmill.pipelines.cluster import cron, placement, reach, schedules, scheduling, settings, submitting, zones
 from modelmill.pipelines.cluster.schedules import Schedule
 from modelmill.pipelines.cluster.scheduling import Change, Wanted
 from modelmill.pipelines.cluster.settings import Cluster
+from modelmill.recipe import stored
 
 
 class Compiled(NamedTuple):
-    """A recipe's pipeline, as a name, a digest and a file's content."""
+    """A recipe as JSON, and its pipeline, as a name, a digest and a file's content."""
 
+    recipe: str
     name: str
     version: str
     content: bytes
@@ -65,10 +67,13 @@ def apply(file: Path, cluster: Path) -> list[Change]:
         cluster: The cluster's file.
 
     Raises:
-        UserError: As `compare`.
+        UserError: As `compare`, or the cluster's store cannot be reached from here.
         ModelmillError: As `compare`.
     """
     goal = read(file, cluster)
+    store = reach.require(goal.cluster)
+    for one in goal.compiled.values():
+        stored.write_json(store, one.recipe)
     with clients.connected(goal.cluster) as client:
         experiment_id = submitting.experiment(client, goal.cluster)
         changes = scheduling.difference(goal.wanted, scheduling.existing(client, experiment_id))
@@ -136,6 +141,7 @@ def _wanted(one: Schedule, part: zones.Part, cluster: Cluster, compiled: Compile
         part=part,
         pipeline=compiled.name,
         version=compiled.version,
+        recipe=stored.key_of_json(compiled.recipe),
         service_account=cluster.kfp.service_account,
         max_concurrency=one.max_concurrency,
         catch_up=one.catch_up,
@@ -152,5 +158,5 @@ def _compiled(one: Schedule, goal: Goal) -> Compiled:
         with tempfile.TemporaryDirectory(prefix="modelmill-schedule-") as folder:
             path = Path(folder) / "pipeline.yaml"
             placement.compile_for(recipe, goal.cluster, str(path), one.if_changed, placement.SCHEDULED)
-            goal.compiled[key] = Compiled(recipe.name, digest.of_file(path), path.read_bytes())
+            goal.compiled[key] = Compiled(key[0], recipe.name, digest.of_file(path), path.read_bytes())
     return goal.compiled[key]

@@ -119,11 +119,9 @@ def _namespace(cluster: Cluster) -> str:
 
 def _store(cluster: Cluster) -> str:
     reach.require_seen_by_steps(cluster)
-    if endpoint := reach.refused(cluster):
-        return f"{cluster.store}: not checked: {endpoint}"
     store, said = reach.store_of(cluster)
     if store is None:
-        raise UserError(said)
+        raise UserError(f"{cluster.store}: submit and schedule apply write recipes there, and cannot from here: {said}")
     store.check()
     return f"{said}: written, read back, conditional writes hold"
 

@@ -29,7 +29,12 @@ NOTIFICATION_KEYS = (
 
 
 def compile_for(
-    recipe: Recipe, cluster: Cluster, path: str, if_changed: bool = False, priority: str = INTERACTIVE
+    recipe: Recipe,
+    cluster: Cluster,
+    path: str,
+    if_changed: bool = False,
+    priority: str = INTERACTIVE,
+    default: str | None = None,
 ) -> None:
     """Write the recipe's pipeline as KFP IR YAML for a cluster.
 
@@ -39,6 +44,7 @@ def compile_for(
         path: The file to write.
         if_changed: Look for new data first, as in `dag.build`.
         priority: PriorityClass of steps whose profile names none.
+        default: Key of the recipe that a run takes which is given none, as in `dag.compile_to`.
 
     Raises:
         UserError: As `check`, and as reading the profiles.
@@ -47,7 +53,7 @@ def compile_for(
 
     profiles = profile_files.load(cluster.profiles)
     check(recipe, cluster, profiles)
-    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles, priority), if_changed)
+    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles, priority), if_changed, default)
 
 
 def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:

@@ -44,6 +44,18 @@ def store_of(cluster: Cluster) -> tuple[Store | None, str]:
     return store, f"{store.uri} at {endpoint}" if endpoint else store.uri
 
 
+def require(cluster: Cluster) -> Store:
+    """Return the store, into which a recipe is written before a run of it can begin.
+
+    Raises:
+        UserError: It cannot be reached from here.
+    """
+    store, why = store_of(cluster)
+    if store is None:
+        raise UserError(f"store {cluster.store}: a run's recipe is written there first, and cannot be from here: {why}")
+    return store
+
+
 def endpoint_of(cluster: Cluster) -> str | None:
     """Return the address of the store as it is seen from here; None for AWS."""
     return os.environ.get("AWS_ENDPOINT_URL") or cluster.endpoint
@@ -60,5 +72,6 @@ def refused(cluster: Cluster) -> str:
         socket.create_connection((parts.hostname or "", port), _SECONDS).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
-        return f"{endpoint} is not reachable from here ({reason}); AWS_ENDPOINT_URL may name a forwarded port"
+        advice = "forward a port to it (kubectl port-forward) and set AWS_ENDPOINT_URL"
+        return f"{endpoint} is not reachable from here ({reason}); {advice}"
     return ""

@@ -31,12 +31,16 @@ _MARK = re.compile(r"^modelmill schedule ([a-z0-9-]+) ([0-9a-f]{64})$")
 
 
 class Wanted(NamedTuple):
-    """A recurring run as it should be; `pipeline` is the name and `version` the digest of the compiled file."""
+    """A recurring run as it should be.
+
+    `pipeline` is the name and `version` the digest of the compiled file, `recipe` the key of the recipe in the store.
+    """
 
     schedule: str
     part: Part
     pipeline: str
     version: str
+    recipe: str
     service_account: str
     max_concurrency: int = 1
     catch_up: bool = False
@@ -47,7 +51,7 @@ class Wanted(NamedTuple):
     def digest(self) -> str:
         """Return the digest of all that cannot be changed once the recurring run is there."""
         part = [str(at) if at else None for at in self.part]
-        kept = [self.schedule, part, self.pipeline, self.version, self.service_account]
+        kept = [self.schedule, part, self.pipeline, self.version, self.recipe, self.service_account]
         return hashlib.sha256(json.dumps([*kept, self.max_concurrency, self.catch_up]).encode()).hexdigest()
 
     @property
@@ -162,7 +166,7 @@ def create(client: Any, experiment_id: str, wanted: Wanted, version: Uploaded) -
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
         ),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={}),
+        runtime_config=api.V2beta1RuntimeConfig(parameters={"recipe": wanted.recipe}),
         service_account=wanted.service_account,
         plugins_input=server_limits.plugins_off(client),
     )

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from modelmill import recipe as recipes
 from modelmill.core import digest
+from modelmill.core.digest import canonical_json
 from modelmill.core.errors import ModelmillError, UserError
 from modelmill.pipelines.cluster import DEFAULT_CLUSTER, lost, reach, server_limits
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster.placement import INTERACTIVE, compile_for
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.planning import estimates
-from modelmill.recipe import Recipe
+from modelmill.recipe import Recipe, stored
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import Estimate, RunRecord
 from modelmill.store import Store
@@ -65,7 +66,7 @@ def submit(
     if_changed: bool = False,
     priority: str = INTERACTIVE,
 ) -> Submitted:
-    """Upload the recipe's pipeline if the server does not have it, and start a run of it.
+    """Write the recipe to the store, upload its pipeline if the server does not have it, and start a run of it.
 
     Args:
         recipe: The resolved recipe.
@@ -77,22 +78,23 @@ def submit(
         priority: PriorityClass, as in `compile_for`.
 
     Raises:
-        UserError: What `compile_for` and `clients.connected` find wrong.
+        UserError: What `compile_for`, `reach.require` and `clients.connected` find wrong.
     """
     with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
         path = Path(folder) / "pipeline.yaml"
         with _COMPILING:
             compile_for(recipe, cluster, str(path), if_changed, priority)
+        given = {"recipe": stored.write(reach.require(cluster), recipe)}
         with clients.connected(cluster) as client:
             uploaded = upload(client, cluster, recipe.name, path)
-            run = start(client, cluster, recipe.name, uploaded, requested_by, reason)
+            run = start(client, cluster, recipe.name, uploaded, requested_by, reason, given)
     document, costs = json.loads(recipes.to_json(recipe)), partial(estimates.if_all_run, recipe)
     write = partial(record, cluster, run.run_id, document, costs, requested_by, reason, file, time.time())
     return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), write(), write)
 
 
 def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAULT_CLUSTER) -> Submitted:
-    """Start a new run of a run's version with its parameters; finished steps are reused.
+    """Start a new run of a run's version with its parameters, its recipe's key among them; finished steps are reused.
 
     Args:
         run_id: The run that has ended.
@@ -103,6 +105,10 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAUL
     Raises:
         UserError: There is no such run, or it goes on.
     """
+    store, _ = reach.store_of(cluster)
+    known = run_records.read_run(store, run_id) if store else None
+    if store is not None and known is not None:
+        stored.write_json(store, canonical_json(known.recipe).decode())
     with clients.connected(cluster) as client:
         before = get_run(client, run_id)
         if before.state in RUNNING and not lost.is_lost(before, lambda: reach.store_of(cluster)[0]):

@@ -17,6 +17,8 @@ from modelmill.champion.champion_state import who
 from modelmill.core.files import scratch_folder
 from modelmill.core.lifetime import exit_with_stdin
 from modelmill.pipelines.runners import removal
+from modelmill.recipe import stored
+from modelmill.store import open_store
 
 # Of the images; who runs as root gives the steps this user, who is not.
 IMAGE_USER = 10001
@@ -48,7 +50,8 @@ def main(request: Path) -> int:
             workspace_root=_writable(f"{root}/workspace"),
             raise_on_error=False,
         )
-        build(recipes.from_json(asked["recipe"]), asked["store"], run_id, place, asked["if_changed"])()
+        recipe = recipes.from_json(stored.read(open_store(asked["store"]), asked["recipe"]))
+        build(recipe, asked["store"], run_id, place, asked["if_changed"])(recipe=asked["recipe"])
     return 0
 
 

@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from modelmill import recipe as recipes
 from modelmill.components.data_validation.api import measure_drift
 from modelmill.core.errors import ModelmillError
-from modelmill.recipe import Recipe, task_packages
+from modelmill.recipe import Recipe, stored, task_packages
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.step_specs import DATASET, STEPS
 from modelmill.runtime import step_runtime
@@ -76,7 +75,7 @@ class LocalRun:
         """Prepare a run; nothing is started yet."""
         self._recipe, self._store, self._run_id = recipe, store, run_id
         self._planned, self._scratch, self._log, self._poll = planned, scratch, log, poll
-        self._shared = {"recipe": recipes.to_json(recipe), "store": store.uri}
+        self._shared = {"recipe": stored.key_of(recipe), "store": store.uri}
         self._crews: dict[str, Crew] = {}
         self._made: dict[str, Manifest] = {}
         self._answers = 0
@@ -88,6 +87,7 @@ class LocalRun:
         Args:
             if_changed: Look for new data first, and train only if there is a reason to.
         """
+        stored.write(self._store, self._recipe)
         with contextlib.ExitStack() as stack, contextlib.suppress(StepFailed):
             stack.callback(self._close)
             self._import_ahead()

@@ -10,6 +10,8 @@ from pathlib import Path
 from modelmill import recipe as recipes
 from modelmill.core.files import scratch_folder
 from modelmill.core.lifetime import exit_with_stdin
+from modelmill.recipe import stored
+from modelmill.store import open_store
 
 
 def main(request: Path) -> int:
@@ -20,7 +22,7 @@ def main(request: Path) -> int:
     from modelmill.pipelines.dag import build
 
     asked = json.loads(request.read_text("utf-8"))
-    recipe = recipes.from_json(asked["recipe"])
+    recipe = recipes.from_json(stored.read(open_store(asked["store"]), asked["recipe"]))
     with scratch_folder("kfp") as root:
         # KFP deletes its workspace after a run, so it gets one of its own.
         local.init(
@@ -29,7 +31,8 @@ def main(request: Path) -> int:
             workspace_root=f"{root}/workspace",
             raise_on_error=False,
         )
-        build(recipe, asked["store"], asked["run_id"], if_changed=asked["if_changed"])()
+        pipeline = build(recipe, asked["store"], asked["run_id"], if_changed=asked["if_changed"])
+        pipeline(recipe=asked["recipe"])
     return 0
 
 

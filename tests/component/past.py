@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmill.components.reporting import step as reporting
+from modelmill.recipe import stored
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import Estimate, Problem, RunRecord, StepRecord
 from modelmill.store import manifest
@@ -60,7 +61,8 @@ class Finished:
 
     def __init__(self, store: FolderStore, folder: Path, recipe: dict[str, Any]) -> None:
         path = folder / "kfp" / "report"
-        reporting.run(recipe=json.dumps(recipe), store=store.uri, run_id=RUN, report=str(path))
+        key = stored.write_json(store, json.dumps(recipe))
+        reporting.run(recipe=key, store=store.uri, run_id=RUN, report=str(path))
         outcome = run_records.read_outcome(store, RUN)
         assert outcome is not None
         self.outcome = outcome

@@ -18,6 +18,7 @@ from modelmill import recipe as recipes
 from modelmill.champion import champion_state
 from modelmill.components.registration import claim
 from modelmill.components.registration import step as registration
+from modelmill.recipe import stored
 from modelmill.runtime import run_records, tracking
 from modelmill.store import Store, manifest, open_store
 from modelmill.store.manifest import Entry, Manifest
@@ -182,7 +183,7 @@ def make_case(
         manifest.save(store, made)
         (tmp_path / f"{key}.json").write_bytes(made.to_json())
     arguments = {
-        "recipe": recipes.to_json(recipe),
+        "recipe": stored.write(store, recipe),
         "store": store.uri,
         "run_id": f"{name}-run-1",
         "passed": True,

@@ -12,6 +12,7 @@ from modelmill.components.evaluation.component import evaluation
 from modelmill.components.fine_tuning.component import fine_tuning
 from modelmill.components.preprocessing.component import preprocessing
 from modelmill.components.pretraining.component import pretraining
+from modelmill.recipe import stored
 from modelmill.runtime import run_records
 from modelmill.store import manifest, open_store
 from modelmill.store.manifest import Manifest
@@ -26,13 +27,14 @@ FACES = {
 
 
 class Steps:
-    """A recipe's steps over one store. Each call is a run of its own, whose records `record` has."""
+    """A recipe's steps over one store, in which it is. Each call is a run of its own, whose records `record` has."""
 
     def __init__(self, recipe: Path, folder: Path, *overrides: str) -> None:
         self.recipe = recipes.to_json(recipes.load(recipe, list(overrides)))
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = open_store(f"file://{folder}/store")
+        self.key = stored.write_json(self.store, self.recipe)
         self.calls = 0
         self.value: Any = None
 
@@ -45,7 +47,7 @@ class Steps:
             paths[name].write_bytes(given.to_json())
         paths |= {name: self.folder / f"{self.calls}.{name}.out" for name in outputs}
         artifacts = {name: SimpleNamespace(path=str(path)) for name, path in paths.items()}
-        self.value = FACES[step].python_func(self.recipe, self.store.uri, str(self.calls), **artifacts)
+        self.value = FACES[step].python_func(self.key, self.store.uri, str(self.calls), **artifacts)
         return {name: Manifest.parse(paths[name].read_bytes()) for name in outputs}
 
     def record(self, step: str) -> run_records.StepRecord:

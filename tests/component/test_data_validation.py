@@ -14,6 +14,7 @@ import pytest
 from modelmill.components.data_validation.component import data_validation
 from modelmill.data import columns
 from modelmill.pipelines import demo_data
+from modelmill.recipe import stored
 from modelmill.runtime import run_records
 from modelmill.store import manifest, open_store
 from modelmill.store.manifest import Manifest
@@ -37,16 +38,15 @@ class Run:
         (self.data / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def recipe(self, expectations: list[Any]) -> str:
-        return json.dumps(
-            {
-                "name": "test",
-                "task": "tabular_classification",
-                "data": {"path": str(self.data), "suite": {"name": "<b>contract</b>", "expectations": expectations}},
-                "preprocessing": {"features": ["a"], "label": "s"},
-                "fine_tuning": {"steps": 1, "learning_rate": 0.1},
-                "registration": {"model": "test"},
-            }
-        )
+        document = {
+            "name": "test",
+            "task": "tabular_classification",
+            "data": {"path": str(self.data), "suite": {"name": "<b>contract</b>", "expectations": expectations}},
+            "preprocessing": {"features": ["a"], "label": "s"},
+            "fine_tuning": {"steps": 1, "learning_rate": 0.1},
+            "registration": {"model": "test"},
+        }
+        return stored.write_json(self.store, json.dumps(document))
 
     def __call__(self, *expectations: Any, run_id: str = "1") -> "Run":
         dataset, validation = (SimpleNamespace(path=str(self.folder / n)) for n in ("dataset", "validation"))

@@ -186,7 +186,7 @@ def test_tasks_ahead_of_the_step_leave_it_nothing_to_encode(task: str, fit: str,
         if name == "ahead":
             file = tmp_path / "dataset.json"
             file.write_bytes(dataset.to_json())
-            given = {"recipe": steps.recipe, "store": steps.store.uri, "dataset": SimpleNamespace(path=str(file))}
+            given = {"recipe": steps.key, "store": steps.store.uri, "dataset": SimpleNamespace(path=str(file))}
             assert fitting.python_func(**given)
             counts = [shard_encoding.python_func(**given, fitted=True, group=n, groups=2) for n in range(2)]
             assert counts == [2, 1]
@@ -202,7 +202,7 @@ def test_what_is_wrong_is_said_by_the_step_and_not_by_the_tasks_ahead_of_it(tmp_
     steps = Steps(language_recipe(tmp_path, data), tmp_path / "steps", "preprocessing.text=body")
     dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
     (tmp_path / "dataset.json").write_bytes(dataset.to_json())
-    given = {"recipe": steps.recipe, "store": steps.store.uri}
+    given = {"recipe": steps.key, "store": steps.store.uri}
     artifact = SimpleNamespace(path=str(tmp_path / "dataset.json"))
     assert fitting.python_func(**given, dataset=artifact)
     assert shard_encoding.python_func(**given, fitted=True, group=0, groups=2, dataset=artifact) == 0

@@ -12,6 +12,7 @@ from modelmill import recipe as recipes
 from modelmill.champion import champion_state
 from modelmill.champion.champion_state import Candidate
 from modelmill.core.errors import UserError
+from modelmill.recipe import stored
 from modelmill.runtime import external_inputs, tracking, weights
 from tests.cli import wait_until
 from tests.component.registrations import Case, Child, assert_whole, make_case, versions, written_by_child
@@ -221,10 +222,10 @@ def test_what_a_worker_leaves_that_was_killed_after_it_woke_up_too_late_is_remov
 @pytest.mark.parametrize("kill", ["never:", "before:set_registered_model_alias"])
 def test_the_next_run_sees_the_champion_that_its_evaluation_has_foreseen(table: Case, server: str, kill: str) -> None:
     """Evaluation's key names the champion, which is another from the swap on: registration records nothing of it."""
-    document = json.loads(table.arguments["recipe"])
+    document = json.loads(stored.read(table.store, table.arguments["recipe"]))
     document["evaluation"]["comparison"] = {"minimum": 20}
     recipe = recipes.from_json(json.dumps(document))
-    table.arguments["recipe"] = recipes.to_json(recipe)
+    table.arguments["recipe"] = stored.write(table.store, recipe)
     held_out = recipe.preprocessing.held_out
     evaluation = table.change("evaluation", comparison={"metric": "accuracy"}, held_out=held_out)
     process = Child(table, kill)

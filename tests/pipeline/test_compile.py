@@ -6,18 +6,24 @@ from typing import Any
 import pytest
 import yaml
 
+from modelmill import recipe as recipes
 from modelmill.core.image import image_of
+from modelmill.recipe import stored
 from modelmill.recipe.step_specs import STEPS
+from modelmill.store import open_store
 from tests import cli
+from tests.kfp_cluster import write_cluster
 from tests.recipes import table_recipe, write_table
+from tests.seaweedfs import SeaweedFS
 
 RECIPES = sorted((cli.ROOT / "recipes").glob("*.yaml"))
-MOST_BYTES = 100_000
+MOST_BYTES = 40_000
 
 
 def compiled(recipe: Path, file: Path, *arguments: str, **env: str) -> tuple[dict[str, Any], str]:
-    """The pipeline spec, and the file as text."""
-    done = cli.modelmill("compile", recipe, "-o", file, *arguments, **env)
+    """The pipeline spec, and the file as text; the store is beside the file."""
+    store = ("--store", f"file://{file.parent}/store")
+    done = cli.modelmill("compile", recipe, "-o", file, *store, *arguments, **env)
     assert done.returncode == 0, done.stderr
     text = file.read_text()
     return next(iter(yaml.safe_load_all(text))), text
@@ -83,9 +89,35 @@ def test_resources_of_the_recipe_are_asked_for(tmp_path: Path) -> None:
 
 def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
     secrets = {"AWS_SECRET_ACCESS_KEY": "hush-hush-1", "MLFLOW_TRACKING_PASSWORD": "hush-hush-2"}
-    _, text = compiled(RECIPES[0], tmp_path / "pipeline.yaml", "--store", "s3://bucket/prefix", **secrets)
+    _, text = compiled(RECIPES[0], tmp_path / "pipeline.yaml", **secrets)
     assert "hush-hush" not in text
-    assert "s3://bucket/prefix" in text
+    assert f"file://{tmp_path}/store" in text
+
+
+def test_a_file_can_be_started_as_it_is_for_its_recipe_is_in_the_store(
+    seaweedfs: SeaweedFS, bucket: str, tmp_path: Path
+) -> None:
+    recipe = table_recipe(tmp_path, tmp_path / "data", data__path="s3://raw/table")
+    cluster = ("--cluster", write_cluster(tmp_path, "http://kfp.invalid", f"{bucket}/mill"))
+    for uri, more in (
+        (f"file://{tmp_path}/store", ("--store", f"file://{tmp_path}/store")),
+        (f"{bucket}/mill", cluster),
+    ):
+        done = cli.modelmill("compile", recipe, "-o", tmp_path / "pipeline.yaml", *more, **seaweedfs.env)
+        assert done.returncode == 0, done.stderr
+        spec = next(iter(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())))
+        defaults = {name: of["defaultValue"] for name, of in spec["root"]["inputDefinitions"]["parameters"].items()}
+        assert defaults == {"recipe": stored.key_of(recipes.load(recipe)), "store": uri}
+        assert recipes.from_json(stored.read(open_store(uri), defaults["recipe"])) == recipes.load(recipe)
+
+
+def test_a_store_that_is_not_seen_from_here_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    recipe = table_recipe(tmp_path, tmp_path / "data", data__path="s3://raw/table")
+    cluster, file = write_cluster(tmp_path, "http://kfp.invalid"), tmp_path / "made" / "pipeline.yaml"
+    done = cli.modelmill("compile", recipe, "--cluster", cluster, "-o", file)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a run's recipe is written there first, and cannot be from here" in done.stderr
+    assert not file.parent.exists()
 
 
 def test_the_same_recipe_compiles_to_the_same_file(tmp_path: Path) -> None:

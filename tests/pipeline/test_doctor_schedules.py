@@ -33,9 +33,11 @@ def found(call: Callable[..., Done], cluster: Path) -> dict[str, Any]:
     return dict(findings["schedules"])
 
 
-def test_what_the_cluster_has_otherwise_is_said(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> None:
+def test_what_the_cluster_has_otherwise_is_said(
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
+) -> None:
     cluster_recipe(tmp_path)
-    cluster, file = write_cluster(tmp_path, kfp.url), write_schedules()
+    cluster, file = write_cluster(tmp_path, kfp.url, bucket), write_schedules()
     before = found(call, cluster)
     assert before["ok"] and "the cluster differs: create nightly; modelmill schedule apply" in before["message"]
     assert not kfp.recurring_runs and not kfp.pipelines, "a doctor changes nothing"
@@ -64,6 +66,8 @@ def test_a_mistake_is_one_line_also_where_kfp_does_not_answer(
     assert not finding["ok"] and said in finding["message"] and "\n" not in finding["message"]
 
 
-def test_without_the_file_there_is_nothing_to_say(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> None:
-    done = call("doctor", "--cluster", write_cluster(tmp_path, kfp.url), "--json")
+def test_without_the_file_there_is_nothing_to_say(
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
+) -> None:
+    done = call("doctor", "--cluster", write_cluster(tmp_path, kfp.url, bucket), "--json")
     assert done.code == 0 and "schedules" not in [finding["name"] for finding in json.loads(done.out)["findings"]]

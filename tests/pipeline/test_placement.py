@@ -1,4 +1,4 @@
-"""What `modelmill compile --cluster` writes: read back, for every step, from the file that a cluster would get."""
+"""What is compiled for a cluster: read back, for every step, from the file that a cluster would get."""
 
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,7 @@ class Compiled:
         return [term["matchExpressions"] for term in terms if "weight" not in term]
 
 
-def compiled(recipe: Path, cluster: Path, file: Path, *arguments: str, **env: str) -> Compiled:
-    done = cli.modelmill("compile", recipe, "--cluster", cluster, "-o", file, *arguments, **env)
-    assert done.returncode == 0, done.stderr
-    return Compiled(file)
-
-
 def compiled_here(recipe: Path, cluster: Path, file: Path) -> Compiled:
-    """The same without the command line around it."""
     placement.compile_for(recipes.load(recipe), settings.load(cluster), str(file))
     return Compiled(file)
 
@@ -64,7 +57,10 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
         "MLFLOW_TRACKING_PASSWORD": "hush-hush-3",
         "MODELMILL_KFP_TOKEN": "hush-hush-4",
     }
-    return compiled(gpu_recipe(folder), cluster_file(folder), folder / "pipeline.yaml", **secrets)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in secrets.items():
+            monkeypatch.setenv(name, value)
+        return compiled_here(gpu_recipe(folder), cluster_file(folder), folder / "pipeline.yaml")
 
 
 ON_CPU = ("data-validation", "shard-scan", "fitting", "shard-encoding", "preprocessing", "evaluation", "registration")
@@ -188,7 +184,7 @@ def test_no_secret_value_is_in_the_file(placed: Compiled) -> None:
 
 def test_the_same_recipe_compiles_to_the_same_bytes(placed: Compiled, tmp_path: Path) -> None:
     recipe, cluster = gpu_recipe(tmp_path), cluster_file(tmp_path)
-    assert compiled(recipe, cluster, tmp_path / "again.yaml").text == placed.text
+    assert compiled_here(recipe, cluster, tmp_path / "again.yaml").text == placed.text
 
 
 def test_pinned_images_have_their_digests(tmp_path: Path) -> None:

@@ -153,6 +153,6 @@ def test_a_store_beside_a_cluster_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_cluster_a_profile_is_left_out_and_said_to_be(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.yaml"
-    done = cli.modelmill("compile", gpu_recipe(tmp_path), "-o", file)
+    done = cli.modelmill("compile", gpu_recipe(tmp_path), "-o", file, "--store", f"file://{tmp_path}/store")
     assert done.returncode == 0 and "--cluster FILE" in done.stderr
     assert "platforms" not in file.read_text()

@@ -33,17 +33,19 @@ def priorities(kfp: KfpServer) -> set[str]:
     return set(found)
 
 
-def test_a_run_that_a_person_submits_is_interactive(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> None:
-    done = call("submit", cluster_recipe(tmp_path), "--cluster", write_cluster(tmp_path, kfp.url))
+def test_a_run_that_a_person_submits_is_interactive(
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
+) -> None:
+    done = call("submit", cluster_recipe(tmp_path), "--cluster", write_cluster(tmp_path, kfp.url, bucket))
     assert done.code == 0, done.err
     assert priorities(kfp) == {INTERACTIVE}
 
 
-def test_a_recurring_run_is_scheduled(kfp: KfpServer, tmp_path: Path) -> None:
+def test_a_recurring_run_is_scheduled(kfp: KfpServer, bucket: str, tmp_path: Path) -> None:
     recipe, file = cluster_recipe(tmp_path), tmp_path / "schedules.yaml"
     schedule = {"name": "nightly", "recipe": recipe.name, "cron": "@daily", "if_changed": False}
     file.write_text(yaml.safe_dump({"schedules": [schedule]}))
-    applying.apply(file, write_cluster(tmp_path, kfp.url))
+    applying.apply(file, write_cluster(tmp_path, kfp.url, bucket))
     assert priorities(kfp) == {SCHEDULED}
 
 
@@ -52,10 +54,10 @@ def test_a_recurring_run_is_scheduled(kfp: KfpServer, tmp_path: Path) -> None:
     [("manual", INTERACTIVE), ("event", SCHEDULED), ("poll", SCHEDULED), ("schedule", SCHEDULED), ("drift", SCHEDULED)],
 )
 def test_a_trigger_is_interactive_where_a_person_has_asked(
-    kfp: KfpServer, tmp_path: Path, kind: Kind, priority: str
+    kfp: KfpServer, bucket: str, tmp_path: Path, kind: Kind, priority: str
 ) -> None:
-    recipe, file = recipes.load(cluster_recipe(tmp_path), None), write_cluster(tmp_path, kfp.url)
-    runs = ClusterRuns(settings.load(file), open_store(f"file://{tmp_path}/store"), file)
+    recipe, file = recipes.load(cluster_recipe(tmp_path), None), write_cluster(tmp_path, kfp.url, bucket)
+    runs = ClusterRuns(settings.load(file), open_store(bucket), file)
     run_id = runs.submit(recipe, Asker(by="ann", kind=kind, reason="new rows"))
     assert kfp.runs[run_id].description == f"Requested by ann: {kind}: new rows"
     assert priorities(kfp) == {priority}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modelmill.champion import champion_state
+from modelmill.recipe import stored
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import RunRecord
 from modelmill.store import Store, blobs, open_store
@@ -46,7 +47,7 @@ def register(case: Case, number: int, accuracy: float) -> None:
     decision = {"passed": better, "reason": f"accuracy {accuracy}", "numbers": {"accuracy": accuracy}}
     compared = {"source.champion": now.champion.digest if now.champion else champion_state.NOBODY}
     case.change("evaluation", compared, metrics={"accuracy": accuracy}, comparison={"metric": "x"}, decision=decision)
-    recipe = json.loads(case.arguments["recipe"])
+    recipe = json.loads(stored.read(case.store, case.arguments["recipe"]))
     recipe["fine_tuning"]["learning_rate"] = number / 10
     run_records.write_run(
         case.store,

@@ -44,7 +44,8 @@ def test_it_trains_once_and_again_for_drift(tmp_path: Path) -> None:
 
 def test_on_a_cluster_the_training_is_below_both_conditions(tmp_path: Path) -> None:
     recipe, file = table_recipe(tmp_path, write_table(tmp_path / "data")), tmp_path / "pipeline.yaml"
-    assert cli.modelmill("compile", recipe, "-o", file, "--if-changed").returncode == 0
+    store = f"file://{tmp_path}/store"
+    assert cli.modelmill("compile", recipe, "-o", file, "--if-changed", "--store", store).returncode == 0
     spec = next(iter(yaml.safe_load_all(file.read_text())))
     conditions = {
         task["taskInfo"]["name"]: task["triggerPolicy"]["condition"]

@@ -14,9 +14,12 @@ import yaml
 
 from modelmill.core.errors import ModelmillError, UserError
 from modelmill.pipelines.cluster import applying
+from modelmill.recipe import stored
+from modelmill.store import open_store
 from tests import cli
 from tests.kfp_server import KfpServer, Request, serving_kfp
 from tests.recipes import table_recipe
+from tests.seaweedfs import SeaweedFS
 
 
 @pytest.fixture
@@ -26,22 +29,22 @@ def server() -> Iterator[KfpServer]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, server: KfpServer) -> "Place":
-    return Place(tmp_path, server)
+def place(tmp_path: Path, server: KfpServer, seaweedfs: SeaweedFS, bucket: str) -> "Place":
+    return Place(tmp_path, server, f"{bucket}/store", seaweedfs.env)
 
 
 class Place:
-    """A folder with a recipe, a cluster file and a schedules file."""
+    """A folder with a recipe, a cluster file and a schedules file; `env` reaches the cluster's store."""
 
-    def __init__(self, folder: Path, server: KfpServer) -> None:
-        self.folder, self.server = folder, server
+    def __init__(self, folder: Path, server: KfpServer, store: str, env: dict[str, str]) -> None:
+        self.folder, self.server, self.store, self.env = folder, server, store, env
         self.file, self.cluster = folder / "schedules.yaml", folder / "cluster.yaml"
         self.recipe(steps=10)
         (folder / "profiles.yaml").write_text("profiles: {cpu: {cpu: '1'}}\n")
         self.describe()
 
     def describe(self, **kfp: Any) -> None:
-        document = {"kfp": {"host": self.server.url, **kfp}, "store": "s3://bucket/store", "mlflow": "http://mlflow"}
+        document = {"kfp": {"host": self.server.url, **kfp}, "store": self.store, "mlflow": "http://mlflow"}
         self.cluster.write_text(yaml.safe_dump(document))
 
     def recipe(self, steps: int) -> None:
@@ -92,7 +95,7 @@ def test_two_applies_change_nothing_the_second_time_over_pages(place: Place) -> 
     assert len(place.server.versions) == 1
 
 
-def test_a_changed_recipe_replaces_with_a_new_version_and_pausing_does_not(place: Place) -> None:
+def test_a_changed_recipe_replaces_by_the_same_version_and_pausing_does_not(place: Place) -> None:
     place.write(a={})
     place.apply()
     (first,) = [key for key, run in place.runs.items() if run.display_name == "modelmill-a"]
@@ -104,11 +107,25 @@ def test_a_changed_recipe_replaces_with_a_new_version_and_pausing_does_not(place
     place.recipe(steps=20)
     assert place.apply() == ["create a", "delete a"]
     assert first not in place.runs
-    assert len(place.server.versions) == 2
+    assert len(place.server.versions) == 1
+    (run,) = place.runs.values()
+    key = run.runtime_config.parameters["recipe"]
+    assert json.loads(stored.read(open_store(place.store), key))["fine_tuning"]["steps"] == 20
     place.write(a={"if_changed": False})
     assert place.apply() == ["create a", "delete a"]
     looks = [b"reason-to-train" in content for content in place.server.files.values()]
-    assert looks == [True, True, False]
+    assert looks == [True, False]
+
+
+def test_a_store_that_is_not_seen_from_here_is_refused_before_the_cluster_is_asked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(a={})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"^store s3://.* written there first, and cannot be .* AWS_ENDPOINT_URL$"):
+        place.apply()
+    assert place.server.requests == []
+    assert place.diff() == ["create a"], "to compare, no recipe is written"
 
 
 def test_what_is_not_ours_is_left_alone(place: Place) -> None:
@@ -135,7 +152,8 @@ def test_an_apply_that_is_killed_loses_no_schedule_and_the_next_one_finishes(pla
     place.apply()
     place.write(a={"cron": "0 5 * * *"})
     process = subprocess.Popen(
-        [*cli.COMMAND, "schedule", "apply", str(place.file), "--cluster", str(place.cluster)], env=cli.environment()
+        [*cli.COMMAND, "schedule", "apply", str(place.file), "--cluster", str(place.cluster)],
+        env=cli.environment(**place.env),
     )
 
     def kill(request: Request) -> None:
@@ -217,8 +235,8 @@ def test_the_commands_print_changes_and_end_as_git_diff_does(place: Place) -> No
     assert differs.returncode == 1
     assert "create" in differs.stdout
     assert "modelmill schedule apply" in differs.stderr
-    applied = cli.modelmill("schedule", "apply", *given, "--json")
-    assert applied.returncode == 0
+    applied = cli.modelmill("schedule", "apply", *given, "--json", **place.env)
+    assert applied.returncode == 0, applied.stderr
     (change,) = json.loads(applied.stdout)["changes"]
     assert change | {"recurring_run": None} == {
         "action": "create",

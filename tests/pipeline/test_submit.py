@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from modelmill import recipe as recipes
 from modelmill.components.reporting import step as reporting
+from modelmill.core import digest
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import server_limits
+from modelmill.recipe import stored
 from modelmill.runtime import run_records
 from modelmill.store import open_store
 from tests import kfp_cluster
@@ -26,9 +30,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def submit(call: Callable[..., Done], kfp: KfpServer, tmp_path: Path) -> Callable[..., Done]:
-    """Submits one recipe to the server."""
-    recipe, cluster = cluster_recipe(tmp_path), write_cluster(tmp_path, kfp.url)
+def submit(call: Callable[..., Done], kfp: KfpServer, bucket: str, tmp_path: Path) -> Callable[..., Done]:
+    """Submits one recipe to the server, with a store that can be reached from here."""
+    recipe, cluster = cluster_recipe(tmp_path), write_cluster(tmp_path, kfp.url, f"{bucket}/mill")
     return lambda *more: call("submit", recipe, "--cluster", cluster, *more)
 
 
@@ -48,13 +52,41 @@ def test_two_submits_are_one_version_and_two_runs(kfp: KfpServer, submit: Callab
     assert b"registry.example.com/mill/pretraining" in file
 
 
-def test_another_recipe_is_another_version(
-    kfp: KfpServer, submit: Callable[..., Done], call: Callable[..., Done]
+def test_overrides_are_the_same_version_unless_they_change_the_dag(
+    kfp: KfpServer, submit: Callable[..., Done], bucket: str
 ) -> None:
-    submit()
-    assert submit("--set", "seed=2").code == 0
-    assert len(kfp.pipelines) == 1
-    assert len(kfp.versions) == 2
+    for override in ("seed=1", "seed=2", "registration.model=another", "fine_tuning.learning_rate=0.5"):
+        assert submit("--set", override).code == 0
+    assert (len(kfp.pipelines), len(kfp.versions)) == (1, 1)
+    keys = [run.runtime_config.parameters["recipe"] for run in kfp.runs.values()]
+    assert len(set(keys)) == 4 and sorted(keys) == list(open_store(f"{bucket}/mill").list("recipes/"))
+    assert submit("--set", "data.groups=2").code == submit("--set", "resources.fine_tuning.memory=4Gi").code == 0
+    assert (len(kfp.pipelines), len(kfp.versions)) == (1, 3)
+
+
+def test_what_is_uploaded_has_no_text_of_the_recipe(kfp: KfpServer, submit: Callable[..., Done], bucket: str) -> None:
+    run_id = json.loads(submit("--json").out)["run_id"]
+    spec = next(yaml.safe_load_all(next(iter(kfp.files.values()))))
+    assert spec["root"]["inputDefinitions"]["parameters"]["recipe"] == {"parameterType": "STRING"}
+    store = open_store(f"{bucket}/mill")
+    key = kfp.runs[run_id].runtime_config.parameters["recipe"]
+    resolved = recipes.load(Path("tiny-table.yaml"))
+    assert key == stored.key_of(resolved)
+    assert recipes.from_json(stored.read(store, key)) == resolved
+    record = run_records.read_run(store, run_id)
+    assert record is not None and key == f"recipes/{digest.of_json(record.recipe)}.json"
+
+
+def test_a_store_that_is_not_seen_from_here_is_refused_before_kfp_is_asked(
+    kfp: KfpServer, call: Callable[..., Done], tmp_path: Path
+) -> None:
+    done = call("submit", cluster_recipe(tmp_path), "--cluster", write_cluster(tmp_path, kfp.url))
+    assert (done.code, done.err.count("\n"), kfp.requests) == (2, 1, [])
+    assert done.err.startswith(
+        "modelmill: store s3://nowhere/mill: a run's recipe is written there first, and cannot be from here: "
+        "http://seaweedfs.invalid:8333 is not reachable from here ("
+    )
+    assert done.err.endswith("; forward a port to it (kubectl port-forward) and set AWS_ENDPOINT_URL\n")
 
 
 def test_only_the_links_are_printed_and_nothing_is_written_at_home(
@@ -68,10 +100,7 @@ def test_only_the_links_are_printed_and_nothing_is_written_at_home(
         f"https://kfp.example.com/#/runs/details/{run_id}",
         f"follow: modelmill status {run_id} --cluster {tmp_path}/cluster.yaml",
     ]
-    assert done.err.count("\n") == 1
-    assert done.err.startswith(
-        "modelmill: note: the run's record was not written: http://seaweedfs.invalid:8333 is not reachable"
-    )
+    assert done.err == ""
     assert not (tmp_path / "home").exists()
 
 
@@ -88,7 +117,6 @@ def test_who_is_slower_uses_what_the_faster_has_made(kfp: KfpServer, submit: Cal
 
     seen: dict[tuple[str, int], bool] = {}
     kfp.before = meet
-    from modelmill import recipe as recipes
     from modelmill.pipelines.cluster import settings, submitting
 
     recipe, cluster = recipes.load(Path("tiny-table.yaml"), None), settings.load(Path("cluster.yaml"))
@@ -240,13 +268,15 @@ def test_a_mistake_in_the_recipe_is_found_before_kfp_is_asked(kfp: KfpServer, su
 
 
 def test_no_secret_is_sent_or_printed(
-    kfp: KfpServer, submit: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kfp: KfpServer,
+    submit: Callable[..., Done],
+    seaweedfs: SeaweedFS,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     planted = {
         name: f"planted-{number}-secret"
-        for number, name in enumerate(
-            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "MODELMILL_WEBHOOK_SECRET")
-        )
+        for number, name in enumerate(("MLFLOW_TRACKING_PASSWORD", "MODELMILL_WEBHOOK_SECRET"))
     }
     for name, value in planted.items():
         monkeypatch.setenv(name, value)
@@ -259,7 +289,7 @@ def test_no_secret_is_sent_or_printed(
     headers = [value for one in kfp.requests for key, value in one.headers.items() if key != "authorization"]
     everything = bodies + str(headers).encode() + str(said).encode() + recipe.read_bytes()
     assert b"tiny-table" in everything
-    for value in (*planted.values(), kfp.token):
+    for value in (*planted.values(), kfp.token, seaweedfs.access_key, seaweedfs.secret_key):
         assert value.encode() not in everything
 
 
@@ -303,9 +333,10 @@ def test_the_report_says_who_asked_and_why(tmp_path: Path) -> None:
         run_id="r1", recipe={}, store=store.uri, started=0.0, resume="", requested_by="ann", reason="<new> data"
     )
     run_records.write_run(store, record)
-    reporting.run(recipe="{}", store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
+    key = stored.write_json(store, "{}")
+    reporting.run(recipe=key, store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
     assert "ann: &lt;new&gt; data" in page
     run_records.write_run(store, record.model_copy(update={"requested_by": "", "reason": ""}))
-    reporting.run(recipe="{}", store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
+    reporting.run(recipe=key, store=store.uri, run_id="r1", report=str(tmp_path / "page.html"))
     assert "Requested by" not in (tmp_path / "page.html").read_text()

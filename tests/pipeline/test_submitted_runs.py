@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import waiting
+from modelmill.recipe import stored
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import StepRecord
 from modelmill.store import Store, open_store
@@ -33,7 +35,7 @@ def store(bucket: str) -> Store:
     return open_store(f"{bucket}/mill")
 
 
-def submitted(kfp: KfpServer, call: Callable[..., Done], folder: Path, store: str = "s3://nowhere/mill") -> Any:
+def submitted(kfp: KfpServer, call: Callable[..., Done], folder: Path, store: str) -> Any:
     """A run, and the options that name its cluster."""
     cluster = ("--cluster", write_cluster(folder, kfp.url, store))
     done = call("submit", cluster_recipe(folder), *cluster, "--json")
@@ -72,6 +74,7 @@ def when_asked_again(kfp: KfpServer, end: Callable[[str], None]) -> None:
 def test_wait_ends_as_the_run_does_where_only_kfp_can_be_asked(
     kfp: KfpServer,
     call: Callable[..., Done],
+    bucket: str,
     tmp_path: Path,
     state: str,
     tasks: dict[str, str],
@@ -84,7 +87,7 @@ def test_wait_ends_as_the_run_does_where_only_kfp_can_be_asked(
 
     when_asked_again(kfp, end)
     kfp.fail("GET", "/runs/", 503, times=clients.TRIES + 2)
-    cluster = write_cluster(tmp_path, kfp.url)
+    cluster = write_cluster(tmp_path, kfp.url, bucket)
     done = call("submit", cluster_recipe(tmp_path), "--cluster", cluster, "--wait")
     assert done.code == code, done.err
     assert said in done.err
@@ -116,9 +119,9 @@ def test_wait_shows_what_the_store_has_and_ends_as_the_outcome_says(
 
 
 def test_status_lists_the_newest_over_pages_and_shows_one(
-    kfp: KfpServer, call: Callable[..., Done], tmp_path: Path
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
 ) -> None:
-    run_id, cluster = submitted(kfp, call, tmp_path)
+    run_id, cluster = submitted(kfp, call, tmp_path, bucket)
     kfp.set_tasks(run_id, data_validation="SUCCEEDED", preprocessing="RUNNING")
     assert "preprocessing    running" in " ".join(call("status", run_id, *cluster).out.split("\n"))
     kfp.set_tasks(run_id, data_validation="SUCCEEDED", preprocessing="FAILED")
@@ -145,22 +148,41 @@ def test_resume_starts_the_same_version_with_the_same_parameters(
     going_on = call("resume", run_id, *cluster)
     assert going_on.code == 2
     assert "is pending" in going_on.err
-    kfp.runs[run_id].runtime_config.parameters = {"store": "s3://other/mill"}
+    key = kfp.runs[run_id].runtime_config.parameters["recipe"]
+    kfp.runs[run_id].runtime_config.parameters = {"recipe": key, "store": "s3://other/mill"}
     kfp.end_run(run_id, "FAILED")
+    store.delete(key)
     done = call("resume", run_id, *cluster)
     assert done.code == 0, done.err
     assert done.out.startswith(f"resumes {run_id}\n")
     [new] = [one for one in kfp.runs.values() if one.run_id != run_id]
     assert new.pipeline_version_reference == kfp.runs[run_id].pipeline_version_reference
-    assert new.runtime_config.parameters == {"store": "s3://other/mill"}
+    assert new.runtime_config.parameters == {"recipe": key, "store": "s3://other/mill"}
+    assert stored.read(store, key), "a recipe that is gone is written again, as the run's record has it"
     assert new.description.endswith(f": resumes {run_id}")
     record = run_records.read_run(store, new.run_id)
     assert record is not None and record.recipe["name"] == "tiny-table"
     assert len(kfp.versions) == 1
 
 
-def test_cancel_stops_a_run_once(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> None:
-    run_id, cluster = submitted(kfp, call, tmp_path)
+def test_resume_of_a_run_from_before_recipes_were_in_the_store_starts_its_version(
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
+) -> None:
+    """Such a version holds the recipe as the parameter's default, which a step takes, too."""
+    run_id, cluster = submitted(kfp, call, tmp_path, bucket)
+    (version,) = kfp.files
+    spec, *platform = yaml.safe_load_all(kfp.files[version])
+    spec["root"]["inputDefinitions"]["parameters"]["recipe"]["defaultValue"] = '{"name": "tiny-table"}'
+    kfp.files[version] = yaml.safe_dump_all([spec, *platform]).encode()
+    kfp.runs[run_id].runtime_config.parameters = {}
+    kfp.end_run(run_id, "FAILED")
+    assert call("resume", run_id, *cluster).code == 0
+    (new,) = [one for one in kfp.runs.values() if one.run_id != run_id]
+    assert new.runtime_config.parameters in ({}, None)
+
+
+def test_cancel_stops_a_run_once(kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path) -> None:
+    run_id, cluster = submitted(kfp, call, tmp_path, bucket)
     done = call("cancel", run_id, *cluster)
     assert done.code == 0
     assert f"again: modelmill resume {run_id} --cluster" in done.out
@@ -201,15 +223,20 @@ def doctor(call: Callable[..., Done], *arguments: str | Path) -> tuple[int, dict
     return done.code, {finding["name"]: finding for finding in json.loads(done.out)["findings"]}
 
 
-def test_doctor_checks_a_cluster_one_by_one(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> None:
-    recipe, cluster = cluster_recipe(tmp_path), write_cluster(tmp_path, kfp.url)
+def test_doctor_checks_a_cluster_one_by_one(
+    kfp: KfpServer, call: Callable[..., Done], bucket: str, tmp_path: Path
+) -> None:
+    recipe, cluster = cluster_recipe(tmp_path), write_cluster(tmp_path, kfp.url, bucket)
     code, healthy = doctor(call, recipe, "--cluster", cluster)
     assert code == 0, healthy
     names = ["file", "profiles", "images", "token", "kfp", "version", "namespace", "store", "mlflow", "recipe"]
     assert list(healthy) == names
     assert healthy["version"]["message"] == "2.17.0"
-    assert "not reachable from here" in healthy["store"]["message"]
+    assert "conditional writes hold" in healthy["store"]["message"]
     assert not kfp.runs and not kfp.pipelines and not kfp.experiments, "a doctor changes nothing"
+    code, findings = doctor(call, recipe, "--cluster", write_cluster(tmp_path, kfp.url))
+    assert [name for name, finding in findings.items() if not finding["ok"]] == ["store"]
+    assert "write recipes there, and cannot from here" in findings["store"]["message"]
 
 
 def test_doctor_names_each_thing_that_is_wrong(

@@ -1,11 +1,8 @@
 """A recipe is refused with one line that names the file, the key and, where there is one, the nearest known key."""
 
-import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from modelmill import recipe as recipes
 from modelmill.core.errors import UserError, one_line
@@ -84,15 +81,3 @@ def test_paths_are_relative_to_the_recipe_and_uris_are_left_alone(tmp_path: Path
 def test_the_shipped_recipes_load() -> None:
     shipped = sorted(Path("recipes").glob("*.yaml"))
     assert [recipes.load(path).name for path in shipped] == [path.stem for path in shipped]
-
-
-@given(st.text(st.sampled_from("{$}.'\"\\x"), max_size=12))
-def test_no_text_of_a_recipe_is_one_that_kfp_replaces(text: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        known = recipes.load(language_recipe(Path(folder), Path(folder) / "data"))
-    known.data.suite = {
-        "expectations": [{"type": "x", "kwargs": {"column": text, "{{$.inputs.parameters['store']}}": 1}}]
-    }
-    written = recipes.to_json(known)
-    assert "{{" not in written
-    assert recipes.from_json(written) == known

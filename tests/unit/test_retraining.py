@@ -8,6 +8,7 @@ import pytest
 
 from modelmill import recipe as recipes
 from modelmill.components.reporting import step as reporting
+from modelmill.recipe import stored
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import memo, retraining, run_records
 from modelmill.runtime.memo import Finished
@@ -33,7 +34,8 @@ def ended(store: Store, recipe: str, run_id: str, folder: Path, **last: Any) -> 
         if name == "evaluation" and last:
             record = StepRecord(name=name, status="failed", problem=Problem(message="it is so", **last))
         run_records.write_step(store, run_id, record)
-    reporting.run(recipe=recipe, store=store.uri, run_id=run_id, report=str(folder / "report.html"))
+    key = stored.write_json(store, recipe)
+    reporting.run(recipe=key, store=store.uri, run_id=run_id, report=str(folder / "report.html"))
     return str((run_records.read_outcome(store, run_id) or {})["outcome"])
 
 

@@ -236,8 +236,10 @@ def _run(number: str, wanted: Wanted, **changes: str) -> SimpleNamespace:
 _FOREIGN = [
     SimpleNamespace(recurring_run_id="f1", display_name="modelmill-a", description=None, status="ENABLED"),
     SimpleNamespace(recurring_run_id="f2", display_name="by hand", description="nightly", status="ENABLED"),
-    _run("f3", Wanted("a", Part("0 0 3 * * *"), "p", "v1", "s"), display_name="modelmill-b"),
-    _run("f4", Wanted("a", Part("0 0 3 * * *"), "p", "v1", "s"), description="modelmill schedule a 12"),
+    _run("f3", Wanted("a", Part("0 0 3 * * *"), "p", "v1", "recipes/1.json", "s"), display_name="modelmill-b"),
+    _run(
+        "f4", Wanted("a", Part("0 0 3 * * *"), "p", "v1", "recipes/1.json", "s"), description="modelmill schedule a 12"
+    ),
 ]
 
 
@@ -262,8 +264,8 @@ def test_the_plan_gives_what_is_wanted_wherever_it_is_interrupted(
 
 
 def test_changes_say_why() -> None:
-    old, new = (Wanted("a", Part("0 0 3 * * *"), "p", version, "s") for version in ("v1", "v2"))
-    gone = Wanted("gone", Part("0 0 3 * * *"), "p", "v1", "s")
+    old, new = (Wanted("a", Part("0 0 3 * * *"), "p", version, "recipes/1.json", "s") for version in ("v1", "v2"))
+    gone = Wanted("gone", Part("0 0 3 * * *"), "p", "v1", "recipes/1.json", "s")
     found = [Existing("1", "a", old.digest, True), Existing("2", "gone", gone.digest, True)]
     assert [(c.action, c.schedule, c.reason) for c in scheduling.difference([new], found)] == [
         ("create", "a", "its definition changed"),
