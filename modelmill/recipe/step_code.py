@@ -29,6 +29,7 @@ NEUTRAL = frozenset(
         "modelmill.recipe.step_specs",
         "modelmill.recipe.task_check",
         "modelmill.recipe.task_packages",
+        "modelmill.runtime.cancellation",
         "modelmill.runtime.external_inputs",
         "modelmill.runtime.memo",
         "modelmill.runtime.retraining",

@@ -4,20 +4,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from modelmill.core.errors import UserError, one_line
+from modelmill.core.errors import Cancelled, Preempted, UserError, one_line
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import submitting
+from modelmill.pipelines.cluster.cancelling import ENDED, was_cancelled
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.run import records, summary
 from modelmill.recipe.step_specs import RECORDED, STEPS
-from modelmill.runtime import run_records
+from modelmill.runtime import cancellation, run_records
 from modelmill.runtime.run_records import Problem, StepRecord
 from modelmill.store import KeyNotFound, Store
 
 POLL_SECONDS = 2.0
 # A server that is being replaced is away for a minute or two; the run goes on without it.
 PATIENCE = 100
-ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _STATUS: dict[str, run_records.Status] = {
     "SUCCEEDED": "ran",
     "FAILED": "failed",
@@ -49,19 +49,6 @@ def follow(client: Any, run_id: str, store: Store | None, watch: Callable[[list[
         time.sleep(POLL_SECONDS)
 
 
-def cancel(run_id: str, cluster: Cluster) -> None:
-    """Ask KFP to stop a run.
-
-    Raises:
-        UserError: there is no such run, or it has ended already.
-    """
-    with clients.connected(cluster) as client:
-        run = submitting.get_run(client, run_id)
-        if run.state in ENDED:
-            raise UserError(f"{run_id}: has ended already ({run.state.lower()})")
-        clients.retried(lambda: client.terminate_run(run_id))
-
-
 def steps(run: Any, store: Store | None) -> list[StepRecord]:
     """Return the records of the steps that have begun: their own in the store, else what KFP knows.
 
@@ -84,12 +71,15 @@ def shown(run: Any, store: Store | None, cluster: Cluster) -> dict[str, Any]:
         store: The cluster's store, if it can be reached.
         cluster: The cluster.
     """
-    rows = [_row(record) for record in steps(run, store)]
-    described: dict[str, Any] = {"run_id": run.run_id, "steps": rows}
+    begun = steps(run, store)
+    described: dict[str, Any] = {"run_id": run.run_id, "steps": [_row(record, run) for record in begun]}
+    cancelled = _cancelled(run, store)
     if store is not None and run_records.read_outcome(store, run.run_id) is not None:
         described = summary(store, run.run_id)
     elif run.state in ENDED:
-        described |= _outcome_by_kfp(run)
+        described |= _outcome_of_cancelled(begun, cancelled, run) if cancelled else _outcome_by_kfp(run)
+    elif cancelled:
+        described["reason"] = cancelled
     keys = ("outcome", "exit_code", "failed_step", "reason", "resume", "model", "report")
     return {**dict.fromkeys(keys), **described, **listed(run, cluster)}
 
@@ -99,7 +89,7 @@ def listed(run: Any, cluster: Cluster) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.display_name,
-        "state": run.state,
+        "state": "CANCELED" if run.state == "FAILED" and was_cancelled(run) else run.state,
         "created": run.created_at.isoformat() if run.created_at else None,
         "ended": _ended(run),
         "description": run.description or "",
@@ -206,12 +196,39 @@ def _outcome_by_kfp(run: Any) -> dict[str, Any]:
     return {"outcome": "registered", "exit_code": 0, "reason": None, **ended}
 
 
-def _row(record: StepRecord) -> dict[str, Any]:
+def _cancelled(run: Any, store: Store | None) -> str:
+    """Return by whom a run that did not succeed was cancelled, empty if it was not."""
+    if run.state == "SUCCEEDED":
+        return ""
+    if store is not None and (known := cancellation.seen(store, run.run_id)):
+        return str(known)
+    return "cancelled; the store does not say by whom" if was_cancelled(run) else ""
+
+
+def _outcome_of_cancelled(begun: list[StepRecord], cancelled: str, run: Any) -> dict[str, Any]:
+    """Return the outcome of a run whose exit handler did not live to write it."""
+    stopped = next((record for record in begun if record.status not in ("ran", "reused")), None)
+    said = stopped.problem.message if stopped and stopped.status == "cancelled" and stopped.problem else cancelled
+    return {
+        "outcome": "cancelled",
+        "exit_code": Cancelled.exit_code,
+        "failed_step": stopped.name if stopped else None,
+        "reason": said,
+        "resume": f"modelmill resume {run.run_id}",
+        "steps": [_row(record, run, "cancelled") for record in begun],
+    }
+
+
+def _row(record: StepRecord, run: Any, unfinished: str = "running") -> dict[str, Any]:
+    """Return a step's row; `unfinished` is the status of one that has not said how it ended."""
     said = record.problem.message if record.problem else record.headline
+    status = unfinished if record.status == "running" else record.status
     at = record.progress
     if record.status == "running" and at is not None:
         said = f"{at.text} ({at.done:g} of {at.total:g})" if at.total > 1 else at.text
-    return {"name": record.name, "status": record.status, "seconds": round(record.seconds, 3), "headline": said}
+    if run_records.goes_on(record) and run.state not in ENDED:
+        status, said = run_records.GOES_ON, Preempted(said).done
+    return {"name": record.name, "status": status, "seconds": round(record.seconds, 3), "headline": said}
 
 
 def _tasks(run: Any) -> list[Any]:

@@ -76,7 +76,7 @@ def suggestion(verb: str, run_id: str, cluster: Path) -> str:
 def _follow(submitted: Submitted, described: Cluster, cluster: Path, as_json: bool) -> int:
     run_id, store = submitted.run_id, reach.store_of(described)[0]
     try:
-        with clients.connected(described) as client, progress.watcher() as watcher:
+        with clients.connected(described) as client, progress.watcher(tries_again=True) as watcher:
             run = following.follow(client, run_id, store, watcher.watch)
     except KeyboardInterrupt:
         complain(f"the run goes on; {suggestion('status', run_id, cluster)} shows it, cancel stops it")
