@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from modelmill.core import digest, lifetime, limits
-from modelmill.core.errors import Cancelled, ModelmillError, UserError
+from modelmill.core.errors import Cancelled, ModelmillError, UserError, one_line
 from modelmill.recipe import Training
 from modelmill.recipe.step_specs import CORPUS
 from modelmill.runtime.step_runtime import Made, Step, prepare_process
 from modelmill.store import Store, manifest, open_store
 from modelmill.training.launch import heartbeat, job, nodes
 
+log = logging.getLogger("modelmill")
 # How long a process may take to save after it is asked to end; so long are the grace periods in k8s/, too.
 SAVING_SECONDS = lifetime.SAVING_SECONDS
 
@@ -81,7 +82,7 @@ def join(make: Callable[[Step], Made]) -> None:
 
     folder, rank = open_store(sys.argv[1]), int(os.environ["RANK"])
     if rank:
-        logging.getLogger("modelmill").setLevel(logging.WARNING)
+        log.setLevel(logging.WARNING)
     try:
         with _scratch(folder.uri) as scratch:
             step = job.step_of(folder, scratch, rank)
@@ -93,6 +94,8 @@ def join(make: Callable[[Step], Made]) -> None:
                     job.leave_made(folder, made)
     except ModelmillError as error:
         job.leave_problem(folder, rank, error)
+        if rank == 0:
+            log.error("%s", one_line(error))
         is_wanted_no_more = isinstance(error, Cancelled) or heartbeat.stopped(folder)
         raise SystemExit(0 if is_wanted_no_more else error.exit_code) from None
 

@@ -82,9 +82,9 @@ class NodeLog:
         self._print(self._client.get_job_logs(name, follow=follow))
 
     def _print(self, lines: Iterator[str]) -> None:
-        """Print the lines of the attempt that were not shown before."""
+        """Print the lines of the attempt that were not shown before, without empty ones: a stream has none of them."""
         assert self._attempt is not None
-        for line in itertools.islice(lines, self._lines, None):
+        for line in itertools.islice(filter(None, lines), self._lines, None):
             log.info("%s, attempt %d: %s", FIRST, self._attempt.number, one_line(Exception(line)))
             self._lines += 1
 
