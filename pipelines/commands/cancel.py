@@ -7,9 +7,9 @@ EXAMPLE = "modelmill cancel RUN --cluster cluster.yaml"
 
 
 def command(run_id: ClusterRun, cluster: ClusterFile = DEFAULT_CLUSTER, as_json: AsJson = False) -> None:
-    """Stop a run, after its steps have saved; what they have finished or saved is kept, and resume goes on from there.
+    """Stop a run; what its steps have finished or saved is kept, and resume goes on from there.
 
-    It returns when KFP was told to stop the run: when its steps have ended, or after a minute.
+    Steps save first: KFP is told to stop the run when they have ended, or after a minute.
     """
     from modelmill.champion.champion_state import who
     from modelmill.pipelines.cluster import cancelling, settings
