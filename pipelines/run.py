@@ -213,7 +213,7 @@ def summary(store: Store, run_id: str) -> dict[str, Any]:
     steps = [
         {
             "name": r.name,
-            "status": "failed" if r.status == "running" else r.status,
+            "status": _of_unfinished(outcome) if r.status == "running" else r.status,
             "seconds": round(r.seconds, 3),
             "key": r.key,
             "output_digest": r.outputs.get(STEPS[r.name].outputs[0]) if r.name in STEPS else None,
@@ -225,6 +225,11 @@ def summary(store: Store, run_id: str) -> dict[str, Any]:
     ]
     keys = ("outcome", "exit_code", "failed_step", "reason", "resume", "model", "report")
     return {"run_id": run_id, "steps": steps, **{key: outcome.get(key) for key in keys}}
+
+
+def _of_unfinished(outcome: dict[str, Any]) -> str:
+    """Return the status of a step that did not say how it ended, in a run that has."""
+    return "cancelled" if outcome.get("outcome") == "cancelled" else "failed"
 
 
 def _run(runner: str, request: Path, log: IO[bytes], scratch: Path, poll: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ class KfpServer:
     token: str | None = None
     multi_user: bool = False
     page_size: int = 200
+    # From CANCELING to FAILED.
+    cancel_seconds: float = 0.3
     pipelines: dict[str, api.V2beta1Pipeline] = field(default_factory=dict)
     versions: dict[str, api.V2beta1PipelineVersion] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -295,8 +298,27 @@ def get_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
 
 @route("POST", "runs/{run}:terminate")
 def terminate_run(server: KfpServer, request: Request, names: dict[str, str]) -> Any:
-    find(server.runs, names["run"]).state = "CANCELING"
+    run = server.runs.get(names["run"])
+    if run is None:
+        why = f"due to error fetching the run: Failed to fetch run {names['run']}: ResourceNotFoundError: Run"
+        raise ApiError(404, f"Failed to terminate a run: Failed to terminate run {names['run']} {why} not found")
+    if run.state not in {"PENDING", "RUNNING"}:
+        why = f"Invalid input error: Failed to terminate a run {run.run_id}. Row not found"
+        raise ApiError(400, f"Failed to terminate a run: Failed to terminate run {run.run_id}: {why}")
+    run.state, run.state_history = "CANCELING", history(run, "CANCELING")
+    threading.Thread(target=end_cancelled, args=(server, run), daemon=True).start()
     return {}
+
+
+def end_cancelled(server: KfpServer, run: Any) -> None:
+    """What becomes of a run that is stopped: FAILED, as any other that fails; CANCELED is never set."""
+    time.sleep(server.cancel_seconds)
+    with server.lock:
+        run.state, run.finished_at, run.state_history = "FAILED", now(), history(run, "FAILED")
+
+
+def history(run: Any, state: str) -> list[Any]:
+    return [*(run.state_history or []), api.V2beta1RuntimeStatus(state=state, update_time=now())]
 
 
 @route("GET", "recurringruns")

@@ -1,6 +1,5 @@
 """Files of pipelines as KFP reads them: one or two YAML documents, a specification and what a platform adds."""
 
-
 import yaml
 from google.protobuf import json_format
 

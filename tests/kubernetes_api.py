@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 
@@ -31,11 +31,11 @@ CREATED = "2026-01-01T00:00:00Z"
 ROOT = Path(__file__).parents[1]
 
 
-class Node:
-    """A pod of a TrainJob: its torchrun, if it was started, and what it writes."""
+class Container:
+    """One start of a node's container: its process and what it writes."""
 
-    def __init__(self, job: str, index: int, log: Path, command: list[str], env: dict[str, str]) -> None:
-        self.name, self.index, self.log = f"{job}-node-0-{index}-abcde", index, log
+    def __init__(self, log: Path, command: list[str], env: dict[str, str]) -> None:
+        self.log = log
         with log.open("wb") as output:
             self.process = Popen(
                 [sys.executable, "-m", "torch.distributed.run", *command[1:]] if command[0] == "torchrun" else command,
@@ -47,19 +47,51 @@ class Node:
                 start_new_session=True,
             )
 
-    @property
-    def phase(self) -> str:
-        code = self.process.poll()
-        return "Running" if code is None else "Failed" if code else "Succeeded"
-
-    def end(self) -> None:
-        """As a kubelet does it, in less time."""
+    def end(self, grace: float) -> None:
+        """As a kubelet does it: SIGTERM, and SIGKILL after the grace period."""
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(grace)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+class Node:
+    """A pod of a TrainJob, whose container is restarted in place, under the same name, up to `restarts` times."""
+
+    def __init__(
+        self, job: str, index: int, log: Path, command: list[str], env: dict[str, str], restarts: int = 0
+    ) -> None:
+        self.name, self.index, self._log, self._command, self._env = (
+            f"{job}-node-0-{index}-abcde",
+            index,
+            log,
+            command,
+            env,
+        )
+        self._restarts, self._is_ending = restarts, False
+        self._lock = threading.RLock()
+        self.containers = [Container(log, command, env)]
+
+    @property
+    def process(self) -> Any:
+        return self.containers[-1].process
+
+    @property
+    def phase(self) -> str:
+        with self._lock:
+            code = self.process.poll()
+            if code and not self._is_ending and len(self.containers) <= self._restarts:
+                log = self._log.with_suffix(f".{len(self.containers)}.log")
+                self.containers.append(Container(log, self._command, self._env))
+                code = None
+        return "Running" if code is None else "Failed" if code else "Succeeded"
+
+    def end(self, grace: float = 10) -> None:
+        with self._lock:
+            self._is_ending = True
+        self.containers[-1].end(grace)
 
 
 class KubernetesApi:
@@ -77,6 +109,14 @@ class KubernetesApi:
         self.rivals: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
         # How many streams of logs break after their first lines.
         self.broken_streams = 0
+        # How often JobSet restarts a node that failed, in place; none where a test wants a TrainJob that fails.
+        self.restarts = 0
+        # What nodes have from SIGTERM to SIGKILL.
+        self.grace = 10.0
+        # Owners of pods that are no nodes, by the pods' names.
+        self.owners: dict[str, list[dict[str, Any]]] = {}
+        # Nodes whose TrainJob was deleted in the background, and which have not ended yet.
+        self.left: dict[str, list[Node]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.nodes: dict[str, list[Node]] = {}
         self.created: list[dict[str, Any]] = []
@@ -118,13 +158,43 @@ class KubernetesApi:
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
             base = {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(self.folder), "OMP_NUM_THREADS": "1"}
             log = self.folder / f"{name}.{len(self.created)}.{index}.log"
-            self.nodes[name].append(Node(name, index, log, command, base | self.environment | given | pet))
+            env = base | self.environment | given | pet
+            self.nodes[name].append(Node(name, index, log, command, env, self.restarts))
 
-    def delete(self, name: str) -> None:
-        for node in self.nodes.pop(name):
-            node.end()
-        del self.jobs[name]
+    def delete(self, name: str, policy: str) -> None:
+        """Accept a deletion: in the foreground a TrainJob is there until its nodes have ended, else it goes at once."""
+        metadata = self.jobs[name]["metadata"]
+        if metadata.get("deletionTimestamp"):
+            return
         self.deleted.append(name)
+        if policy == "Foreground":
+            metadata |= {"deletionTimestamp": CREATED, "finalizers": ["foregroundDeletion"]}
+        else:
+            self.left[name] = self.nodes.pop(name)
+            del self.jobs[name]
+        threading.Thread(target=self._end_nodes, args=(name, policy), daemon=True).start()
+
+    def _end_nodes(self, name: str, policy: str) -> None:
+        nodes = self.nodes[name] if policy == "Foreground" else self.left[name]
+        ending = [threading.Thread(target=node.end, args=(self.grace,)) for node in nodes]
+        for one in ending:
+            one.start()
+        for one in ending:
+            one.join()
+        with self.lock:
+            if policy == "Foreground":
+                del self.nodes[name], self.jobs[name]
+            else:
+                del self.left[name]
+
+    def is_empty(self, seconds: float = 20) -> bool:
+        """Whether no TrainJob and no node is left, now or soon: deletion takes its time."""
+        deadline = time.monotonic() + seconds
+        while self.jobs or self.left:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def seen(self, name: str) -> dict[str, Any]:
         """The TrainJob with its status, as the controller would set it."""
@@ -134,7 +204,20 @@ class KubernetesApi:
         return self.jobs[name] | {"status": {"conditions": [condition]} if kind else {}}
 
     def pods(self, name: str) -> list[dict[str, Any]]:
-        return [self._pod(name, node) for node in self.nodes.get(name, [])]
+        return [self._pod(name, node) for node in [*self.nodes.get(name, []), *self.left.get(name, [])]]
+
+    def pod(self, name: str) -> dict[str, Any] | None:
+        """A node by the name of its pod, or another pod whose owners are known."""
+        if name in self.owners:
+            metadata = {"name": name, "namespace": NAMESPACE, "ownerReferences": self.owners[name]}
+            return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": []}, "status": {}}
+        jobs = {**self.nodes, **self.left}
+        return next((self._pod(job, node) for job, nodes in jobs.items() for node in nodes if node.name == name), None)
+
+    def listed(self, selector: str) -> list[dict[str, Any]]:
+        """The TrainJobs with a label `key=value`."""
+        key, _, value = selector.partition("=")
+        return [job for job in self.jobs.values() if (job["metadata"].get("labels") or {}).get(key) == value]
 
     @staticmethod
     def _pod(name: str, node: Node) -> dict[str, Any]:
@@ -145,7 +228,10 @@ class KubernetesApi:
         }
         metadata = {"name": node.name, "namespace": NAMESPACE, "labels": labels, "creationTimestamp": CREATED}
         spec = {"containers": [{"name": "node", "image": "i"}]}
-        return {"metadata": metadata, "spec": spec, "status": {"phase": node.phase}}
+        phase, restarts = node.phase, len(node.containers) - 1
+        container = {"name": "node", "image": "i", "imageID": "", "ready": phase == "Running", "restartCount": restarts}
+        status = {"phase": phase, "containerStatuses": [container]}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
 
     def runtime(self, name: str) -> dict[str, Any]:
         container = {"name": "node", "image": "modelmill/pretraining:0.1.0"}
@@ -181,6 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, verb: str) -> None:
         parts = urlsplit(self.path).path.strip("/").split("/")
+        query = dict(parse_qsl(urlsplit(self.path).query))
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
         for (refused, where), code in self.api.refuse.items():
             if refused == verb and where in parts:
@@ -192,15 +279,23 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, self.api.runtime(name))
             case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", _, "trainjobs"] if verb == "POST":
                 self._create(body)
+            case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", _, "trainjobs"]:
+                with self.api.lock:
+                    items = self.api.listed(query.get("labelSelector", ""))
+                self._send(200, {"apiVersion": GROUP, "kind": "TrainJobList", "metadata": {}, "items": items})
             case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", _, "trainjobs", name]:
-                self._one(verb, name)
+                self._one(verb, name, query.get("propagationPolicy") or body.get("propagationPolicy") or "Background")
             case ["api", "v1", "namespaces", _, "pods"]:
                 job = re.search(r"jobset-name(?:=|%3D)([a-z0-9-]+)", self.path)
                 with self.api.lock:
                     items = self.api.pods(job[1]) if job else []
                 self._send(200, {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items})
+            case ["api", "v1", "namespaces", _, "pods", pod]:
+                with self.api.lock:
+                    found = self.api.pod(pod)
+                self._send(200, found) if found else self._send(404)
             case ["api", "v1", "namespaces", _, "pods", pod, "log"]:
-                self._log(pod)
+                self._log(pod, query)
             case _:
                 self._send(404)
 
@@ -213,26 +308,32 @@ class _Handler(BaseHTTPRequestHandler):
             self.api.create(job)
         self._send(201, job)
 
-    def _one(self, verb: str, name: str) -> None:
+    def _one(self, verb: str, name: str, policy: str) -> None:
         with self.api.lock:
             if name not in self.api.jobs:
                 return self._send(404)
             if verb == "GET":
                 return self._send(200, self.api.seen(name))
-            self.api.delete(name)
+            self.api.delete(name, policy)
         self._send(200, {"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
-    def _log(self, pod: str) -> None:
-        """What the pod has written, and with `follow` all that it writes until it ends."""
-        node = next((n for nodes in list(self.api.nodes.values()) for n in nodes if n.name == pod), None)
-        if node is None:
-            return self._send(404)
+    def _log(self, pod: str, query: dict[str, str]) -> None:
+        """What the pod's container has written, and with `follow` all that it writes until it ends.
+
+        A container that was restarted in place begins a log of its own; the one before has its log under `previous`.
+        """
+        jobs = [*self.api.nodes.values(), *self.api.left.values()]
+        node = next((n for nodes in jobs for n in nodes if n.name == pod), None)
+        wanted = -2 if query.get("previous", "").lower() == "true" else -1
+        if node is None or len(node.containers) < -wanted:
+            return self._send(404 if node is None else 400)
+        container = node.containers[wanted]
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.end_headers()
-        with contextlib.suppress(OSError), node.log.open("rb") as log:
+        with contextlib.suppress(OSError), container.log.open("rb") as log:
             while True:
-                ended = node.phase != "Running" or "follow=" not in self.path
+                ended = container.process.poll() is not None or query.get("follow", "").lower() != "true"
                 said = log.read()
                 self.wfile.write(said)
                 self.wfile.flush()
@@ -267,6 +368,6 @@ def running(folder: Path, environment: dict[str, str]) -> Iterator[KubernetesApi
     finally:
         server.shutdown()
         server.server_close()
-        for nodes in api.nodes.values():
+        for nodes in [*api.nodes.values(), *api.left.values()]:
             for node in nodes:
                 node.end()

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from modelmill.components.reporting.outcome import GATE_FAILED, REGISTERED
+from modelmill.components.reporting.outcome import CANCELLED, GATE_FAILED, REGISTERED
 from modelmill.core.errors import one_line
 from modelmill.runtime.step_log import without_secrets
 
 _TITLE_CHARACTERS, _TEXT_CHARACTERS = 140, 1500
-_SIGNS = {REGISTERED: "OK", GATE_FAILED: "GATE FAILED"}
+_SIGNS = {REGISTERED: "OK", GATE_FAILED: "GATE FAILED", CANCELLED: "CANCELLED"}
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,33 @@ import logging
 from typing import Any
 
 from modelmill.components.reporting.evidence import Run, parse_json
-from modelmill.core.errors import one_line
+from modelmill.core.errors import Cancelled, one_line
 from modelmill.recipe.step_specs import LOOK, STEPS
-from modelmill.runtime import retraining, run_records, tracking
+from modelmill.runtime import cancellation, retraining, run_records, tracking
+from modelmill.runtime.cancellation import Cancellation
 from modelmill.runtime.pods import why
 
 log = logging.getLogger("modelmill")
 
 REGISTERED, GATE_FAILED, FAILED, IDLE = "registered", "gate failed", "failed", "nothing to do"
+CANCELLED = "cancelled"
 KILLED = "its process was killed without a word, which is what running out of memory or losing the machine looks like"
 
 
 def decide(run: Run, finished: float) -> dict[str, Any]:
     """Return the document of `outcome.json`.
 
-    `exit_code` is the command line's: 0 for registered or nothing to do, 3 for a failed gate, 2 for a user's mistake, 1
-    for the rest.
+    `exit_code` is the command line's: 0 for registered or nothing to do, 3 for a failed gate, 2 for a user's mistake, 4
+    for a cancelled run, 1 for the rest.
 
     Args:
         run: The evidence that the run left in the store.
         finished: When it ended, in seconds since 1970.
     """
     outcome, exit_code, failed_step, reason = _verdict(run)
+    if outcome == FAILED and (cancelled := cancellation.seen(run.store, run.run_id)):
+        outcome, exit_code = CANCELLED, Cancelled.exit_code
+        reason = _why_cancelled(run.steps.get(failed_step or ""), cancelled)
     return {
         "run_id": run.run_id,
         "outcome": outcome,
@@ -51,13 +56,21 @@ def _verdict(run: Run) -> tuple[str, int, str | None, str | None]:
             return FAILED, 1, name, why.told_in_a_pod(run.run_id, name) or "it did not start"
         if record.status == "running":
             return FAILED, 1, name, why.told_in_a_pod(run.run_id, name) or KILLED
-        if record.status == "failed":
+        if record.status in ("failed", "cancelled"):
             return _failure(record)
         if name == "evaluation":
             missed = _missed_gate(run)
             if missed:
                 return missed
     return REGISTERED, 0, None, None
+
+
+def _why_cancelled(record: run_records.StepRecord | None, cancelled: Cancellation) -> str:
+    """Return by whom the run was cancelled, and what the step that it was in says besides."""
+    problem = record.problem if record else None
+    if record is None or problem is None:
+        return str(cancelled)
+    return problem.message if record.status == "cancelled" else f"{cancelled}; before: {problem.message}"
 
 
 def _failure(record: run_records.StepRecord) -> tuple[str, int, str, str]:

@@ -14,7 +14,7 @@ from modelmill.components.reporting.charts import Series, line_chart, points_of
 from modelmill.components.reporting.conclusion import conclude
 from modelmill.components.reporting.costs import cost_of
 from modelmill.components.reporting.evidence import Run, parse_json, parse_lines
-from modelmill.components.reporting.outcome import IDLE, REGISTERED
+from modelmill.components.reporting.outcome import CANCELLED, GATE_FAILED, IDLE, REGISTERED
 from modelmill.core import limits, units
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime.run_records import Progress, StepRecord
@@ -24,6 +24,7 @@ MOST_SAMPLES = 64
 STAGES = ("pretraining", "fine_tuning")
 # Metrics of a training that report unusual events.
 EVENTS = ("skipped_batches", "resumed_from_step")
+_TONES = {REGISTERED: "good", IDLE: "good", GATE_FAILED: "warn", CANCELLED: "warn"}
 
 
 def render(run: Run, outcome: dict[str, Any]) -> str:
@@ -76,7 +77,9 @@ def _header(run: Run, outcome: dict[str, Any]) -> dict[str, Any]:
         "task": run.recipe.get("task", ""),
         "started": datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "seconds": max(outcome["finished"] - started, 0.0),
-        "tone": {REGISTERED: "good", IDLE: "good", "gate failed": "warn"}.get(outcome["outcome"], "bad"),
+        "tone": {REGISTERED: "good", IDLE: "good", GATE_FAILED: "warn", CANCELLED: "warn"}.get(
+            outcome["outcome"], "bad"
+        ),
         "store": run.store.uri,
         "requested": _requested(run),
     }
@@ -90,13 +93,14 @@ def _requested(run: Run) -> str:
 
 
 def _step(name: str, record: StepRecord | None, outcome: dict[str, Any]) -> dict[str, Any]:
-    """Return a step's row; a step that is still running when the report is written was killed."""
-    status = "not run" if record is None else "killed" if record.status == "running" else record.status
+    """Return a step's row; a step that is still running when the report is written was killed, or cancelled."""
+    unfinished = "cancelled" if outcome["outcome"] == CANCELLED else "killed"
+    status = "not run" if record is None else unfinished if record.status == "running" else record.status
     record = record or StepRecord(name=name, status="failed")
     tone = {"ran": "good", "reused": "quiet", "not run": "quiet"}.get(status, "bad")
     has_stopped_run = outcome["failed_step"] == name and status in ("ran", "reused")
     inputs = [source.split(".")[0] for source in STEPS[name].inputs.values()]
-    progress = record.progress if status in ("killed", "failed") else None
+    progress = record.progress if status in ("killed", "failed", "cancelled") else None
     return {
         "name": name,
         "status": status,

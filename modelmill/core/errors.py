@@ -35,6 +35,23 @@ class Preempted(ModelmillError):
 
     kind = "preempted"
     exit_code = 75
+    _AGAIN = ", preempted; run it again to go on"
+
+    def __init__(self, done: str) -> None:
+        """Keep what was done.
+
+        Args:
+            done: What has become of the work, such as `saved at step 392`; or the whole message of such an error.
+        """
+        self.done = done.removesuffix(self._AGAIN)
+        super().__init__(f"{self.done}{self._AGAIN}")
+
+
+class Cancelled(ModelmillError):
+    """Somebody has cancelled the run; what its steps have finished or saved is kept."""
+
+    kind = "cancelled"
+    exit_code = 4
 
 
 class CorruptError(ModelmillError):

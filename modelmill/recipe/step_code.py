@@ -30,6 +30,7 @@ NEUTRAL = frozenset(
         "modelmill.recipe.stored",
         "modelmill.recipe.task_check",
         "modelmill.recipe.task_packages",
+        "modelmill.runtime.cancellation",
         "modelmill.runtime.external_inputs",
         "modelmill.runtime.memo",
         "modelmill.runtime.retraining",

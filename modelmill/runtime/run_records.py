@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from modelmill.core.digest import canonical_json
+from modelmill.core.errors import Preempted
 from modelmill.store import KeyNotFound, Store
 
-Status = Literal["running", "ran", "reused", "failed"]
+Status = Literal["running", "ran", "reused", "failed", "cancelled"]
 # How many records are asked for at a time, where all are wanted.
 READERS = 16
 
@@ -120,6 +121,15 @@ class RunRecord(BaseModel):
     estimates: dict[str, Estimate] = {}
     requested_by: str = ""
     reason: str = ""
+
+
+# Of a preempted step in a run that tries it again.
+GOES_ON = "preempted, goes on"
+
+
+def goes_on(record: StepRecord) -> bool:
+    """Return whether a step has saved and ended because its place was taken away: it is tried again, where it was."""
+    return record.status == "failed" and record.problem is not None and record.problem.kind == Preempted.kind
 
 
 def step_key(run_id: str, step: str) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 
 from modelmill import recipe as recipes
 from modelmill.core import lifetime, limits, machine
-from modelmill.core.errors import ModelmillError, one_line
+from modelmill.core.errors import Cancelled, ModelmillError, one_line
 from modelmill.recipe import Recipe, step_specs, stored
-from modelmill.runtime import external_inputs, memo, run_records, step_log, tracking
+from modelmill.runtime import cancellation, external_inputs, memo, run_records, step_log, tracking
 from modelmill.runtime.run_records import Problem, Progress, StepRecord
 from modelmill.store import Store, manifest, open_store, retention
 from modelmill.store.manifest import Manifest
@@ -337,7 +337,8 @@ def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple
             run_records.write_run_if_absent(opened, run_id, resolved, record.started)
             # gc keeps what a step could find once it knows of the step.
             retention.wait(opened)
-            yield opened, record, resolved
+            with cancellation.heeded(opened, run_id):
+                yield opened, record, resolved
         except BaseException as error:
             _record_failure(opened, run_id, record, error)
             raise SystemExit(record.problem.exit_code if record.problem else 1) from None
@@ -349,7 +350,7 @@ def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseEx
     if not known:
         log.error("%s failed", record.name, exc_info=error)
     message = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
-    record.status = "failed"
+    record.status = "cancelled" if isinstance(error, Cancelled) else "failed"
     record.seconds = time.time() - record.started
     record.problem = Problem(
         kind=error.kind if isinstance(error, ModelmillError) else "bug",

@@ -3,17 +3,17 @@
 import functools
 from typing import Any
 
-from modelmill.core.errors import UserError, one_line
+from modelmill.core.errors import Cancelled, Preempted, UserError, one_line
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import lost, reach, submitting
+from modelmill.pipelines.cluster.cancelling import ENDED, was_cancelled
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.run import records, summary
 from modelmill.recipe.step_specs import RECORDED, STEPS
-from modelmill.runtime import run_records
+from modelmill.runtime import cancellation, run_records
 from modelmill.runtime.run_records import Problem, StepRecord
 from modelmill.store import KeyNotFound, Store
 
-ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _UNKNOWN = (
     "KFP says SUCCEEDED, but whether the model was registered or missed its gate is in the store, which has no outcome "
     "of this run or is not reachable from here (AWS_ENDPOINT_URL may name a forwarded port); status looks again"
@@ -24,19 +24,6 @@ _STATUS: dict[str, run_records.Status] = {
     "CANCELED": "failed",
     "RUNNING": "running",
 }
-
-
-def cancel(run_id: str, cluster: Cluster) -> None:
-    """Ask KFP to stop a run.
-
-    Raises:
-        UserError: there is no such run, or it has ended already.
-    """
-    with clients.connected(cluster) as client:
-        run = submitting.get_run(client, run_id)
-        if run.state in ENDED:
-            raise UserError(f"{run_id}: has ended already ({run.state.lower()})")
-        clients.retried(lambda: client.terminate_run(run_id))
 
 
 def steps(run: Any, store: Store | None) -> list[StepRecord]:
@@ -73,13 +60,19 @@ def shown(run: Any, store: Store | None, cluster: Cluster) -> dict[str, Any]:
         store: The cluster's store, if it can be reached.
         cluster: The cluster.
     """
-    described: dict[str, Any] = {"run_id": run.run_id}
+    begun = steps(run, store)
+    described: dict[str, Any] = {"run_id": run.run_id, "steps": [_row(record, run) for record in begun]}
+    cancelled = _cancelled(run, store)
     if store is not None and run_records.read_outcome(store, run.run_id) is not None:
         described = summary(store, run.run_id)
     elif run.state in ENDED:
-        described |= _without_outcome(run, steps(run, store), store is not None)
-    else:
-        described["steps"] = [_row(record) for record in steps(run, store)]
+        described |= (
+            _outcome_of_cancelled(begun, cancelled, run)
+            if cancelled
+            else _without_outcome(run, begun, store is not None)
+        )
+    elif cancelled:
+        described["reason"] = cancelled
     silent = lost.silent_seconds(run, lambda: store)
     if is_lost := silent > lost.LOST_SECONDS:
         described |= {"reason": lost.explanation(run, silent), "resume": f"modelmill resume {run.run_id}"}
@@ -98,7 +91,7 @@ def listed(run: Any, cluster: Cluster, is_lost: bool = False) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.display_name,
-        "state": "lost" if is_lost else run.state,
+        "state": "lost" if is_lost else "CANCELED" if run.state == "FAILED" and was_cancelled(run) else run.state,
         "created": run.created_at.isoformat() if run.created_at else None,
         "ended": _ended(run),
         "description": run.description or "",
@@ -211,7 +204,7 @@ def _without_outcome(run: Any, begun: list[StepRecord], has_records: bool) -> di
     """
     has_succeeded = run.state == "SUCCEEDED"
     cut_off = "unknown" if has_succeeded else "failed"
-    rows = [_row(one) | ({"status": cut_off} if one.status == "running" else {}) for one in begun]
+    rows = [_row(one, run, cut_off) for one in begun]
     if not has_records:
         told = {one.name for one in begun}
         rows += [
@@ -228,12 +221,39 @@ def _without_outcome(run: Any, begun: list[StepRecord], has_records: bool) -> di
     return {"outcome": "succeeded, outcome unknown", "exit_code": 1, "reason": _UNKNOWN, **ended}
 
 
-def _row(record: StepRecord) -> dict[str, Any]:
+def _cancelled(run: Any, store: Store | None) -> str:
+    """Return by whom a run that did not succeed was cancelled, empty if it was not."""
+    if run.state == "SUCCEEDED":
+        return ""
+    if store is not None and (known := cancellation.seen(store, run.run_id)):
+        return str(known)
+    return "cancelled; the store does not say by whom" if was_cancelled(run) else ""
+
+
+def _outcome_of_cancelled(begun: list[StepRecord], cancelled: str, run: Any) -> dict[str, Any]:
+    """Return the outcome of a run whose exit handler did not live to write it."""
+    stopped = next((record for record in begun if record.status not in ("ran", "reused")), None)
+    said = stopped.problem.message if stopped and stopped.status == "cancelled" and stopped.problem else cancelled
+    return {
+        "outcome": "cancelled",
+        "exit_code": Cancelled.exit_code,
+        "failed_step": stopped.name if stopped else None,
+        "reason": said,
+        "resume": f"modelmill resume {run.run_id}",
+        "steps": [_row(record, run, "cancelled") for record in begun],
+    }
+
+
+def _row(record: StepRecord, run: Any, unfinished: str = "running") -> dict[str, Any]:
+    """Return a step's row; `unfinished` is the status of one that has not said how it ended."""
     said = record.problem.message if record.problem else record.headline
+    status = unfinished if record.status == "running" else record.status
     at = record.progress
     if record.status == "running" and at is not None:
         said = f"{at.text} ({at.done:g} of {at.total:g})" if at.total > 1 else at.text
-    return {"name": record.name, "status": record.status, "seconds": round(record.seconds, 3), "headline": said}
+    if run_records.goes_on(record) and run.state not in ENDED:
+        status, said = run_records.GOES_ON, Preempted(said).done
+    return {"name": record.name, "status": status, "seconds": round(record.seconds, 3), "headline": said}
 
 
 def _tasks(run: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from modelmill.core.errors import ModelmillError, UserError, one_line
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import following, lost, reach
+from modelmill.pipelines.cluster.cancelling import ENDED
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.run import records
 from modelmill.runtime.run_records import StepRecord
@@ -88,7 +89,7 @@ class Wait:
                 self._ask_store()
                 if last is not None:
                     watch(following.known_steps(last, self._recorded))
-                    if last.state in following.ENDED:
+                    if last.state in ENDED:
                         return self._shown(last)
                     self._tell_lost(last)
                 time.sleep(POLL_SECONDS)

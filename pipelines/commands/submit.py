@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Start a run of a recipe on a cluster; the pipeline is uploaded if the cluster does not have it.
 
-    With --wait it ends with 0 when the model is registered, 3 when the data or the model failed its gate, and 1 when
-    anything else failed; 2 is a mistake in what was given.
+    With --wait it ends with 0 when the model is registered, 3 when the data or the model failed its gate, 4 when it was
+    cancelled, and 1 when anything else failed; 2 is a mistake in what was given.
     """
     from modelmill import recipe as recipes
     from modelmill.champion.champion_state import who

@@ -90,7 +90,7 @@ def _follow(submitted: Submitted, described: Cluster, cluster: Path, as_json: bo
     run_id = submitted.run_id
     wait = waiting.Wait(described, run_id, complain, submitted.write_record if submitted.note else None)
     try:
-        with progress.watcher() as watcher:
+        with progress.watcher(tries_again=True) as watcher:
             ended = wait.to_the_end(pods.Watch(run_id, described, watcher.watch, complain))
     except KeyboardInterrupt:
         complain(f"the run goes on; {suggestion('status', run_id, cluster)} shows it, cancel stops it")

@@ -10,8 +10,17 @@ from rich.table import Table
 
 from modelmill.pipelines.display.text import cut_last
 from modelmill.recipe.step_specs import LOOK, RECORDED, STEPS
+from modelmill.runtime import run_records
 
-STYLE = {"ran": "green", "reused": "cyan", "failed": "red", "running": "yellow", "will run": "yellow"}
+STYLE = {
+    "ran": "green",
+    "reused": "cyan",
+    "failed": "red",
+    "cancelled": "yellow",
+    run_records.GOES_ON: "yellow",
+    "running": "yellow",
+    "will run": "yellow",
+}
 
 
 def show_run(summary: dict[str, Any]) -> None:

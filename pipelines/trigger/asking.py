@@ -36,12 +36,14 @@ class Starter:
         submit: Starts a run of a recipe for an asker; returns its id.
         state_of: Returns the state of a run.
         cool_down: Seconds from a run of a recipe to the next, for other data.
+        cancel: Stops a run for somebody; returns what could not be done.
     """
 
     store: Store
     submit: Callable[[Recipe, Asker], str]
     state_of: Callable[[str], State]
     cool_down: float = cool_down.DEFAULT_SECONDS
+    cancel: Callable[[str, str], list[str]] = lambda run_id, by: ["only the run's steps can be asked to end from here"]
     # Threads of one process wait here for each other, not in the store by trying again.
     _joining: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 

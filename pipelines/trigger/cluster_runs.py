@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from modelmill.core.errors import UserError
+from modelmill.pipelines.cluster import cancelling, lost, placement, reach, settings, submitting
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster import lost, placement, reach, settings, submitting
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.trigger.asking import Starter, State, state_in
 from modelmill.pipelines.trigger.claims import Asker
@@ -59,6 +59,15 @@ class ClusterRuns:
                 self._known = {run_id: (time.monotonic(), state)}
             return state
 
+    def cancel(self, run_id: str, by: str) -> list[str]:
+        """Cancel a run, as `modelmill cancel` does; return what could not be done.
+
+        Args:
+            run_id: The run.
+            by: Who cancels it.
+        """
+        return cancelling.cancel(run_id, self._cluster, by).notes
+
     def _ask(self, run_id: str) -> State:
         """Return a run's state by KFP; a run that is lost, or was deleted there, goes on no longer."""
         import kfp_server_api as api
@@ -92,4 +101,4 @@ def starter_of(file: Path, cool_down: float) -> Starter:
     if store is None:
         raise UserError(f"{file}: store {cluster.store}: {why}")
     known = ClusterRuns(cluster, store, file)
-    return Starter(store, known.submit, known.state_of, cool_down)
+    return Starter(store, known.submit, known.state_of, cool_down, known.cancel)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from modelmill.core.errors import ModelmillError, UserError, one_line
-from modelmill.pipelines.trigger import events, metrics, signing
+from modelmill.pipelines.trigger import cancels, events, metrics, signing
 from modelmill.pipelines.trigger.asking import Answer, Starter
 from modelmill.pipelines.trigger.claims import Asker
 from modelmill.pipelines.trigger.cool_down import CoolingDown
@@ -155,6 +155,13 @@ def application(recipes: list[Recipe], starter: Starter, secrets: Secrets, poll_
         name = None if is_bearer else signing.verify(secrets.requests, request.headers, body)
         return await anyio.to_thread.run_sync(service.events, body, name, limiter=limiter)
 
+    async def cancel(request: Request) -> Answered:
+        body = await read_body(request, BODY_BYTES)
+        name = signing.verify(secrets.requests, request.headers, body)
+        return await anyio.to_thread.run_sync(
+            cancels.cancel, starter, request.path_params["run"], body, name, limiter=limiter
+        )
+
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -163,6 +170,7 @@ def application(recipes: list[Recipe], starter: Starter, secrets: Secrets, poll_
 
     routes = [
         Route("/trigger/{recipe}", _answering("trigger", service, trigger), methods=["POST"]),
+        Route("/cancel/{run}", _answering("cancel", service, cancel), methods=["POST"]),
         Route("/events", _answering("events", service, event), methods=["POST"]),
         Route("/healthz", healthz),
         Route("/metrics", metrics_page),

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from modelmill.components.reporting import notify
 from modelmill.components.reporting.outcome import IDLE
+from modelmill.runtime import cancellation
 from modelmill.runtime.run_records import Problem
 from modelmill.store import open_store
 from tests import receivers
@@ -74,6 +75,19 @@ def test_webhook_and_slack_are_told_how_the_run_ended(
     assert (f"Reason: {reason}" in lines, f"Failed step: {step}" in lines) == (bool(reason), bool(step))
     assert (f"Resume: {RESUME}" in lines) == (outcome != "registered")
     assert RUN in said["text"] and said["blocks"][0]["type"] == "header"
+
+
+def test_a_cancelled_run_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    past = Past(tmp_path)
+    past.step("data_validation", {}, status="running")
+    by = str(cancellation.write(past.store, RUN, "ann"))
+    with receivers.posts() as webhook, receivers.posts() as slack:
+        monkeypatch.setenv("MODELMILL_NOTIFY_WEBHOOK", webhook.uri)
+        monkeypatch.setenv("MODELMILL_NOTIFY_SLACK", slack.uri)
+        past.report()
+    (told,), (said,) = webhook.documents, slack.documents
+    assert (told["outcome"], told["exit_code"], told["reason"]) == ("cancelled", 4, by)
+    assert said["text"].startswith("[CANCELLED] tiny ")
 
 
 def test_a_secret_signs_what_the_webhook_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from modelmill.components.reporting import step as reporting
 from modelmill.core import digest
 from modelmill.recipe.step_specs import STEPS
-from modelmill.runtime import run_records, tracking
+from modelmill.runtime import cancellation, run_records, tracking
 from modelmill.runtime.run_records import Problem, Progress
 from modelmill.store import blobs
 from modelmill.store.manifest import Manifest
@@ -238,6 +238,44 @@ def test_step_that_never_said_how_it_ended_was_killed(tmp_path: Path) -> None:
     assert run.outcome["failed_step"] == "pretraining" and "killed without a word" in run.outcome["reason"]
     assert "memory" in run.outcome["reason"] and "reached 120 of 4,000,000: loss 1.25" in run.page.text
     assert "killed" in run.page.text and RESUME in run.page.text
+
+
+@pytest.mark.parametrize("has_saved", [True, False])
+def test_a_cancelled_run_says_by_whom_whether_its_step_could_still_say_so_or_not(
+    tmp_path: Path, has_saved: bool
+) -> None:
+    past = Past(tmp_path)
+    past.data_validation()
+    past.preprocessing()
+    by = str(cancellation.write(past.store, RUN, "ann"))
+    at = Progress(done=120, total=400, text="loss 1.25")
+    if has_saved:
+        problem = Problem(kind="cancelled", message=f"{by}; saved at step 120", exit_code=4)
+        past.step("pretraining", {}, status="cancelled", problem=problem, progress=at)
+    else:
+        past.step("pretraining", {}, status="running", progress=at)
+    run = past.report()
+    assert (run.outcome["outcome"], run.outcome["exit_code"]) == ("cancelled", 4)
+    assert run.outcome["failed_step"] == "pretraining"
+    assert run.outcome["reason"] == (f"{by}; saved at step 120" if has_saved else by)
+    assert by in run.page.text and "killed" not in run.page.text and "cancelled" in run.page.statuses
+    assert RESUME in run.page.text
+
+
+def test_a_run_that_was_cancelled_too_late_is_registered(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    past.registered()
+    cancellation.write(past.store, RUN, "ann")
+    assert past.report().outcome["outcome"] == "registered"
+
+
+def test_what_went_wrong_before_a_run_was_cancelled_is_said_too(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    past.data_validation()
+    past.fail("preprocessing", Problem(kind="failed", message="out of disk"))
+    by = str(cancellation.write(past.store, RUN, "ann"))
+    outcome = past.report().outcome
+    assert (outcome["outcome"], outcome["reason"]) == ("cancelled", f"{by}; before: out of disk")
 
 
 @pytest.mark.parametrize(("kind", "exit_code"), [("user", 2), ("bug", 1), ("failed", 1)])

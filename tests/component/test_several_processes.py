@@ -101,12 +101,12 @@ def test_a_training_goes_on_in_another_number_of_processes(
     corpus = begun.corpus()
     when_trained(begun, begun.calls + 1, terminate)
     code, message = begun.fails("pretraining", ["model"], corpus=corpus)
-    assert code == 75 and "stopped by SIGTERM after step" in message
+    assert code == 75 and "saved at step" in message and "preempted" in message
     gone_on = steps(then)
     gone_on.calls = begun.calls
     model = gone_on.pretrained(corpus)
     resumed = gone_on.record("pretraining").metrics["resumed_from_step"]
-    assert f"after step {resumed}," in message and 0 < resumed < STEPS
+    assert f"saved at step {resumed}, preempted" in message and 0 < resumed < STEPS
     rows = [json.loads(row) for row in manifest.read_entry(begun.store, model.entry("history.jsonl")).splitlines()]
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert [row["loss"] for row in rows] == pytest.approx(alone.losses(alone.pretrained), rel=5e-3)

@@ -116,7 +116,7 @@ def signals_the_step(store: Path, signal_number: int) -> Callable[[], bool]:
     ("signal_number", "exit_code", "reason"),
     [
         (signal.SIGKILL, 1, "pretraining: its process was killed"),
-        (signal.SIGTERM, 75, "pretraining: stopped by SIGTERM after step"),
+        (signal.SIGTERM, 75, "pretraining: saved at step"),
     ],
 )
 def test_a_step_that_is_ended_is_named_with_the_command_that_resumes_it(
@@ -140,7 +140,7 @@ def test_sigterm_saves_the_step_it_comes_in(recipe: Path, tmp_path: Path) -> Non
     with cli.started("run", recipe, *seldom, MODELMILL_STORE=f"file://{store}") as process:
         assert cli.wait_until(signals_the_step(store, signal.SIGTERM), 120)
         _, errors = process.communicate(timeout=120)
-    reached = re.search(r"stopped by SIGTERM after step (\d+), which is saved", errors)
+    reached = re.search(r"saved at step (\d+), preempted", errors)
     assert process.returncode == 75 and reached, errors
     done = cli.run_json(recipe, store, *seldom)
     pretraining = next(step for step in done["steps"] if step["name"] == "pretraining")

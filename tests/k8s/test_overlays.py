@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from modelmill.core import lifetime
 from modelmill.core.image import VERSION
 from modelmill.pipelines.cluster.placement import INTERACTIVE, SCHEDULED
 from modelmill.pipelines.cluster.settings import Kfp, Secrets, load
@@ -50,7 +51,9 @@ def test_the_trainer_would_take_the_runtime(overlay: str) -> None:
     # What the model does not know, it drops: nothing of ours is.
     assert lost(runtime, read.to_dict()) == []
     (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
-    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == lifetime.SAVING_SECONDS
+    (container,) = pod["containers"]
     # The Trainer looks for these names.
     assert job["name"] == container["name"] == "node"
     assert job["template"]["metadata"]["labels"]["trainer.kubeflow.org/trainjob-ancestor-step"] == "trainer"

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from modelmill import recipe as recipes
-from modelmill.core.errors import ModelmillError, Preempted, TrainingDiverged, UserError
+from modelmill.core.errors import Cancelled, ModelmillError, Preempted, TrainingDiverged, UserError
 from modelmill.recipe import step_specs
 from modelmill.runtime.run_records import StepRecord
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import KeyNotFound, Store, open_store
 from modelmill.store.manifest import Manifest
 
-_ERRORS = {error.kind: error for error in (ModelmillError, UserError, TrainingDiverged, Preempted)}
+_ERRORS = {error.kind: error for error in (ModelmillError, UserError, TrainingDiverged, Preempted, Cancelled)}
 
 
 class QuietStep(Step):
@@ -77,7 +77,7 @@ def leave_problem(folder: Store, rank: int, error: ModelmillError) -> None:
 
 def clear(folder: Store) -> None:
     """Delete what an earlier attempt left."""
-    for key in [*folder.list("problem-"), "made.json"]:
+    for key in [*folder.list("problem-"), "made.json", "stopped"]:
         folder.delete(key)
 
 

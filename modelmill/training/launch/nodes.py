@@ -12,11 +12,11 @@ from modelmill.core import digest, lifetime
 from modelmill.core.errors import ModelmillError, Preempted, UserError
 from modelmill.core.machine import IMAGE_VARIABLE
 from modelmill.recipe import Training
-from modelmill.runtime import node
+from modelmill.runtime import cancellation, node
 from modelmill.runtime.node import Node
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import Store, open_store
-from modelmill.training.launch import job
+from modelmill.training.launch import heartbeat, job
 from modelmill.training.launch.trainjob_spec import Definition
 from modelmill.training.launch.trainjobs import COMPLETE, Cluster, explained
 
@@ -39,6 +39,7 @@ def run(step: Step, settings: Training) -> Made:
     Raises:
         UserError: The nodes cannot reach the store, or there is no cluster that runs TrainJobs.
         Preempted: This process was asked to end.
+        Cancelled: The run is cancelled.
         ModelmillError: The error that ended a process.
     """
     _require_store(step)
@@ -47,12 +48,14 @@ def run(step: Step, settings: Training) -> Made:
     name = name_of(step)
     folder = open_store(f"{step.store.uri}/runs/{step.run_id}/jobs/{name}")
     wanted = _definition(step, settings, runtime, folder)
-    with lifetime.termination() as asked, cluster.deleted_at_the_end(name):
+    with lifetime.termination() as asked, heartbeat.kept(folder), cluster.deleted_at_the_end(name):
         for _ in range(ATTEMPTS):
+            # Its TrainJob may have been deleted just because of that.
+            cancellation.require_none(step.store, step.run_id)
             _create_or_join(cluster, name, wanted, folder, step, asked)
             status = cluster.follow(name, folder, asked)
             if asked.is_set():
-                raise Preempted(f"stopped by SIGTERM; TrainJob {name} is deleted; run it again to go on")
+                raise Preempted(f"TrainJob {name} is deleted")
             if status == COMPLETE and (made := job.made_of(folder)):
                 return made
             if problem := job.final_problem(folder):
@@ -77,11 +80,17 @@ def _create_or_join(cluster: Cluster, name: str, wanted: Definition, folder: Sto
     """Make sure that a TrainJob of this definition exists, from this call or from another attempt of the step."""
     with explained(f"{step.name}.nodes: TrainJob {name}"):
         for _ in range(ATTEMPTS):
-            existing = cluster.definition_of(name)
-            if existing == wanted.digest:
+            existing = cluster.existing(name)
+            if asked.is_set():
+                return
+            if existing and existing.definition and existing.is_going:
+                log.info("TrainJob %s: of an earlier attempt, whose nodes still save and end", name)
+                cluster.wait_until_gone(name, asked)
+                continue
+            if existing and existing.definition == wanted.digest:
                 cluster.join(name)
                 return log.info("TrainJob %s: joined, an earlier attempt has made it", name)
-            if existing == "":
+            if existing and not existing.definition:
                 raise UserError(
                     f"{step.name}.nodes: TrainJob {name} is there, and no step has made it; kubectl delete trainjob "
                     f"{name}, then run it again"
@@ -89,6 +98,8 @@ def _create_or_join(cluster: Cluster, name: str, wanted: Definition, folder: Sto
             if existing is not None:
                 log.warning("TrainJob %s: an earlier attempt has made it, otherwise; it is replaced", name)
                 cluster.remove(name, asked)
+                if asked.is_set():
+                    return
             job.clear(folder)
             job.describe(step, folder)
             if cluster.create(name, wanted):
@@ -108,7 +119,7 @@ def _definition(step: Step, settings: Training, runtime: str, folder: Store) -> 
         folder.uri,
     ]
     image = os.environ.get(IMAGE_VARIABLE, "")
-    return Definition(runtime, image, torchrun, settings.nodes, _node(step, settings))
+    return Definition(runtime, image, torchrun, settings.nodes, _node(step, settings), step.run_id)
 
 
 def _node(step: Step, settings: Training) -> Node:

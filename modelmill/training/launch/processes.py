@@ -8,19 +8,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from modelmill.core import digest, lifetime, limits
-from modelmill.core.errors import ModelmillError, UserError
+from modelmill.core.errors import Cancelled, ModelmillError, UserError, one_line
 from modelmill.recipe import Training
 from modelmill.recipe.step_specs import CORPUS
 from modelmill.runtime.step_runtime import Made, Step, prepare_process
-from modelmill.store import manifest, open_store
-from modelmill.training.launch import job, nodes
+from modelmill.store import Store, manifest, open_store
+from modelmill.training.launch import heartbeat, job, nodes
 
-# How long a process may take to save after it is asked to end.
-SAVING_SECONDS = 600
+log = logging.getLogger("modelmill")
+# How long a process may take to save after it is asked to end; so long are the grace periods in k8s/, too.
+SAVING_SECONDS = lifetime.SAVING_SECONDS
 
 
 def are_wanted(settings: Training) -> bool:
@@ -81,18 +82,28 @@ def join(make: Callable[[Step], Made]) -> None:
 
     folder, rank = open_store(sys.argv[1]), int(os.environ["RANK"])
     if rank:
-        logging.getLogger("modelmill").setLevel(logging.WARNING)
+        log.setLevel(logging.WARNING)
     try:
         with _scratch(folder.uri) as scratch:
             step = job.step_of(folder, scratch, rank)
-            _share_corpus(step)
-            with world.joined():
-                made = make(step)
-            if rank == 0:
-                job.leave_made(folder, made)
+            with _ending_when_asked(step, folder, rank):
+                _share_corpus(step)
+                with world.joined():
+                    made = make(step)
+                if rank == 0:
+                    job.leave_made(folder, made)
     except ModelmillError as error:
         job.leave_problem(folder, rank, error)
-        raise SystemExit(error.exit_code) from None
+        if rank == 0:
+            log.error("%s", one_line(error))
+        is_wanted_no_more = isinstance(error, Cancelled) or heartbeat.stopped(folder)
+        raise SystemExit(0 if is_wanted_no_more else error.exit_code) from None
+
+
+def _ending_when_asked(step: Step, folder: Store, rank: int) -> AbstractContextManager[None]:
+    """Return a block that ends with the step: on its machine that is seen to, other nodes listen to it."""
+    is_node = int(os.environ["GROUP_WORLD_SIZE"]) > 1
+    return heartbeat.heeded(step, folder, rank) if is_node else nullcontext()
 
 
 @contextmanager

@@ -1,14 +1,23 @@
 """The definition of a TrainJob, with a digest that tells an attempt of a step whether an existing TrainJob will do."""
 
 import os
+import re
 from typing import Any, NamedTuple
 
 from modelmill.core import digest
 from modelmill.runtime.node import Node
 
 ANNOTATION = "modelmill.dev/definition"
+# By this label `modelmill cancel` finds the TrainJobs of a run.
+RUN_LABEL = "modelmill.dev/run"
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 # The store's address, which is no secret; its credentials come from the Secret that the runtime names.
 _PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
+
+
+def run_label(run_id: str) -> str:
+    """Return a run's id as the value of a label; a digest of one that no label may have."""
+    return run_id if _LABEL_VALUE.fullmatch(run_id) else digest.of_bytes(run_id.encode())[:32]
 
 
 class Definition(NamedTuple):
@@ -20,6 +29,7 @@ class Definition(NamedTuple):
         torchrun: The nodes' command.
         nodes: Number of nodes.
         node: What each node gets.
+        run_id: The run that it is made for.
     """
 
     runtime: str
@@ -27,6 +37,7 @@ class Definition(NamedTuple):
     torchrun: list[str]
     nodes: int
     node: Node
+    run_id: str
 
     @property
     def digest(self) -> str:
@@ -51,10 +62,10 @@ class Definition(NamedTuple):
             name: The TrainJob's name.
         """
         from kubeflow.trainer.options.common import Name
-        from kubeflow.trainer.options.kubernetes import Annotations, TrainerCommand
+        from kubeflow.trainer.options.kubernetes import Annotations, Labels, TrainerCommand
 
-        marked = Annotations({ANNOTATION: self.digest})
-        return [Name(name), TrainerCommand(self.torchrun), marked, *_placed(self.node)]
+        marked = [Annotations({ANNOTATION: self.digest}), Labels({RUN_LABEL: run_label(self.run_id)})]
+        return [Name(name), TrainerCommand(self.torchrun), *marked, *_placed(self.node)]
 
 
 def _placed(node: Node) -> list[Any]:

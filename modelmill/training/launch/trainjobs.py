@@ -1,18 +1,19 @@
 """The TrainJobs of a cluster, through Kubeflow's own client: created, followed, deleted."""
 
-import itertools
 import json
 import logging
 import os
-import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
+from modelmill.core import lifetime
 from modelmill.core.errors import ModelmillError, UserError, one_line
 from modelmill.store import Store
-from modelmill.training.launch import job
+from modelmill.training.launch import job, owner
+from modelmill.training.launch.trainjob_logs import NodeLog
 from modelmill.training.launch.trainjob_spec import ANNOTATION, Definition
 
 log = logging.getLogger("modelmill")
@@ -20,8 +21,21 @@ POLL_SECONDS = 2.0
 COMPLETE, FAILED, GONE = "Complete", "Failed", "Gone"
 # How many times in a row the Kubernetes API may fail to answer while a TrainJob runs.
 _PATIENCE = 60
-_REMOVAL_POLLS = 300
+# Nodes that are asked to end save first, and the TrainJob is gone when they are.
+_REMOVAL_SECONDS = lifetime.SAVING_SECONDS + 60
 _SECONDS = 30.0
+
+
+class Existing(NamedTuple):
+    """A TrainJob that is there.
+
+    Attributes:
+        definition: Digest of the definition that we made it with; empty if it is not ours.
+        is_going: Whether it is being deleted: its name is free when its nodes have ended.
+    """
+
+    definition: str
+    is_going: bool
 
 
 class Cluster:
@@ -38,10 +52,23 @@ class Cluster:
             UserError: There is no cluster, or it has no such runtime.
         """
         self._client = _connect(step)
-        self._log_lines: dict[str, int] = {}
+        self._log = NodeLog(self._client, POLL_SECONDS)
         self._ours: set[str] = set()
         with explained(f"{step}.nodes: TrainingRuntime {runtime}"):
             self._runtime = self._client.get_runtime(runtime)
+        if workflow := owner.of_this_pod(self._backend.core_api, self._backend.namespace):
+            self._backend.custom_api = owner.owned(self._backend.custom_api, workflow)
+
+    @property
+    def _backend(self) -> Any:
+        return self._client.backend
+
+    @property
+    def _kind(self) -> tuple[str, str, str, str]:
+        """TrainJobs in the words of the API for custom objects."""
+        from kubeflow.trainer.constants import constants
+
+        return constants.GROUP, constants.VERSION, self._backend.namespace, constants.TRAINJOB_PLURAL
 
     def find(self, name: str) -> Any:
         """Return the TrainJob, or None if there is none."""
@@ -52,23 +79,19 @@ class Cluster:
                 return None
             raise
 
-    def definition_of(self, name: str) -> str | None:
-        """Return the digest that our TrainJob of that name was made with.
-
-        Returns:
-            An empty text if it is not ours, None if there is none.
-        """
-        from kubeflow.trainer.constants import constants
-
-        backend = self._client.backend
-        kind = (constants.GROUP, constants.VERSION, backend.namespace, constants.TRAINJOB_PLURAL)
+    def existing(self, name: str) -> Existing | None:
+        """Return what is known of the TrainJob of that name, None if there is none."""
         try:
-            trainjob = backend.custom_api.get_namespaced_custom_object(*kind, name, _request_timeout=_SECONDS)
+            trainjob = self._backend.custom_api.get_namespaced_custom_object(
+                *self._kind, name, _request_timeout=_SECONDS
+            )
         except Exception as error:
             if getattr(error, "status", None) == 404:
                 return None
             raise RuntimeError(f"Failed to get TrainJob {name}") from error
-        return str((trainjob["metadata"].get("annotations") or {}).get(ANNOTATION, ""))
+        metadata = trainjob["metadata"]
+        definition = str((metadata.get("annotations") or {}).get(ANNOTATION, ""))
+        return Existing(definition, bool(metadata.get("deletionTimestamp")))
 
     def create(self, name: str, wanted: Definition) -> bool:
         """Create a TrainJob.
@@ -112,7 +135,7 @@ class Cluster:
             ModelmillError: The Kubernetes API has not answered for too long.
         """
         seen, failures = "", 0
-        with self._shown(name):
+        with self._log.shown(name):
             while not asked.wait(POLL_SECONDS):
                 try:
                     trainjob = self.find(name)
@@ -135,14 +158,27 @@ class Cluster:
         return GONE
 
     def remove(self, name: str, asked: threading.Event) -> None:
-        """Delete a TrainJob and wait until its name is free."""
+        """Delete a TrainJob and wait until its name is free; see `wait_until_gone`."""
         self._delete(name)
-        for _ in range(_REMOVAL_POLLS):
+        self.wait_until_gone(name, asked)
+
+    def wait_until_gone(self, name: str, asked: threading.Event) -> None:
+        """Wait until a TrainJob that is being deleted is gone with its nodes, or this process is asked to end.
+
+        Raises:
+            ModelmillError: It is still there after the time that its nodes have.
+        """
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while time.monotonic() < deadline:
             with suppress(RuntimeError, TimeoutError):
-                if self.find(name) is None:
+                if self.existing(name) is None:
                     return
             if asked.wait(POLL_SECONDS):
                 return
+        raise ModelmillError(
+            f"TrainJob {name} is still being deleted after {_REMOVAL_SECONDS} s; kubectl describe trainjob {name} says "
+            "what holds it"
+        )
 
     @contextmanager
     def deleted_at_the_end(self, name: str) -> Iterator[None]:
@@ -154,41 +190,15 @@ class Cluster:
                 self._delete(name)
 
     def _delete(self, name: str) -> None:
+        """Delete a TrainJob in the foreground: it is there until its nodes have ended, and so is its name."""
         try:
-            self._client.delete_job(name)
-        except (RuntimeError, TimeoutError) as error:
-            if _status(error) != 404:
-                log.warning(
-                    "TrainJob %s could not be deleted: %s; kubectl delete trainjob %s", name, _reason(error), name
-                )
-
-    @contextmanager
-    def _shown(self, name: str) -> Iterator[None]:
-        """Copy the first node's log to this process's output while the block runs."""
-        ended = threading.Event()
-        reader = threading.Thread(target=self._copy_logs, args=(name, ended), daemon=True, name="trainjob-logs")
-        reader.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            reader.join(10)
-
-    def _copy_logs(self, name: str, ended: threading.Event) -> None:
-        """Copy the log of each pod that is the first node, in turn; a broken stream resumes where it broke."""
-        last = False
-        while not last:
-            last = ended.is_set()
-            with suppress(RuntimeError, TimeoutError):
-                trainjob = self.find(name)
-                pod = next((s for s in trainjob.steps if s.name == "node-0"), None) if trainjob else None
-                if pod is not None:
-                    shown = self._log_lines.get(pod.pod_name, 0)
-                    for line in itertools.islice(self._client.get_job_logs(name, follow=not last), shown, None):
-                        sys.stdout.write(f"node-0: {one_line(Exception(line))}\n")
-                        self._log_lines[pod.pod_name] = shown = shown + 1
-                    sys.stdout.flush()
-            ended.wait(POLL_SECONDS)
+            self._backend.custom_api.delete_namespaced_custom_object(
+                *self._kind, name, propagation_policy="Foreground", _request_timeout=_SECONDS
+            )
+        except Exception as error:
+            if getattr(error, "status", None) != 404:
+                said = _reason(error)
+                log.warning("TrainJob %s could not be deleted: %s; kubectl delete trainjob %s", name, said, name)
 
 
 def _connect(step: str) -> Any:
@@ -220,7 +230,7 @@ def explained(what: str) -> Iterator[None]:
 
 def _status(error: BaseException) -> Any:
     """Return the HTTP status with which the API refused, or None where it did not answer."""
-    return getattr(error.__cause__, "status", None)
+    return getattr(error.__cause__ or error, "status", None)
 
 
 def _reason(error: BaseException) -> str:
@@ -234,7 +244,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    body = getattr(error.__cause__, "body", "") or ""
+    body = getattr(error.__cause__ or error, "body", "") or ""
     try:
         return one_line(Exception(json.loads(body)["message"]))
     except (ValueError, KeyError, TypeError):

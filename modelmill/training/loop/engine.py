@@ -137,9 +137,7 @@ def train(
                 checkpoints.save(snapshot(state, parts))
                 if due.end:
                     checkpoints.wait()
-                    raise Preempted(
-                        f"stopped by SIGTERM after step {state.step}, which is saved; run it again to go on"
-                    )
+                    raise Preempted(f"saved at step {state.step}")
 
     journal.read()
     trainer.release()
