@@ -130,7 +130,7 @@ def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles, priority: str) 
         profile = profile.model_copy(update={"priority": profile.priority or priority})
         # Also a step that only waits runs in its nodes' image: one code makes the key and the result.
         image = image_of(step, profile, cluster)
-        environment = _environment(image, cluster)
+        environment = environment_of(image, cluster)
         if nodes.are_wanted(step, recipe):
             node = training_nodes.node(profile, profiles, _labels(step, profile))
             environment[nodes.VARIABLE] = node.model_dump_json(exclude_defaults=True)
@@ -194,8 +194,7 @@ def _give(task: Any, profile: Profile) -> None:
         task.set_memory_limit(profile.memory)
     if profile.accelerator:
         task.set_accelerator_type(profile.accelerator.type).set_accelerator_limit(profile.accelerator.count)
-    if profile.retries:
-        task.set_retry(profile.retries, f"{profile_files.seconds(profile.backoff)}s", 1.0, A_YEAR)
+    task.set_retry(profile.retries, f"{profile_files.seconds(profile.backoff)}s", 1.0, A_YEAR)
 
 
 def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
@@ -217,7 +216,9 @@ def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
 
 
 def _labels(step: str, profile: Profile) -> dict[str, str]:
-    return {"modelmill.dev/step": step.replace("_", "-"), "modelmill.dev/priority": str(profile.priority)}
+    labels = {"modelmill.dev/step": step.replace("_", "-"), "modelmill.dev/priority": str(profile.priority)}
+    # KFP has no setting for it: an admission policy reads the label.
+    return labels | ({"modelmill.dev/grace": str(profile_files.seconds(profile.grace))} if profile.grace else {})
 
 
 def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
@@ -232,12 +233,17 @@ def _surround(task: Any, step: str, profile: Profile, cluster: Cluster) -> None:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=profile.shm)
     if profile.timeout:
         kubernetes.set_timeout(task, profile_files.seconds(profile.timeout))
-    for secret, keys in _secrets(step, cluster):
+    for secret, keys in secrets_of(step, cluster):
         kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
 
 
-def _secrets(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the Secrets that a step takes keys from: only the report, which ends the run, tells anyone."""
+def secrets_of(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the Secrets that a step takes keys from: only the report, which ends the run, tells anyone.
+
+    Args:
+        step: The step's name.
+        cluster: The cluster.
+    """
     named = cluster.secrets
     known: list[tuple[str | None, tuple[str, ...]]] = [
         (named.object_store, OBJECT_STORE_KEYS),
@@ -247,7 +253,13 @@ def _secrets(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
     return [(secret, keys) for secret, keys in known if secret]
 
 
-def _environment(image: str, cluster: Cluster) -> dict[str, str]:
+def environment_of(image: str, cluster: Cluster) -> dict[str, str]:
+    """Return the environment variables of a step that are not secret.
+
+    Args:
+        image: The step's image in full.
+        cluster: The cluster.
+    """
     known = {
         IMAGE_VARIABLE: image,
         "MLFLOW_TRACKING_URI": cluster.mlflow,
