@@ -50,6 +50,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("AWS_", "MODELMILL_", "MLFLOW_", "KF_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("KUBECONFIG", str(folder / "no-kubeconfig"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(clients, "SECONDS", 0.01)
     monkeypatch.chdir(folder)
