@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ class RunPod:
         self.log.touch()
         (container,) = document["spec"]["containers"]
         self.process: Popen | None = None
+        # As a kubelet, which starts a pod some time after it was created.
+        self.starter = threading.Thread(target=self._start, args=(container, folder, secrets), daemon=True)
         if not self.waits:
-            self._start(container, folder, secrets)
+            self.starter.start()
 
     def _start(self, container: dict[str, Any], folder: Path, secrets: dict[str, str]) -> None:
         given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
@@ -61,6 +64,8 @@ class RunPod:
         return {"phase": "Running" if code is None else "Failed" if code else "Succeeded"}
 
     def end(self) -> None:
+        if self.starter.is_alive():
+            self.starter.join()
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

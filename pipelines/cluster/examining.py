@@ -66,7 +66,9 @@ def found_inside(file: Path) -> Iterator[tuple[str, bool, str]]:
         UserError: The file cannot be read, or the cluster refuses the pod.
         ModelmillError: The API server cannot be asked, or the pod does not start.
     """
-    yield from inside.findings(load(file), ApiServer())
+    cluster, api = load(file), ApiServer()
+    kubernetes_checks.require_kfp(api, cluster)
+    yield from inside.findings(cluster, api)
 
 
 def _kfp_checks(cluster: Cluster, file: Path) -> dict[str, Check]:

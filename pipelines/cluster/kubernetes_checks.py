@@ -43,13 +43,25 @@ def checks_of(cluster: Cluster) -> tuple[dict[str, Check], ApiServer | None]:
     }, api
 
 
-def _namespace(api: ApiServer, cluster: Cluster, version: dict[str, Any]) -> str:
-    """Check that this is the cluster that is meant: its namespace has KFP's workflow controller."""
+def require_kfp(api: ApiServer, cluster: Cluster) -> None:
+    """Check that this is the cluster that is meant: its namespace has KFP's workflow controller.
+
+    Args:
+        api: API server that a kubeconfig names.
+        cluster: The cluster.
+
+    Raises:
+        UserError: It is another one, or may not be read.
+    """
     if _config_of(api, cluster) is None:
         raise UserError(
             f"{api.name}: namespace {cluster.kfp.namespace} has no ConfigMap {_CONFIG}; is it another cluster? "
             "KUBECONFIG, or kubectl config use-context, chooses"
         )
+
+
+def _namespace(api: ApiServer, cluster: Cluster, version: dict[str, Any]) -> str:
+    require_kfp(api, cluster)
     return f"{api.name}: Kubernetes {_short(version)}, and KFP in namespace {cluster.kfp.namespace}"
 
 

@@ -137,8 +137,10 @@ def test_another_cluster_is_told_and_one_that_is_away_is_no_mistake(
     assert "403" in examined(call, cluster)["kubernetes"]["message"]
     kubernetes.refuse.clear()
     del kubernetes.objects[f"{MAPS}/workflow-controller-configmap"]
-    found = examined(call, cluster)["kubernetes"]
-    assert not found["ok"] and "is it another cluster?" in found["message"]
+    found = examined(call, cluster, "--from-inside")
+    for name in ("kubernetes", "inside"):
+        assert not found[name]["ok"] and "is it another cluster?" in found[name]["message"]
+    assert not kubernetes.run_pods_created, "nothing is started in a stranger's cluster"
     kubernetes.port = 1
     assert kubernetes.kubeconfig.exists()
     found = examined(call, cluster)
