@@ -47,17 +47,26 @@ def examine(store: str, recipe: Path | None, overrides: list[str] | None) -> lis
     return [_run(name, check) for name, check in checks.items()]
 
 
-def examine_cluster(file: Path, recipe: Path | None, overrides: list[str] | None) -> list[Finding]:
+def examine_cluster(
+    file: Path, recipe: Path | None, overrides: list[str] | None, from_inside: bool = False
+) -> list[Finding]:
     """Run every check of a cluster in order; submit nothing.
 
     Args:
         file: The cluster's file.
         recipe: A recipe to check as well.
         overrides: Keys of the recipe, each as --set takes it.
+        from_inside: Whether a pod checks, too, what a step would reach.
     """
-    from modelmill.pipelines.cluster.examining import checks_of
+    from modelmill.pipelines.cluster.examining import checks_of, found_inside
 
-    return [_run(name, check) for name, check in checks_of(file, recipe, overrides).items()]
+    findings = [_run(name, check) for name, check in checks_of(file, recipe, overrides).items()]
+    if from_inside:
+        try:
+            findings += [Finding(*found) for found in found_inside(file)]
+        except ModelmillError as error:
+            findings.append(Finding("inside", False, one_line(error)))
+    return findings
 
 
 def _run(name: str, check: Callable[[], str]) -> Finding:

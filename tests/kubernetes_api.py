@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 
+from tests.kubernetes_pods import RunPod
 from tests.zygote import Popen
 
 NAMESPACE = "training"
@@ -121,6 +122,12 @@ class KubernetesApi:
         self.nodes: dict[str, list[Node]] = {}
         self.created: list[dict[str, Any]] = []
         self.deleted: list[str] = []
+        # Other objects, by the path of the API that they are at; and pods that were created, by name (see RunPod).
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.addresses: dict[str, str] = {}
+        self.waits: dict[str, Any] = {}
+        self.run_pods: dict[str, RunPod] = {}
+        self.run_pods_created: list[RunPod] = []
         self.lock = threading.RLock()
         self.port = 0
 
@@ -285,6 +292,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, {"apiVersion": GROUP, "kind": "TrainJobList", "metadata": {}, "items": items})
             case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", _, "trainjobs", name]:
                 self._one(verb, name, query.get("propagationPolicy") or body.get("propagationPolicy") or "Background")
+            case ["api", "v1", "namespaces", _, "pods"] if verb == "POST":
+                self._create_pod(body)
+            case ["api", "v1", "namespaces", _, "pods", name, *log] if name in self.api.run_pods:
+                self._run_pod(verb, name, bool(log))
             case ["api", "v1", "namespaces", _, "pods"]:
                 job = re.search(r"jobset-name(?:=|%3D)([a-z0-9-]+)", self.path)
                 with self.api.lock:
@@ -293,11 +304,12 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "v1", "namespaces", _, "pods", pod]:
                 with self.api.lock:
                     found = self.api.pod(pod)
-                self._send(200, found) if found else self._send(404)
+                self._send(200 if found else 404, found)
             case ["api", "v1", "namespaces", _, "pods", pod, "log"]:
                 self._log(pod, query)
             case _:
-                self._send(404)
+                path = urlsplit(self.path).path
+                self._send(200 if path in self.api.objects else 404, self.api.objects.get(path))
 
     def _create(self, job: dict[str, Any]) -> None:
         with self.api.lock:
@@ -307,6 +319,18 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(409)
             self.api.create(job)
         self._send(201, job)
+
+    def _create_pod(self, body: dict[str, Any]) -> None:
+        pod = RunPod(body, self.api.folder, self.api.environment, self.api.addresses, self.api.waits)
+        self.api.run_pods[pod.name] = pod
+        self.api.run_pods_created.append(pod)
+        self._send(201, body)
+
+    def _run_pod(self, verb: str, name: str, wants_log: bool) -> None:
+        if wants_log:
+            return self._text(self.api.run_pods[name].log.read_bytes())
+        pod = self.api.run_pods[name] if verb == "GET" else self.api.run_pods.pop(name)
+        self._send(200, pod.document | {"status": pod.status})
 
     def _one(self, verb: str, name: str, policy: str) -> None:
         with self.api.lock:
@@ -344,6 +368,13 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 time.sleep(0.1)
 
+    def _text(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def _send(self, code: int, document: dict[str, Any] | None = None) -> None:
         reason = {404: "NotFound", 409: "AlreadyExists", 403: "Forbidden"}.get(code, "Failure")
         failure = {"kind": "Status", "status": "Failure", "reason": reason, "message": f"it is {reason}", "code": code}
@@ -371,3 +402,5 @@ def running(folder: Path, environment: dict[str, str]) -> Iterator[KubernetesApi
         for nodes in [*api.nodes.values(), *api.left.values()]:
             for node in nodes:
                 node.end()
+        for pod in api.run_pods_created:
+            pod.end()

@@ -67,16 +67,17 @@ class SeaweedFS:
 
 
 @contextlib.contextmanager
-def running(**environment: str) -> Iterator[SeaweedFS]:
+def running(as_kfp_with: int | None = None, **environment: str) -> Iterator[SeaweedFS]:
     """Start SeaweedFS, wait until it takes an object, and end it with everything it wrote.
 
     Args:
+        as_kfp_with: started as KFP starts it, where the first write to a bucket takes 7 volumes, with this many in all.
         environment: more of its settings, as WEED_NOTIFICATION_WEBHOOK_ENABLED.
     """
     # A short folder: the filer opens a Unix socket in it, whose path may not be longer than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="weed-", ignore_cleanup_errors=True) as name:
         (Path(name) / "data").mkdir()
-        server, command = _command(Path(name))
+        server, command = _command(Path(name), as_kfp_with)
         client = server.client()
         with serving(
             command, Path(name), {"GOMEMLIMIT": "300MiB", **environment}, lambda: _takes_objects(client), _READY_SECONDS
@@ -84,7 +85,7 @@ def running(**environment: str) -> Iterator[SeaweedFS]:
             yield server
 
 
-def _command(folder: Path) -> tuple[SeaweedFS, list[str]]:
+def _command(folder: Path, volumes: int | None) -> tuple[SeaweedFS, list[str]]:
     master, volume, filer, s3, admin = _free_ports(5)
     server = SeaweedFS(f"http://127.0.0.1:{s3}", f"AK{secrets.token_hex(9)}", secrets.token_hex(20), s3)
     identity = {
@@ -102,19 +103,18 @@ def _command(folder: Path) -> tuple[SeaweedFS, list[str]]:
         "master.port": master,
         "master.telemetry": "false",
         "volume.port": volume,
-        # Every bucket takes a volume. Left to itself, the server makes as many as the free disk has room for.
-        "volume.max": 5000,
+        # Every bucket takes volumes. Left to itself, the server makes as many as the free disk has room for.
+        "volume.max": volumes or 5000,
         "filer.port": filer,
         "filer.localSocket": folder / "filer.sock",
         "s3.port": s3,
         "s3.port.iceberg": 0,
-        "s3.port.lance": 0,
         "s3.config": config,
-        "webdav": "false",
-        "admin.ui": "false",
-        "admin.port": admin,
     }
-    return server, [_weed(), f"-logdir={folder}", "mini", *(f"-{name}={value}" for name, value in options.items())]
+    mini = {"s3.port.lance": 0, "webdav": "false", "admin.ui": "false", "admin.port": admin}
+    words = ["mini"] if volumes is None else ["server", "-s3", "-filer"]
+    options |= mini if volumes is None else {}
+    return server, [_weed(), f"-logdir={folder}", *words, *(f"-{name}={value}" for name, value in options.items())]
 
 
 def _weed() -> str:

@@ -22,7 +22,7 @@ MODULE = "modelmill.runtime.preemption"
 POD_VARIABLE = "KFP_POD_NAME"
 # What the pod's `terminationGracePeriodSeconds` is, where the cluster's files say so to the container.
 GRACE_VARIABLE = "MODELMILL_GRACE_SECONDS"
-GRACE_SECONDS = 600.0
+GRACE_SECONDS = 120.0
 # Left of the grace period for the end of the container.
 _RESERVE_SECONDS = 5.0
 _POLL_SECONDS = 0.1

@@ -39,6 +39,11 @@ def is_missing(error: BaseException) -> bool:
     return code_of(_cause(error)) in _MISSING
 
 
+def is_denied(error: BaseException) -> bool:
+    """Return whether an error says that the credentials are good, and not for this."""
+    return code_of(_cause(error)) in _DENIED
+
+
 def reason_of(error: BaseException, bucket: str, endpoint: str) -> str:
     """Return why the store cannot be used, and what to set.
 

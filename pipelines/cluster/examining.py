@@ -1,14 +1,24 @@
 """What a submission needs of a cluster, checked one by one, so that a person learns all of it at once."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from modelmill import recipe as recipes
 from modelmill.core.errors import UserError
-from modelmill.pipelines.cluster import DEFAULT_SCHEDULES, applying, placement, reach
+from modelmill.pipelines.cluster import (
+    DEFAULT_SCHEDULES,
+    applying,
+    buckets,
+    inside,
+    kubernetes_checks,
+    needed_versions,
+    placement,
+    reach,
+)
 from modelmill.pipelines.cluster import client as clients
 from modelmill.pipelines.cluster import profiles as profile_files
+from modelmill.pipelines.cluster.api_server import ApiServer
 from modelmill.pipelines.cluster.settings import Cluster, load, other_version
 from modelmill.recipe.step_specs import STEPS
 
@@ -30,17 +40,35 @@ def checks_of(file: Path, recipe: Path | None, overrides: list[str] | None) -> d
         cluster = load(file)
     except UserError:
         return {"file": lambda: str(load(file))}
+    of_kubernetes, api = kubernetes_checks.checks_of(cluster)
     checks: dict[str, Check] = {
         "file": lambda: f"{file}: KFP at {cluster.kfp.host}, store {cluster.store}, MLflow at {cluster.mlflow}",
         "profiles": lambda: ", ".join(sorted(profile_files.load(cluster.profiles).profiles)) or "none",
         "images": lambda: _images(cluster),
         **_kfp_checks(cluster, file),
+        **of_kubernetes,
         "store": lambda: _store(cluster),
+        "buckets": lambda: buckets.check(cluster, api),
         "mlflow": lambda: _mlflow(cluster),
     }
     if recipe is not None:
         checks["recipe"] = lambda: _recipe(cluster, recipe, overrides)
     return checks
+
+
+def found_inside(file: Path) -> Iterator[tuple[str, bool, str]]:
+    """Yield what a pod finds in the cluster: a name, whether it holds, and what it says.
+
+    Args:
+        file: The cluster's file.
+
+    Raises:
+        UserError: The file cannot be read, or the cluster refuses the pod.
+        ModelmillError: The API server cannot be asked, or the pod does not start.
+    """
+    cluster, api = load(file), ApiServer()
+    kubernetes_checks.require_kfp(api, cluster)
+    yield from inside.findings(cluster, api)
 
 
 def _kfp_checks(cluster: Cluster, file: Path) -> dict[str, Check]:
@@ -62,6 +90,7 @@ def _kfp_checks(cluster: Cluster, file: Path) -> dict[str, Check]:
 
     def version() -> str:
         clients.check_version(cluster, answered[0])
+        needed_versions.require_known(answered[0])
         return answered[0] if answered[0] != "unknown" else "the server does not say; its API is the one needed"
 
     checks = {

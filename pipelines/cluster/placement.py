@@ -13,6 +13,7 @@ from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, Training
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import node as nodes
+from modelmill.runtime.preemption import GRACE_VARIABLE
 from modelmill.runtime.pods.explaining import PROFILE_LABEL, STEP_LABEL
 
 USER = 10001
@@ -151,7 +152,9 @@ def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles, priority: str) 
         profile = profile.model_copy(update={"priority": profile.priority or priority})
         # Also a step that only waits runs in its nodes' image: one code makes the key and the result.
         image = image_of(step, profile, cluster)
-        environment = _environment(image, cluster)
+        environment = environment_of(image, cluster)
+        if profile.grace:
+            environment[GRACE_VARIABLE] = str(profile_files.seconds(profile.grace))
         labels = _labels(step, profile, profile_name(step, recipe, profiles))
         if nodes.are_wanted(step, recipe):
             node = training_nodes.node(profile, profiles, labels)
@@ -216,8 +219,7 @@ def _give(task: Any, profile: Profile) -> None:
         task.set_memory_limit(profile.memory)
     if profile.accelerator:
         task.set_accelerator_type(profile.accelerator.type).set_accelerator_limit(profile.accelerator.count)
-    if profile.retries:
-        task.set_retry(profile.retries, f"{profile_files.seconds(profile.backoff)}s", 1.0, A_YEAR)
+    task.set_retry(profile.retries, f"{profile_files.seconds(profile.backoff)}s", 1.0, A_YEAR)
 
 
 def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
@@ -240,6 +242,9 @@ def _choose_nodes(task: Any, profile: Profile, profiles: Profiles) -> None:
 
 def _labels(step: str, profile: Profile, name: str | None) -> dict[str, str]:
     labels = {STEP_LABEL: step.replace("_", "-"), "modelmill.dev/priority": str(profile.priority)}
+    if profile.grace:
+        # KFP has no setting for it: an admission policy reads the label.
+        labels["modelmill.dev/grace"] = str(profile_files.seconds(profile.grace))
     # A profile may have a name that no label can hold; then a pod that waits does not say which it is.
     return labels | ({PROFILE_LABEL: name} if name and _LABEL.fullmatch(name) else {})
 
@@ -256,12 +261,17 @@ def _surround(task: Any, step: str, profile: Profile, cluster: Cluster, labels: 
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=profile.shm)
     if profile.timeout:
         kubernetes.set_timeout(task, profile_files.seconds(profile.timeout))
-    for secret, keys in _secrets(step, cluster):
+    for secret, keys in secrets_of(step, cluster):
         kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
 
 
-def _secrets(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the Secrets that a step takes keys from: only the report, which ends the run, tells anyone."""
+def secrets_of(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the Secrets that a step takes keys from: only the report, which ends the run, tells anyone.
+
+    Args:
+        step: The step's name.
+        cluster: The cluster.
+    """
     named = cluster.secrets
     known: list[tuple[str | None, tuple[str, ...]]] = [
         (named.object_store, OBJECT_STORE_KEYS),
@@ -271,7 +281,13 @@ def _secrets(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
     return [(secret, keys) for secret, keys in known if secret]
 
 
-def _environment(image: str, cluster: Cluster) -> dict[str, str]:
+def environment_of(image: str, cluster: Cluster) -> dict[str, str]:
+    """Return the environment variables of a step that are not secret.
+
+    Args:
+        image: The step's image in full.
+        cluster: The cluster.
+    """
     known = {
         IMAGE_VARIABLE: image,
         "MLFLOW_TRACKING_URI": cluster.mlflow,

@@ -101,6 +101,12 @@ class Profile(Section):
     retries: int = Field(
         default=3, ge=0, le=100, description="Attempts after the first, for a step that failed or lost its node."
     )
+    grace: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]*[smh]$",
+        description="Time that a step has to save when its pod is ended: `90s`, `10m`; null is the cluster's, 2 "
+        "minutes with k8s/kfp.",
+    )
     backoff: str = Field(default="30s", pattern=r"^[1-9][0-9]*[smh]$", description="Wait before each further attempt.")
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ def waiting(profile: Profile, profiles: Profiles) -> Profile:
     """
     small = profiles.profiles[profiles.default] if profiles.default else Profile()
     own = {"cpu": CPU, "memory": MEMORY, "shm": None, "accelerator": None}
-    kept = {key: getattr(profile, key) for key in ("priority", "timeout", "retries", "backoff")}
+    kept = {key: getattr(profile, key) for key in ("priority", "timeout", "grace", "retries", "backoff")}
     return small.model_copy(update=own | kept)
 
 

@@ -18,16 +18,24 @@ def command(
     cluster: Annotated[
         Path | None, typer.Option("--cluster", help="Check this cluster file's cluster instead.")
     ] = None,
+    from_inside: Annotated[
+        bool, typer.Option("--from-inside", help="With --cluster: a pod checks, too, what a step reaches.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check, one by one, what a run needs: Python, libraries, store, registry, disk, device, and a recipe.
 
-    With --cluster, what a submission needs: the file, profiles, images, KFP and its version, token, namespace, store,
-    MLflow, and a recipe.
+    With --cluster, what a submission needs: the file, profiles, images, KFP and its version, token, namespace, what
+    Kubernetes and Argo are set to do, store, buckets, MLflow, and a recipe.
     """
+    from modelmill.core.errors import UserError
     from modelmill.pipelines.doctor import examine, examine_cluster
 
-    findings = examine_cluster(cluster, recipe, overrides) if cluster else examine(store, recipe, overrides)
+    if from_inside and cluster is None:
+        raise UserError("--from-inside starts a pod in a cluster; name its file with --cluster FILE")
+    findings = (
+        examine_cluster(cluster, recipe, overrides, from_inside) if cluster else examine(store, recipe, overrides)
+    )
     if as_json:
         print_json({"findings": [finding._asdict() for finding in findings]})
     else:

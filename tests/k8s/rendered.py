@@ -16,6 +16,12 @@ OVERLAYS = ["kind", "minikube", "production"]
 Resource = dict[str, Any]
 
 
+@functools.cache
+def kfp() -> list[Resource]:
+    """KFP as it is installed: k8s/vendor with the patches of k8s/kfp."""
+    return kustomize(K8S / "kfp")
+
+
 def kustomize(folder: Path) -> list[Resource]:
     """What `kubectl kustomize FOLDER` prints."""
     done = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True)

@@ -1,11 +1,14 @@
 """What must hold of everything that is applied to a cluster."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.k8s.reachability import outside, reaches
-from tests.k8s.rendered import OVERLAYS, containers, named, of_kind, pods, render
+from tests.k8s.rendered import K8S, OVERLAYS, Resource, containers, kustomize, named, of_kind, pods, render
 
 pytestmark = pytest.mark.parametrize("overlay", OVERLAYS)
 SECRET_NAME = re.compile(r"password|passwd|secret|token|access_?key|credential", re.IGNORECASE)
@@ -21,6 +24,7 @@ KFP_API = {"app": "ml-pipeline", "application-crd-id": "kubeflow-pipelines"}
 MYSQL = {"app": "mysql", "application-crd-id": "kubeflow-pipelines"}
 SEAWEEDFS = {"app": "seaweedfs", "application-crd-id": "kubeflow-pipelines"}
 STRANGER = {"app": "someone-else"}
+STEP_POLICY, KFP_POLICY = "api-server", "api-server-kfp"
 
 
 def test_no_container_is_root_or_may_become_it(overlay: str) -> None:
@@ -160,7 +164,39 @@ def test_the_store_and_the_database_are_reached_where_they_are(overlay: str) -> 
             assert "0.0.0.0/0" not in {cidr for cidr, _ in reached}
     for source in (MLFLOW, BACKUP):
         assert reaches(policies, source, POSTGRES, 5432) is (overlay != "production")
-    assert ("10.0.0.0/8", 6443) in {block for one in policies for block in outside(one, STEP)}
+    for source in (STEP, KFP_API):
+        assert ("10.0.0.0/8", 6443) in {block for one in policies for block in outside(one, source)}
+
+
+def test_names_are_resolved_by_the_cluster_and_by_its_caches(overlay: str) -> None:
+    (rule,) = named(overlay, "NetworkPolicy", "dns")["spec"]["egress"]
+    assert {(one["protocol"], one["port"]) for one in rule["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert {one["ipBlock"]["cidr"] for one in rule["to"] if "ipBlock" in one} == {"169.254.20.10/32"}
+    assert [one for one in rule["to"] if "namespaceSelector" in one]
+
+
+def test_where_the_api_server_is_is_a_setting_of_the_overlay(overlay: str, tmp_path: Path) -> None:
+    """Both policies have the same, and a copy of the production overlay has addresses of its own."""
+    ranges = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
+    assert api_server_addresses(of_kind(overlay, "NetworkPolicy")) == {STEP_POLICY: ranges, KFP_POLICY: ranges}
+    if overlay == "production":
+        copied = tmp_path / "k8s" / "overlays" / "mine"
+        shutil.copytree(K8S / "base", tmp_path / "k8s" / "base")
+        shutil.copytree(K8S / "overlays" / overlay, copied)
+        settings = copied / "api-server-addresses.yaml"
+        document = yaml.safe_load(settings.read_text())
+        document[0]["value"] = [{"ipBlock": {"cidr": "100.64.0.0/10"}}]
+        settings.write_text(yaml.safe_dump(document))
+        policies = [one for one in kustomize(copied) if one["kind"] == "NetworkPolicy"]
+        assert api_server_addresses(policies) == {STEP_POLICY: {"100.64.0.0/10"}, KFP_POLICY: {"100.64.0.0/10"}}
+
+
+def api_server_addresses(policies: list[Resource]) -> dict[str, set[str]]:
+    return {
+        one["metadata"]["name"]: {peer["ipBlock"]["cidr"] for rule in one["spec"]["egress"] for peer in rule["to"]}
+        for one in policies
+        if one["metadata"]["name"] in {STEP_POLICY, KFP_POLICY}
+    }
 
 
 def test_no_network_rule_is_for_everyone(overlay: str) -> None:

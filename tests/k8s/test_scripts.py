@@ -11,18 +11,22 @@ import pytest
 import yaml
 
 from modelmill.pipelines.cluster.settings import load
-from tests.k8s.rendered import BIN, K8S, OVERLAYS, ROOT, made_secrets, named
+from tests.k8s.rendered import BIN, K8S, OVERLAYS, ROOT, made_secrets, named, render
 from tests.seaweedfs import SeaweedFS
 
+# What k8s/configure makes.
+CONFIGURED = {"modelmill-cluster", "modelmill-recipes", "modelmill-suites"}
 SCRIPTS = sorted(path for path in K8S.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))
-# Writes its name and arguments to $CALLS; nothing is found unless $FOUND says so; the dry run of `configure` is real.
+# Writes its name and arguments to $CALLS; nothing is found unless $FOUND says so; the API server has its policies in
+# version $POLICIES. The dry run of `configure` and kustomize are real.
 RECORDER = """#!/bin/sh
 name=$(basename "$0")
 case "$name $*" in
-  "kubectl create configmap "*) exec "$KUBECTL" "$@" ;;
+  "kubectl create configmap "* | "kubectl kustomize "*) exec "$KUBECTL" "$@" ;;
 esac
 echo "$name $*" >> "$CALLS"
 case "$name $*" in
+  *" api-resources "*) [ -z "$POLICIES" ] || echo "mutatingadmissionpolicies $POLICIES false MutatingAdmissionPolicy" ;;
   *" --filename -") cat >> "$CALLS.stdin" ;;
   *" get secret "*) [ -n "$FOUND" ] ;;
   "docker exec --interactive"*) cat > /dev/null ;;
@@ -37,7 +41,7 @@ class Commands:
     """The scripts in a copy of the repository, with recorders in place of kubectl, docker, kind and minikube."""
 
     def __init__(self, root: Path) -> None:
-        self.k8s, self.calls_file = root / "k8s", root / "calls"
+        self.k8s, self.calls_file, self.applied_file = root / "k8s", root / "calls", root / "calls.stdin"
         shutil.copytree(K8S, self.k8s)
         shutil.copytree(ROOT / "recipes", root / "recipes")
         (root / "modelmill" / "core").mkdir(parents=True)
@@ -52,13 +56,21 @@ class Commands:
             shutil.copy(commands / "kubectl", root / ".venv" / "bin" / name)
         self.path = f"{commands}:{os.environ['PATH']}"
 
-    def run(self, *command: str, found: bool = False) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    def run(
+        self, *command: str, found: bool = False, policies: str = "admissionregistration.k8s.io/v1"
+    ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
         """Run a script; returns how it ended and what it called."""
         self.calls_file.write_text("")
+        self.applied_file.write_text("")
         env = {"PATH": self.path, "CALLS": str(self.calls_file), "KUBECTL": str(BIN / "kubectl"), "HOME": str(self.k8s)}
-        env["FOUND"] = "yes" if found else ""
+        env |= {"FOUND": "yes" if found else "", "POLICIES": policies}
         done = subprocess.run([self.k8s / command[0], *command[1:]], capture_output=True, text=True, env=env)
         return done, self.calls_file.read_text().splitlines()
+
+    def applied(self) -> set[str]:
+        """The names of what was applied from standard input, without the Secrets that were made."""
+        documents = [one for one in yaml.safe_load_all(self.applied_file.read_text()) if one]
+        return {one["metadata"]["name"] for one in documents if one["kind"] != "Secret"}
 
 
 @pytest.fixture
@@ -67,7 +79,9 @@ def commands(tmp_path: Path) -> Commands:
 
 
 def test_shellcheck_has_nothing_to_say() -> None:
-    assert {"kind-up", "kind-e2e", "kind-down", "minikube-up", "install", "e2e"} <= {path.name for path in SCRIPTS}
+    assert {"kind-up", "kind-e2e", "kind-down", "minikube-up", "install", "render", "e2e"} <= {
+        path.name for path in SCRIPTS
+    }
     done = subprocess.run([BIN / "shellcheck", *SCRIPTS], capture_output=True)
     assert done.returncode == 0, done.stdout.decode()
 
@@ -90,26 +104,58 @@ def test_up_makes_a_cluster_and_fills_it_in_order(commands: Commands, script: st
     overlay = script.removesuffix("-up")
     order = [
         f"docker push --quiet {registry}/modelmill/trigger:",
-        "apply --server-side --force-conflicts --kustomize https://github.com/kubeflow/trainer.git",
+        f"apply --server-side --force-conflicts --kustomize {commands.k8s}/vendor/trainer",
+        "--namespace kubeflow-system wait --for condition=available",
         "/kfp/cluster",
         "/base/namespace.yaml",
         "create --filename -",
-        "--force-conflicts --filename -",
-        f"/overlays/{overlay}",
+        "--force-conflicts --filename -\n",
         f"--kustomize {commands.k8s}/kfp\n",
-        "wait --for condition=available",
+        "--namespace modelmill wait --for condition=available",
         "job/buckets",
     ]
     text = "\n".join(calls)
     at = [text.index(step) for step in order]
     assert at == sorted(at)
+    assert commands.applied() == {one["metadata"]["name"] for one in render(overlay)} | CONFIGURED
+
+
+def test_the_policies_are_applied_in_the_version_that_the_cluster_has(commands: Commands) -> None:
+    for version in ("v1", "v1beta1"):
+        done, _ = commands.run("install", "kind", "kind-modelmill", policies=f"admissionregistration.k8s.io/{version}")
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        applied = yaml.safe_load_all(commands.applied_file.read_text())
+        kinds = [(one["kind"], one["apiVersion"]) for one in applied if one and "Mutating" in one["kind"]]
+        assert len(kinds) == 6
+        assert {api for _, api in kinds} == {f"admissionregistration.k8s.io/{version}"}
+
+
+def test_without_policies_all_else_is_applied_and_what_is_lost_is_said(commands: Commands) -> None:
+    done, _ = commands.run("install", "kind", "kind-modelmill", policies="")
+    assert done.returncode == 0
+    assert "runs get no priority" in done.stderr and len(done.stderr.splitlines()) == 1
+    kept = {one["metadata"]["name"] for one in render("kind") if "Mutating" not in one["kind"]}
+    assert commands.applied() == kept | CONFIGURED
+
+
+def test_a_version_that_is_not_known_is_a_mistake(commands: Commands) -> None:
+    done, _ = commands.run("render", "kind", "v2")
+    assert done.returncode == 2 and "known here in v1 and v1beta1" in done.stderr
+
+
+def test_production_gets_no_made_up_secrets(commands: Commands) -> None:
+    for overlay in ("production", "production-identity"):
+        done, calls = commands.run("install", overlay, "far-away")
+        assert done.returncode == 0, done.stderr
+        assert not [call for call in calls if "create --filename" in call or "job/buckets" in call]
+        assert "modelmill-trigger" in commands.applied()
 
 
 def test_up_again_keeps_the_cluster_and_its_secrets(commands: Commands) -> None:
     done, calls = commands.run("kind-up", found=True)
     assert done.returncode == 0, done.stderr
     assert not [call for call in calls if "create" in call.split() or call.startswith("docker run")]
-    assert [call for call in calls if "/overlays/kind" in call]
+    assert commands.applied() == {one["metadata"]["name"] for one in render("kind")} | CONFIGURED
 
 
 def test_a_failure_stops_the_script(commands: Commands) -> None:

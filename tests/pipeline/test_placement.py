@@ -10,8 +10,9 @@ from modelmill import recipe as recipes
 from modelmill.core.image import VERSION
 from modelmill.pipelines.cluster import placement, profiles, settings
 from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime.node import VARIABLE, Node
 from tests import cli
-from tests.clusters import DIGEST, cluster_file, gpu_recipe
+from tests.clusters import DIGEST, PROFILES, cluster_file, gpu_recipe
 from tests.recipes import table_recipe, write_table
 
 OVERLAYS = sorted((cli.ROOT / "k8s" / "overlays").glob("*/cluster.yaml"))
@@ -121,6 +122,22 @@ def test_every_task_is_tried_again_even_when_it_fails_after_days(placed: Compile
         assert policy["maxRetryCount"] >= 3, name
         assert int(policy["backoffMaxDuration"].removesuffix("s")) > 90 * 24 * 3600, name
         assert policy["backoffFactor"] == 1.0, name
+
+
+def test_a_profile_says_how_long_a_step_may_save_and_that_it_is_not_tried_again(tmp_path: Path) -> None:
+    changed = {"gpu-a100": PROFILES["profiles"]["gpu-a100"] | {"grace": "10m", "retries": 0}}
+    document = PROFILES | {"profiles": PROFILES["profiles"] | changed}
+    one = compiled_here(gpu_recipe(tmp_path), cluster_file(tmp_path, document), tmp_path / "pipeline.yaml")
+    assert one.pods["pretraining"]["podMetadata"]["labels"]["modelmill.dev/grace"] == "600"
+    assert "modelmill.dev/grace" not in one.pods["fine-tuning"]["podMetadata"]["labels"]
+    # No count is 0. Without a policy at all the step would have the attempts that Argo's defaults give drivers.
+    policy = one.tasks["pretraining"]["retryPolicy"]
+    assert policy.get("maxRetryCount", 0) == 0 and policy["backoffDuration"] == "30s"
+    nodes = gpu_recipe(tmp_path / "nodes", pretraining__nodes=2, pretraining__devices=1)
+    waiting = compiled_here(nodes, cluster_file(tmp_path, document), tmp_path / "nodes.yaml")
+    assert waiting.pods["pretraining"]["podMetadata"]["labels"]["modelmill.dev/grace"] == "600"
+    node = Node.model_validate_json(waiting.environment("pretraining")[VARIABLE])
+    assert node.labels["modelmill.dev/grace"] == "600"
 
 
 def test_a_recipe_s_own_memory_is_instead_of_the_profile_s(placed: Compiled) -> None:

@@ -219,8 +219,8 @@ def test_doctor_checks_a_cluster_one_by_one(
     recipe, cluster = cluster_recipe(tmp_path), write_cluster(tmp_path, kfp.url, bucket)
     code, healthy = doctor(call, recipe, "--cluster", cluster)
     assert code == 0, healthy
-    names = ["file", "profiles", "images", "token", "kfp", "version", "namespace", "store", "mlflow", "recipe"]
-    assert list(healthy) == names
+    names = ["file", "profiles", "images", "token", "kfp", "version", "namespace", "kubernetes", "store", "buckets"]
+    assert list(healthy) == [*names, "mlflow", "recipe"]
     assert healthy["version"]["message"] == "2.17.0"
     assert "conditional writes hold" in healthy["store"]["message"]
     assert not kfp.runs and not kfp.pipelines and not kfp.experiments, "a doctor changes nothing"
@@ -239,7 +239,7 @@ def test_doctor_names_each_thing_that_is_wrong(
     code, findings = doctor(call, recipe, "--cluster", cluster)
     bad = [name for name, finding in findings.items() if not finding["ok"]]
     assert code == 2
-    assert bad == ["images", "version", "namespace", "store", "mlflow", "recipe"], findings
+    assert bad == ["images", "version", "namespace", "store", "buckets", "mlflow", "recipe"], findings
     kfp.tag_name, kfp.token = "2.17.0", "fresh"
     monkeypatch.setenv("MODELMILL_KFP_TOKEN", "stale-token")
     _, findings = doctor(call, "--cluster", cluster)
