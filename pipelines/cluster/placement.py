@@ -13,8 +13,8 @@ from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, Training
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import node as nodes
-from modelmill.runtime.preemption import GRACE_VARIABLE
 from modelmill.runtime.pods.explaining import PROFILE_LABEL, STEP_LABEL
+from modelmill.runtime.preemption import GRACE_VARIABLE
 
 USER = 10001
 # The PriorityClasses of k8s/base: of a run that a person waits for, and of one that begins by itself.
