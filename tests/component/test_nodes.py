@@ -267,6 +267,7 @@ def test_one_of_the_same_name_is_made_when_the_nodes_of_the_one_before_have_ende
     steps.calls -= 1  # the same run, tried again
     assert steps.train().entries
     assert made_after == [True], "the nodes of the one before still lived"
+    assert "joined" not in log_of(steps), "one that is being deleted is waited for"
 
 
 def cancel_once_created(api: KubernetesApi, steps: Prepared, run_id: str) -> None:
