@@ -97,6 +97,9 @@ def test_a_step_keeps_its_own_folder_and_is_asked_to_save_before_it_is_ended(tmp
     assert HOOK == ["python", "-m", "modelmill.runtime.preemption"]
     # Longer than Kubernetes' own 30 s, in which no large checkpoint is written.
     assert spec["terminationGracePeriodSeconds"] >= 120
+    # The hook is told how long it has.
+    grace = {"name": "MODELMILL_GRACE_SECONDS", "value": str(spec["terminationGracePeriodSeconds"])}
+    assert grace in main["env"]
 
 
 def test_a_preempted_pod_and_a_driver_are_tried_again_and_a_dag_is_not() -> None:

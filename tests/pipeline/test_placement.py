@@ -129,6 +129,7 @@ def test_a_profile_says_how_long_a_step_may_save_and_that_it_is_not_tried_again(
     document = PROFILES | {"profiles": PROFILES["profiles"] | changed}
     one = compiled_here(gpu_recipe(tmp_path), cluster_file(tmp_path, document), tmp_path / "pipeline.yaml")
     assert one.pods["pretraining"]["podMetadata"]["labels"]["modelmill.dev/grace"] == "600"
+    assert one.environment("pretraining")["MODELMILL_GRACE_SECONDS"] == "600"
     assert "modelmill.dev/grace" not in one.pods["fine-tuning"]["podMetadata"]["labels"]
     # No count is 0. Without a policy at all the step would have the attempts that Argo's defaults give drivers.
     policy = one.tasks["pretraining"]["retryPolicy"]
