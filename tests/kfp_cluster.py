@@ -16,6 +16,10 @@ from tests.recipes import table_recipe
 PROFILES = {"profiles": {"cpu": {"cpu": "1", "memory": "1Gi"}}}
 
 
+# The store of a cluster file that names no other; a test that needs one puts its bucket here.
+STORE = "s3://nowhere/mill"
+
+
 class Done(NamedTuple):
     """What a command has said, and how it ended."""
 
@@ -24,11 +28,11 @@ class Done(NamedTuple):
     err: str
 
 
-def write_cluster(folder: Path, host: str, store: str = "s3://nowhere/mill", **changes: Any) -> Path:
+def write_cluster(folder: Path, host: str, store: str | None = None, **changes: Any) -> Path:
     """A cluster file; `changes` are keys of its section `kfp`."""
     document = {
         "kfp": {"host": host, "ui": "https://kfp.example.com", "namespace": "mill", **changes},
-        "store": store,
+        "store": store or STORE,
         # A name that only the cluster knows.
         "endpoint": "http://seaweedfs.invalid:8333",
         "mlflow": "http://mlflow.mill:5000",

@@ -333,7 +333,6 @@ def create_recurring_run(server: KfpServer, request: Request, names: dict[str, s
     recurring = from_json(request, "V2beta1RecurringRun")
     find(server.experiments, recurring.experiment_id, "Experiment")
     file = file_of(server, "recurring run", recurring.pipeline_version_reference)
-    check_parameters(file, recurring, "Failed to create a new recurring run")
     cron = recurring.trigger.cron_schedule.cron
     if (fields := len(cron.split())) not in {5, 6}:
         raise ApiError(
@@ -342,6 +341,7 @@ def create_recurring_run(server: KfpServer, request: Request, names: dict[str, s
             "supported format(https://godoc.org/github.com/robfig/cron). Error: Expected 5 to 6 fields, found "
             f"{fields}: {cron}",
         )
+    check_parameters(file, recurring, "Failed to create a new recurring run")
     recurring.recurring_run_id, recurring.created_at = str(uuid.uuid4()), now()
     recurring.status = "ENABLED" if recurring.mode == "ENABLE" else "DISABLED"
     server.scheduled_workflows.add(recurring.recurring_run_id)

@@ -160,8 +160,6 @@ def placer(recipe: Recipe, cluster: Cluster, profiles: Profiles, priority: str) 
             node = training_nodes.node(profile, profiles, labels)
             environment[nodes.VARIABLE] = node.model_dump_json(exclude_defaults=True)
             profile = training_nodes.waiting(profile, profiles)
-        if profile.grace:
-            environment["MODELMILL_GRACE_SECONDS"] = str(profile_files.seconds(profile.grace))
         task.set_container_image(image)
         _give(task, profile)
         _choose_nodes(task, profile, profiles)

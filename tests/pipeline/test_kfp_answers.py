@@ -23,6 +23,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clusters' store can be reached from here."""
+    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
+
+
 @contextlib.contextmanager
 def answering(answer: bytes) -> Iterator[str]:
     """The address of a server that gives every connection the same bytes and closes it."""

@@ -22,6 +22,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clusters' store can be reached from here."""
+    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
+
+
 @pytest.fixture
 def runs(kfp: KfpServer) -> Iterator[api.RunServiceApi]:
     yield api.RunServiceApi(api.ApiClient(api.Configuration(host=kfp.url)))

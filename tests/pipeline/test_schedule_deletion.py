@@ -21,6 +21,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cluster_recipe(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clusters' store can be reached from here."""
+    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
+
+
 @pytest.fixture
 def cluster(kfp: KfpServer, tmp_path: Path) -> Path:
     return write_cluster(tmp_path, kfp.url)

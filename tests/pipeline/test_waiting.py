@@ -33,6 +33,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(waiting, "STORE_SECONDS", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clusters' store can be reached from here."""
+    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
+
+
 @pytest.fixture
 def store(bucket: str) -> Store:
     return open_store(f"{bucket}/mill")
@@ -40,15 +46,18 @@ def store(bucket: str) -> Store:
 
 @pytest.fixture
 def wait(kfp: KfpServer, call: Callable[..., Done], tmp_path: Path) -> Callable[..., Done]:
-    """Submits a recipe and waits for its run; `at` says what happens when KFP is asked for the n-th time."""
+    """Submits a recipe and waits for its run; `at` says what happens when KFP is asked for the n-th time.
 
-    def submit(
-        at: dict[int, Callable[[str], Any]], *more: str, store: str = "s3://nowhere/mill", **changes: Any
-    ) -> Done:
+    The 0th time is when the run is created.
+    """
+
+    def submit(at: dict[int, Callable[[str], Any]], *more: str, store: str | None = None, **changes: Any) -> Done:
         looks: list[str] = []
 
         def before(request: Request) -> None:
             run_id = request.path.rpartition("/")[2]
+            if request.method == "POST" and run_id == "runs":
+                at.get(0, lambda run_id: None)(run_id)
             if request.method == "GET" and run_id in kfp.runs:
                 looks.append(run_id)
                 at.get(len(looks), lambda run_id: None)(run_id)
@@ -172,9 +181,9 @@ def test_a_record_that_could_not_be_written_is_written_while_it_waits(
     kfp: KfpServer, wait: Callable[..., Done], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = os.environ["AWS_ENDPOINT_URL"]
-    monkeypatch.setenv("AWS_ENDPOINT_URL", CLOSED)
+    away = {0: lambda run_id: monkeypatch.setenv("AWS_ENDPOINT_URL", CLOSED)}
     back = {4: lambda run_id: monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint), 8: ends_registered(kfp, store)}
-    done = wait(back, "--reason", "new data", store=store.uri)
+    done = wait(away | back, "--reason", "new data", store=store.uri)
     assert done.code == 0, done.err
     assert done.err.count("the run's record was not written") == done.err.count("the run's record is written now") == 1
     kept = run_records.read_run(store, next(iter(kfp.runs)))
@@ -218,10 +227,14 @@ def test_a_run_that_is_lost_is_told_once_and_ends_no_wait(
     assert done.err.count("lost: KFP says RUNNING, but nothing of it has moved for 120 minutes") == 1
 
 
-def test_success_without_evidence_is_an_unknown_outcome(kfp: KfpServer, wait: Callable[..., Done]) -> None:
+def test_success_without_evidence_is_an_unknown_outcome(
+    kfp: KfpServer, wait: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
     kfp.node_bytes = 32_000
+    monkeypatch.setattr(waiting, "OUTCOME_SECONDS", 0.2)
 
     def end(run_id: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", CLOSED)
         kfp.set_tasks(run_id, data_validation="SUCCEEDED", preprocessing="SUCCEEDED", pretraining="RUNNING")
         kfp.set_tasks(run_id, **dict.fromkeys(STEPS, "SUCCEEDED"))
         kfp.end_run(run_id, "SUCCEEDED")

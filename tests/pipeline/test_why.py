@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modelmill.pipelines.cluster import following, pods, settings
+from modelmill.pipelines.cluster import pods, settings, waiting
 from modelmill.runtime.run_records import StepRecord
 from tests import kfp_cluster, kubernetes_run
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
@@ -25,7 +25,13 @@ QUOTA = (
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clusters' store can be reached from here."""
+    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
 
 
 @pytest.fixture
