@@ -18,11 +18,13 @@ from modelmill.core.errors import Cancelled, ModelmillError, one_line
 from modelmill.recipe import Recipe, step_specs, stored
 from modelmill.runtime import cancellation, external_inputs, memo, run_records, step_log, tracking
 from modelmill.runtime.run_records import Problem, Progress, StepRecord
-from modelmill.store import Store, manifest, open_store, retention
+from modelmill.store import Store, StoreAway, manifest, open_store, retention
 from modelmill.store.manifest import Manifest
 
 log = logging.getLogger("modelmill")
 PROGRESS_SECONDS = 0.5
+# A try to write takes seconds while the store is away.
+AWAY_SECONDS = 15.0
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Step:
     scratch: Path
     record: StepRecord
     _last_progress: float = 0.0
+    _store_is_away: bool = False
 
     @property
     def key(self) -> str:
@@ -91,18 +94,28 @@ class Step:
     def progress(self, done: float, total: float, text: str) -> None:
         """Record how far the step is; cheap enough to be called in every iteration.
 
+        A store that is away for a while is no reason to stop: the step goes on without its record, and says so.
+
         Args:
             done: Units that are done.
             total: Units in all.
             text: What the step is doing.
         """
         now = time.monotonic()
-        if now - self._last_progress < PROGRESS_SECONDS and done < total:
+        pause = AWAY_SECONDS if self._store_is_away else PROGRESS_SECONDS
+        if now - self._last_progress < pause and done < total:
             return
-        self._last_progress = now
         self.record.progress = Progress(done=done, total=total, text=text)
         self.record.seconds = time.time() - self.record.started
-        run_records.write_step(self.store, self.run_id, self.record)
+        try:
+            run_records.write_step(self.store, self.run_id, self.record)
+        except StoreAway as error:
+            if not self._store_is_away:
+                log.warning("%s; %s goes on without its record", one_line(error), self.name)
+            self._store_is_away = True
+        else:
+            self._store_is_away = False
+        self._last_progress = time.monotonic()
         log.info("%s %g/%g %s", self.name, done, total, text)
 
 

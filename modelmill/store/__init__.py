@@ -1,10 +1,19 @@
 """The object store: S3-compatible (`s3://bucket/prefix`) or a folder (`file://path`)."""
 
 from modelmill.core.errors import UserError
-from modelmill.store.base import KeyNotFound, Stat, Store, StoreError, Versioned
+from modelmill.store.base import KeyNotFound, Stat, Store, StoreAway, StoreError, Versioned
 from modelmill.store.conditional import check_conditional_writes
 
-__all__ = ["KeyNotFound", "Stat", "Store", "StoreError", "Versioned", "check_conditional_writes", "open_store"]
+__all__ = [
+    "KeyNotFound",
+    "Stat",
+    "Store",
+    "StoreAway",
+    "StoreError",
+    "Versioned",
+    "check_conditional_writes",
+    "open_store",
+]
 
 
 def open_store(uri: str) -> Store:

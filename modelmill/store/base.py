@@ -15,6 +15,10 @@ class StoreError(UserError):
     """The store cannot be reached, refuses the credentials or cannot be written."""
 
 
+class StoreAway(StoreError):
+    """The store does not answer, or fails by its own account: the same may succeed in a while."""
+
+
 class Versioned(NamedTuple):
     """An object's bytes and the tag (ETag) that `compare_and_swap` takes back."""
 

@@ -14,10 +14,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.store.base import KeyNotFound, Stat, StoreError, Versioned
+from modelmill.store.base import KeyNotFound, Stat, StoreAway, StoreError, Versioned
 from modelmill.store.conditional import check_conditional_writes
 from modelmill.store.s3_client import TRANSFER, connect
-from modelmill.store.s3_errors import ERRORS, code_of, is_missing, reason_of
+from modelmill.store.s3_errors import ERRORS, code_of, is_missing, is_passing, reason_of
 from modelmill.store.s3_stream import Body
 
 # S3 refuses a conditional write while another one of the same key is on its way.
@@ -233,7 +233,8 @@ class S3Store:
         except (*ERRORS, *also) as error:
             if is_missing(error):
                 raise KeyNotFound(f"{self.uri}: no object {key}") from error
-            raise StoreError(f"--store {self.uri}: {reason_of(error, self._bucket, self._endpoint())}") from error
+            kind = StoreAway if is_passing(error) else StoreError
+            raise kind(f"--store {self.uri}: {reason_of(error, self._bucket, self._endpoint())}") from error
 
 
 def _parse(uri: str) -> tuple[str, str]:

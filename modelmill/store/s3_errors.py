@@ -20,6 +20,7 @@ _REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "Inva
 _DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled", "AccountProblem"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _ELSEWHERE = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_BUSY = {"SlowDown", "RequestTimeout"}
 _NO_CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -42,6 +43,16 @@ def is_missing(error: BaseException) -> bool:
 def is_denied(error: BaseException) -> bool:
     """Return whether an error says that the credentials are good, and not for this."""
     return code_of(_cause(error)) in _DENIED
+
+
+def is_passing(error: BaseException) -> bool:
+    """Return whether the same may succeed in a while: nothing answers, or the store fails by its own account."""
+    error = _cause(error)
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return (status >= 500 and status != 501) or code_of(error) in _BUSY
+    connection = (boto.HTTPClientError, boto.IncompleteReadError, ProtocolError)
+    return isinstance(error, connection) and not isinstance(error, boto.SSLError)
 
 
 def reason_of(error: BaseException, bucket: str, endpoint: str) -> str:
@@ -92,7 +103,7 @@ def _answered(error: ClientError, bucket: str, host: str) -> str:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == 501 or code == "NotImplemented":
         return f"{host} does not offer {error.operation_name} as it is needed; use a store with conditional writes"
-    if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
+    if status >= 500 or code in _BUSY:
         return f"{host} fails or is overloaded ({code}), also after several attempts; try again later"
     message = one_line(Exception(error.response["Error"].get("Message", "")))
     return f"{host} refuses {error.operation_name} ({code}): {message}"

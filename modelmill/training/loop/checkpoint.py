@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from modelmill.core import digest
 from modelmill.store import KeyNotFound, Store
+from modelmill.store.outages import outlasting
 from modelmill.training.device.threads import thread_beside_training
 from modelmill.training.device.world import World
 
@@ -178,7 +179,7 @@ class Checkpoints:
         files = {}
         for file in sorted(self._folder.iterdir()):
             files[file.name] = digest.of_file(file)
-            self.store.upload(self.prefix + files[file.name], file)
+            self._upload(file, files[file.name])
             file.unlink()
         parts = [files]
         if not alone:
@@ -187,13 +188,19 @@ class Checkpoints:
             parts = gathered or []
         if self.world.rank == 0:
             merged = {name: sha256 for part in parts for name, sha256 in part.items()}
-            self._commit({"files": merged, "work": self.work, "state": state})
+            document = {"files": merged, "work": self.work, "state": state}
+            outlasting(lambda: self._commit(document), f"checkpoint of step {state['step']}")
+
+    def _upload(self, file: Path, sha256: str) -> None:
+        outlasting(lambda: self.store.upload(self.prefix + sha256, file), "checkpoint")
 
     def _commit(self, document: dict[str, Any]) -> None:
         """Make the document the newest; where another process that trains the same was quicker, try again."""
         key, swapped = self.prefix + "latest.json", False
         while not swapped:
             known, tag = self._read()
+            if known and known[0] == document:
+                return  # an answer was lost on the way
             documents = [document, *known][:KEPT]
             data = digest.canonical_json(documents)
             swapped = self.store.compare_and_swap(key, data, tag) if tag else self.store.put_if_absent(key, data)
