@@ -14,7 +14,7 @@ from modelmill.components.preprocessing.component import preprocessing
 from modelmill.components.pretraining.component import pretraining
 from modelmill.recipe import stored
 from modelmill.runtime import run_records
-from modelmill.store import manifest, open_store
+from modelmill.store import Store, manifest, open_store
 from modelmill.store.manifest import Manifest
 
 FACES = {
@@ -34,9 +34,18 @@ class Steps:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = open_store(f"file://{folder}/store")
-        self.key = stored.write_json(self.store, self.recipe)
         self.calls = 0
         self.value: Any = None
+
+    @property
+    def store(self) -> Store:
+        """The store; when it is set, the recipe is written to it."""
+        return self._store
+
+    @store.setter
+    def store(self, store: Store) -> None:
+        self._store = store
+        self.key = stored.write_json(store, self.recipe)
 
     def call(self, step: str, outputs: list[str], **inputs: Manifest) -> dict[str, Manifest]:
         """Call a step; `value` is then what it returned."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelmill.components.reporting.api import report_run
-from modelmill.pipelines.cluster import cancelling, following, settings
+from modelmill.pipelines.cluster import cancelling, following, settings, waiting
 from modelmill.runtime import cancellation, run_records
 from modelmill.runtime.run_records import Problem, Progress, StepRecord
 from modelmill.store import Store, open_store
@@ -26,7 +26,7 @@ Call = Callable[..., Done]
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(cancelling, "POLL_SECONDS", 0.05)
     monkeypatch.setattr("modelmill.champion.champion_state.who", lambda: "ann@home")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-such-file"))
@@ -126,9 +126,12 @@ def test_two_who_cancel_at_once_are_told_the_same(run: Run, monkeypatch: pytest.
     assert "is being cancelled" in done.out
 
 
-def test_a_store_that_is_not_reachable_is_said(kfp: KfpServer, call: Call, tmp_path: Path) -> None:
-    cluster = ("--cluster", write_cluster(tmp_path, kfp.url))
+def test_a_store_that_is_not_reachable_is_said(
+    kfp: KfpServer, call: Call, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ("--cluster", write_cluster(tmp_path, kfp.url, store.uri))
     run_id = json.loads(call("submit", cluster_recipe(tmp_path), *cluster, "--json").out)["run_id"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     done = call("cancel", run_id, *cluster)
     assert done.code == 0
     notes = [line for line in done.err.splitlines() if "note: " in line]
