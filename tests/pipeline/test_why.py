@@ -47,7 +47,7 @@ def wait(kfp: KfpServer, call: Callable[..., Done], monkeypatch: pytest.MonkeyPa
     """What waits for a run that stands still until it is cancelled; `begin` is told its id when it is first seen."""
     monkeypatch.setattr(pods, "SECONDS", 0.2)
 
-    def waited(begin: Callable[[str], None], seconds: float = 1.5) -> Done:
+    def waited(begin: Callable[[str], None], seconds: float = 3.0) -> Done:
         first: dict[str, float] = {}
 
         def before(request: Request) -> None:
