@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import yaml
-
+from tests import kubeconfig
 from tests.kubernetes_pods import RunPod
 from tests.zygote import Popen
 
@@ -133,13 +132,7 @@ class KubernetesApi:
 
     @property
     def kubeconfig(self) -> Path:
-        file = self.folder / "kubeconfig"
-        cluster = {"name": "stub", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
-        context = {"name": "stub", "context": {"cluster": "stub", "user": "stub", "namespace": NAMESPACE}}
-        user = {"name": "stub", "user": {"token": "a-token"}}
-        document = {"apiVersion": "v1", "kind": "Config", "current-context": "stub"}
-        file.write_text(yaml.safe_dump(document | {"clusters": [cluster], "contexts": [context], "users": [user]}))
-        return file
+        return kubeconfig.write(self.folder / "kubeconfig", self.port, NAMESPACE)
 
     def create(self, job: dict[str, Any]) -> None:
         """Accept a TrainJob and start its nodes."""

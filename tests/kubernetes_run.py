@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import yaml
+from tests import kubeconfig
 
 RECORDED = Path(__file__).parent / "recorded"
 NAMESPACE, WORKFLOW = "mill", "tiny-table-x7k2p"
@@ -40,13 +40,7 @@ class KubernetesRun:
     @property
     def kubeconfig(self) -> Path:
         """A file by which this server is reached."""
-        file = self.folder / "kubeconfig-of-the-run"
-        cluster = {"name": "stub", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
-        context = {"name": "stub", "context": {"cluster": "stub", "user": "stub", "namespace": NAMESPACE}}
-        user = {"name": "stub", "user": {"token": "a-token"}}
-        document = {"apiVersion": "v1", "kind": "Config", "current-context": "stub"}
-        file.write_text(yaml.safe_dump(document | {"clusters": [cluster], "contexts": [context], "users": [user]}))
-        return file
+        return kubeconfig.write(self.folder / "kubeconfig-of-the-run", self.port, NAMESPACE)
 
     def add_recorded(self, name: str, run_id: str, step: str, **more: Any) -> dict[str, Any]:
         """Add a recorded pod as one of a run's step, with its events; `more` as `pod` takes it."""

@@ -3,12 +3,12 @@
 import logging
 import threading
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from modelmill.core.errors import ModelmillError, one_line
 from modelmill.pipelines.trigger import signing
 from modelmill.pipelines.trigger.asking import Starter
-from modelmill.pipelines.trigger.requests import Answered, RefusedRequest, parse
+from modelmill.pipelines.trigger.requests import Answered, RefusedRequest, parse_as
 from modelmill.runtime import cancellation, run_records
 
 _log = logging.getLogger("modelmill.trigger")
@@ -50,12 +50,7 @@ def cancel(starter: Starter, run_id: str, body: bytes, request_name: str) -> Ans
 
 
 def _parse(body: bytes, run_id: str) -> Cancel:
-    try:
-        asked = Cancel.model_validate(parse(body))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        raise RefusedRequest(400, "bad_request", f"{where}: {first['msg']}") from None
+    asked = parse_as(Cancel, body)
     if asked.run_id != run_id:
         raise RefusedRequest(400, "bad_request", f"the path says run {run_id}, the signed body {asked.run_id}")
     return asked

@@ -1,7 +1,7 @@
 """The body of a request, read only up to its greatest length, and mistakes in it as HTTP statuses."""
 
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +16,7 @@ BODY_BYTES = 64 << 10
 # SeaweedFS names every chunk of 4 MiB of an object, before and after a change: this is enough for objects of 40 GB.
 EVENT_BYTES = 4 << 20
 _READ_SECONDS = 10
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class RefusedRequest(ModelmillError):
@@ -104,6 +105,24 @@ def parse(body: bytes) -> Any:
         raise RefusedRequest(400, "bad_request", "the body is not JSON") from None
 
 
+def parse_as(model: type[Body], body: bytes) -> Body:
+    """Return a body as a model.
+
+    Args:
+        model: What the body must be.
+        body: Bytes that were sent.
+
+    Raises:
+        RefusedRequest: It is not (400); the first thing that is wrong is named.
+    """
+    try:
+        return model.model_validate(parse(body))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise RefusedRequest(400, "bad_request", f"{where}: {first['msg']}") from None
+
+
 def parse_trigger(body: bytes, recipe: str) -> Trigger:
     """Return the body of a trigger.
 
@@ -114,12 +133,7 @@ def parse_trigger(body: bytes, recipe: str) -> Trigger:
     Raises:
         RefusedRequest: It is not what a trigger must be, or is for another recipe (400).
     """
-    try:
-        asked = Trigger.model_validate(parse(body))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        raise RefusedRequest(400, "bad_request", f"{where}: {first['msg']}") from None
+    asked = parse_as(Trigger, body)
     if asked.recipe != recipe:
         raise RefusedRequest(400, "bad_request", f"the path says recipe {recipe}, the signed body {asked.recipe}")
     return asked

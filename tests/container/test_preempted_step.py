@@ -25,11 +25,11 @@ from tests.seaweedfs import SeaweedFS
 # Long enough not to end by itself, and without a checkpoint of its own.
 LONG = ("fine_tuning.steps=1000000", "fine_tuning.patience=null", "fine_tuning.checkpoint_seconds=100000")
 # The launcher: it starts Python, waits, and dies of SIGTERM at once. Process 1 would ignore a signal without a handler.
-LAUNCHER = 'trap "exit 143" TERM; python /work/step.py & wait $!'
+LAUNCHER = 'trap "exit 143" TERM; python /step/program.py & wait $!'
 STEP = """
 import json
 from modelmill.components.fine_tuning.step import run
-run(**json.load(open("/work/arguments.json")))
+run(**json.load(open("/step/arguments.json")))
 """
 RUN = "20260102-030405-abc"
 
@@ -44,9 +44,9 @@ class Launched:
         for name, data in inputs.items():
             (folder / name).write_bytes(data)
         arguments = {"recipe": recipe, "store": store.uri, "run_id": RUN, "model": "/tmp/model"}
-        arguments |= {name: f"/work/{name}" for name in inputs}
+        arguments |= {name: f"/step/{name}" for name in inputs}
         (folder / "arguments.json").write_text(json.dumps(arguments))
-        (folder / "step.py").write_text(STEP)
+        (folder / "program.py").write_text(STEP)
         folder.chmod(0o755)
         environment = {
             **env,
@@ -56,7 +56,7 @@ class Launched:
         }
         options = [f"--env={name}={value}" for name, value in environment.items()]
         limits = ["--cpus=0.7", "--memory=2g", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", f"--network={network}"]
-        command = ["docker", "run", "--detach", f"--name={self.name}", *limits, *options, f"--volume={folder}:/work:ro"]
+        command = ["docker", "run", "--detach", f"--name={self.name}", *limits, *options, f"--volume={folder}:/step:ro"]
         subprocess.run([*command, image_of("fine_tuning"), "sh", "-c", LAUNCHER], check=True, capture_output=True)
 
     def step(self) -> run_records.StepRecord | None:
@@ -100,7 +100,7 @@ def launched(images: list[str], seaweedfs: SeaweedFS, bucket: str, tmp_path: Pat
     folder.mkdir()
     port = urlsplit(seaweedfs.env["AWS_ENDPOINT_URL"]).port
     with one_way_out.network(tmp_path, port, image_of("fine_tuning")) as network:
-        step = Launched(folder, steps.store, steps.recipe, inputs, dict(seaweedfs.env), network)
+        step = Launched(folder, steps.store, steps.key, inputs, dict(seaweedfs.env), network)
         try:
             assert wait_until(step.is_training, 240), step.log
             yield step

@@ -120,5 +120,11 @@ def kfp() -> Iterator[KfpServer]:
 
 
 @pytest.fixture
+def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store of cluster files can be reached from here, in the environment that the test's file has made."""
+    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
+
+
+@pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     return kfp_cluster.caller(monkeypatch, capsys)

@@ -13,6 +13,8 @@ from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer
 
+pytestmark = pytest.mark.usefixtures("reachable")
+
 PAGE = (
     "<!doctype html><html><head><style>p {color: red}</style></head><body><h1>502 Bad Gateway</h1>nginx</body></html>"
 )
@@ -21,12 +23,6 @@ PAGE = (
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clusters' store can be reached from here."""
-    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
 
 
 @contextlib.contextmanager

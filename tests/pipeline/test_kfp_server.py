@@ -16,16 +16,12 @@ from tests import kfp_cluster
 from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer
 
+pytestmark = pytest.mark.usefixtures("reachable")
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clusters' store can be reached from here."""
-    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request
 from tests.seaweedfs import SeaweedFS
 
+pytestmark = pytest.mark.usefixtures("reachable")
+
 STEPS = ("data_validation", "preprocessing", "pretraining", "fine_tuning", "evaluation", "registration")
 REGISTERED = {"outcome": "registered", "exit_code": 0}
 CLOSED = "http://127.0.0.1:1"
@@ -31,12 +33,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(waiting, "STORE_SECONDS", 0.0)
-
-
-@pytest.fixture(autouse=True)
-def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clusters' store can be reached from here."""
-    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from tests.kfp_cluster import Done, cluster_recipe, write_cluster
 from tests.kfp_server import KfpServer, Request
 from tests.kubernetes_run import KubernetesRun, node, out_of_memory
 
+pytestmark = pytest.mark.usefixtures("reachable")
+
 QUOTA = (
     'pods "x" is forbidden: exceeded quota: modelmill, requested: requests.nvidia.com/gpu=1, used: '
     "requests.nvidia.com/gpu=8, limited: requests.nvidia.com/gpu=8"
@@ -26,12 +28,6 @@ QUOTA = (
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kfp_cluster.isolate(monkeypatch, tmp_path)
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
-
-
-@pytest.fixture(autouse=True)
-def reachable(environment: None, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clusters' store can be reached from here."""
-    monkeypatch.setattr(kfp_cluster, "STORE", f"{bucket}/mill")
 
 
 @pytest.fixture
