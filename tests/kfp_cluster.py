@@ -54,6 +54,10 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("AWS_", "MODELMILL_", "MLFLOW_", "KF_")):
             monkeypatch.delenv(name)
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MLFLOW_TRACKING_URI"):
+        # `submit` sets what is not set; this has it taken away again.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     monkeypatch.setenv("KUBECONFIG", str(folder / "no-kubeconfig"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(clients, "SECONDS", 0.01)

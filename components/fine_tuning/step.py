@@ -19,7 +19,7 @@ def make(step: Step) -> Made:
 
     settings = step.recipe.fine_tuning
     if settings is None:
-        return skipped.skip_stage(step, step.inputs[PRETRAINED])
+        return skipped.skip_stage(step)
     from modelmill.training import loading
     from modelmill.training.launch import processes
     from modelmill.training.loop import stage
@@ -32,6 +32,24 @@ def make(step: Step) -> Made:
 
 
 run = entry("fine_tuning", make)
+
+
+def run_alone(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: str, model: str) -> None:
+    """Run the step, and before it the pretraining that is `none`, which needs no task of its own.
+
+    Args:
+        recipe: The recipe's key in the store.
+        store: URI of the store.
+        run_id: The run.
+        corpus: File with the corpus's manifest.
+        pretrained: File to write pretraining's manifest to, which names no weights.
+        model: File to write the fine-tuned model's manifest to.
+    """
+    from modelmill.training.loop import skipped
+
+    shared = {"recipe": recipe, "store": store, "run_id": run_id, "corpus": corpus}
+    skipped.run("pretraining", **shared, model=pretrained)
+    run(**shared, pretrained=pretrained, model=model)
 
 
 def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:

@@ -18,7 +18,7 @@ def make(step: Step) -> Made:
 
     settings = step.recipe.pretraining
     if settings is None:
-        return skipped.skip_stage(step, None)
+        return skipped.skip_stage(step)
     from modelmill.training import loading
     from modelmill.training.launch import processes
     from modelmill.training.loop import stage
@@ -30,6 +30,24 @@ def make(step: Step) -> Made:
 
 
 run = entry("pretraining", make)
+
+
+def run_alone(*, recipe: str, store: str, run_id: str, corpus: str, model: str, fine_tuned: str) -> None:
+    """Run the step, and the fine-tuning after it that is `none`, which needs no task of its own.
+
+    Args:
+        recipe: The recipe's key in the store.
+        store: URI of the store.
+        run_id: The run.
+        corpus: File with the corpus's manifest.
+        model: File to write the pretrained model's manifest to.
+        fine_tuned: File to write fine-tuning's manifest to, which hands that model on.
+    """
+    from modelmill.training.loop import skipped
+
+    shared = {"recipe": recipe, "store": store, "run_id": run_id, "corpus": corpus}
+    run(**shared, model=model)
+    skipped.run("fine_tuning", **shared, pretrained=model, model=fine_tuned)
 
 
 def build(step: Step, task: "Task", settings: Pretraining) -> "nn.Module":

@@ -40,15 +40,19 @@ class Finished(BaseModel):
     where: dict[str, str] = {}
 
 
-def key_document(step: str, recipe: Recipe, inputs: Mapping[str, str | None]) -> KeyDocument:
+def key_document(
+    step: str, recipe: Recipe, inputs: Mapping[str, str | None], code: dict[str, str] | None = None
+) -> KeyDocument:
     """Return everything that decides what a step makes.
 
     Args:
         step: The step's name.
         recipe: The recipe.
         inputs: Digests of the inputs, by the names in the step's specification; None for one still to be made.
+        code: What would run the step, as `code_of` describes it; what does here, by default.
     """
-    return {"step": step, "code": code_of(step, recipe), "settings": settings_of(step, recipe), "inputs": dict(inputs)}
+    code = code or code_of(step, recipe)
+    return {"step": step, "code": code, "settings": settings_of(step, recipe), "inputs": dict(inputs)}
 
 
 def key_of(document: KeyDocument) -> str:
@@ -117,6 +121,28 @@ def recipes_with(store: Store, step: str) -> list[str]:
     return sorted(key.rpartition("/")[2].removesuffix(".json") for key in store.list(_last_folder(step)))
 
 
+def note_code(store: Store, step: str, recipe: Recipe, image: str) -> None:
+    """Note what runs a step in an image, for those who cannot look into it.
+
+    Args:
+        store: Where it is noted.
+        step: The step's name.
+        recipe: The recipe.
+        image: The image's name in full.
+    """
+    code = code_of(step, recipe)
+    store.put(_code_key(step, recipe, image, code), digest.canonical_json(code))
+
+
+def code_in(store: Store, step: str, recipe: Recipe, image: str) -> dict[str, str] | None:
+    """Return what runs a step in an image, as `note_code` has noted it there; None if it has not."""
+    try:
+        code: dict[str, str] = json.loads(store.get(_code_key(step, recipe, image, code_of(step, recipe))))
+    except (KeyNotFound, ValueError):
+        return None
+    return code
+
+
 def why(store: Store, document: KeyDocument, recipe_name: str) -> str:
     """Return, in words, why the step with this key is not finished: first run, or what differs from the last one.
 
@@ -158,6 +184,10 @@ def _memo_key(document: KeyDocument) -> str:
 
 def _key(step: str, key: str) -> str:
     return f"memo/{step}/{key}.json"
+
+
+def _code_key(step: str, recipe: Recipe, image: str, code: dict[str, str]) -> str:
+    return f"images/{digest.of_json([image, step, recipe.task, sorted(code)])}.json"
 
 
 def _last_folder(step: str) -> str:

@@ -242,6 +242,8 @@ def run_step(
     with _recorded(name, store, run_id, recipe) as (opened, record, resolved):
         whole = recipes.from_json(resolved)
         manifests, document = _read_inputs(name, whole, opened, inputs)
+        if image := os.environ.get(machine.IMAGE_VARIABLE):
+            memo.note_code(opened, name, whole, image)
         record.key = memo.key_of(document)
         finished = memo.find(opened, document)
         record.status = "reused" if finished else "ran"
@@ -277,6 +279,32 @@ def reuse_step(
     if finished is not None:
         record = StepRecord(name=name, status="reused", started=started, key=memo.key_of(document))
         _record_finished(store, run_id, record, finished, recipe)
+    return finished
+
+
+def reuse_key(name: str, key: str, *, recipe: str, store: str, run_id: str) -> memo.Finished:
+    """Record a step as reused that was known to be finished before the run began, and return it.
+
+    Args:
+        name: The step's name.
+        key: The step's key.
+        recipe: The recipe's key in the store.
+        store: URI of the store.
+        run_id: The run whose record is written.
+
+    Raises:
+        SystemExit: What the step made is no longer whole, after that was recorded.
+    """
+    with _recorded(name, store, run_id, recipe) as (opened, record, resolved):
+        known = memo.with_key(opened, name, key)
+        finished = memo.find(opened, known.document) if known else None
+        if finished is None:
+            raise ModelmillError(
+                f"{name}: it was finished when this run was submitted, and what it made is not there any more; "
+                "modelmill submit starts a run that makes it again"
+            )
+        record.status, record.key = "reused", key
+        _record_finished(opened, run_id, record, finished, recipes.from_json(resolved))
     return finished
 
 

@@ -1,7 +1,7 @@
 """Where each step of a pipeline runs on a cluster, in which image, and with what around it."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelmill.core.errors import UserError
 from modelmill.core.machine import IMAGE_VARIABLE
@@ -15,6 +15,9 @@ from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import node as nodes
 from modelmill.runtime.pods.explaining import PROFILE_LABEL, STEP_LABEL
 from modelmill.runtime.preemption import GRACE_VARIABLE
+
+if TYPE_CHECKING:
+    from modelmill.pipelines.dag import Finished
 
 USER = 10001
 # The PriorityClasses of k8s/base: of a run that a person waits for, and of one that begins by itself.
@@ -36,6 +39,7 @@ def compile_for(
     if_changed: bool = False,
     priority: str = INTERACTIVE,
     default: str | None = None,
+    finished: "Finished | None" = None,
 ) -> None:
     """Write the recipe's pipeline as KFP IR YAML for a cluster.
 
@@ -46,6 +50,7 @@ def compile_for(
         if_changed: Look for new data first, as in `dag.build`.
         priority: PriorityClass of steps whose profile names none.
         default: Key of the recipe that a run takes which is given none, as in `dag.compile_to`.
+        finished: Steps that are known to be finished, as in `dag.compile_to`.
 
     Raises:
         UserError: As `check`, and as reading the profiles.
@@ -54,7 +59,8 @@ def compile_for(
 
     profiles = profile_files.load(cluster.profiles)
     check(recipe, cluster, profiles)
-    dag.compile_to(recipe, cluster.store, path, placer(recipe, cluster, profiles, priority), if_changed, default)
+    place = placer(recipe, cluster, profiles, priority)
+    dag.compile_to(recipe, cluster.store, path, place, if_changed, default, finished)
 
 
 def check(recipe: Recipe, cluster: Cluster, profiles: Profiles) -> None:

@@ -61,17 +61,37 @@ def endpoint_of(cluster: Cluster) -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL") or cluster.endpoint
 
 
+def adopt(cluster: Cluster) -> None:
+    """Take the cluster's addresses for those of this process, where its environment names none."""
+    for name, value in (
+        ("AWS_ENDPOINT_URL", cluster.endpoint),
+        ("AWS_DEFAULT_REGION", cluster.region),
+        ("MLFLOW_TRACKING_URI", cluster.mlflow),
+    ):
+        if value:
+            os.environ.setdefault(name, value)
+
+
 def refused(cluster: Cluster) -> str:
     """Return why nothing can be asked at the store's endpoint, if so; at once, where boto3 would try for long."""
     endpoint = endpoint_of(cluster)
-    if endpoint is None:
+    if endpoint is None or not (reason := _refused(endpoint)):
         return ""
-    parts = urlsplit(endpoint)
+    advice = "forward a port to it (kubectl port-forward) and set AWS_ENDPOINT_URL"
+    return f"{endpoint} is not reachable from here ({reason}); {advice}"
+
+
+def registry_refuses(cluster: Cluster) -> bool:
+    """Return whether nothing answers from here where the environment, or else the cluster's file, has MLflow."""
+    return bool(_refused(os.environ.get("MLFLOW_TRACKING_URI") or cluster.mlflow))
+
+
+def _refused(address: str) -> str:
+    """Return why no connection to an address can be made, empty if it can."""
+    parts = urlsplit(address)
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), _SECONDS).close()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        advice = "forward a port to it (kubectl port-forward) and set AWS_ENDPOINT_URL"
-        return f"{endpoint} is not reachable from here ({reason}); {advice}"
+        return getattr(error, "strerror", None) or one_line(error)
     return ""

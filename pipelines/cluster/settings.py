@@ -66,6 +66,11 @@ class Images(Section):
         "sha256:...`.",
     )
     pinned: bool = Field(default=False, description="Whether an image without a digest is refused.")
+    immutable: bool = Field(
+        default=False,
+        description="Whether a tag always names the same image, as a digest does: then steps that are known to be "
+        "finished are left out of a run.",
+    )
     gpu: bool = Field(
         default=False,
         description="Whether the images `pretraining-gpu`, `fine-tuning-gpu` and `evaluation-gpu` are there.",

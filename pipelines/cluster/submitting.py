@@ -15,12 +15,13 @@ from modelmill import recipe as recipes
 from modelmill.core import digest
 from modelmill.core.digest import canonical_json
 from modelmill.core.errors import ModelmillError, UserError
-from modelmill.pipelines.cluster import DEFAULT_CLUSTER, lost, reach, server_limits
+from modelmill.pipelines.cluster import DEFAULT_CLUSTER, finished, lost, placement, profiles, reach, server_limits
 from modelmill.pipelines.cluster import client as clients
-from modelmill.pipelines.cluster.placement import INTERACTIVE, compile_for
+from modelmill.pipelines.cluster.placement import INTERACTIVE
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.pipelines.planning import estimates
 from modelmill.recipe import Recipe, stored
+from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import run_records
 from modelmill.runtime.run_records import Estimate, RunRecord
 from modelmill.store import Store
@@ -39,6 +40,7 @@ class Submitted(NamedTuple):
         version: The pipeline's version.
         link: The run's page.
         note: What could not be done for it from here.
+        left_out: Steps that were finished before, and have no task in it.
         write_record: Writes the run's record and returns why that was not possible, if it was not.
     """
 
@@ -46,6 +48,7 @@ class Submitted(NamedTuple):
     version: str
     link: str
     note: str
+    left_out: list[str]
     write_record: Callable[[], str]
 
 
@@ -68,6 +71,8 @@ def submit(
 ) -> Submitted:
     """Write the recipe to the store, upload its pipeline if the server does not have it, and start a run of it.
 
+    Steps that earlier runs have finished are left out of the pipeline, unless it looks for new data by itself.
+
     Args:
         recipe: The resolved recipe.
         cluster: The cluster.
@@ -80,17 +85,21 @@ def submit(
     Raises:
         UserError: What `compile_for`, `reach.require` and `clients.connected` find wrong.
     """
+    placement.check(recipe, cluster, profiles.load(cluster.profiles))
+    store = reach.require(cluster)
+    done = None if if_changed else finished.find(recipe, cluster, store)
+    given: dict[str, Any] = {"recipe": stored.write(store, recipe), **({"finished": done.keys} if done else {})}
     with tempfile.TemporaryDirectory(prefix="modelmill-submit-") as folder:
         path = Path(folder) / "pipeline.yaml"
         with _COMPILING:
-            compile_for(recipe, cluster, str(path), if_changed, priority)
-        given = {"recipe": stored.write(reach.require(cluster), recipe)}
+            placement.compile_for(recipe, cluster, str(path), if_changed, priority, finished=done)
         with clients.connected(cluster) as client:
             uploaded = upload(client, cluster, recipe.name, path)
             run = start(client, cluster, recipe.name, uploaded, requested_by, reason, given)
     document, costs = json.loads(recipes.to_json(recipe)), partial(estimates.if_all_run, recipe)
     write = partial(record, cluster, run.run_id, document, costs, requested_by, reason, file, time.time())
-    return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), write(), write)
+    left_out = list(done.keys) if done else []
+    return Submitted(run.run_id, uploaded.version, link(cluster, run.run_id), write(), left_out, write)
 
 
 def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAULT_CLUSTER) -> Submitted:
@@ -126,7 +135,8 @@ def resume(run_id: str, cluster: Cluster, requested_by: str, file: Path = DEFAUL
         name, reason = before.display_name.split(" ")[0], f"resumes {run_id}"
         run = start(client, cluster, name, uploaded, requested_by, reason, parameters)
     write = partial(_record_again, cluster, run_id, run.run_id, requested_by, reason, file, time.time())
-    return Submitted(run.run_id, version, link(cluster, run.run_id), write(), write)
+    left_out = [step for step in STEPS if step in parameters.get("finished", {})]
+    return Submitted(run.run_id, version, link(cluster, run.run_id), write(), left_out, write)
 
 
 def upload(client: Any, cluster: Cluster, name: str, path: Path) -> Uploaded:

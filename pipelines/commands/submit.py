@@ -33,11 +33,12 @@ def command(
     """
     from modelmill import recipe as recipes
     from modelmill.champion.champion_state import who
-    from modelmill.pipelines.cluster import fitting, settings, submitting
+    from modelmill.pipelines.cluster import fitting, reach, settings, submitting
     from modelmill.pipelines.display import cluster_run
     from modelmill.pipelines.display.text import complain
 
     described = settings.load(cluster)
+    reach.adopt(described)
     resolved = recipes.load(recipe, overrides)
     if other := settings.other_version(described):
         complain(f"warning: {other}")

@@ -31,6 +31,8 @@ def tell_started(submitted: Submitted, described: Cluster, cluster: Path, wait: 
         print_json({key: value for key, value in submitted._asdict().items() if key != "write_record"})
     if not as_json:
         print(f"run {submitted.run_id}, version {submitted.version}\n{submitted.link}", flush=True)
+        if submitted.left_out:
+            print(f"finished before, and left out: {', '.join(submitted.left_out)}", flush=True)
     if wait:
         return _follow(submitted, described, cluster, as_json)
     if not as_json:

@@ -4,6 +4,7 @@
 |---|---|---|
 | `registry/` | standings with their log | always, with the candidates that a standing names |
 | `recipes/` | recipes that runs and schedules were started with | always |
+| `images/` | what runs a step in an image | always |
 | `references/`, `fitted/`, any other | what was fitted once | always, with all they name |
 | versions in MLflow | their tags | always, with all they name |
 | `runs/ID/` | records, reports, logs | always; what they name, while one changed in the last days |
@@ -39,7 +40,7 @@ from modelmill.store.retention import GRACE_SECONDS, KEY
 
 # Which step finds what under these.
 CACHES = {"states": "data_validation", "encoded": "preprocessing"}
-_KNOWN = {"blobs", "memo", "runs", "recipes", "checkpoints", "probe", KEY, *CACHES}
+_KNOWN = {"blobs", "memo", "images", "runs", "recipes", "checkpoints", "probe", KEY, *CACHES}
 _SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _RECORD = re.compile(r"runs/[^/]+/steps/[^/]+\.json")
 _THREADS = 16

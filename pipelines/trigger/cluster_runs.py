@@ -1,6 +1,5 @@
 """Runs on a cluster as triggers need them: submitted, and asked how they go."""
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -94,9 +93,7 @@ def starter_of(file: Path, cool_down: float) -> Starter:
     """
     cluster = settings.load(file)
     # The data of recipes are in the same place, and are listed with what the environment says.
-    if cluster.endpoint:
-        os.environ.setdefault("AWS_ENDPOINT_URL", cluster.endpoint)
-    os.environ.setdefault("AWS_DEFAULT_REGION", cluster.region)
+    reach.adopt(cluster)
     store, why = reach.store_of(cluster)
     if store is None:
         raise UserError(f"{file}: store {cluster.store}: {why}")

@@ -8,6 +8,7 @@ import yaml
 
 from modelmill import recipe as recipes
 from modelmill.core.image import image_of
+from modelmill.pipelines import dag
 from modelmill.recipe import stored
 from modelmill.recipe.step_specs import STEPS
 from modelmill.store import open_store
@@ -41,6 +42,13 @@ def tasks(spec: dict[str, Any]) -> dict[str, Any]:
     return {name: task for dag in dags for name, task in dag["tasks"].items()}
 
 
+def stages_of(recipe: Path) -> list[tuple[str, bool]]:
+    """The stages that a recipe has, and whether each is the only one."""
+    loaded = recipes.load(recipe)
+    stages = [stage for stage in dag.STAGES if getattr(loaded, stage) is not None]
+    return [(stage, len(stages) == 1) for stage in stages]
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
 def test_every_recipe_compiles_small_with_an_image_a_step(recipe: Path, tmp_path: Path) -> None:
     spec, text = compiled(recipe, tmp_path / "pipeline.yaml")
@@ -48,7 +56,9 @@ def test_every_recipe_compiles_small_with_an_image_a_step(recipe: Path, tmp_path
     images = {name.replace("-", "_"): container["image"] for name, container in executors(spec).items()}
     for ahead in ("shard_scan", "fitting", "shard_encoding"):  # where there are several groups of shards
         images.pop(ahead, None)
-    assert images == {step: image_of(step) for step in (*STEPS, "reporting")}
+    tasks = {f"only_{one}" if only else one: one for one, only in stages_of(recipe)}
+    others = [step for step in (*STEPS, "reporting") if step not in dag.STAGES]
+    assert images == {task: image_of(step) for task, step in (tasks | dict(zip(others, others, strict=True))).items()}
     assert "pip install" not in text and "pip3 install" not in text
 
 
@@ -81,7 +91,7 @@ def test_resources_of_the_recipe_are_asked_for(tmp_path: Path) -> None:
     resources = {"fine_tuning": {"cpu": "1500m", "memory": "3Gi", "gpu": 2}}
     recipe = table_recipe(tmp_path, write_table(tmp_path / "data"), resources=resources)
     spec, _ = compiled(recipe, tmp_path / "pipeline.yaml")
-    asked = executors(spec)["fine-tuning"]["resources"]
+    asked = executors(spec)["only-fine-tuning"]["resources"]
     assert (asked["resourceCpuLimit"], asked["resourceMemoryLimit"]) == ("1500m", "3Gi")
     assert asked["accelerator"].items() >= {"resourceCount": "2", "resourceType": "nvidia.com/gpu"}.items()
     assert "resources" not in executors(spec)["evaluation"]

@@ -49,7 +49,7 @@ def test_two_submits_are_one_version_and_two_runs(kfp: KfpServer, submit: Callab
     assert run.pipeline_version_reference.pipeline_version_id in kfp.versions
     [file] = kfp.files.values()
     assert b"enableCache: true" not in file, "the step memo decides what is reused, not KFP"
-    assert b"registry.example.com/mill/pretraining" in file
+    assert b"registry.example.com/mill/fine-tuning" in file
 
 
 def test_overrides_are_the_same_version_unless_they_change_the_dag(

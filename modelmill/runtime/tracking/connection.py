@@ -67,7 +67,12 @@ def identity(store: Store) -> str:
         UserError: The store is no folder and no server is named.
     """
     uri = tracking_uri(store)
-    return digest.of_bytes(redact(uri).rstrip("/").encode()) if os.environ.get(_URI_VARIABLE) else "local"
+    return identity_of(uri) if os.environ.get(_URI_VARIABLE) else "local"
+
+
+def identity_of(uri: str) -> str:
+    """Return the digest of a server's address without credentials."""
+    return digest.of_bytes(redact(uri).rstrip("/").encode())
 
 
 def describe(store: Store) -> str:

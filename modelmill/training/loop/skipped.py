@@ -3,15 +3,27 @@
 import importlib.metadata
 import logging
 
-from modelmill.runtime.step_runtime import Made, Step
+from modelmill.recipe.step_specs import PRETRAINED
+from modelmill.runtime.step_runtime import Made, Step, entry
 from modelmill.store.manifest import Manifest
 
 log = logging.getLogger("modelmill")
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
-def skip_stage(step: Step, model: Manifest | None) -> Made:
+def run(name: str, **arguments: str) -> None:
+    """Run a step whose stage is `none` in the recipe, inside the task of the other stage.
+
+    Args:
+        name: The step's name.
+        arguments: As a step's entry takes them (see `step_runtime.entry`).
+    """
+    entry(name, skip_stage)(**arguments)
+
+
+def skip_stage(step: Step) -> Made:
     """Hand on the model that came in, if one did: the stage is `none` in the recipe."""
+    model = step.inputs.get(PRETRAINED)
     info = {"task": step.recipe.task, "stage": step.name, "trained": False, "libraries": library_versions()}
     made = Manifest(
         kind="model",
