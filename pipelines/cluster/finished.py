@@ -14,7 +14,7 @@ from modelmill.pipelines.cluster import profiles as profile_files
 from modelmill.pipelines.cluster.profiles import Profiles
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.recipe import Recipe
-from modelmill.recipe.step_specs import REGISTRY, STEPS, source_of
+from modelmill.recipe.step_specs import FITTED, INIT, REGISTRY, STEPS, source_of
 from modelmill.runtime import external_inputs, memo, tracking
 from modelmill.store import Store
 
@@ -49,7 +49,9 @@ def _finished(
     step: str, made: dict[str, str], recipe: Recipe, cluster: Cluster, profiles: Profiles, store: Store
 ) -> memo.Finished | None:
     code = _code(step, recipe, cluster, profiles, store)
-    if code is None or (REGISTRY in STEPS[step].sources and reach.registry_refuses(cluster)):
+    if code is None or _would_fetch(step, recipe):
+        return None
+    if REGISTRY in STEPS[step].sources and reach.registry_refuses(cluster):
         return None
     inputs = {source: made[source] for source in STEPS[step].inputs.values()}
     inputs |= external_inputs.digests(step, recipe, store)
@@ -57,6 +59,13 @@ def _finished(
         # Steps may see the server under another name than we do.
         inputs[REGISTRY] = tracking.identity_of(cluster.mlflow)
     return memo.find(store, memo.key_document(step, recipe, inputs, code))
+
+
+def _would_fetch(step: str, recipe: Recipe) -> bool:
+    """Return whether the digest of a step's input takes a download: of weights or a tokenizer from elsewhere."""
+    sources = STEPS[step].sources
+    init = recipe.pretraining.init if recipe.pretraining else "random"
+    return (INIT in sources and init != "random") or (FITTED in sources and bool(recipe.preprocessing.given_tokenizer))
 
 
 def _code(step: str, recipe: Recipe, cluster: Cluster, profiles: Profiles, store: Store) -> dict[str, str] | None:
