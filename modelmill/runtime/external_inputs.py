@@ -49,7 +49,10 @@ def _fitted(recipe: Recipe, store: Store) -> str:
 def _init(recipe: Recipe, store: Store) -> str:
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return NOTHING
-    folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
+    init = recipe.pretraining.init
+    folder = weights.locate("pretraining.init", init, store)
+    if not init.startswith("models:/"):  # of those it was said when they were registered
+        weights.warn_of_licence(f"pretraining.init: {init}", folder)
     if length := recipe.preprocessing.context_length:
         compatibility.require_length(folder, length)
     if isinstance(recipe.fine_tuning, AdaptedFineTuning):

@@ -13,6 +13,7 @@ from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, Training
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import node as nodes
+from modelmill.runtime import weights
 from modelmill.runtime.pods.explaining import PROFILE_LABEL, STEP_LABEL
 from modelmill.runtime.preemption import GRACE_VARIABLE
 
@@ -209,8 +210,11 @@ def _check_paths(recipe: Recipe) -> None:
     init = recipe.pretraining.init if recipe.pretraining else "random"
     tokenizer = getattr(getattr(recipe.preprocessing, "tokenizer", None), "source", None)
     for key, value in (("pretraining.init", init), ("preprocessing.tokenizer.from", tokenizer)):
-        if value and value != "random" and not value.startswith("models:/"):
-            raise UserError(f"{key}: {value} is on this machine; register the model and write models:/NAME/VERSION")
+        if value and value != "random" and not weights.is_portable(value):
+            raise UserError(
+                f"{key}: {value} is on this machine; modelmill import {value} --as NAME puts it into the cluster's store "
+                "and registry, then write models:/NAME/VERSION"
+            )
 
 
 def _give(task: Any, profile: Profile) -> None:
