@@ -148,7 +148,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _fetch(where: str, source: str, store: Store, tokenizer_only: bool) -> Path:
     if source.startswith(registered.SCHEME):
-        return registered.fetch(where, source, store, tokenizer_only)
+        return registered.fetch(where, source, store, tokenizer_only)  # type: ignore[arg-type]
     if source.startswith(hub.SCHEME):
         return hub.fetch(where, source, tokenizer_only)
     if source.startswith(bucket.SCHEME):

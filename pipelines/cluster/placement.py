@@ -212,8 +212,8 @@ def _check_paths(recipe: Recipe) -> None:
     for key, value in (("pretraining.init", init), ("preprocessing.tokenizer.from", tokenizer)):
         if value and value != "random" and not weights.is_portable(value):
             raise UserError(
-                f"{key}: {value} is on this machine; modelmill import {value} --as NAME puts it into the cluster's store "
-                "and registry, then write models:/NAME/VERSION"
+                f"{key}: {value} is on this machine; bring it to the cluster's store and registry with "
+                f"modelmill import {value} --as NAME, then write models:/NAME/VERSION"
             )
 
 

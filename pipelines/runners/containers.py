@@ -51,8 +51,8 @@ def _check_inputs(recipe: Recipe) -> None:
     }.items():
         if source not in (None, "random") and not weights.is_portable(source):
             raise UserError(
-                f"{key}: {source} is a folder of this machine; modelmill import {source} --as NAME puts it into the store "
-                f"and the registry; with {_FLAG} give models:/NAME/VERSION"
+                f"{key}: {source} is a folder of this machine; with {_FLAG} bring it to store and registry, "
+                f"modelmill import {source} --as NAME, and give models:/NAME/VERSION"
             )
 
 

@@ -14,8 +14,8 @@ class Tokenizer(Section):
     source: str | None = Field(
         default=None,
         alias="from",
-        description="Model whose tokenizer is taken instead: a folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` or "
-        "`models:/NAME/VERSION`; null trains one.",
+        description="Model whose tokenizer is taken instead: a folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` "
+        "or `models:/NAME/VERSION`; null trains one.",
     )
 
 

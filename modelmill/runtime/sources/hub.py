@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.runtime.sources import fetching, file_digests, layout
@@ -111,15 +111,18 @@ def _listing(place: Place, endpoint: str | None) -> Listing:
 
 def _download(where: str, place: Place, listing: Listing, name: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    file = Path(
-        hf_hub_download(
-            place.model, name, revision=listing.commit, cache_dir=str(_cache()), endpoint=_endpoint(), etag_timeout=30
-        )
-    )
+    wanted = {"revision": listing.commit, "cache_dir": str(_cache()), "endpoint": _endpoint(), "etag_timeout": 30}
+    try:
+        file = Path(hf_hub_download(place.model, name, **wanted))
+    except OSError as error:
+        if sizes := re.search(r"Consistency check failed: .*of size (\d+) but has size (\d+)", str(error)):
+            said = f"{name} came with {sizes[2]} of {sizes[1]} bytes"
+            raise UserError(f"{where}: {said}; what came whole is kept: give the same command again") from error
+        raise
     _verify(where, file, listing.files[name])
     return file
 
@@ -234,10 +237,6 @@ def _reason(error: Exception, hub: str, place: Place) -> str:
         if status in (401, 403):
             return f"{hub} refuses {model} ({status}); set HF_TOKEN to one that may read it"
         return f"{hub} answers {status}; try again later, or set HF_HUB_OFFLINE=1 to use what the cache has"
-    if isinstance(error, OSError) and "Consistency check failed" in str(error):
-        sizes = re.search(r"of size (\d+) but has size (\d+) \(([^)]*)\)", str(error))
-        said = f"{sizes[3]} came with {sizes[2]} of {sizes[1]} bytes" if sizes else "a file was cut off on its way"
-        return f"{said}; what came whole is kept: give the same command again"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{_cache()} cannot be written ({error.strerror}); set HF_HOME to a folder with room"
     return _silent(error, hub)

@@ -134,7 +134,7 @@ def _convert(where: str, folder: Path, made: Path) -> None:
 
     given = next(name for name in VOCABULARIES if (folder / name).is_file())
     advice = (
-        f"save it where transformers can, AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER), and name FOLDER"
+        "save it where transformers can, AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER), and name FOLDER"
     )
     try:
         with _quietly() as transformers:
