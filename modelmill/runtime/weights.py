@@ -5,6 +5,7 @@ A source is a folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION`, or a versi
 
 import functools
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ __all__ = [
     "own_tokenizer",
     "read_config",
     "read_json",
+    "require_digest",
     "tensors",
     "tokenizer_digest",
     "tokenizer_files",
@@ -58,6 +60,8 @@ log = logging.getLogger("modelmill")
 
 TOKENIZER_KEY = "preprocessing.tokenizer.from"
 SOURCES = "a folder, s3://BUCKET/PREFIX, hf://ORG/NAME@REVISION or models:/NAME/VERSION"
+
+_AT_ONCE = 4
 
 licence = origin.licence
 
@@ -95,6 +99,21 @@ def digest(folder: Path) -> str:
     if (folder / WEIGHTS).is_file():  # then no index counts
         described = [file for file in described if file.name != INDEX]
     return _digest([*described, *weight_files(folder), *tokenizer_files(folder)])
+
+
+def require_digest(where: str, folder: Path, expected: str) -> None:
+    """Check that a model is the one that a step's key was made from: a branch of a hub, or a folder, may change.
+
+    Args:
+        where: Key and source, for the message.
+        folder: The model's folder.
+        expected: Digest that the model had when the step began.
+
+    Raises:
+        UserError: It has changed since.
+    """
+    if digest(folder) != expected:
+        raise UserError(f"{where}: it has changed since the step began; run the same command again, best on a commit")
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
@@ -162,4 +181,7 @@ def _fetch(where: str, source: str, store: Store, tokenizer_only: bool) -> Path:
 
 
 def _digest(files: list[Path]) -> str:
-    return digests.of_json([[file.name, file_digests.of(file)] for file in files])
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return digests.of_json(
+            [[file.name, sha256] for file, sha256 in zip(files, pool.map(file_digests.of, files), strict=True)]
+        )

@@ -115,9 +115,9 @@ def _download(where: str, place: Place, listing: Listing, name: str) -> Path:
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    wanted = {"revision": listing.commit, "cache_dir": str(_cache()), "endpoint": _endpoint(), "etag_timeout": 30}
+    commit, cache = listing.commit, str(_cache())
     try:
-        file = Path(hf_hub_download(place.model, name, **wanted))
+        file = Path(hf_hub_download(place.model, name, revision=commit, cache_dir=cache, endpoint=_endpoint()))
     except OSError as error:
         if sizes := re.search(r"Consistency check failed: .*of size (\d+) but has size (\d+)", str(error)):
             said = f"{name} came with {sizes[2]} of {sizes[1]} bytes"
