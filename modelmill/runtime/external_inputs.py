@@ -51,8 +51,6 @@ def _init(recipe: Recipe, store: Store) -> str:
         return NOTHING
     init = recipe.pretraining.init
     folder = weights.locate("pretraining.init", init, store)
-    if not init.startswith("models:/"):  # of those it was said when they were registered
-        weights.warn_of_licence(f"pretraining.init: {init}", folder)
     if length := recipe.preprocessing.context_length:
         compatibility.require_length(folder, length)
     if isinstance(recipe.fine_tuning, AdaptedFineTuning):
@@ -60,6 +58,8 @@ def _init(recipe: Recipe, store: Store) -> str:
     if source := recipe.preprocessing.given_tokenizer:
         tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
         compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
+    if not init.startswith("models:/"):  # of those it was said when they were registered
+        weights.warn_of_licence(f"pretraining.init: {init}", folder)
     return weights.digest(folder)
 
 
