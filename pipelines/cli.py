@@ -22,8 +22,7 @@ class TableCommand(TyperCommand):
 
     def load(self) -> Any:
         """Import the command's module and return the command itself."""
-        path = self.words.replace(" ", ".").replace("-", "_")
-        module = importlib.import_module(f"modelmill.pipelines.commands.{path}")
+        module = importlib.import_module(f"modelmill.pipelines.commands.{table.module_of(self.words)}")
         loaded = typer.Typer(add_completion=False, rich_markup_mode=None)
         loaded.command(self.name, epilog=f"Example: {module.EXAMPLE}")(module.command)
         return typer.main.get_command(loaded)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from modelmill.recipe.sections import Pretraining
+from modelmill.recipe.step_specs import INIT
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step, entry
 
@@ -54,4 +55,6 @@ def build(step: Step, task: "Task", settings: Pretraining) -> "nn.Module":
     """Return the model before its first step."""
     if settings.init == "random":
         return task.build()
-    return task.load(weights.locate("pretraining.init", settings.init, step.store))
+    folder = weights.locate("pretraining.init", settings.init, step.store)
+    weights.require_digest(f"pretraining.init: {settings.init}", folder, step.digests[INIT])
+    return task.load(folder)

@@ -156,7 +156,8 @@ class Pretraining(Training):
     init: str = Field(
         default="random",
         min_length=1,
-        description="Weights to start from: `random`, a folder with `model.safetensors`, or `models:/NAME/VERSION`.",
+        description="Weights to start from: `random`, a model folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` "
+        "or `models:/NAME/VERSION`.",
     )
 
 

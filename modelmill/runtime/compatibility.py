@@ -1,9 +1,15 @@
 """Checks that weights, tokenizer and recipe belong together, as far as their configuration tells."""
 
 from pathlib import Path
+from typing import Any
 
 from modelmill.core.errors import UserError
-from modelmill.runtime.weights import CHAT_TEMPLATE, TOKENIZER, matrices, read_config, read_json
+from modelmill.runtime.weights import CHAT_TEMPLATE, TOKENIZER, matrices, own_tokenizer, read_config, read_json
+
+# Most rows that an embedding has beyond its tokens: some models have a round number of them.
+_PADDING = 1024
+# What architectures call the number of positions that they have learned.
+_POSITIONS = ("max_position_embeddings", "n_positions")
 
 
 def require_length(folder: Path, length: int) -> None:
@@ -16,8 +22,9 @@ def require_length(folder: Path, length: int) -> None:
     Raises:
         UserError: The model was made for shorter sequences.
     """
-    longest = read_config(folder).get("max_position_embeddings")
-    if isinstance(longest, int) and longest < length:
+    config = _of_text(read_config(folder))
+    longest = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
+    if longest is not None and longest < length:
         raise UserError(
             f"pretraining.init: {folder}: it was made for {longest} positions; "
             f"set preprocessing.sequence_length to {longest} or less, it is {length}"
@@ -34,18 +41,18 @@ def require_vocabulary(folder: Path, tokenizer: Path) -> None:
     Raises:
         UserError: The weights have learned other ids.
     """
-    rows, ids = read_config(folder).get("vocab_size"), _ids(tokenizer)
+    rows, ids = _of_text(read_config(folder)).get("vocab_size"), _ids(tokenizer)
     advice = "set preprocessing.tokenizer.from to the same folder"
-    if not (folder / TOKENIZER[0]).is_file():
-        if rows != len(ids):
+    own = own_tokenizer(folder)
+    if own is None:
+        if not isinstance(rows, int) or not len(ids) <= rows < len(ids) + _PADDING:
             sizes = f"its vocabulary has {rows} tokens, the corpus's tokenizer {len(ids)}"
             raise UserError(f"pretraining.init: {folder}: {sizes}; {advice}")
         return
-    known = _ids(folder / TOKENIZER[0])
+    known = _ids(own)
     if strange := sorted(token for token in known.keys() | ids if known.get(token) != ids.get(token)):
         numbers = f"{strange[0]!r} has id {known.get(strange[0])} there and {ids.get(strange[0])} in the corpus's"
         raise UserError(f"pretraining.init: {folder}: its tokenizer is another: {numbers}; {advice}")
-    # There may be more rows than tokens: some models have a round number of them.
     if isinstance(rows, int) and rows < len(ids):
         raise UserError(
             f"pretraining.init: {folder}: config.json says {rows} tokens, tokenizer.json has {len(ids)}; "
@@ -84,6 +91,12 @@ def require_chat_template(folder: Path) -> None:
             f"preprocessing.pairs.framing: chat: {config} has no chat_template, and there is no {CHAT_TEMPLATE} beside "
             "it; name a chat model's folder in preprocessing.tokenizer.from, or set framing: separator"
         )
+
+
+def _of_text(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of the language model, which is a part of it where the model also sees or hears."""
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, dict) else config
 
 
 def _ids(file: Path) -> dict[str, int]:

@@ -49,7 +49,8 @@ def _fitted(recipe: Recipe, store: Store) -> str:
 def _init(recipe: Recipe, store: Store) -> str:
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return NOTHING
-    folder = weights.locate("pretraining.init", recipe.pretraining.init, store)
+    init = recipe.pretraining.init
+    folder = weights.locate("pretraining.init", init, store)
     if length := recipe.preprocessing.context_length:
         compatibility.require_length(folder, length)
     if isinstance(recipe.fine_tuning, AdaptedFineTuning):
@@ -57,6 +58,8 @@ def _init(recipe: Recipe, store: Store) -> str:
     if source := recipe.preprocessing.given_tokenizer:
         tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
         compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
+    if not init.startswith("models:/"):  # of those it was said when they were registered
+        weights.warn_of_licence(f"pretraining.init: {init}", folder)
     return weights.digest(folder)
 
 

@@ -1,100 +1,124 @@
-"""Weights to start from: a folder that `from_pretrained` reads, or a version in the MLflow registry."""
+"""Models to start from and tokenizers to take: where they are, that they are whole, and what their digest is.
 
-import atexit
+A source is a folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION`, or a version in the MLflow registry.
+"""
+
 import functools
-import json
-import shutil
-import tempfile
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from modelmill.core import digest as digests
 from modelmill.core.errors import UserError
-from modelmill.runtime import tracking
+from modelmill.runtime.sources import architecture, bucket, checkpoint, file_digests, hub, layout, origin, registered
+from modelmill.runtime.sources import tokenizer as tokenizers
+from modelmill.runtime.sources.checkpoint import dtype_of, matrices, tensors, weight_files
+from modelmill.runtime.sources.headers import Tensor
+from modelmill.runtime.sources.layout import (
+    CHAT_TEMPLATE,
+    CONFIG,
+    GENERATION,
+    INDEX,
+    PICKLES,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    WEIGHTS,
+    read_json,
+)
 from modelmill.store import Store
 
-# What a model folder is made of; anything else in it is not read.
-CONFIG = "config.json"
-# As in safetensors itself.
-_LONGEST_HEADER = 100_000_000
-WEIGHTS = "model.safetensors"
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-CHAT_TEMPLATE = "chat_template.jinja"
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+__all__ = [
+    "CHAT_TEMPLATE",
+    "CONFIG",
+    "INDEX",
+    "PICKLES",
+    "SPECIAL_TOKENS",
+    "TOKENIZER",
+    "TOKENIZER_KEY",
+    "WEIGHTS",
+    "Tensor",
+    "digest",
+    "dtype_of",
+    "is_portable",
+    "licence",
+    "locate",
+    "matrices",
+    "origin_of",
+    "own_tokenizer",
+    "read_config",
+    "read_json",
+    "require_digest",
+    "tensors",
+    "tokenizer_digest",
+    "tokenizer_files",
+    "warn_of_licence",
+    "weight_files",
+]
+
+log = logging.getLogger("modelmill")
+
+TOKENIZER_KEY = "preprocessing.tokenizer.from"
+SOURCES = "a folder, s3://BUCKET/PREFIX, hf://ORG/NAME@REVISION or models:/NAME/VERSION"
+
+_AT_ONCE = 4
+
+licence = origin.licence
 
 
 def locate(key: str, source: str, store: Store) -> Path:
-    """Return the folder with the weights that a recipe names; a registered version is downloaded first.
+    """Return the folder with the model, or the tokenizer, that a recipe names; what is elsewhere is fetched first.
 
     Args:
-        key: The recipe's key, for messages.
-        source: A folder, or `models:/NAME/VERSION`.
+        key: The recipe's key, for messages; of `preprocessing.tokenizer.from` the tokenizer alone is wanted.
+        source: A folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` or `models:/NAME/VERSION`.
         store: The run's store.
 
     Raises:
-        UserError: There is no such folder or version, or it holds no whole safetensors weights.
+        UserError: There is no such model, or its weights are not whole safetensors that transformers has a model for.
+        CorruptError: The store has other bytes of a file than were registered.
     """
     where = f"{key}: {source}"
-    is_registered = source.startswith("models:/")
-    folder = _download(where, source, store) if is_registered else Path(source)  # type: ignore[arg-type]
-    if folder.is_file() and folder.suffix in PICKLES:
-        raise UserError(_pickle(where, folder.name))
-    if not folder.is_dir():
-        raise UserError(f"{where}: no such folder; name one that from_pretrained reads, or models:/NAME/VERSION")
-    if not (folder / CONFIG).is_file():
-        raise UserError(f"{where}: no {CONFIG} in it; is it a folder written by save_pretrained?")
-    if not (folder / WEIGHTS).is_file():
-        pickled = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
-        if pickled:
-            raise UserError(_pickle(where, pickled[0]))
-        raise UserError(f"{where}: no weights in it; {WEIGHTS} is missing")
-    if not _is_whole(folder / WEIGHTS):
-        raise UserError(f"{where}: {WEIGHTS} is cut off or not safetensors; save or copy the model again")
+    tokenizer_only = key == TOKENIZER_KEY
+    folder = _fetch(where, source, store, tokenizer_only)
+    if tokenizer_only:
+        return tokenizers.ready(where, folder)
+    checkpoint.check(where, folder)
+    architecture.check(where, read_json(where, folder / CONFIG))
     return folder
 
 
-def _is_whole(file: Path) -> bool:
-    """Return whether a file's tensors follow each other without a gap, to its end, as its safetensors header says."""
-    try:
-        length, tensors = _header(file)
-        end = 0
-        for begin, next_end in sorted(tensor["data_offsets"] for tensor in tensors.values()):
-            if begin != end or next_end < begin:
-                return False
-            end = next_end
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return False
-    return 8 + length + end == file.stat().st_size
-
-
-def matrices(folder: Path) -> list[str]:
-    """Return the names of a model's two-dimensional tensors."""
-    return [name for name, tensor in _header(folder / WEIGHTS)[1].items() if len(tensor["shape"]) == 2]
-
-
-def _header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Return the length and the content of a safetensors header: eight bytes of length, then JSON with offsets."""
-    with open(file, "rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > min(file.stat().st_size - 8, _LONGEST_HEADER):
-            raise ValueError("cut off")
-        header = json.loads(opened.read(length))
-    return length, {name: tensor for name, tensor in header.items() if name != "__metadata__"}
-
-
-def _pickle(where: str, name: str) -> str:
-    advice = f"save the model again with safe_serialization=True to get {WEIGHTS}, and name its folder"
-    return f"{where}: {name} is a pickle, which can run code when it is loaded; {advice}"
+def is_portable(source: str) -> bool:
+    """Return whether a source is the same on any machine: not a folder of this one."""
+    return source.startswith((registered.SCHEME, hub.SCHEME, bucket.SCHEME))
 
 
 def digest(folder: Path) -> str:
     """Return the digest of the files that a model is loaded from, wherever the folder lies."""
-    return _digest([folder / name for name in (CONFIG, WEIGHTS) if (folder / name).is_file()] + tokenizer_files(folder))
+    described = [folder / name for name in (CONFIG, GENERATION, INDEX) if (folder / name).is_file()]
+    if (folder / WEIGHTS).is_file():  # then no index counts
+        described = [file for file in described if file.name != INDEX]
+    return _digest([*described, *weight_files(folder), *tokenizer_files(folder)])
+
+
+def require_digest(where: str, folder: Path, expected: str) -> None:
+    """Check that a model is the one that a step's key was made from: a branch of a hub, or a folder, may change.
+
+    Args:
+        where: Key and source, for the message.
+        folder: The model's folder.
+        expected: Digest that the model had when the step began.
+
+    Raises:
+        UserError: It has changed since.
+    """
+    if digest(folder) != expected:
+        raise UserError(f"{where}: it has changed since the step began; run the same command again, best on a commit")
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
     """Return the tokenizer's files in a folder; a chat template has a file of its own or is in the configuration."""
-    return [folder / name for name in (*TOKENIZER, CHAT_TEMPLATE) if (folder / name).is_file()]
+    return tokenizers.files(folder)
 
 
 def tokenizer_digest(folder: Path) -> str:
@@ -104,12 +128,32 @@ def tokenizer_digest(folder: Path) -> str:
         UserError: The folder has no `tokenizer.json`.
     """
     if not (folder / TOKENIZER[0]).is_file():
-        raise UserError(f"preprocessing.tokenizer.from: {folder}: no {TOKENIZER[0]} in it")
+        raise UserError(f"{TOKENIZER_KEY}: {folder}: no {TOKENIZER[0]} in it")
     return _digest(tokenizer_files(folder))
 
 
-def _digest(files: list[Path]) -> str:
-    return digests.of_json([[file.name, digests.of_file(file)] for file in files])
+def own_tokenizer(folder: Path) -> Path | None:
+    """Return the `tokenizer.json` of a model's own tokenizer, None where there is none or none can be made."""
+    return tokenizers.own(folder)
+
+
+def origin_of(key: str, source: str, store: Store) -> dict[str, str]:
+    """Return source, revision and licence of a model, for the manifest of what is made of it.
+
+    Args:
+        key: The recipe's key, for messages.
+        source: As `locate` takes it.
+        store: The run's store.
+    """
+    folder = locate(key, source, store)
+    return origin.of(source, folder) | {"digest": digest(folder)}
+
+
+@functools.cache
+def warn_of_licence(where: str, folder: Path) -> None:
+    """Warn once where a model says nothing of its licence."""
+    if licence(folder) is None:
+        log.warning("%s: names no licence, neither in README.md nor in a LICENSE file; see that you may use it", where)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -121,35 +165,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json("pretraining.init", folder / CONFIG)
 
 
-def read_json(key: str, file: Path) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Args:
-        key: The recipe's key, for messages.
-        file: The file.
-
-    Raises:
-        UserError: The file is not a JSON object.
-    """
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{key}: {file}: not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{key}: {file}: not a JSON object")
-    return content
+def _fetch(where: str, source: str, store: Store, tokenizer_only: bool) -> Path:
+    if source.startswith(registered.SCHEME):
+        return registered.fetch(where, source, store, tokenizer_only)  # type: ignore[arg-type]
+    if source.startswith(hub.SCHEME):
+        return hub.fetch(where, source, tokenizer_only)
+    if source.startswith(bucket.SCHEME):
+        return bucket.fetch(where, source, tokenizer_only)
+    folder = Path(source)
+    if folder.is_file() and folder.suffix in PICKLES:
+        raise layout.pickle(where, folder.name)
+    if not folder.is_dir():
+        raise UserError(f"{where}: no such folder; name {SOURCES}")
+    return folder
 
 
-@functools.cache
-def _download(where: str, uri: str, store: Store) -> Path:
-    """Return the model folder of a registered version, downloaded to a place that lives as long as the process.
-
-    A version does not change, so a process downloads it once.
-    """
-    target = Path(tempfile.mkdtemp(prefix="modelmill-init-"))
-    atexit.register(shutil.rmtree, target, ignore_errors=True)
-    downloaded = tracking.download_version(store, uri, target)
-    folders = sorted(f.parent for f in downloaded.rglob(WEIGHTS))
-    if not folders:
-        raise UserError(f"{where}: the version holds no {WEIGHTS}")
-    return folders[0]
+def _digest(files: list[Path]) -> str:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return digests.of_json(
+            [[file.name, sha256] for file, sha256 in zip(files, pool.map(file_digests.of, files), strict=True)]
+        )

@@ -21,9 +21,15 @@ def put_bytes(store: Store, data: bytes) -> str:
     return sha256
 
 
-def put_file(store: Store, path: Path) -> str:
-    """Store a file and return its sha256; bytes that the store already holds are not sent again."""
-    sha256 = digest.of_file(path)
+def put_file(store: Store, path: Path, sha256: str | None = None) -> str:
+    """Store a file and return its sha256; bytes that the store already holds are not sent again.
+
+    Args:
+        store: Store that gets the file.
+        path: The file.
+        sha256: Its digest, if it is known.
+    """
+    sha256 = sha256 or digest.of_file(path)
     if not retention.is_kept(store, key_of(sha256), path.stat().st_size):
         store.upload(key_of(sha256), path)
     return sha256

@@ -90,7 +90,7 @@ class Manifest(BaseModel):
             raise CorruptError(f"not a Modelmill manifest: {error}") from error
 
 
-def add_file(store: Store, path: Path, name: str, rows: int | None = None) -> Entry:
+def add_file(store: Store, path: Path, name: str, rows: int | None = None, sha256: str | None = None) -> Entry:
     """Put a file into the store and return its entry.
 
     Args:
@@ -98,8 +98,9 @@ def add_file(store: Store, path: Path, name: str, rows: int | None = None) -> En
         path: The file.
         name: Path of the entry.
         rows: Rows of the file, if they are counted.
+        sha256: Digest of the file, if it is known.
     """
-    return Entry(path=name, sha256=blobs.put_file(store, path), bytes=path.stat().st_size, rows=rows)
+    return Entry(path=name, sha256=blobs.put_file(store, path, sha256), bytes=path.stat().st_size, rows=rows)
 
 
 def add_bytes(store: Store, data: bytes, name: str, rows: int | None = None) -> Entry:

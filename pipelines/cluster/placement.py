@@ -13,6 +13,7 @@ from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, Training
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import node as nodes
+from modelmill.runtime import weights
 from modelmill.runtime.pods.explaining import PROFILE_LABEL, STEP_LABEL
 from modelmill.runtime.preemption import GRACE_VARIABLE
 
@@ -26,6 +27,9 @@ _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 A_YEAR = f"{365 * 24 * 3600}s"
 OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+HUB_KEYS = ("HF_TOKEN", "HF_ENDPOINT")
+# The steps that read weights or a tokenizer from elsewhere.
+HUB_STEPS = ("preprocessing", "pretraining")
 NOTIFICATION_KEYS = (
     *(f"MODELMILL_NOTIFY_{name}" for name in ("ON", "WEBHOOK", "SECRET", "SLACK", "EMAIL_TO")),
     *(f"MODELMILL_SMTP_{name}" for name in ("HOST", "PORT", "USER", "PASSWORD", "FROM")),
@@ -209,8 +213,11 @@ def _check_paths(recipe: Recipe) -> None:
     init = recipe.pretraining.init if recipe.pretraining else "random"
     tokenizer = getattr(getattr(recipe.preprocessing, "tokenizer", None), "source", None)
     for key, value in (("pretraining.init", init), ("preprocessing.tokenizer.from", tokenizer)):
-        if value and value != "random" and not value.startswith("models:/"):
-            raise UserError(f"{key}: {value} is on this machine; register the model and write models:/NAME/VERSION")
+        if value and value != "random" and not weights.is_portable(value):
+            raise UserError(
+                f"{key}: {value} is on this machine; bring it to the cluster's store and registry with "
+                f"modelmill import {value} --as NAME, then write models:/NAME/VERSION"
+            )
 
 
 def _give(task: Any, profile: Profile) -> None:
@@ -283,6 +290,7 @@ def secrets_of(step: str, cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]
         (named.object_store, OBJECT_STORE_KEYS),
         (named.mlflow, MLFLOW_KEYS),
     ]
+    known += [(named.hub, HUB_KEYS)] if step in HUB_STEPS else []
     known += [(named.notifications, NOTIFICATION_KEYS)] if step == "reporting" else []
     return [(secret, keys) for secret, keys in known if secret]
 

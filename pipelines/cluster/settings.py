@@ -96,6 +96,10 @@ class Secrets(Section):
         default="modelmill-mlflow",
         description="Secret with `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`.",
     )
+    hub: str | None = Field(
+        default=None,
+        description="Secret with `HF_TOKEN` and, of a hub of your own, `HF_ENDPOINT`, for the steps that read `hf://`.",
+    )
     notifications: str | None = Field(
         default=None, description="Secret with `MODELMILL_NOTIFY_*` and `MODELMILL_SMTP_*`, for the report alone."
     )

@@ -5,6 +5,8 @@ A command is the function `command` of the module that its words name: `modelmil
 function's docstring.
 """
 
+import keyword
+
 SUMMARY = "Turn a folder of data into a model that has earned its place in a registry."
 EXAMPLE = "Example: modelmill run recipes/python-lm.yaml"
 
@@ -17,6 +19,7 @@ COMMANDS = {
     "demo-data": "Write the data that a demo recipe trains on, from what is on this machine; nothing is downloaded.",
     "new-task": "Write a package for a new kind of model that runs as it is, with recipe, suite and test.",
     "report": "Say where a run's HTML report is, or write it to a file, or print the run's log, or compare two runs.",
+    "import": "Bring a base model into store and registry, so that recipes start from models:/NAME/VERSION.",
     "doctor": "Check, one by one, what a run needs: Python, libraries, store, registry, disk, device, and a recipe.",
     "schema": "Print the JSON schema of recipes, by which an editor completes and checks them.",
     "promote": "Make a verified version of a model the champion, whatever its evaluation says.",
@@ -50,3 +53,9 @@ GROUPS = {
     "registry": "Look at what is registered, and why.",
     "schedule": "Run recipes again and again on a cluster.",
 }
+
+
+def module_of(words: str) -> str:
+    """Return the path of a command's module below `commands`; a word of Python's own, `import`, has a suffix."""
+    path = words.replace(" ", ".").replace("-", "_")
+    return f"{path}_model" if keyword.iskeyword(path) else path

@@ -9,7 +9,7 @@ import yaml
 from modelmill.core import digest
 from modelmill.core.errors import CorruptError, UserError
 from modelmill.runtime.tracking import Version
-from modelmill.runtime.tracking.versions import PACKAGE
+from modelmill.runtime.tracking.versions import IMPORTED, PACKAGE
 from modelmill.runtime.weights import PICKLES
 from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
@@ -31,8 +31,13 @@ def require_verified(version: Version) -> None:
     """Refuse a version that registration has not verified.
 
     Raises:
-        UserError: Registration has not read the version back, or has read other bytes.
+        UserError: Registration has not read the version back, or has read other bytes, or it is a base model.
     """
+    if IMPORTED in version.tags:
+        raise UserError(
+            f"{version}: an imported base model, which answers no rows; train from it with "
+            f"pretraining.init: models:/{version.name}/{version.version}, and ask what was trained"
+        )
     if not version.is_verified:
         raise UserError(
             f"{version}: not verified (its tag modelmill.verified is not true), so it is not used; "

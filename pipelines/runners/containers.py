@@ -6,6 +6,7 @@ from modelmill.core.errors import UserError, one_line
 from modelmill.core.image import image_of
 from modelmill.recipe import Recipe
 from modelmill.recipe.step_specs import STEPS
+from modelmill.runtime import weights
 from modelmill.runtime.tracking.connection import redact
 from modelmill.store import Store
 
@@ -39,17 +40,20 @@ def _check_registry() -> None:
 
 
 def _check_inputs(recipe: Recipe) -> None:
-    weights = recipe.pretraining.init if recipe.pretraining else "random"
+    init = recipe.pretraining.init if recipe.pretraining else "random"
     if not recipe.data.path.startswith("s3://"):
         raise UserError(
             f"data.path: {recipe.data.path} is on this machine; with {_FLAG} put the data in a bucket, s3://"
         )
     for key, source in {
-        "pretraining.init": weights,
+        "pretraining.init": init,
         "preprocessing.tokenizer.from": recipe.preprocessing.given_tokenizer,
     }.items():
-        if source not in (None, "random") and not source.startswith("models:/"):
-            raise UserError(f"{key}: {source} is a folder of this machine; with {_FLAG} give models:/NAME/VERSION")
+        if source not in (None, "random") and not weights.is_portable(source):
+            raise UserError(
+                f"{key}: {source} is a folder of this machine; with {_FLAG} bring it to store and registry, "
+                f"modelmill import {source} --as NAME, and give models:/NAME/VERSION"
+            )
 
 
 def _check_credentials() -> None:

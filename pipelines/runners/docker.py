@@ -25,7 +25,7 @@ IMAGE_USER = 10001
 RUN_LABEL = "modelmill.run"
 _PREFIXES = ("AWS_", "MLFLOW_")
 _OF_NOTIFICATIONS = ("MODELMILL_NOTIFY_", "MODELMILL_SMTP_")
-_NAMES = frozenset({"MODELMILL_REGISTRY_SECONDS", "MODELMILL_WHO"})
+_NAMES = frozenset({"MODELMILL_REGISTRY_SECONDS", "MODELMILL_WHO", "HF_ENDPOINT", "HF_TOKEN"})
 # Files of this machine, which no container sees.
 _FILES = frozenset({"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"})
 
@@ -74,7 +74,7 @@ def container_options(run_id: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables that steps get of this process's environment: for the store, the registry, and who asks."""
+    """Return the variables that steps get of this process's environment: for store, registry and hub, and who asks."""
     wanted = {k for k in os.environ if k.startswith(_PREFIXES) or k in _NAMES} - _FILES
     return {"MODELMILL_WHO": who(), **{name: os.environ[name] for name in wanted}}
 

@@ -31,7 +31,7 @@ def test_every_module_of_commands_is_in_the_table() -> None:
         for path in FOLDER.rglob("*.py")
         if path.name != "__init__.py"
     }
-    assert modules - BESIDE == {words.replace(" ", ".").replace("-", "_") for words in table.COMMANDS}
+    assert modules - BESIDE == {table.module_of(words) for words in table.COMMANDS}
 
 
 def test_every_command_of_a_group_is_reached_by_its_words() -> None:
@@ -55,7 +55,7 @@ def test_help_imports_only_what_it_prints(words: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     *_, heaviest, imported = done.stdout.splitlines()
     assert heaviest == "imported: []"
-    path = ".".join(["modelmill.pipelines.commands", *words.split()]).replace("-", "_")
+    path = f"modelmill.pipelines.commands.{table.module_of(words)}"
     modules = {name for name in imported.split() if name.rpartition(".")[2] not in ("table", "options", "arguments")}
     is_command = words in table.COMMANDS
     parents = {path.rpartition(".")[0]} - {"modelmill.pipelines.commands"} if is_command else set()

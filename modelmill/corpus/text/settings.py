@@ -14,7 +14,8 @@ class Tokenizer(Section):
     source: str | None = Field(
         default=None,
         alias="from",
-        description="Model folder or `models:/NAME/VERSION` whose tokenizer is taken instead; null trains one.",
+        description="Model whose tokenizer is taken instead: a folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` "
+        "or `models:/NAME/VERSION`; null trains one.",
     )
 
 

@@ -13,7 +13,7 @@ from modelmill.runtime.tracking.connection import (
     tracking_uri,
 )
 from modelmill.runtime.tracking.patience import patiently
-from modelmill.runtime.tracking.registry import aliases, download_version, has_version
+from modelmill.runtime.tracking.registry import aliases, download_version, has_version, tags_of
 from modelmill.runtime.tracking.runs import Logged, log_step, serve, step_run
 from modelmill.runtime.tracking.versions import Version, registered
 
@@ -37,5 +37,6 @@ __all__ = [
     "registered",
     "serve",
     "step_run",
+    "tags_of",
     "tracking_uri",
 ]

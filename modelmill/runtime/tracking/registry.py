@@ -1,5 +1,7 @@
 """Versions in MLflow's registry: whether they are there, their aliases, their files."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +52,49 @@ def download_version(store: Store, uri: str, target: Path) -> Path:
     Raises:
         UserError: There is no such version or alias, or it is one of ours whose files were never read back.
     """
+    with _known(store, uri) as mlflow_client:
+        import mlflow
+
+        version = _meant(mlflow_client, uri)
+        chosen = f"models:/{version.name}/{version.version}" if version is not None else uri
+        target.mkdir(parents=True, exist_ok=True)
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=chosen, dst_path=str(target)))
+
+
+def tags_of(store: Store, uri: str) -> dict[str, str]:
+    """Return the tags of a registered version.
+
+    Args:
+        store: The run's store.
+        uri: `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+
+    Raises:
+        UserError: There is no such version or alias, or it is one of ours whose files were never read back.
+    """
+    with _known(store, uri) as mlflow_client:
+        version = _meant(mlflow_client, uri)
+    return dict(version.tags) if version is not None else {}
+
+
+@contextlib.contextmanager
+def _known(store: Store, uri: str) -> Iterator[Any]:
+    """Give MLflow's client; that it has no such version becomes one line."""
     missing = f"{uri}: no such model version in {redact(tracking_uri(store))}"
     if not is_created(store):
         raise UserError(missing)
     with client(store) as mlflow_client:
-        import mlflow
         from mlflow.exceptions import MlflowException
 
         try:
-            chosen = _checked(mlflow_client, uri)
-            target.mkdir(parents=True, exist_ok=True)
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=chosen, dst_path=str(target)))
+            yield mlflow_client
         except MlflowException as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise
             raise UserError(missing) from error
 
 
-def _checked(mlflow_client: Any, uri: str) -> str:
-    """Return the URI of the version that is meant now: an alias may be moved before its files are read.
+def _meant(mlflow_client: Any, uri: str) -> Any:
+    """Return the version that is meant now: an alias may be moved. None of a stage, or a model that is no version.
 
     Raises:
         UserError: It is one of ours, and its registration was not finished.
@@ -80,13 +106,13 @@ def _checked(mlflow_client: Any, uri: str) -> str:
     elif number.isdigit():
         version = mlflow_client.get_model_version(name, number)
     else:
-        return uri  # a stage, or a model that is no version
+        return None
     if KEY in version.tags and version.tags.get(VERIFIED) != "true":
         raise UserError(
             f"{uri}: version {version.version} of {name} was never verified, so its files may not be what was "
             "trained; give the command that was to register it again, or name another version"
         )
-    return f"models:/{name}/{version.version}"
+    return version
 
 
 def _look_up(store: Store, name: str, version: str) -> lookup.RegisteredVersion | None:

@@ -101,10 +101,10 @@ def step_run(mlflow_client: Any, store: Store, recipe_name: str, run_id: str, st
     if injected := os.environ.get("MLFLOW_RUN_ID"):
         yield injected
         return
-    experiment = _experiment(mlflow_client, store, recipe_name)
-    parent = _find_or_create_run(mlflow_client, experiment, run_id, {RUN_TAG: run_id, STEP_TAG: "pipeline"})
+    home = experiment(mlflow_client, store, recipe_name)
+    parent = _find_or_create_run(mlflow_client, home, run_id, {RUN_TAG: run_id, STEP_TAG: "pipeline"})
     tags = {RUN_TAG: run_id, STEP_TAG: step, "mlflow.parentRunId": parent}
-    nested = _find_or_create_run(mlflow_client, experiment, step, tags)
+    nested = _find_or_create_run(mlflow_client, home, step, tags)
     try:
         yield nested
     except BaseException:
@@ -114,12 +114,18 @@ def step_run(mlflow_client: Any, store: Store, recipe_name: str, run_id: str, st
     _end_runs(mlflow_client, "FINISHED", nested, parent)
 
 
-def _experiment(mlflow_client: Any, store: Store, name: str) -> str:
-    """Return the id of the recipe's experiment; artifacts of the default registry lie in the store's folder."""
+def experiment(mlflow_client: Any, store: Store, name: str) -> str:
+    """Return the id of an experiment; artifacts of the default registry lie in the store's folder.
+
+    Args:
+        mlflow_client: Client of MLflow.
+        store: The run's store.
+        name: The experiment's name, which is the recipe's.
+    """
     from mlflow.exceptions import MlflowException
 
-    if experiment := mlflow_client.get_experiment_by_name(name):
-        return experiment.experiment_id
+    if known := mlflow_client.get_experiment_by_name(name):
+        return str(known.experiment_id)
     root = default_root(store)
     location = (root / "mlartifacts").as_uri() if root else None
     try:

@@ -14,6 +14,8 @@ KEY, VERIFIED, WITNESS = "modelmill.key", "modelmill.verified", "modelmill.log"
 # The sha256 of each file of the package that is not the model's, by its path: JSON.
 PACKAGE = "modelmill.package"
 MODEL, EVALUATION = "modelmill.model", "modelmill.evaluation"
+# Where a base model was imported from; its files are in the store alone.
+IMPORTED = "modelmill.imported"
 _PAGE = 200
 
 

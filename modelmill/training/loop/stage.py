@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from modelmill.recipe import Training
+from modelmill.recipe.step_specs import PRETRAINED
+from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Entry, Manifest
@@ -102,7 +104,18 @@ def _info(step: Step, result: Result, parameters: int) -> dict[str, Any]:
         "best_step": result.state.best_step,
         "best_validation_loss": result.state.best_loss if measured else None,
         "libraries": library_versions(),
+        **_base(step),
     }
+
+
+def _base(step: Step) -> dict[str, Any]:
+    """Return source, revision, licence and digest of the weights that training started from, if it was given any."""
+    if PRETRAINED in step.inputs:
+        return {name: value for name, value in step.inputs[PRETRAINED].info.items() if name == "base"}
+    settings = step.recipe.pretraining
+    if settings is None or settings.init == "random":
+        return {}
+    return {"base": weights.origin_of("pretraining.init", settings.init, step.store)}
 
 
 def _metrics(result: Result, parameters: int) -> dict[str, Any]:

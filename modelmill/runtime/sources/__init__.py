@@ -1,0 +1,1 @@
+"""Where models come from: folders, buckets, hubs and the registry; what is fetched of them, and what is checked."""
