@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import FineTuning
 from modelmill.recipe.step_specs import PRETRAINED
 from modelmill.runtime.step_runtime import Made, Step, entry
@@ -54,10 +55,30 @@ def run_alone(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: 
 
 def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
     """Return the model before its first step, with adapters where the recipe wants them, and its finisher."""
+    import torch
+
     from modelmill.components.fine_tuning.finishing import Finishing
     from modelmill.training import loading
+    from modelmill.training.device import formats
 
     pretrained = step.inputs[PRETRAINED]
-    model = task.load(loading.fetch_model(step, pretrained)) if pretrained.entries else task.build()
-    finishing = Finishing(task, model, settings, step.scratch)
+    if not pretrained.entries:
+        model, dtype = task.build(), torch.float32
+    else:
+        folder = loading.fetch_model(step, pretrained)
+        model, dtype = task.load(folder), formats.came_in(folder)
+    if not _stays_as_it_is(task, settings):
+        model.float()
+    finishing = Finishing(task, model, settings, step.scratch, dtype)
     return model, finishing.finish
+
+
+def _stays_as_it_is(task: "Task", settings: FineTuning) -> bool:
+    """Return whether the weights keep their number format in training: frozen ones do, where products are in bf16."""
+    import torch
+
+    from modelmill.training.device import hardware, precision
+
+    device = hardware.pick_device()
+    low = precision.compute_dtype(device, settings, task.mixed_precision) != torch.float32
+    return isinstance(settings, AdaptedFineTuning) and settings.adapted and low and precision.has_bf16(device)

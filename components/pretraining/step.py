@@ -1,5 +1,6 @@
 """The pretraining step: weights from random initialisation or from elsewhere, trained on the corpus."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelmill.recipe.sections import Pretraining
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from modelmill.tasks.contract import Task
+    from modelmill.training.loop.stage import Finish
 
 
 def make(step: Step) -> Made:
@@ -26,7 +28,7 @@ def make(step: Step) -> Made:
     if processes.are_wanted(settings):
         return processes.run(step, settings)
     task = loading.open_task(step)
-    return stage.run_stage(step, task, build(step, task, settings), settings)
+    return stage.run_stage(step, task, build(step, task, settings), settings, _finish(step, settings))
 
 
 run = entry("pretraining", make)
@@ -51,7 +53,19 @@ def run_alone(*, recipe: str, store: str, run_id: str, corpus: str, model: str, 
 
 
 def build(step: Step, task: "Task", settings: Pretraining) -> "nn.Module":
-    """Return the model before its first step."""
-    if settings.init == "random":
-        return task.build()
-    return task.load(weights.locate("pretraining.init", settings.init, step.store))
+    """Return the model before its first step, in fp32, in which all of its weights are trained."""
+    folder = _source(step, settings)
+    return task.load(folder).float() if folder else task.build()
+
+
+def _source(step: Step, settings: Pretraining) -> Path | None:
+    """Return the folder with the weights to start from; None for random ones."""
+    return None if settings.init == "random" else weights.locate("pretraining.init", settings.init, step.store)
+
+
+def _finish(step: Step, settings: Pretraining) -> "Finish | None":
+    """Return what rounds the trained weights to the number format that they came in."""
+    from modelmill.training.device import formats
+
+    folder = _source(step, settings)
+    return (lambda model, _: formats.rounded(model, formats.came_in(folder))) if folder else None

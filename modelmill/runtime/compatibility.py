@@ -5,6 +5,9 @@ from pathlib import Path
 from modelmill.core.errors import UserError
 from modelmill.runtime.weights import CHAT_TEMPLATE, TOKENIZER, matrices, read_config, read_json
 
+# Names that `transformers` gives the tensors of a block's experts, each of them one tensor for all.
+EXPERTS = {"gate_up_proj", "down_proj"}
+
 
 def require_length(folder: Path, length: int) -> None:
     """Check that a model takes sequences of the recipe's length.
@@ -63,7 +66,11 @@ def require_modules(folder: Path, modules: list[str]) -> None:
     Raises:
         UserError: The model has no module of one of the names.
     """
+    if not modules:
+        return
     known = {name.split(".")[-2] for name in matrices(folder) if name.endswith(".weight") and "." in name[:-7]}
+    if any(".experts." in name for name in matrices(folder)):
+        known |= EXPERTS  # whatever they are called in the file
     if unknown := sorted(set(modules) - known):
         raise UserError(
             f"fine_tuning.lora.target_modules: the model in {folder} has no module {unknown[0]!r}; "

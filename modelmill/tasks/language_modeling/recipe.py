@@ -112,7 +112,7 @@ class Recipe(sections.Recipe):
     def _stages_fit(self) -> "Recipe":
         if self.fine_tuning is not None and self.preprocessing.pairs is None:
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
-        unknown = sorted(set(self.fine_tuning.adapted) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
+        unknown = sorted(set(self.fine_tuning.named_modules) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
         if unknown and (self.pretraining is None or self.pretraining.init == "random"):
             raise ValueError(
                 f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
