@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from modelmill.components.fine_tuning import export, lora
+from modelmill.models import joining
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import FineTuning
 from modelmill.tasks.contract import Task
-from modelmill.training.device import formats
 
 # Real examples for checking another form of the model, and how much of a long one: the model is on the CPU.
 EXAMPLES, LENGTH = 4, 128
@@ -73,8 +73,8 @@ class Finishing:
         if self.adapters is not None:
             self.adapters.save(output)
             model = self.adapters.merge(lambda one: self.task.logits(one, self.values))
-        model = formats.rounded(model, self.dtype)
+        model = joining.rounded(model, self.dtype)
         if self.settings.onnx:
             # What is kept, computed in fp32: the numbers are those that were rounded.
             export.export(self.task, model.float(), self.values, output)
-        return formats.rounded(model, self.dtype)
+        return joining.rounded(model, self.dtype)

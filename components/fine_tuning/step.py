@@ -1,11 +1,14 @@
 """The fine-tuning step: the pretrained weights, or random ones, trained on the task's examples."""
 
-from typing import TYPE_CHECKING
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
 
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import FineTuning
 from modelmill.recipe.step_specs import PRETRAINED
+from modelmill.runtime import model_form
 from modelmill.runtime.step_runtime import Made, Step, entry
+from modelmill.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +32,14 @@ def make(step: Step) -> Made:
         return processes.run(step, settings)
     task = loading.open_task(step)
     model, finish = build(step, task, settings)
-    return stage.run_stage(step, task, model, settings, finish)
+    pretrained = step.inputs[PRETRAINED]
+    is_adapter = getattr(step.recipe.registration, "form", None) == model_form.ADAPTER
+    if not is_adapter and (settings.steps or not pretrained.entries or not getattr(task, "keeps_files", False)):
+        return stage.run_stage(step, task, model, settings, finish)
+    more = _adapter(pretrained) if is_adapter else {}
+    return stage.run_stage(
+        step, task, model, settings, finish, unchanged=lambda: pretrained.under(model_form.MODEL_FOLDER), more=more
+    )
 
 
 run = entry("fine_tuning", make)
@@ -71,6 +81,14 @@ def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", 
         model.float()
     finishing = Finishing(task, model, settings, step.scratch, dtype)
     return model, finishing.finish
+
+
+def _adapter(pretrained: Manifest) -> dict[str, Any]:
+    """Return what the manifest of an adapter says beside that of a whole model."""
+    from modelmill.training.loop import skipped
+
+    libraries = skipped.library_versions() | {"peft": importlib.metadata.version("peft")}
+    return {"form": model_form.ADAPTER, "base": pretrained.info["source"], "libraries": libraries}
 
 
 def _stays_as_it_is(task: "Task", settings: FineTuning) -> bool:

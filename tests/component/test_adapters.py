@@ -16,6 +16,7 @@ from modelmill.components.fine_tuning import lora, targets
 from modelmill.components.fine_tuning.finishing import Finishing
 from modelmill.components.fine_tuning.lora import Adapters
 from modelmill.core.errors import UserError
+from modelmill.models import joining
 from modelmill.recipe.adapters import LINEAR, AdaptedFineTuning, Lora
 from modelmill.store import Store
 from modelmill.training.device import formats
@@ -107,7 +108,7 @@ def model_of(family: str) -> Any:
     seed_everything(0)
     kind, settings, *_ = FAMILIES[family]
     model = AutoModelForCausalLM.from_config(getattr(transformers, kind)(**settings))
-    return formats.rounded(model, torch.bfloat16)
+    return joining.rounded(model, torch.bfloat16)
 
 
 def settings_of(method: str = "lora", **changes: Any) -> AdaptedFineTuning:
@@ -242,7 +243,7 @@ def test_rounding_leaves_what_transformers_keeps_in_fp32() -> None:
     plan = {"gate": torch.float32}
     inner = torch.nn.ModuleDict({"gate": torch.nn.Linear(2, 2), "gates": torch.nn.Linear(2, 2)})
     inner._get_dtype_plan = lambda dtype: plan  # type: ignore[assignment]
-    formats.rounded(inner, torch.bfloat16)
+    joining.rounded(inner, torch.bfloat16)
     assert (inner["gate"].weight.dtype, inner["gates"].weight.dtype) == (torch.float32, torch.bfloat16)
 
 
@@ -252,7 +253,7 @@ def test_what_came_in_as_bf16_goes_out_as_bf16(method: str, tmp_path: Path) -> N
     first = Steps(recipe, tmp_path / "first")
     corpus = first.corpus()
     config = LlamaConfig(**SIZES | {"vocab_size": corpus.info["vocab_size"], "num_hidden_layers": 1})
-    given = formats.rounded(AutoModelForCausalLM.from_config(config), torch.bfloat16)
+    given = joining.rounded(AutoModelForCausalLM.from_config(config), torch.bfloat16)
     given.save_pretrained(tmp_path / "given")  # type: ignore[operator]
     init = f"pretraining.init={tmp_path}/given"
     steps = Steps(recipe, tmp_path / "steps", init, "pretraining.steps=1", f"fine_tuning.method={method}")

@@ -191,6 +191,7 @@ class LanguageModeling:
     """Next-token prediction; see `modelmill.tasks.contract.Task`."""
 
     mixed_precision = True
+    keeps_files = True
     unit: Literal["tokens", "samples"] = "tokens"
     input = "input_ids"
     axes: tuple[str, ...] = ("batch", "length")

@@ -1,13 +1,10 @@
 """The number format of weights: the one that they came in, in training and when they are saved."""
 
 import math
-import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from modelmill.training.device.precision import has_bf16
 
@@ -41,21 +38,3 @@ def in_memory(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """
     fits = has_bf16(device) and not (device.type == "cpu" and dtype == torch.float16)
     return dtype if fits else torch.float32
-
-
-@torch.no_grad()
-def rounded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return the model with its weights in a number format, rounded in place; trained weights are fp32 until then.
-
-    What `transformers` keeps in fp32 whatever the checkpoint's format (its `_keep_in_fp32_modules`) stays so.
-
-    Args:
-        model: The model.
-        dtype: Number format of the weights.
-    """
-    plan: Any = getattr(model, "_get_dtype_plan", None)
-    exact = [re.compile(rf"(^|\.){name}(\.|$)") for name in (plan(dtype) if plan else ())]
-    for name, weight in model.named_parameters():
-        if weight.is_floating_point() and not any(pattern.search(name) for pattern in exact):
-            weight.data = weight.data.to(dtype)
-    return model
