@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from modelmill.components.fine_tuning import export, lora
+from modelmill.models import joining
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import FineTuning
 from modelmill.tasks.contract import Task
@@ -21,11 +23,14 @@ class Finishing:
     Attributes:
         task: The task.
         settings: The stage's settings.
+        dtype: Number format of the weights that are kept.
         values: The task's input for real examples, where another form of the model has to be checked.
         adapters: The adapters that were added, if any.
     """
 
-    def __init__(self, task: Task, model: nn.Module, settings: FineTuning, scratch: Path) -> None:
+    def __init__(
+        self, task: Task, model: nn.Module, settings: FineTuning, scratch: Path, dtype: torch.dtype = torch.float32
+    ) -> None:
         """Add the adapters to the model, in place, and try the export.
 
         Args:
@@ -33,6 +38,7 @@ class Finishing:
             model: The model before training.
             settings: The stage's settings.
             scratch: A folder for the trial.
+            dtype: Number format of the weights that are kept.
 
         Raises:
             UserError: Adapters match no module, or a library is missing.
@@ -40,6 +46,7 @@ class Finishing:
         """
         self.task = task
         self.settings = settings
+        self.dtype = dtype
         adapted = settings if isinstance(settings, AdaptedFineTuning) and settings.adapted else None
         if adapted or settings.onnx:
             held_out = task.examples("fine_tuning", "validation")
@@ -57,7 +64,7 @@ class Finishing:
         """Return the model to keep; adapters and the export are written below `output`.
 
         Args:
-            model: The trained model, in fp32 on the CPU.
+            model: The trained model, on the CPU.
             output: The folder to write into.
 
         Raises:
@@ -66,6 +73,8 @@ class Finishing:
         if self.adapters is not None:
             self.adapters.save(output)
             model = self.adapters.merge(lambda one: self.task.logits(one, self.values))
+        model = joining.rounded(model, self.dtype)
         if self.settings.onnx:
-            export.export(self.task, model, self.values, output)
-        return model
+            # What is kept, computed in fp32: the numbers are those that were rounded.
+            export.export(self.task, model.float(), self.values, output)
+        return joining.rounded(model, self.dtype)

@@ -1,10 +1,14 @@
 """The fine-tuning step: the pretrained weights, or random ones, trained on the task's examples."""
 
-from typing import TYPE_CHECKING
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
 
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import FineTuning
 from modelmill.recipe.step_specs import PRETRAINED
+from modelmill.runtime import model_form
 from modelmill.runtime.step_runtime import Made, Step, entry
+from modelmill.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +32,14 @@ def make(step: Step) -> Made:
         return processes.run(step, settings)
     task = loading.open_task(step)
     model, finish = build(step, task, settings)
-    return stage.run_stage(step, task, model, settings, finish)
+    pretrained = step.inputs[PRETRAINED]
+    is_adapter = getattr(step.recipe.registration, "form", None) == model_form.ADAPTER
+    if not is_adapter and (settings.steps or not pretrained.entries or not getattr(task, "keeps_files", False)):
+        return stage.run_stage(step, task, model, settings, finish)
+    more = _adapter(pretrained) if is_adapter else {}
+    return stage.run_stage(
+        step, task, model, settings, finish, unchanged=lambda: pretrained.under(model_form.MODEL_FOLDER), more=more
+    )
 
 
 run = entry("fine_tuning", make)
@@ -54,10 +65,38 @@ def run_alone(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: 
 
 def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
     """Return the model before its first step, with adapters where the recipe wants them, and its finisher."""
+    import torch
+
     from modelmill.components.fine_tuning.finishing import Finishing
     from modelmill.training import loading
+    from modelmill.training.device import formats
 
     pretrained = step.inputs[PRETRAINED]
-    model = task.load(loading.fetch_model(step, pretrained)) if pretrained.entries else task.build()
-    finishing = Finishing(task, model, settings, step.scratch)
+    if not pretrained.entries:
+        model, dtype = task.build(), torch.float32
+    else:
+        folder = loading.fetch_model(step, pretrained)
+        model, dtype = task.load(folder), formats.came_in(folder)
+    if not _stays_as_it_is(task, settings):
+        model.float()
+    finishing = Finishing(task, model, settings, step.scratch, dtype)
     return model, finishing.finish
+
+
+def _adapter(pretrained: Manifest) -> dict[str, Any]:
+    """Return what the manifest of an adapter says beside that of a whole model."""
+    from modelmill.training.loop import skipped
+
+    libraries = skipped.library_versions() | {"peft": importlib.metadata.version("peft")}
+    return {"form": model_form.ADAPTER, "base": pretrained.info["source"], "libraries": libraries}
+
+
+def _stays_as_it_is(task: "Task", settings: FineTuning) -> bool:
+    """Return whether the weights keep their number format in training: frozen ones do, where products are in bf16."""
+    import torch
+
+    from modelmill.training.device import hardware, precision
+
+    device = hardware.pick_device()
+    low = precision.compute_dtype(device, settings, task.mixed_precision) != torch.float32
+    return isinstance(settings, AdaptedFineTuning) and settings.adapted and low and precision.has_bf16(device)

@@ -1,16 +1,24 @@
 """The pretraining step: weights from random initialisation or from elsewhere, trained on the corpus."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelmill.recipe.sections import Pretraining
-from modelmill.recipe.step_specs import INIT
+from modelmill.recipe.step_specs import CORPUS, INIT
 from modelmill.runtime import weights
+from modelmill.runtime.model_form import MODEL_FOLDER
 from modelmill.runtime.step_runtime import Made, Step, entry
+from modelmill.store import manifest
+from modelmill.store.manifest import Entry
 
 if TYPE_CHECKING:
     from torch import nn
 
     from modelmill.tasks.contract import Task
+    from modelmill.training.loop.stage import Finish
+
+# What a model is loaded from, beside the tokenizer.
+_KEPT = (".safetensors", ".safetensors.index.json", "config.json")
 
 
 def make(step: Step) -> Made:
@@ -27,7 +35,12 @@ def make(step: Step) -> Made:
     if processes.are_wanted(settings):
         return processes.run(step, settings)
     task = loading.open_task(step)
-    return stage.run_stage(step, task, build(step, task, settings), settings)
+    model, finish = build(step, task, settings), _finish(step, settings)
+    if settings.steps or settings.init == "random" or not getattr(task, "keeps_files", False):
+        return stage.run_stage(step, task, model, settings, finish)
+    return stage.run_stage(
+        step, task, model, settings, unchanged=lambda: _files(step, settings), more={"source": settings.init}
+    )
 
 
 run = entry("pretraining", make)
@@ -52,9 +65,34 @@ def run_alone(*, recipe: str, store: str, run_id: str, corpus: str, model: str, 
 
 
 def build(step: Step, task: "Task", settings: Pretraining) -> "nn.Module":
-    """Return the model before its first step."""
+    """Return the model before its first step, in fp32, in which all of its weights are trained."""
+    folder = _source(step, settings)
+    return task.load(folder).float() if folder else task.build()
+
+
+def _source(step: Step, settings: Pretraining) -> Path | None:
+    """Return the folder with the weights to start from, which are those of the step's key; None for random ones."""
     if settings.init == "random":
-        return task.build()
+        return None
     folder = weights.locate("pretraining.init", settings.init, step.store)
     weights.require_digest(f"pretraining.init: {settings.init}", folder, step.digests[INIT])
-    return task.load(folder)
+    return folder
+
+
+def _files(step: Step, settings: Pretraining) -> list[Entry]:
+    """Return the files of weights that are not trained, as they came in, with the tokenizer of the corpus."""
+    folder = _source(step, settings)
+    assert folder is not None
+    kept = sorted(file for file in folder.iterdir() if file.name.endswith(_KEPT))
+    entries = [manifest.add_file(step.store, file, f"{MODEL_FOLDER}/{file.name}") for file in kept]
+    tokenizer = step.inputs[CORPUS].under("tokenizer")
+    return entries + [e.model_copy(update={"path": f"{MODEL_FOLDER}/{Path(e.path).name}"}) for e in tokenizer]
+
+
+def _finish(step: Step, settings: Pretraining) -> "Finish | None":
+    """Return what rounds the trained weights to the number format that they came in."""
+    from modelmill.models import joining
+    from modelmill.training.device import formats
+
+    folder = _source(step, settings)
+    return (lambda model, _: joining.rounded(model, formats.came_in(folder))) if folder else None

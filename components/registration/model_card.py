@@ -10,6 +10,7 @@ import yaml
 
 from modelmill.recipe import task_packages
 from modelmill.recipe.step_specs import DATASET, EVALUATION, FINE_TUNED, VALIDATION
+from modelmill.runtime import model_form
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import manifest
 
@@ -65,6 +66,9 @@ def _details(step: Step) -> str:
         f"- **Task:** {step.recipe.task}, recipe `{step.recipe.name}`",
         f"- **Model:** {', '.join(sizes) or 'as it came in'}",
     ]
+    if model_form.is_adapter(model):
+        base = model_form.base(model)
+        lines.append(f"- **Adapter of:** `{base['source']}`, digest `{base['digest']}`, joined when it is loaded")
     if libraries := model.info.get("libraries"):
         lines.append("- **Made with:** " + ", ".join(f"{name} {version}" for name, version in libraries.items()))
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from modelmill.components.registration import served_code
 from modelmill.core import digest
 from modelmill.recipe import task_packages
+from modelmill.runtime import model_form
 from modelmill.store.manifest import Manifest
 
 
@@ -45,7 +46,7 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
     )
     _write(target, code)
     here = sum(file.stat().st_size for file in target.rglob("*") if file.is_file() and file.name != MLMODEL_FILE_NAME)
-    elsewhere = [entry for entry in model.under("model") if not (target / "artifacts" / entry.path).exists()]
+    elsewhere = [entry for entry in model_form.registered(model) if not (target / "artifacts" / entry.path).exists()]
     metadata.model_size_bytes = here + sum(entry.bytes for entry in elsewhere)
     metadata.save(str(target / MLMODEL_FILE_NAME))
     return target
@@ -58,7 +59,10 @@ def contents(model: Manifest, artifacts: dict[str, Path]) -> dict[str, str]:
         model: The model's manifest.
         artifacts: See `build`.
     """
-    return {**{f"artifacts/{entry.path}": entry.sha256 for entry in model.under("model")}, **own(model, artifacts)}
+    return {
+        **{f"artifacts/{entry.path}": entry.sha256 for entry in model_form.registered(model)},
+        **own(model, artifacts),
+    }
 
 
 def own(model: Manifest, artifacts: dict[str, Path]) -> dict[str, str]:

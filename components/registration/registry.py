@@ -13,10 +13,12 @@ from modelmill.components.registration import delivery, model_card, package
 from modelmill.components.registration.claim import Claim
 from modelmill.core.errors import CorruptError
 from modelmill.recipe.step_specs import DATASET, EVALUATION, FINE_TUNED, VALIDATION
+from modelmill.runtime import model_form
 from modelmill.runtime.step_runtime import Step
 from modelmill.runtime.tracking.versions import EVALUATION as EVALUATION_TAG
 from modelmill.runtime.tracking.versions import KEY, PACKAGE, VERIFIED
 from modelmill.store import blobs, manifest
+from modelmill.store.manifest import Manifest
 
 _DATASET_DIGEST_CHARACTERS = 36
 
@@ -94,7 +96,7 @@ def verify(client: Any, step: Step, version: Any, artifacts: dict[str, Path], sc
         if sha256 != expected[name]:
             client.set_model_version_tag(version.name, version.version, VERIFIED, "false")
             # Where it was copied by the server, it may have been damaged before.
-            manifest.fetch(step.store, step.inputs[FINE_TUNED].under("model"), scratch)
+            manifest.fetch(step.store, model_form.registered(step.inputs[FINE_TUNED]), scratch)
             state = "has other bytes than were registered" if sha256 else "is missing"
             raise CorruptError(f"{uri}: {name} {state}; delete that version in MLflow and run the same command again")
 
@@ -124,6 +126,19 @@ def _tags(step: Step, key: str) -> dict[str, str]:
         "modelmill.recipe": step.recipe.name,
         "modelmill.run_id": step.run_id,
         "modelmill.code": step.document["code"]["source"],
+        **_base(step.inputs[FINE_TUNED]),
+    }
+
+
+def _base(model: Manifest) -> dict[str, str]:
+    """Return the tags of an adapter: its form, and the base that it is joined with."""
+    if not model_form.is_adapter(model):
+        return {}
+    base = model_form.base(model)
+    return {
+        "modelmill.form": model_form.ADAPTER,
+        "modelmill.base": base["source"],
+        "modelmill.base_digest": base["digest"],
     }
 
 
@@ -167,7 +182,7 @@ def _log_model(client: Any, step: Step, mlflow_run: str, artifacts: dict[str, Pa
     )
     packaged = package.build(step.inputs[FINE_TUNED], step.inputs[DATASET], artifacts, scratch / "package", metadata)
     (packaged / "README.md").write_text(model_card.write(step), "utf-8")
-    delivery.send(client, step.store, logged, packaged, step.inputs[FINE_TUNED].under("model"))
+    delivery.send(client, step.store, logged, packaged, model_form.registered(step.inputs[FINE_TUNED]))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(mlflow_run, [LoggedModelOutput(logged.model_id, step=0)])
     return logged.model_id

@@ -11,6 +11,9 @@ _PADDING = 1024
 # What architectures call the number of positions that they have learned.
 _POSITIONS = ("max_position_embeddings", "n_positions")
 
+# Names that `transformers` gives the tensors of a block's experts, each of them one tensor for all.
+EXPERTS = {"gate_up_proj", "down_proj"}
+
 
 def require_length(folder: Path, length: int) -> None:
     """Check that a model takes sequences of the recipe's length.
@@ -70,7 +73,11 @@ def require_modules(folder: Path, modules: list[str]) -> None:
     Raises:
         UserError: The model has no module of one of the names.
     """
+    if not modules:
+        return
     known = {name.split(".")[-2] for name in matrices(folder) if name.endswith(".weight") and "." in name[:-7]}
+    if any(".experts." in name for name in matrices(folder)):
+        known |= EXPERTS  # whatever they are called in the file
     if unknown := sorted(set(modules) - known):
         raise UserError(
             f"fine_tuning.lora.target_modules: the model in {folder} has no module {unknown[0]!r}; "

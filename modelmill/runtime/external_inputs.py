@@ -54,7 +54,7 @@ def _init(recipe: Recipe, store: Store) -> str:
     if length := recipe.preprocessing.context_length:
         compatibility.require_length(folder, length)
     if isinstance(recipe.fine_tuning, AdaptedFineTuning):
-        compatibility.require_modules(folder, recipe.fine_tuning.adapted)
+        compatibility.require_modules(folder, recipe.fine_tuning.named_modules)
     if source := recipe.preprocessing.given_tokenizer:
         tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
         compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])

@@ -106,6 +106,9 @@ class Task(Protocol):
         input: The tensor of a batch that logits are computed from.
         axes: Names of that tensor's axes, the first ones; axes with names may have any length.
         stage: The step that the task works for; it is set when the task is opened.
+
+    A task whose `load` takes a model as it is may set `keeps_files`: then the files of a model that a stage does not
+    train are handed on, and not written again.
     """
 
     mixed_precision: bool

@@ -8,6 +8,7 @@ import yaml
 
 from modelmill.core import digest
 from modelmill.core.errors import CorruptError, UserError
+from modelmill.runtime import model_form
 from modelmill.runtime.tracking import Version
 from modelmill.runtime.tracking.versions import IMPORTED, PACKAGE
 from modelmill.runtime.weights import PICKLES
@@ -15,6 +16,7 @@ from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
 
 MODEL, SCRIPT, CODE = "artifacts/model", "serve.py", "code"
+_OURS = (f"{MODEL}/", "artifacts/adapter/", f"{CODE}/")
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 # The first bytes of a pickle: its protocol.
 _PICKLED = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
@@ -62,7 +64,7 @@ def check(store: Store, version: Version, folder: Path) -> None:
     flavor = _flavor(uri, files)
     _refuse_pickles(uri, files, flavor)
     registered = _registered(store, version)
-    expected = {f"artifacts/{entry.path}": entry.sha256 for entry in registered.under("model")}
+    expected = {f"artifacts/{entry.path}": entry.sha256 for entry in model_form.registered(registered)}
     own = _own(version)
     expected |= own
     for name, sha256 in expected.items():
@@ -70,7 +72,7 @@ def check(store: Store, version: Version, folder: Path) -> None:
             raise CorruptError(f"{uri}: {name} is missing; {_advice(version)}")
         if digest.of_file(files[name]) != sha256:
             raise CorruptError(f"{uri}: {name} has other bytes than were registered; {_advice(version)}")
-    if extra := sorted(name for name in files if name.startswith((f"{MODEL}/", f"{CODE}/")) and name not in expected):
+    if extra := sorted(name for name in files if name.startswith(_OURS) and name not in expected):
         raise CorruptError(f"{uri}: {extra[0]} was not registered; {_advice(version)}")
     known = (flavor.get("loader_module"), Path(str(flavor.get("model_code_path"))).name, flavor.get("code"))
     places = {name: one.get("path") for name, one in (flavor.get("artifacts") or {}).items()}

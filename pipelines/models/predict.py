@@ -38,9 +38,17 @@ def opened(store: Store, version: Version) -> Iterator[tuple[list[Column], Calla
         def load() -> Any:
             # Read when transformers is imported: weights this small need no progress bar beside the answers.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-            import mlflow
+            # An adapter's script fetches its base from the same registry.
+            with tracking.client(store):
+                import mlflow
+                from mlflow.exceptions import MlflowException
 
-            return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
+                try:
+                    return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
+                except MlflowException as error:
+                    if error.error_code != "INVALID_PARAMETER_VALUE":
+                        raise
+                    raise UserError(f"{version}: it cannot be loaded: {error.message}") from error
 
         yield package_check.columns(folder), load
 

@@ -146,7 +146,11 @@ AT_ONCE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no target modules": (
         lambda r: change(r, fine_tuning__lora__target_modules=[]),
-        "{recipe}: fine_tuning.lora.target_modules: list should have at least 1 item",
+        "{recipe}: fine_tuning.lora.target_modules: should be all-linear or a list of at least 1 name of a module",
+    ),
+    "target modules that are another word": (
+        lambda r: change(r, fine_tuning__lora__target_modules="all_linear"),
+        "{recipe}: fine_tuning.lora.target_modules: should be all-linear or a list of at least 1 name of a module",
     ),
     "pickle file for weights": (
         lambda r: change(r, pretraining__init=str(model_folder(r.parent / "m", "model.pt") / "model.pt")),

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from modelmill.recipe.adapters import AdaptedFineTuning
+from modelmill.recipe.adapters import LINEAR, AdaptedFineTuning
 from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.language_modeling.recipe import Recipe
 from modelmill.tasks.language_modeling.shape import LLAMA_SHAPED, Adapters, Decoder
@@ -37,4 +37,4 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
 def _adapters(settings: AdaptedFineTuning | None) -> Adapters | None:
     if settings is None or not settings.adapted:
         return None
-    return Adapters(settings.lora.rank, settings.lora.target_modules)
+    return Adapters(settings.lora.rank, settings.named_modules or LINEAR)

@@ -85,7 +85,7 @@ def _total(table: list[Row], column: str) -> float:
 
 
 def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
-    return task.load(loading.fetch_model(step, model)).to(hardware.pick_device()).eval()
+    return loading.load_model(step, task, model).to(hardware.pick_device()).eval()
 
 
 def _described(task: Any, kind: str) -> dict[int, Row]:

@@ -1,5 +1,6 @@
 """The recipe of a decoder language model."""
 
+import re
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -8,7 +9,7 @@ from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.recipe import sections
 from modelmill.recipe.adapters import LINEAR, AdaptedFineTuning
 from modelmill.recipe.measure import BITS, Measure
-from modelmill.recipe.sections import Bound, Comparison, Evaluation, Pretraining, Section
+from modelmill.recipe.sections import Bound, Comparison, Evaluation, Pretraining, Registration, Section
 
 
 class DecoderModel(Section):
@@ -93,6 +94,17 @@ class LanguageEvaluation(Evaluation):
     )
 
 
+class LanguageRegistration(Registration):
+    """Where a language model is registered, and in which form."""
+
+    form: Literal["merged", "adapter"] = Field(
+        default="merged",
+        description="What is registered after `lora` or `dora`: the whole model (`merged`), or the adapters with the "
+        "name and digest of their base (`adapter`), which must be a registered version and is joined with them when "
+        "the model is loaded.",
+    )
+
+
 class Recipe(sections.Recipe):
     """Text in; a tokenizer and a decoder out, pretrained on documents and fine-tuned on pairs."""
 
@@ -102,6 +114,7 @@ class Recipe(sections.Recipe):
     pretraining: Pretraining | None
     fine_tuning: AdaptedFineTuning | None
     evaluation: LanguageEvaluation = LanguageEvaluation()
+    registration: LanguageRegistration
 
     measures: ClassVar = {
         "bits_per_byte": Measure(per="bytes", set="documents", model="before", scale=BITS),
@@ -112,7 +125,7 @@ class Recipe(sections.Recipe):
     def _stages_fit(self) -> "Recipe":
         if self.fine_tuning is not None and self.preprocessing.pairs is None:
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
-        unknown = sorted(set(self.fine_tuning.adapted) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
+        unknown = sorted(set(self.fine_tuning.named_modules) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
         if unknown and (self.pretraining is None or self.pretraining.init == "random"):
             raise ValueError(
                 f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
@@ -125,6 +138,26 @@ class Recipe(sections.Recipe):
             raise ValueError("evaluation.comparison.metric: response_bits_per_byte needs fine_tuning, which is none")
         if gate.loss_before is not None and (self.pretraining is None or self.fine_tuning is None):
             raise ValueError("evaluation.gate.loss_before needs pretraining and fine_tuning")
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_has_a_base(self) -> "Recipe":
+        """Check that the base of an adapter will be there, unchanged, wherever the adapter is served."""
+        if self.registration.form != "adapter":
+            return self
+        if self.fine_tuning is None or not self.fine_tuning.adapted:
+            raise ValueError("registration.form: adapter needs fine_tuning.method lora or dora, or set form: merged")
+        init = self.pretraining.init if self.pretraining else "random"
+        if not re.fullmatch(r"models:/[^/@]+/\d+", init):
+            raise ValueError(
+                "registration.form: adapter needs a registered base, which a served model can fetch: set "
+                f"pretraining.init to models:/NAME/VERSION, it is {init}; or set form: merged"
+            )
+        if self.pretraining is not None and self.pretraining.steps:
+            raise ValueError(
+                "registration.form: adapter needs pretraining.steps: 0, because the base must stay the registered one; "
+                "or set form: merged"
+            )
         return self
 
     def metric(self, is_fine_tuned: bool) -> str:

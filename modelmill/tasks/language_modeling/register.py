@@ -18,8 +18,8 @@ LIMITS = (
     "It repeats what its training data says, true or not. It was measured on held-out files of the same source alone, "
     "and nobody has checked it for bias or harm."
 )
-# Distributions that the serving script imports; MLflow adds itself.
-REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+# Distributions that the serving script imports, peft for adapters only; MLflow adds itself.
+REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "peft")
 # Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 MODEL, CORPUS = "fine_tuning.model", "preprocessing.corpus"

@@ -8,7 +8,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-from modelmill.tasks.serving.text import load_pretrained, load_tokenizer
+from modelmill.tasks.serving.text import load_adapted, load_pretrained, load_tokenizer
 
 DEFAULT_NEW_TOKENS = 64
 
@@ -22,12 +22,13 @@ class LanguageModel(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        """Load the model from `context.artifacts["model"]`, a folder."""
+        """Load the model from `context.artifacts["model"]`, a folder, or join `["adapter"]` with its `["base"]`."""
         from transformers import AutoModelForCausalLM
 
         self.prompting = json.loads(Path(context.artifacts["prompting"]).read_text("utf-8"))
         self.tokenizer = load_tokenizer(context)
-        self.model = load_pretrained(context, AutoModelForCausalLM)
+        load = load_adapted if "adapter" in context.artifacts else load_pretrained
+        self.model = load(context, AutoModelForCausalLM)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a completion a row, of at most `params["max_new_tokens"]` tokens."""

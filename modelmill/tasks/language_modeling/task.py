@@ -16,6 +16,7 @@ from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.language_modeling.recipe import DecoderModel
+from modelmill.training.device import formats
 from modelmill.training.device.hardware import pick_device
 
 # The share of learned tokens in a batch below which the head is applied to those alone.
@@ -190,6 +191,7 @@ class LanguageModeling:
     """Next-token prediction; see `modelmill.tasks.contract.Task`."""
 
     mixed_precision = True
+    keeps_files = True
     unit: Literal["tokens", "samples"] = "tokens"
     input = "input_ids"
     axes: tuple[str, ...] = ("batch", "length")
@@ -250,7 +252,7 @@ class LanguageModeling:
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation=attention.implementation(pick_device()),
-                dtype=torch.float32,
+                dtype=formats.in_memory(formats.came_in(folder), pick_device()),
             )
         except (ValueError, OSError, RuntimeError, KeyError) as error:
             raise UserError(

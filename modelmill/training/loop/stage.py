@@ -1,7 +1,7 @@
 """The work that pretraining and fine-tuning share: open the corpus, train from some weights, keep the outcome."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ from torch import nn
 from modelmill.recipe import Training
 from modelmill.recipe.step_specs import PRETRAINED
 from modelmill.runtime import weights
+from modelmill.runtime.model_form import MODEL_FOLDER
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Entry, Manifest
 from modelmill.tasks.contract import Task
 from modelmill.training.device import cost, hardware, precision, world
 from modelmill.training.device.system_metrics import Monitor
-from modelmill.training.loading import MODEL_FOLDER
 from modelmill.training.loop.checkpoint import Checkpoints
 from modelmill.training.loop.engine import Result, train
 from modelmill.training.loop.skipped import library_versions
@@ -25,6 +25,8 @@ from modelmill.training.loop.skipped import library_versions
 # Makes the model to keep of the trained one (merges adapters, say) and may write files of its own into the output
 # folder.
 Finish = Callable[[nn.Module, Path], nn.Module]
+# Names the files of a model that is handed on.
+Unchanged = Callable[[], list[Entry]]
 
 
 def run_stage(
@@ -33,6 +35,8 @@ def run_stage(
     model: nn.Module,
     settings: Training,
     finish: Finish | None = None,
+    unchanged: Unchanged | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Made:
     """Train a model on the stage's examples, with the processes that have joined, and return the step's output.
 
@@ -42,6 +46,8 @@ def run_stage(
         model: The model, trained in place.
         settings: The stage's settings.
         finish: Makes the model to keep of the trained one.
+        unchanged: Names the model's files where training changes none of them, so that none is written again.
+        more: What else the manifest says of the model.
     """
     parameters = sum(p.numel() for p in model.parameters())
     here, where = world.here(), hardware.pick_device()
@@ -55,16 +61,19 @@ def run_stage(
     output = step.scratch / "output"
     (output / MODEL_FOLDER).mkdir(parents=True)
     model = model.to(torch.device("cpu"))
-    task.save(finish(model, output) if finish else model, output / MODEL_FOLDER)
+    model = finish(model, output) if finish else model
+    kept = unchanged() if unchanged else []
+    if not unchanged:
+        task.save(model, output / MODEL_FOLDER)
     metrics = _metrics(result, parameters)
     if result.state.step:
         dtype = precision.compute_dtype(where, settings, task.mixed_precision)
         metrics |= cost.metrics(used, task.unit, where, dtype, here.size)
     made = Manifest(
         kind="model",
-        entries=[*_store_folder(step, output), _store_history(step, result)],
+        entries=[*kept, *_store_folder(step, output), _store_history(step, result)],
         made_from=step.digests,
-        info=_info(step, result, parameters),
+        info={**_info(step, result, parameters), **(more or {})},
     )
     return Made(
         outputs={"model": made},
