@@ -20,6 +20,8 @@ _LONGEST_HEADER = 100_000_000
 WEIGHTS = "model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 CHAT_TEMPLATE = "chat_template.jinja"
+# Files that only some tokenizers have.
+ALSO_TOKENIZER = (CHAT_TEMPLATE, "special_tokens_map.json", "added_tokens.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
@@ -94,7 +96,7 @@ def digest(folder: Path) -> str:
 
 def tokenizer_files(folder: Path) -> list[Path]:
     """Return the tokenizer's files in a folder; a chat template has a file of its own or is in the configuration."""
-    return [folder / name for name in (*TOKENIZER, CHAT_TEMPLATE) if (folder / name).is_file()]
+    return [folder / name for name in (*TOKENIZER, *ALSO_TOKENIZER) if (folder / name).is_file()]
 
 
 def tokenizer_digest(folder: Path) -> str:

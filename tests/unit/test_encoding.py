@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
 from modelmill.corpus import packing
 from modelmill.corpus.array_file import ArrayFile
-from modelmill.corpus.text import documents, encoding, tokenizer, words
+from modelmill.corpus.text import documents, encoding, given_tokenizer, tokenizer, words
 from modelmill.corpus.text.framing import Separated
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.data import shards
@@ -182,7 +182,7 @@ def test_a_shard_is_encoded_to_the_bytes_of_the_plainest_way(
 ) -> None:
     monkeypatch.setattr(encoding, "_BATCH", batch)
     other = tmp_path / "tokenizer"
-    tokenizer.copy(folder, other)
+    given_tokenizer.copy(folder, other)
     if not words_apply:
         _changed(folder, "normalizer").save(str(other / "tokenizer.json"))
     (shard,) = shards.find(str(write_corpus(tmp_path / "data", files=80, shards=1)), "jsonl")
