@@ -129,8 +129,6 @@ class ChatTemplate:
 
     def _render(self, prompt: str, response: str | None = None) -> str:
         """Return a pair in the template, or only its prompt up to where a response begins."""
-        from jinja2 import TemplateError
-
         try:
             rendered: Any = self._theirs.apply_chat_template(
                 _chat(prompt, response),
@@ -139,7 +137,7 @@ class ChatTemplate:
                 add_generation_prompt=response is None,
                 date_string=self._date,
             )
-        except (TemplateError, ValueError, TypeError) as error:
+        except Exception as error:  # a template is a stranger's code
             raise UnfitTemplateError(f"fails: {error}") from error
         return str(rendered)
 

@@ -42,6 +42,7 @@ class Pairs(Section):
     )
     date: datetime.date = Field(
         default=datetime.date(2024, 7, 26),
+        strict=False,
         description="Date in chat templates that write the day's date, so that equal work is equal.",
     )
 

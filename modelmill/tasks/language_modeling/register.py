@@ -19,7 +19,7 @@ LIMITS = (
     "and nobody has checked it for bias or harm."
 )
 # Distributions that the serving script imports; MLflow adds itself.
-REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "jinja2==3.1.6")
+REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "Jinja2==3.1.6")
 # Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 MODEL, CORPUS = "fine_tuning.model", "preprocessing.corpus"
