@@ -115,7 +115,7 @@ def test_a_pair_that_the_template_changes_is_refused_by_name(tmp_path: Path) -> 
     chat = chat_of(write_chat_model(tmp_path / "chat", template))
     with pytest.raises(
         UserError,
-        match=r"does not show the response as it is, but as 'so<\|im_end\|>\\n', at data\.jsonl row 5, with the prompt 'why",
+        match=r"does not show the response as it is, but as 'so<\|im_end\|>\\n', at data\.jsonl row 5, with the",
     ):
         chat.examples([Placed(PAIRS[0], 3), Placed(Pair("why?", "hm###so"), 4)], "data.jsonl", Counter())
 

@@ -1,5 +1,7 @@
 """Splits never move, packing loses nothing, pairs hold what they say."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -70,7 +72,7 @@ def test_an_example_never_crosses_a_window_and_comes_back_whole(
         learned_marks = [*learned_marks[:-1], *packed.learned.tolist()]
     shared = opens and closes  # the END of an example is then the first token after it
     back = []
-    for begin, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for begin, end in itertools.pairwise(offsets):
         if end - begin == 1 and tokens[begin] == END:
             continue
         assert begin % length + end - begin - 1 + shared <= length, "a label of the pair is in the next window"

@@ -3,13 +3,14 @@
 import bisect
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from modelmill.corpus.text.rendering import ChatTemplate, UnfitTemplateError
+from modelmill.corpus.packing import Example
+from modelmill.corpus.text.rendering import ChatTemplate, Rendered, UnfitTemplateError
 
 # Characters that no text has, as Unicode says, so that they can stand for special tokens.
 _OPEN, _CLOSE, _OWN = "\ufdd0", "\ufdd1", "\ufdd2"
@@ -36,15 +37,16 @@ class ChatTokens:
         Raises:
             UnfitTemplateError: See `ChatTemplate`.
         """
-        self.template = ChatTemplate(folder, day)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self.template = ChatTemplate(folder, day, list(self._tokenizer.get_added_tokens_decoder().values()))
         longest_first = sorted(self.template.special, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         stop = self.template.stop
         self._writes_stop = stop is not None
-        self.stop = end if stop is None else self._tokenizer.token_to_id(stop)
+        self.stop = end if stop is None else _id_of(stop, self._tokenizer)
+        self._stops_after = self._ids(self.template.rest).count(self.stop)
 
     def asked(self, prompt: str, room: int | None = None) -> list[int]:
         """Return the ids up to where the response to a prompt begins.
@@ -76,30 +78,53 @@ class ChatTokens:
         offsets = self._plain[0].encode(prompt, add_special_tokens=False).offsets
         return prompt[offsets[count][0] :] if count < len(offsets) else ""
 
-    def pair(self, prompt: str, response: str) -> tuple[list[int], list[int], list[int]]:
-        """Return the ids that are given, those to learn, and the rest.
+    def pair(self, prompt: str, response: str) -> Example:
+        """Return a pair as an example.
 
         Raises:
             UnfitTemplateError: See `ChatTemplate.rendered`.
         """
-        given_text, learned_text, rest_text = self._texts(prompt, response)
-        given = self._ids(given_text)
-        whole = self._ids(given_text + learned_text + rest_text)
+        return self.examples([self.texts(prompt, response)])[0]
+
+    def examples(self, rendered: Sequence[Rendered]) -> list[Example]:
+        """Return rendered pairs as examples, of any length.
+
+        Args:
+            rendered: What `texts` returns.
+        """
+        given = self._ids_of([one.given for one in rendered])
+        whole = self._ids_of(["".join(one) for one in rendered])
+        return [self._example(*one) for one in zip(rendered, given, whole, strict=True)]
+
+    def texts(self, prompt: str, response: str) -> Rendered:
+        """Return the texts of a pair; in place of special tokens' names in data stand characters of our own.
+
+        Raises:
+            UnfitTemplateError: See `ChatTemplate.rendered`, or the template looks at such names.
+        """
+        masked = (self._masked(prompt), self._masked(response))
+        rendered = self.template.rendered(*masked)
+        if masked != (prompt, response):
+            plain = self.template.rendered(prompt, response)
+            if tuple(map(self._unmasked, rendered)) != plain:
+                raise UnfitTemplateError("looks at the names of special tokens in prompt or response")
+        return rendered
+
+    def _example(self, rendered: Rendered, given: list[int], whole: list[int]) -> Example:
         if whole[: len(given)] == given:
             after = whole[len(given) :]
         else:
             # Joined characters: the model sees a prompt before there is a response, so the prompt's ids are what they
             # are without one. Where the rest cannot be told apart from it, the ids of the whole text count.
-            after = self._after_special(learned_text + rest_text)
+            after = self._after_special(rendered.learned + rendered.rest)
             if self._decoded(given + after) != self._decoded(whole):
-                given, after = self._cut(given_text, whole)
+                given, after = self._cut(rendered.given, whole)
         if not self._writes_stop:
-            return given, [*after, self.stop], []
-        # The last of these ids, but for those that the rest holds.
-        held = self._ids(rest_text).count(self.stop)
+            return Example(given, [*after, self.stop])
+        # The last of these, but for those that the rest holds.
         places = [place for place, token in enumerate(after) if token == self.stop]
-        end = places[-1 - held] + 1
-        return given, after[:end], after[end:]
+        end = places[-1 - self._stops_after] + 1
+        return Example(given, after[:end], after[end:])
 
     def _asked(self, prompt: str) -> list[int]:
         masked = self._masked(prompt)
@@ -107,16 +132,6 @@ class ChatTokens:
         if masked != prompt and self._unmasked(text) != self.template.asked(prompt):
             raise UnfitTemplateError("looks at the names of special tokens in a prompt")
         return self._ids(text)
-
-    def _texts(self, prompt: str, response: str) -> tuple[str, str, str]:
-        """Return the three texts of a pair; in place of special tokens' names in data stand characters of our own."""
-        masked = (self._masked(prompt), self._masked(response))
-        texts = self.template.rendered(*masked)
-        if masked != (prompt, response):
-            plain = self.template.rendered(prompt, response)
-            if tuple(map(self._unmasked, texts)) != plain:
-                raise UnfitTemplateError("looks at the names of special tokens in prompt or response")
-        return texts
 
     def _masked(self, text: str) -> str:
         if any(character in text for character in (_OPEN, _CLOSE, _OWN)):
@@ -132,11 +147,13 @@ class ChatTokens:
         return self.template.special.index(token)
 
     def _ids(self, text: str) -> list[int]:
-        """Return the ids of a rendered text, whose special tokens count, but for masked ones."""
-        if _OPEN not in text:
-            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-            return ids
-        return self._ids_beside_masked(text)
+        return self._ids_of([text])[0]
+
+    def _ids_of(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of rendered texts, whose special tokens count, but for masked ones."""
+        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        pairs = zip(texts, encoded, strict=True)
+        return [self._ids_beside_masked(text) if _OPEN in text else one.ids for text, one in pairs]
 
     def _ids_beside_masked(self, text: str) -> list[int]:
         """Return the ids of a text in which the template's special tokens have other names, and data's are plain."""
@@ -162,9 +179,9 @@ class ChatTokens:
             if token.special:
                 name = f"{_OWN}{chr(_STANDS + self._number(token.content))}"
                 tokenizer.add_tokens([AddedToken(name, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)])
-                meant[tokenizer.token_to_id(name)] = number
+                meant[_id_of(name, tokenizer)] = number
         tokenizer.add_tokens([AddedToken(_OWN, normalized=False)])
-        meant[tokenizer.token_to_id(_OWN)] = None
+        meant[_id_of(_OWN, tokenizer)] = None
         return tokenizer, meant
 
     def _decoded(self, ids: list[int]) -> str:
@@ -173,5 +190,13 @@ class ChatTokens:
     def _cut(self, given_text: str, whole: list[int]) -> tuple[list[int], list[int]]:
         """Return the ids of the whole text in two, cut after the last that has a character of the given text."""
         prefixes = range(len(whole) + 1)
-        size = bisect.bisect_left(prefixes, len(given_text), key=lambda n: len(self._decoded(whole[:n])))
+        size = bisect.bisect_left(
+            prefixes, len(self._unmasked(given_text)), key=lambda n: len(self._decoded(whole[:n]))
+        )
         return whole[:size], whole[size:]
+
+
+def _id_of(token: str, tokenizer: Tokenizer) -> int:
+    number: int | None = tokenizer.token_to_id(token)
+    assert number is not None
+    return number

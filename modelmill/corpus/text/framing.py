@@ -12,7 +12,7 @@ from modelmill.corpus import packing
 from modelmill.corpus.packing import Example
 from modelmill.corpus.text.chat_tokens import ChatTokens
 from modelmill.corpus.text.pairs import Pair
-from modelmill.corpus.text.rendering import PROBE, UnfitTemplateError
+from modelmill.corpus.text.rendering import PROBE, Rendered, UnfitTemplateError
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder
 
@@ -157,24 +157,28 @@ class Chat:
         Raises:
             UserError: The template does not show a pair as it is, or a pair is too long, and the recipe refuses such.
         """
+        rendered = [self._rendered(pair, where, row) for pair, row in placed]
         examples = []
-        for pair, row in placed:
-            try:
-                given, learned, rest = self.tokens.pair(*pair)
-                over = len(given) + len(learned) - self.room
-                if over <= 0:
-                    examples.append(Example(given, learned, rest[: self.room - len(given) - len(learned)]))
-                elif not _is_left_out(self.settings, counts, where, row, self.room + over, self.room):
-                    examples.append(self._cut(pair, counts))
-            except UnfitTemplateError as error:
-                raise _refused(f"{error}, at {where} row {row + 1}, with the prompt {pair.prompt[:40]!r}") from error
+        for (pair, row), example in zip(placed, self.tokens.examples(rendered), strict=True):
+            size = len(example.given) + len(example.learned)
+            if size <= self.room:
+                examples.append(example._replace(rest=example.rest[: self.room - size]))
+            elif not _is_left_out(self.settings, counts, where, row, size, self.room):
+                examples.append(self._cut(pair, counts))
         return examples
+
+    def _rendered(self, pair: Pair, where: str, row: int) -> Rendered:
+        try:
+            return self.tokens.texts(*pair)
+        except UnfitTemplateError as error:
+            raise _refused(f"{error}, at {where} row {row + 1}, with the prompt {pair.prompt[:40]!r}") from error
 
     def _cut(self, pair: Pair, counts: Counter[str]) -> Example:
         """Return a pair whose prompt, and if that is not enough whose response, is cut."""
 
         def measure(prompt: str) -> int:
-            return sum(map(len, self.tokens.pair(prompt, pair.response)[:2]))
+            example = self.tokens.pair(prompt, pair.response)
+            return len(example.given) + len(example.learned)
 
         kept = self.tokens.shortened(pair.prompt, measure, self.room)
         given, learned, rest = self.tokens.pair(kept, pair.response)

@@ -9,6 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tokenizers import AddedToken
+
 PROBE = ("Modelmill asks", "Modelmill answers")
 THINKS, THOUGHT = "<think>", "</think>"
 _MONTHS = [
@@ -43,14 +45,16 @@ class ChatTemplate:
     Attributes:
         special: Contents of the tokenizer's special tokens.
         stop: The special token that ends a response; None where the template writes none.
+        rest: What the template writes after it.
     """
 
-    def __init__(self, folder: Path, day: date) -> None:
+    def __init__(self, folder: Path, day: date, added: list[AddedToken]) -> None:
         """Load a tokenizer with its template.
 
         Args:
             folder: The tokenizer's folder.
             day: The date that the template writes, if it writes one.
+            added: The tokens that were added to the tokenizer's vocabulary.
 
         Raises:
             UnfitTemplateError: The template fails, or shows no pair in a form that can be learned.
@@ -64,14 +68,12 @@ class ChatTemplate:
             raise UnfitTemplateError(f"fails: {error}") from error
         # Llama 3's templates write today's date unless they are given one.
         self._date = _written(day, "d b Y")
-        self.special = [t.content for t in self._theirs.added_tokens_decoder.values() if t.special]
+        self.special = [token.content for token in added if token.special]
         self._is_marked = False
         whole = self._render(*PROBE)
         self._end = whole.rpartition(PROBE[1])[2] if PROBE[1] in whole else ""
-        added = [token.content for token in self._theirs.added_tokens_decoder.values()]
-        stops = [_first(self._end, tokens) for tokens in (self.special, added)]
-        self.stop = stops[0] or stops[1]
-        self._rest = self._end.partition(self.stop)[2] if self.stop else ""
+        self.stop = _first(self._end, self.special) or _first(self._end, [token.content for token in added])
+        self.rest = self._end.partition(self.stop)[2] if self.stop else ""
         try:
             self.rendered(*PROBE)
         except UnfitTemplateError:
@@ -99,10 +101,10 @@ class ChatTemplate:
         whole = "".join(self._marked(prompt, response)) if self._is_marked else self._render(prompt, response)
         said = whole[len(asked) :] if whole.startswith(asked) else None
         if said is not None and said.endswith(self._end) and _shows(said[: len(said) - len(self._end)], response):
-            return Rendered(asked, said[: len(said) - len(self._rest)], self._rest)
+            return Rendered(asked, said[: len(said) - len(self.rest)], self.rest)
         thought = self._thought(asked, whole, said, response)
         if thought is not None:
-            return Rendered(asked, thought + self._end[: len(self._end) - len(self._rest)], self._rest)
+            return Rendered(asked, thought + self._end[: len(self._end) - len(self.rest)], self.rest)
         if said is None:
             raise UnfitTemplateError(
                 f"opens a response that is asked for in other words, {asked[-24:]!r}, than one that is given: "
