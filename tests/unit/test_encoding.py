@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
+from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.array_file import ArrayFile
 from modelmill.corpus.text import documents, encoding, given_tokenizer, tokenizer, words
@@ -219,6 +220,22 @@ def test_pairs_packed_in_batches_are_one_stream(
     pairs = [pair for batch in batches for pair in batch]
     assert counts["cut_responses"] == sum(len(response) > left for _, response in pairs)
     assert counts["cut_prompts"] == sum(bool(p) and len(p) + len(r) > left for p, r in pairs)
+
+
+def test_long_pairs_are_dropped_or_refused_where_the_recipe_says_so() -> None:
+    placed = [
+        Placed(Pair(json.dumps([7] * p), json.dumps([8] * r)), row) for row, (p, r) in enumerate([(5, 9), (6, 9)])
+    ]
+
+    def made(too_long: str) -> Separated:
+        settings = Pairs.model_validate({"from": "columns", "too_long": too_long})
+        return Separated(settings, cast(Any, Given([])), 16)
+
+    counts: Counter[str] = Counter()
+    (kept,) = made("drop").examples(placed, "data.jsonl", counts)
+    assert [len(part) for part in kept] == [7, 10, 0] and counts == {"dropped_pairs": 1}
+    with pytest.raises(UserError, match=r"too_long: refuse: the pair of data\.jsonl row 2 has 18 tokens .* and 17 fit"):
+        made("refuse").examples(placed, "data.jsonl", Counter())
 
 
 @pytest.mark.parametrize("words_apply", [True, False])

@@ -1,7 +1,8 @@
 """Pairs as examples for the model: framed, and cut, dropped or refused where they are too long."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from modelmill.corpus import packing
 from modelmill.corpus.packing import Example
 from modelmill.corpus.text.chat_tokens import ChatTokens
 from modelmill.corpus.text.pairs import Pair
-from modelmill.corpus.text.rendering import PROBE, Rendered, UnfitTemplateError
+from modelmill.corpus.text.rendering import PROBE, UnfitTemplateError
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder
 
@@ -157,21 +158,19 @@ class Chat:
         Raises:
             UserError: The template does not show a pair as it is, or a pair is too long, and the recipe refuses such.
         """
-        rendered = [self._rendered(pair, where, row) for pair, row in placed]
+        rendered = []
+        for pair, row in placed:
+            with _refusing(pair, where, row):
+                rendered.append(self.tokens.texts(*pair))
         examples = []
         for (pair, row), example in zip(placed, self.tokens.examples(rendered), strict=True):
             size = len(example.given) + len(example.learned)
             if size <= self.room:
                 examples.append(example._replace(rest=example.rest[: self.room - size]))
             elif not _is_left_out(self.settings, counts, where, row, size, self.room):
-                examples.append(self._cut(pair, counts))
+                with _refusing(pair, where, row):
+                    examples.append(self._cut(pair, counts))
         return examples
-
-    def _rendered(self, pair: Pair, where: str, row: int) -> Rendered:
-        try:
-            return self.tokens.texts(*pair)
-        except UnfitTemplateError as error:
-            raise _refused(f"{error}, at {where} row {row + 1}, with the prompt {pair.prompt[:40]!r}") from error
 
     def _cut(self, pair: Pair, counts: Counter[str]) -> Example:
         """Return a pair whose prompt, and if that is not enough whose response, is cut."""
@@ -234,6 +233,15 @@ def _is_left_out(settings: Pairs, counts: Counter[str], where: str, row: int, si
     if settings.too_long == "drop":
         counts["dropped_pairs"] += 1
     return settings.too_long == "drop"
+
+
+@contextmanager
+def _refusing(pair: Pair, where: str, row: int) -> Iterator[None]:
+    """Say of which pair it is where the template does not show one."""
+    try:
+        yield
+    except UnfitTemplateError as error:
+        raise _refused(f"{error}, at {where} row {row + 1}, with the prompt {pair.prompt[:40]!r}") from error
 
 
 def _refused(why: str) -> UserError:
