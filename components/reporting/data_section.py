@@ -10,6 +10,8 @@ from modelmill.store.manifest import Manifest
 
 MOST_SHARDS = 50
 SPLITS = ("train", "validation", "test")
+# What a corpus says of itself that programs read, or that stands elsewhere.
+_NO_FACTS = ("splits", "task", "hygiene", "held_out", "frame", "opening")
 
 
 def describe(run: Run) -> dict[str, Any] | None:
@@ -64,6 +66,6 @@ def splits_of(run: Run) -> dict[str, Any] | None:
     return {
         "names": list(dict.fromkeys(count for counts in splits.values() for count in counts)),
         "splits": splits,
-        "facts": {k: v for k, v in corpus.info.items() if k not in ("splits", "task", "hygiene", "held_out", "frame")},
+        "facts": {k: v for k, v in corpus.info.items() if k not in _NO_FACTS},
         "hygiene": corpus.info.get("hygiene"),
     }

@@ -11,7 +11,6 @@ import torch
 from transformers import AutoTokenizer
 
 from modelmill.components.registration.artifacts import collect
-from modelmill.corpus.text.framing import DATE
 from modelmill.store import manifest
 from modelmill.tasks.language_modeling.serve import LanguageModel
 from tests.chat_models import TRIMMED, write_chat_model
@@ -42,7 +41,10 @@ class Chatted:
 
     def asked(self, prompt: str) -> list[int]:
         ids: list[int] = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False, date_string=DATE
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True,
+            return_dict=False,
+            date_string="26 Jul 2024",
         )
         return ids
 
@@ -92,11 +94,12 @@ def test_the_served_model_is_asked_as_the_template_asks(
 
 
 def test_a_window_that_the_template_fills_is_refused_with_a_length_that_fits(chatted: Chatted, tmp_path: Path) -> None:
-    frame = chatted.corpus.info["frame"]
-    taken = sum(len(frame[part]) for part in ("before", "between", "after"))
-    steps = Steps(Path(chatted.steps.folder).parent / "tiny-lm.yaml", tmp_path, "preprocessing.sequence_length=64")
+    taken = chatted.corpus.info["frame"]["taken"]
+    steps = Steps(
+        Path(chatted.steps.folder).parent / "tiny-lm.yaml", tmp_path, f"preprocessing.sequence_length={taken}"
+    )
     dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
     code, message = steps.fails("preprocessing", ["corpus"], dataset=dataset)
     assert code == 2
-    assert message.startswith(f"preprocessing.sequence_length: of 64 tokens the chat template takes {taken}, ")
-    assert message.endswith(f"set it to {2 * taken} or more")
+    assert message.startswith(f"preprocessing.sequence_length: of {taken} tokens the frame of a pair takes {taken}: ")
+    assert message.endswith(f"set it to {4 * taken} or more")

@@ -133,7 +133,7 @@ def test_the_served_language_model_is_asked_as_it_was_trained(
     for prompt in prompts:
         ids = tokenizer(prompt, split_special_tokens=True, add_special_tokens=False)["input_ids"]
         room = LENGTH - 9 - 1 - tuned
-        framed = torch.tensor([[0, *ids[:room], 1] if tuned else [0, *ids[-room:]]])
+        framed = torch.tensor([[0, *ids[-room:], 1] if tuned else [0, *ids[-room:]]])
         output = model.generate(
             framed, attention_mask=torch.ones_like(framed), max_new_tokens=9, do_sample=False, pad_token_id=0
         )

@@ -1,8 +1,10 @@
 """A shard's arrays are, byte for byte, those of the plainest way to make them; words give the tokenizer's own ids."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,22 +12,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
+from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.array_file import ArrayFile
-from modelmill.corpus.text import documents, encoding, tokenizer, words
-from modelmill.corpus.text.framing import Separated
-from modelmill.corpus.text.settings import LanguagePreprocessing
+from modelmill.corpus.text import documents, encoding, given_tokenizer, tokenizer, words
+from modelmill.corpus.text.framing import Placed, Separated
+from modelmill.corpus.text.pairs import Pair
+from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.data import shards
 from tests.recipes import source_file, write_corpus
 
 U16 = np.dtype(np.uint16)
 END = 0
-FRAMES = [
-    packing.Frame([END], [1], [END], END),  # a separator
-    packing.Frame([5, 6], [7], [8, 9], 8),  # a chat whose end is not END
-    packing.Frame([END, 5], [7], [8], 8),  # one that END opens
-    packing.Frame([], [7], [8, END], END),  # one that END closes
-]
+BOS, SEPARATOR = 301, [1]
 ids = st.lists(st.integers(2, 300), max_size=40)
 # What a word can begin and end with, spaces of all kinds, and what a Python and a Rust library may see otherwise.
 texts = st.lists(
@@ -67,27 +66,40 @@ class Reference:
         self.open(False)
         return self
 
+    def opened_documents(self, found: Sequence[Sequence[int]], opening: Sequence[int]) -> "Reference":
+        for document in found:
+            self.offsets.append(len(self.tokens))
+            self.tokens += [*opening, *document, END]
+            self.learned += [0] * len(opening) + [1] * (len(document) + 1)
+        self.offsets.append(len(self.tokens))
+        self.tokens.append(opening[0])
+        self.learned.append(0)
+        return self
+
     def pairs(
-        self, found: Sequence[tuple[Sequence[int], Sequence[int]]], frame: packing.Frame, length: int
+        self, found: Sequence[tuple[Sequence[int], Sequence[int]]], opening: Sequence[int], length: int
     ) -> "Reference":
-        opens, closes = frame.before[:1] == [END], frame.after[-1:] == [END]
-        before, after = frame.before[int(opens) :], frame.after[: len(frame.after) - closes]
+        """Pairs with a separator between them; END opens a pair, and closes the one before, unless BOS opens it."""
+        closed = False
         for prompt, response in found:
-            answer = [*response[: length // 2], *after]
-            opening = [*prompt[: length - 1 - len(before) - len(frame.between) - len(answer)], *frame.between]
-            opening = [*before, *opening]
-            closes_one = closes and bool(self.tokens)
-            if self.tokens and len(self.tokens) % length + 1 + len(opening) + len(answer) > length:
-                self.open(closes_one)
+            left = length - 1 - len(opening) - len(SEPARATOR)
+            is_cut = len(response) > left
+            response = response[:left]
+            prompt = prompt[max(0, len(prompt) - (left - len(response))) :]
+            body = [*opening, *prompt, *SEPARATOR, *response] + ([END] if opening else [])
+            learned = [0] * (len(opening) + len(prompt) + 1) + [1] * len(response) + [int(not is_cut)]
+            if len(self.tokens) % length + len(body) + (not opening) > length:
                 while len(self.tokens) % length:
-                    self.open(False)
-                closes_one = False
-            self.open(closes_one)
-            if not opens:
+                    self.open(closed)
+                    closed = False
+            if opening:
                 self.offsets.append(len(self.tokens))
-            self.tokens += [*opening, *answer]
-            self.learned += [0] * len(opening) + [1] * len(answer)
-        self.open(closes)
+            else:
+                self.open(closed)
+                closed = bool(learned.pop())
+            self.tokens += body
+            self.learned += learned
+        self.open(closed)
         return self
 
 
@@ -154,25 +166,76 @@ def test_documents_packed_in_batches_are_one_stream(batches: list[list[list[int]
     assert ([*tokens, END], [*offsets, len(tokens)]) == (expected.tokens, expected.offsets)
 
 
+@given(st.lists(st.lists(ids, min_size=1, max_size=6), min_size=1, max_size=5))
+def test_documents_that_bos_opens_are_one_stream(batches: list[list[list[int]]]) -> None:
+    expected = Reference().opened_documents([document for batch in batches for document in batch], [BOS])
+    tokens, offsets, learned = [], [], []
+    for batch in batches:
+        packed = packing.pack_documents([np.array(d, U16) for d in batch], END, U16, len(tokens), [BOS])
+        assert packed.learned is not None and packed.learned.dtype == np.uint8
+        tokens += packed.tokens[:-1].tolist()
+        offsets += packed.offsets[:-1].tolist()
+        learned += packed.learned[:-1].tolist()
+    assert ([*tokens, BOS], [*offsets, len(tokens)]) == (expected.tokens, expected.offsets)
+    assert [*learned, 0] == expected.learned
+
+
+class Given:
+    """An encoder of texts that are token ids in JSON already."""
+
+    dtype = U16
+
+    def __init__(self, opening: list[int]) -> None:
+        self.vocabulary = tokenizer.Vocabulary(302, END, SEPARATOR, opening)
+
+    def ids(self, texts: list[str]) -> list[np.ndarray]:
+        return [np.array(json.loads(text), U16) for text in texts]
+
+
 @given(
     st.lists(st.lists(st.tuples(ids, ids), min_size=1, max_size=6), min_size=1, max_size=5),
-    st.sampled_from(FRAMES),
+    st.sampled_from([[], [BOS]]),
     st.integers(10, 48),
 )
 def test_pairs_packed_in_batches_are_one_stream(
-    batches: list[list[tuple[list[int], list[int]]]], frame: packing.Frame, length: int
+    batches: list[list[tuple[list[int], list[int]]]], opening: list[int], length: int
 ) -> None:
-    expected = Reference().pairs([pair for batch in batches for pair in batch], frame, length)
+    expected = Reference().pairs([pair for batch in batches for pair in batch], opening, length)
+    framing = Separated(Pairs.model_validate({"from": "columns"}), cast(Any, Given(opening)), length)
+    stream = packing.PairStream(END, length, U16)
     tokens, offsets, learned = [], [], []
+    counts: Counter[str] = Counter()
     for batch in batches:
-        packed = packing.pack_pairs(batch, END, frame, length, U16, len(tokens))
+        placed = [Placed(Pair(json.dumps(p), json.dumps(r)), 0) for p, r in batch]
+        packed = stream.pack(framing.examples(placed, "", counts))
         assert packed.learned is not None and (packed.tokens.dtype, packed.learned.dtype) == (U16, np.uint8)
+        closed = int(packed.learned[-1])
         tokens += packed.tokens[:-1].tolist()
         offsets += packed.offsets[:-1].tolist()
         learned += packed.learned[:-1].tolist()
     assert [*tokens, END] == expected.tokens
     assert [*offsets, len(tokens)] == expected.offsets
-    assert [*learned, int(frame.after[-1:] == [END])] == expected.learned
+    assert [*learned, closed] == expected.learned
+    left = length - 1 - len(opening) - len(SEPARATOR)
+    pairs = [pair for batch in batches for pair in batch]
+    assert counts["cut_responses"] == sum(len(response) > left for _, response in pairs)
+    assert counts["cut_prompts"] == sum(bool(p) and len(p) + len(r) > left for p, r in pairs)
+
+
+def test_long_pairs_are_dropped_or_refused_where_the_recipe_says_so() -> None:
+    placed = [
+        Placed(Pair(json.dumps([7] * p), json.dumps([8] * r)), row) for row, (p, r) in enumerate([(5, 9), (6, 9)])
+    ]
+
+    def made(too_long: str) -> Separated:
+        settings = Pairs.model_validate({"from": "columns", "too_long": too_long})
+        return Separated(settings, cast(Any, Given([])), 16)
+
+    counts: Counter[str] = Counter()
+    (kept,) = made("drop").examples(placed, "data.jsonl", counts)
+    assert [len(part) for part in kept] == [7, 10, 0] and counts == {"dropped_pairs": 1}
+    with pytest.raises(UserError, match=r"too_long: refuse: the pair of data\.jsonl row 2 has 18 tokens .* and 17 fit"):
+        made("refuse").examples(placed, "data.jsonl", Counter())
 
 
 @pytest.mark.parametrize("words_apply", [True, False])
@@ -182,7 +245,7 @@ def test_a_shard_is_encoded_to_the_bytes_of_the_plainest_way(
 ) -> None:
     monkeypatch.setattr(encoding, "_BATCH", batch)
     other = tmp_path / "tokenizer"
-    tokenizer.copy(folder, other)
+    given_tokenizer.copy(folder, other)
     if not words_apply:
         _changed(folder, "normalizer").save(str(other / "tokenizer.json"))
     (shard,) = shards.find(str(write_corpus(tmp_path / "data", files=80, shards=1)), "jsonl")
@@ -202,7 +265,8 @@ def test_a_shard_is_encoded_to_the_bytes_of_the_plainest_way(
         found = [d for d in documents.read(shard, shard.tag, settings) if d.split == split]
         pairs = [(plain(p.prompt), plain(p.response)) for d in found for p in d.pairs]
         packed = Reference().documents([plain(d.text) for d in found])
-        packed_pairs = Reference().pairs(pairs, Separated(tokenizer.vocabulary(other)).frame, 64)
+        packed_pairs = Reference().pairs(pairs, [], 64)
+        cut = [p for p in pairs if sum(map(len, p)) > 62]
         expected |= {
             f"{split}/documents.tokens.npy": np.array(packed.tokens, np.uint16),
             f"{split}/documents.offsets.npy": np.array(packed.offsets, np.int64),
@@ -216,6 +280,9 @@ def test_a_shard_is_encoded_to_the_bytes_of_the_plainest_way(
             "tokens": len(packed.tokens) - 1,
             "pairs": len(pairs),
             "response_tokens": sum(packed_pairs.learned),
+            "cut_prompts": len(cut),
+            "cut_responses": sum(len(response) > 62 for _, response in cut),
+            "dropped_pairs": 0,
         }
     assert files == {name: tmp_path / "encoded" / name for name in expected}
     for name, array in expected.items():

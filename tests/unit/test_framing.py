@@ -3,17 +3,21 @@
 import itertools
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
+import tokenizers.processors
 from transformers import AutoTokenizer
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.text import tokenizer
-from modelmill.corpus.text.framing import DATE, Chat, Separated
+from modelmill.corpus.text.framing import Chat, Placed, Separated
 from modelmill.corpus.text.pairs import Pair
+from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder
 from tests.chat_models import CHATML, INSTRUCT, PLAIN, TRIMMED, write_chat_model
 
@@ -31,12 +35,14 @@ TEMPLATES = {
 }
 
 
+def chat_of(folder: Path, length: int = 256) -> Chat:
+    return Chat(Pairs.model_validate({"from": "columns", "framing": "chat"}), Encoder(folder), folder, length)
+
+
 def packed(folder: Path, pairs: list[Pair]) -> tuple[packing.Packed, Chat]:
-    encoder = Encoder(folder)
-    chat = Chat(folder, encoder.vocabulary.end)
-    fitted = [chat.fitted(pair, row) for row, pair in enumerate(pairs)]
-    both = list(zip(*(encoder.ids([p[part] for p in fitted]) for part in (0, 1)), strict=True))
-    return packing.pack_pairs(both, encoder.vocabulary.end, chat.frame, 256, encoder.dtype), chat
+    encoder, chat = Encoder(folder), chat_of(folder)
+    examples = chat.examples([Placed(pair, row) for row, pair in enumerate(pairs)], "data.jsonl", Counter())
+    return packing.PairStream(encoder.vocabulary.end, 256, encoder.dtype).pack(examples), chat
 
 
 @pytest.mark.parametrize("own_file", [False, True])
@@ -50,7 +56,7 @@ def test_a_packed_pair_is_what_the_tokenizers_template_makes_of_it(name: str, ow
     found = [stream.tokens[a:b].tolist() for a, b in itertools.pairwise(bounds) if b - a > 1]
     for pair, ids in zip(PAIRS, found, strict=True):
         messages = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.response}]
-        options = {"return_dict": False, "date_string": DATE}
+        options = {"return_dict": False, "date_string": "26 Jul 2024"}
         text = theirs.apply_chat_template(messages, tokenize=False, **options)
         assert theirs.decode(ids).removesuffix(theirs.eos_token) == text.removesuffix(theirs.eos_token)
         asked = theirs.apply_chat_template(messages[:1], add_generation_prompt=True, **options)
@@ -66,10 +72,10 @@ def test_the_response_and_its_end_are_learned_and_nothing_else(name: str, tmp_pa
     assert stream.learned is not None
     runs = np.split(np.arange(len(stream.tokens)), np.flatnonzero(np.diff(stream.learned)) + 1)
     learned = [theirs.decode(stream.tokens[run]) for run in runs if stream.learned[run[0]]]
-    ends = {"chatml": "<|im_end|>\n", "trimmed": "<|im_end|>", "instruct": theirs.eos_token}
+    ends = {"chatml": "<|im_end|>", "trimmed": "<|im_end|>", "instruct": theirs.eos_token}
     end = ends.get(name.split(",")[0], "\n" + theirs.eos_token)
     assert learned == [pair.response + end for pair in PAIRS]
-    assert theirs.decode([chat.frame.stop]) == end.strip()
+    assert theirs.decode([chat.stop]) == end.strip()
 
 
 def test_text_that_reads_like_a_mark_is_plain_text(tmp_path: Path) -> None:
@@ -80,53 +86,70 @@ def test_text_that_reads_like_a_mark_is_plain_text(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "today's date": ("{{ strftime_now('%d') }}" + CHATML, "writes today's date into every pair"),
-    "a response twice": (CHATML + "{{ messages[-1].content }}", "does not show prompt and response once each"),
-    "no response": ("{{ messages[0].content }}", "does not show prompt and response once each"),
+    "a response twice": (CHATML + "{{ messages[-1].content }}", "opens a response that is asked for in other words"),
+    "no response": ("{{ messages[0].content }}", "does not show the response as it is"),
+    "no prompt": ("{% if messages | length > 1 %}{{ messages[1].content }}{% endif %}", "does not show the prompt"),
     "an error": ("{{ raise_exception('a system message is needed') }}", "fails: a system message is needed"),
     "not a template": ("{% for %}", "fails: "),
     "another question": (
         CHATML.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>model\n{% endif %}"),
         "opens a response that is asked for in other words",
     ),
-    "joined characters": (
-        "{% for message in messages %}{{ message.role }}: {{ message.content }}</s>{% endfor %}",
-        "the tokenizer joins their characters",
-    ),
     "a look at the machine": ("{{ messages.__class__.__mro__ }}" + CHATML, "fails: "),
 }
 
 
 @pytest.mark.parametrize("mistake", REFUSED)
-def test_a_template_that_no_frame_stands_for_is_refused_by_name(mistake: str, tmp_path: Path) -> None:
+def test_a_template_that_shows_no_pair_is_refused_by_name(mistake: str, tmp_path: Path) -> None:
     template, said = REFUSED[mistake]
     folder = write_chat_model(tmp_path / "chat", template)
     with pytest.raises(
         UserError, match=r"preprocessing\.pairs\.framing: chat: the tokenizer's chat template"
     ) as raised:
-        Chat(folder, 0)
+        chat_of(folder)
     assert said in str(raised.value) and "set framing: separator" in str(raised.value)
 
 
-def test_a_pair_that_the_template_treats_in_another_way_is_refused_by_name(tmp_path: Path) -> None:
-    template = CHATML.replace("{{ message.content }}", "{{ message.content.split('</think>')[-1] }}")
-    chat = Chat(write_chat_model(tmp_path / "chat", template), 0)
-    assert chat.fitted(PAIRS[0], 4) == PAIRS[0]
-    with pytest.raises(UserError, match=r"changes the pair of row 5 that begins 'why\?', as it does not others"):
-        chat.fitted(Pair("why?", "<think>hm</think>so"), 4)
+def test_a_pair_that_the_template_changes_is_refused_by_name(tmp_path: Path) -> None:
+    template = CHATML.replace("{{ message.content }}", "{{ message.content.split('###')[-1] }}")
+    chat = chat_of(write_chat_model(tmp_path / "chat", template))
+    with pytest.raises(
+        UserError,
+        match=r"does not show the response as it is, but as 'so<\|im_end\|>\\n', at data\.jsonl row 5, with the",
+    ):
+        chat.examples([Placed(PAIRS[0], 3), Placed(Pair("why?", "hm###so"), 4)], "data.jsonl", Counter())
 
 
-def test_a_separator_frames_as_it_did(tmp_path: Path) -> None:
+def test_todays_date_is_that_of_the_recipe(tmp_path: Path) -> None:
+    folder = write_chat_model(tmp_path / "chat", "{{ strftime_now('%A %-d %B %Y, %H:%M, day %j') }}" + CHATML)
+    settings = Pairs.model_validate({"from": "columns", "framing": "chat", "date": "2025-03-09"})
+    chat = Chat(settings, Encoder(folder), folder, 256)
+    text = AutoTokenizer.from_pretrained(folder).decode(chat.tokens.asked("why?"))
+    assert text.startswith("Sunday 9 March 2025, 00:00, day 068<|im_start|>user")
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_a_separator_frames_with_what_opens_a_text(opens: bool, tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "chat", None)
-    vocabulary = tokenizer.vocabulary(folder)
-    frame = Separated(vocabulary).frame
-    assert (frame.before, frame.between, frame.after) == ([vocabulary.end], vocabulary.separator, [vocabulary.end])
+    if opens:
+        trained = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        begins = ("<s>", trained.token_to_id("<s>"))
+        trained.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[begins])
+        trained.save(str(folder / "tokenizer.json"))
+    encoder = Encoder(folder)
+    framing = Separated(Pairs.model_validate({"from": "columns"}), encoder, 64)
+    (example,) = framing.examples([Placed(Pair("a prompt", "a response"), 0)], "data.jsonl", Counter())
+    theirs = AutoTokenizer.from_pretrained(folder)
+    opened = theirs("a prompt").input_ids if opens else [theirs.eos_token_id, *theirs("a prompt").input_ids]
+    assert example.given.tolist() == [*opened, *encoder.vocabulary.separator]
+    assert example.learned.tolist() == [*theirs("a response", add_special_tokens=False).input_ids, theirs.eos_token_id]
 
 
 def test_rendering_a_template_needs_no_torch(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "chat", CHATML)
     script = (
-        "import sys, pathlib\nfrom modelmill.corpus.text.framing import Chat\n"
-        "Chat(pathlib.Path(sys.argv[1]), 0)\nassert 'torch' not in sys.modules"
+        "import sys, pathlib, datetime\nfrom modelmill.corpus.text.chat_tokens import ChatTokens\n"
+        "ChatTokens(pathlib.Path(sys.argv[1]), datetime.date(2024, 7, 26), 0).pair('a', 'b')\n"
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, str(folder)], check=True)

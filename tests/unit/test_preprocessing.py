@@ -1,17 +1,19 @@
 """Splits never move, packing loses nothing, pairs hold what they say."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from modelmill.corpus.packing import Frame, pack_documents, pack_pairs, token_type
+from modelmill.corpus.packing import Example, PairStream, pack_documents, room, token_type
 from modelmill.corpus.split import split_of
 from modelmill.corpus.text.pairs import python_docstrings
 from modelmill.recipe.sections import Preparation
 from modelmill.tasks.tabular_classification.table import fit_scaler, moments_of
 
-END, SEPARATOR = 0, [1]
+END = 0
 ids = st.lists(st.integers(2, 300), max_size=40)
 
 
@@ -36,21 +38,50 @@ def test_packed_documents_come_back_whole(documents: list[list[int]]) -> None:
     assert (packed.tokens[packed.offsets] == END).all()
 
 
-@given(st.lists(st.tuples(ids, ids.filter(bool)), min_size=1, max_size=10), st.integers(8, 48))
-def test_a_pair_never_crosses_a_window_and_only_its_response_is_learned(
-    pairs: list[tuple[list[int], list[int]]], length: int
+@given(st.lists(ids, min_size=1, max_size=10), st.integers(1, 2))
+def test_documents_that_bos_opens_come_back_whole_and_bos_is_never_learned(documents: list[list[int]], n: int) -> None:
+    opening = [302, 303][:n]
+    packed = pack_documents(documents, END, token_type(4096), 0, opening)
+    assert packed.learned is not None
+    spans = list(zip(packed.offsets[:-1], packed.offsets[1:], strict=True))
+    assert [packed.tokens[a:b].tolist() for a, b in spans] == [[*opening, *d, END] for d in documents]
+    assert [packed.learned[a:b].tolist() for a, b in spans] == [[0] * n + [1] * (len(d) + 1) for d in documents]
+    assert packed.learned[-1] == 0 and packed.offsets[-1] == len(packed.tokens) - 1
+
+
+@given(st.data(), st.integers(8, 48), st.booleans(), st.booleans())
+def test_an_example_never_crosses_a_window_and_comes_back_whole(
+    data: st.DataObject, length: int, opens: bool, closes: bool
 ) -> None:
-    packed = pack_pairs(pairs, END, Frame([END], SEPARATOR, [END], END), length, np.dtype(np.uint16))
-    assert packed.learned is not None and len(packed.learned) == len(packed.tokens)
-    found = []
-    for start, end in zip(packed.offsets[:-1].tolist(), packed.offsets[1:].tolist(), strict=True):
-        response = packed.tokens[start + 1 : end][packed.learned[start + 1 : end] == 1].tolist()
-        if end - start == 1:
+    around = opens + closes
+    sizes = st.integers(0, room(length, opens and closes) - around - 1)
+    examples = []
+    for size in data.draw(st.lists(sizes, min_size=1, max_size=12)):
+        given_size = data.draw(st.integers(0, size))
+        is_cut = data.draw(st.booleans())
+        end = [END] if closes else []
+        given_ids = [END] * opens + [2] * given_size
+        learned = [3] * (size - given_size + 1) + ([] if is_cut else end)
+        examples.append(Example(given_ids, learned, end if is_cut else []))
+    stream = PairStream(END, length, np.dtype(np.uint16))
+    tokens, offsets, learned_marks = [], [], []
+    for batch in (examples[: len(examples) // 2], examples[len(examples) // 2 :]):
+        packed = stream.pack(batch)
+        assert packed.learned is not None
+        tokens, offsets = [*tokens[:-1], *packed.tokens.tolist()], [*offsets[:-1], *packed.offsets.tolist()]
+        learned_marks = [*learned_marks[:-1], *packed.learned.tolist()]
+    shared = opens and closes  # the END of an example is then the first token after it
+    back = []
+    for begin, end in itertools.pairwise(offsets):
+        if end - begin == 1 and tokens[begin] == END:
             continue
-        assert start // length == (end - 1) // length, "the pair crosses a window"
-        assert packed.learned[end] == 1, "the end of the response is to be learned"
-        found.append(response)
-    assert found == [response[: length // 2] for _, response in pairs]
+        assert begin % length + end - begin - 1 + shared <= length, "a label of the pair is in the next window"
+        ids, marks = tokens[begin : end + shared], learned_marks[begin : end + shared]
+        back.append([(token, bool(mark)) for token, mark in zip(ids, marks, strict=True)][opens:])
+    assert back == [
+        [(t, False) for t in given_ids[opens:]] + [(t, True) for t in learned] + [(t, False) for t in rest]
+        for given_ids, learned, rest in examples
+    ]
 
 
 def test_docstring_pairs_leave_the_docstring_out_of_the_prompt() -> None:

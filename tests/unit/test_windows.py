@@ -1,6 +1,7 @@
 """Windows of packed tokens: what is learned in them, what sees what, and their loss."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,22 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelmill.corpus import packing
 from modelmill.models import cross_entropy
 from modelmill.tasks.language_modeling import task as language_modeling
+from modelmill.tasks.language_modeling.evaluate import _documents
 from modelmill.training.device.determinism import seed_everything
 from tests.packed import language_task
+
+
+def opened_task(folder: Path, documents: list[list[int]], opening: list[int], length: int) -> Any:
+    """A task over documents that `opening` opens."""
+    task = language_task(folder, documents, length)
+    packed = packing.pack_documents(documents, 0, np.dtype(np.uint16), 0, opening)
+    for name, array in packed._asdict().items():
+        task.files[f"train/00000.documents.{name}.npy"] = folder / f"{name}.npy"
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    return task
 
 
 def test_every_token_is_a_label_once_and_padding_never(tmp_path: Path) -> None:
@@ -21,6 +34,32 @@ def test_every_token_is_a_label_once_and_padding_never(tmp_path: Path) -> None:
     examples = task.examples("pretraining", "train")
     labels = examples.batch(np.arange(len(examples)))["labels"].flatten()
     assert labels[labels != -100].tolist() == [5, 6, 7, 0, 8, 0, 9, 10, 11, 12, 13, 14, 0]
+
+
+def test_what_opens_a_document_is_never_a_label(tmp_path: Path) -> None:
+    documents = [[5, 6, 7], [], [9, 10, 11, 12, 13, 14]]
+    task = opened_task(tmp_path, documents, [3], length=4)
+    examples = task.examples("pretraining", "train")
+    batch, owners = examples.batch(np.arange(len(examples))), examples.documents(np.arange(len(examples)))
+    counted = batch["labels"] != -100
+    assert batch["labels"][counted].tolist() == [5, 6, 7, 0, 0, 9, 10, 11, 12, 13, 14, 0]
+    assert owners[counted.numpy()].tolist() == [0, 0, 0, 0, 1, 2, 2, 2, 2, 2, 2, 2]
+    starts = batch["position_ids"].flatten()[(batch["input_ids"] == 3).flatten()]
+    assert len(starts) >= 3 and not starts.any()
+
+
+@pytest.mark.parametrize("most", [None, 8])
+def test_n_grams_are_counted_in_what_is_predicted(tmp_path: Path, most: int | None) -> None:
+    documents = [[5, 6, 7], [], [9, 10, 11, 12, 13, 14]]
+    for folder in ("end", "bos"):
+        (tmp_path / folder).mkdir()
+    ends = language_task(tmp_path / "end", documents, length=8).examples("pretraining", "train")
+    begun = opened_task(tmp_path / "bos", documents, [3, 4], length=8).examples("pretraining", "train")
+    found = [_documents(examples.shards, most) for examples in (ends, begun)]
+    assert [part.tolist() for part in found[0]] == [part.tolist() for part in found[1]]
+    tokens, offsets = found[0]
+    assert tokens.tolist() == [5, 6, 7, 0, 0, 9, 10, 11, 12, 13, 14, 0][:most]
+    assert offsets.tolist() == [0, 4, 5, len(tokens)]
 
 
 def test_a_document_does_not_see_the_one_before_it(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from modelmill.corpus.array_file import PackedFiles
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import documents
 from modelmill.corpus.text.documents import Document
-from modelmill.corpus.text.framing import Framing, framing_of
-from modelmill.corpus.text.settings import LanguagePreprocessing
+from modelmill.corpus.text.framing import COUNTED, Framing, Placed, framing_of
+from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.data.shard import Shard
 from modelmill.runtime import weights
@@ -44,12 +44,14 @@ def encode(
     Returns:
         The files by their names, and by split the counts of what they hold.
     """
-    encoder, framing = _tools(folder, weights.tokenizer_digest(folder), settings.pairs and settings.pairs.framing)
+    length = settings.sequence_length
+    pairs = settings.pairs.model_dump_json(by_alias=True) if settings.pairs else None
+    encoder, framing = _tools(folder, weights.tokenizer_digest(folder), pairs, length)
     with ExitStack() as stack:
-        splits = {split: _Split(stack, target, split, encoder, framing, settings.sequence_length) for split in SPLITS}
+        splits = {split: _Split(stack, target, split, encoder, framing, length) for split in SPLITS}
         for batch in _batches(documents.read(shard, sha256, settings, left_out)):
             for split, chosen in _by_split(batch).items():
-                splits[split].add(chosen)
+                splits[split].add(chosen, shard.path)
     files = {name: path for split in splits.values() for name, path in split.files().items()}
     return files, {name: dict(split.counts) for name, split in splits.items()}
 
@@ -64,37 +66,38 @@ class _Split:
         self.pairs = stack.enter_context(PackedFiles(target, f"{split}/pairs"))
         self.encoder = encoder
         self.framing = framing
-        self.length = length
-        self.counts = Counter(documents=0, bytes=0, tokens=0, pairs=0, response_tokens=0)
+        self.stream = packing.PairStream(encoder.vocabulary.end, length, encoder.dtype)
+        self.counts: Counter[str] = Counter(documents=0, bytes=0, tokens=0, pairs=0, response_tokens=0)
+        self.counts.update(dict.fromkeys(COUNTED if framing else (), 0))
 
-    def add(self, batch: list[Document]) -> None:
+    def add(self, batch: list[Document], where: str) -> None:
         ids, vocabulary, dtype = self.encoder.ids, self.encoder.vocabulary, self.encoder.dtype
         texts = [document.text for document in batch]
-        packed = packing.pack_documents(ids(texts), vocabulary.end, dtype, self.documents.position)
+        packed = packing.pack_documents(ids(texts), vocabulary.end, dtype, self.documents.position, vocabulary.opening)
         self.documents.append(packed)
         size = sum(len(text.encode()) for text in texts)
         self.counts.update(documents=len(texts), bytes=size, tokens=len(packed.tokens) - 1)
-        if self.framing is None or not any(document.pairs for document in batch):
+        placed = [Placed(pair, document.row) for document in batch for pair in document.pairs]
+        if self.framing is None or not placed:
             return
-        pairs = [self.framing.fitted(pair, document.row) for document in batch for pair in document.pairs]
-        both = zip(ids([p.prompt for p in pairs]), ids([p.response for p in pairs]), strict=True)
-        packed = packing.pack_pairs(
-            list(both), vocabulary.end, self.framing.frame, self.length, dtype, self.pairs.position
-        )
+        examples = self.framing.examples(placed, where, self.counts)
+        if not examples:
+            return
+        packed = self.stream.pack(examples)
         self.pairs.append(packed)
         assert packed.learned is not None
         # The first token is the last of the batch before.
-        self.counts.update(pairs=len(pairs), response_tokens=int(packed.learned[1:].sum()))
+        self.counts.update(pairs=len(examples), response_tokens=int(packed.learned[1:].sum()))
 
     def files(self) -> dict[str, Path]:
         return self.documents.files() | self.pairs.files()
 
 
 @functools.lru_cache(maxsize=1)
-def _tools(folder: Path, content: str, framing: str | None) -> tuple[Encoder, Framing | None]:
+def _tools(folder: Path, content: str, pairs: str | None, length: int) -> tuple[Encoder, Framing | None]:
     """Return the encoder and the framing, kept in the process: what one shard teaches of words serves the next."""
     encoder = Encoder(folder)
-    return encoder, framing_of(framing, folder, encoder.vocabulary) if framing else None
+    return encoder, framing_of(Pairs.model_validate_json(pairs), encoder, folder, length) if pairs else None
 
 
 def _batches(source: Iterable[Document]) -> Iterator[list[Document]]:

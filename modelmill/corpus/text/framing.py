@@ -1,168 +1,247 @@
-"""The frame of a pair for the model: the text before the prompt, between prompt and response, and after.
+"""Pairs as examples for the model: framed, and cut, dropped or refused where they are too long."""
 
-A frame is worked out once for all pairs, so that a client of the model needs no template, only token ids.
-"""
-
-import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from tokenizers import Tokenizer
+import numpy as np
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.packing import Frame
+from modelmill.corpus import packing
+from modelmill.corpus.packing import Example
+from modelmill.corpus.text.chat_tokens import ChatTokens
 from modelmill.corpus.text.pairs import Pair
-from modelmill.corpus.text.tokenizer import Vocabulary, load
+from modelmill.corpus.text.rendering import PROBE, UnfitTemplateError
+from modelmill.corpus.text.settings import Pairs
+from modelmill.corpus.text.tokenizer import Encoder
 
 KEY = "preprocessing.pairs.framing: chat"
-# Words that no template treats specially.
-PROBE = Pair("Modelmill asks", "Modelmill answers")
-# Llama 3's templates write today's date unless they are given one; this one is their fallback.
-DATE = "26 Jul 2024"
-_JOINED = "shares token ids with prompt or response: the tokenizer joins their characters"
+# What is counted of pairs that are too long.
+COUNTED = ("cut_prompts", "cut_responses", "dropped_pairs")
+
+
+class Placed(NamedTuple):
+    """A pair, and where it is from.
+
+    Attributes:
+        pair: The pair.
+        row: Its row in the shard, from 0.
+    """
+
+    pair: Pair
+    row: int
 
 
 class Separated:
-    """The framing END prompt separator response END.
+    """The framing by a separator: what opens a text, prompt, separator, response, END.
 
     Attributes:
-        frame: Its token ids.
+        settings: The recipe's `preprocessing.pairs`.
+        before: Ids before the prompt.
+        between: Ids between prompt and response.
+        stop: Id that ends a response.
+        room: The most ids of an example.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        """Frame pairs with a vocabulary's END and separator."""
-        self.frame = Frame([vocabulary.end], vocabulary.separator, [vocabulary.end], vocabulary.end)
+    def __init__(self, settings: Pairs, encoder: Encoder, length: int) -> None:
+        """Frame pairs with a vocabulary's END and separator.
 
-    def fitted(self, pair: Pair, row: int) -> Pair:
-        """Return the pair as it is."""
-        return pair
+        Args:
+            settings: The recipe's `preprocessing.pairs`.
+            encoder: The encoder of texts.
+            length: The sequence length of training.
+        """
+        vocabulary = encoder.vocabulary
+        self.settings = settings
+        self.before, self.between, self.stop = (
+            vocabulary.opening or [vocabulary.end],
+            vocabulary.separator,
+            vocabulary.end,
+        )
+        self.room = packing.room(length, shares_end=not vocabulary.opening)
+        self._encoder = encoder
+        self._arrays = [np.array(part, encoder.dtype) for part in (self.before, self.between, [self.stop])]
+
+    @property
+    def taken(self) -> int:
+        """Return how many ids of an example are not of prompt and response."""
+        return len(self.before) + len(self.between) + 1
+
+    def describe(self) -> dict[str, object]:
+        """Return what the model's users need to know to frame a prompt."""
+        return {"before": self.before, "between": self.between, "after": [self.stop], "stop": self.stop, "trims": False}
+
+    def examples(self, placed: Sequence[Placed], where: str, counts: Counter[str]) -> list[Example]:
+        """Return the pairs as examples, without those that are dropped.
+
+        Args:
+            placed: The pairs.
+            where: The shard, for messages.
+            counts: Counts of `COUNTED`, which grow.
+
+        Raises:
+            UserError: A pair is too long, and the recipe refuses such.
+        """
+        prompts, responses = (self._encoder.ids([one.pair[part] for one in placed]) for part in (0, 1))
+        examples = []
+        for one, prompt, response in zip(placed, prompts, responses, strict=True):
+            over = self.taken + len(prompt) + len(response) - self.room
+            if over <= 0:
+                examples.append(self._example(prompt, response))
+            elif not _is_left_out(self.settings, counts, where, one.row, self.room + over, self.room):
+                left = self.room - self.taken
+                counts["cut_prompts"] += bool(len(prompt))
+                counts["cut_responses"] += len(response) > left
+                examples.append(self._example(prompt[min(over, len(prompt)) :], response[:left], len(response) > left))
+        return examples
+
+    def _example(self, prompt: np.ndarray, response: np.ndarray, is_cut: bool = False) -> Example:
+        before, between, stop = self._arrays
+        given = np.concatenate([before, prompt, between])
+        return Example(given, response, stop) if is_cut else Example(given, np.concatenate([response, stop]))
 
 
 class Chat:
-    """The framing of the tokenizer's chat template: the prompt as the user's message, the response as the assistant's.
-
-    `transformers` renders it in jinja2's sandbox, because a template comes from whoever made the tokenizer.
+    """The framing of the tokenizer's chat template.
 
     Attributes:
-        tokenizer: The tokenizer with its template.
-        parts: The template's texts before the prompt, between prompt and response, and after.
-        frame: The token ids of these parts.
+        settings: The recipe's `preprocessing.pairs`.
+        tokens: The template in token ids.
+        stop: Id that ends a response.
+        room: The most ids of an example.
     """
 
-    def __init__(self, folder: Path, end: int) -> None:
-        """Work out the template's frame.
+    def __init__(self, settings: Pairs, encoder: Encoder, folder: Path, length: int) -> None:
+        """Load the template and try it on a pair.
 
         Args:
+            settings: The recipe's `preprocessing.pairs`.
+            encoder: The encoder of texts.
             folder: The tokenizer's folder.
-            end: Id of the token that ends texts.
+            length: The sequence length of training.
 
         Raises:
-            UserError: No single frame stands for the template: it fails, writes today's date, does not show prompt and
-                response once each in this order, or its token ids depend on the text beside them.
+            UserError: The template fails, or shows no pair in a form that can be learned.
         """
-        from transformers import PreTrainedTokenizerFast
+        self.settings = settings
+        try:
+            self.tokens = ChatTokens(folder, settings.date, encoder.vocabulary.end)
+            given, learned, rest = self.tokens.pair(*PROBE)
+        except UnfitTemplateError as error:
+            raise _refused(str(error)) from error
+        end = encoder.vocabulary.end
+        self.stop = self.tokens.stop
+        self._shares_end = given[:1] == [end] == [*learned, *rest][-1:]
+        self.room = packing.room(length, self._shares_end)
+        self._prompt, self._response = (len(ids) for ids in encoder.ids(list(PROBE)))
+        self._probe = given, learned
 
-        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        template = str(self.tokenizer.chat_template)
-        if "strftime_now" in template and "date_string" not in template:
-            raise _refused("writes today's date into every pair, so that equal work would not be equal")
-        whole = self._render(PROBE)
-        self.parts = _split(whole)
-        asked = self.parts[0] + PROBE.prompt + self.parts[1]
-        if not asked.startswith(self._render(PROBE, asks=True)):
-            raise _refused("opens a response that is asked for in other words than one that is given")
-        self.frame = self._frame(whole, folder, end)
+    @property
+    def taken(self) -> int:
+        """Return how many ids of an example are not of prompt and response, about."""
+        return sum(map(len, self._probe)) - self._prompt - self._response
 
-    def fitted(self, pair: Pair, row: int) -> Pair:
-        """Return the pair as it stands in the template.
+    def describe(self) -> dict[str, object]:
+        """Return what the model's users need to know to frame a prompt."""
+        return {"chat": True, "date": self.settings.date.isoformat(), "stop": self.stop, "taken": self.taken}
+
+    def examples(self, placed: Sequence[Placed], where: str, counts: Counter[str]) -> list[Example]:
+        """Return the pairs as examples, without those that are dropped.
 
         Args:
-            pair: The pair.
-            row: Its row in the shard, from 0, for the message.
+            placed: The pairs.
+            where: The shard, for messages.
+            counts: Counts of `COUNTED`, which grow.
 
         Raises:
-            UserError: The template treats this pair differently from others.
+            UserError: The template does not show a pair as it is, or a pair is too long, and the recipe refuses such.
         """
-        before, between, after = self.parts
-        prompt, response = (part.strip() if self.frame.trims else part for part in pair)
-        if before + prompt + between + response + after != self._render(pair):
-            raise _refused(f"changes the pair of row {row + 1} that begins {prompt[:40]!r}, as it does not others")
-        return Pair(prompt, response)
+        rendered = []
+        for pair, row in placed:
+            with _refusing(pair, where, row):
+                rendered.append(self.tokens.texts(*pair))
+        examples = []
+        for (pair, row), example in zip(placed, self.tokens.examples(rendered), strict=True):
+            size = len(example.given) + len(example.learned)
+            if size <= self.room:
+                examples.append(example._replace(rest=example.rest[: self.room - size]))
+            elif not _is_left_out(self.settings, counts, where, row, size, self.room):
+                with _refusing(pair, where, row):
+                    examples.append(self._cut(pair, counts))
+        return examples
 
-    def _render(self, pair: Pair, asks: bool = False) -> str:
-        """Return the pair in the template, or only its prompt up to where the response begins."""
-        from jinja2 import TemplateError
+    def _cut(self, pair: Pair, counts: Counter[str]) -> Example:
+        """Return a pair whose prompt, and if that is not enough whose response, is cut."""
 
-        chat = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.response}]
-        try:
-            rendered: Any = self.tokenizer.apply_chat_template(
-                chat[:1] if asks else chat, tokenize=False, add_generation_prompt=asks, date_string=DATE
-            )
-        except (TemplateError, ValueError, TypeError) as error:
-            raise _refused(f"fails: {error}") from error
-        return str(rendered)
+        def measure(prompt: str) -> int:
+            example = self.tokens.pair(prompt, pair.response)
+            return len(example.given) + len(example.learned)
 
-    def _frame(self, whole: str, folder: Path, end: int) -> Frame:
-        tokenizer = load(folder)
-        before, between, after = self._ids(tokenizer)
-        special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-        stop = next((token for token in after if token in special), None)
-        if stop is None:
-            after, stop = [*after, end], end
-        spaced = Pair(f" \n{PROBE.prompt}\n ", f" \n{PROBE.response}\n ")
-        return Frame(before, between, after, stop, trims=self._render(spaced) == whole)
-
-    def _ids(self, tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:
-        """Return the ids of the three parts beside prompt and response; alone, a part can have others.
-
-        Before the response exists, the model sees only what comes before it, so that is encoded without the response.
-        """
-        before, between, after = self.parts
-        alone = [tokenizer.encode(text, add_special_tokens=False).ids for text in PROBE]
-        # The template's own special tokens are what they say; those in data stay plain characters.
-        tokenizer.encode_special_tokens = False
-        first, prompt, second = _pieces(tokenizer, [before, PROBE.prompt, between])
-        response, third = _pieces(tokenizer, [PROBE.response, after])
-        if [prompt, response] != alone:
-            raise _refused(_JOINED)
-        return first, second, third
+        kept = self.tokens.shortened(pair.prompt, measure, self.room)
+        given, learned, rest = self.tokens.pair(kept, pair.response)
+        counts["cut_prompts"] += kept != pair.prompt
+        left = max(0, self.room - len(given))
+        if len(learned) <= left:
+            return Example(given, learned, rest[: left - len(learned)])
+        counts["cut_responses"] += 1
+        if self._shares_end:
+            return Example(given, learned[: left - 1], [self.stop])
+        return Example(given, learned[:left])
 
 
 Framing = Separated | Chat
 
 
-def framing_of(framing: str, folder: Path, vocabulary: Vocabulary) -> Framing:
+def framing_of(settings: Pairs, encoder: Encoder, folder: Path, length: int) -> Framing:
     """Return the framing that the recipe asks for.
 
     Args:
-        framing: The recipe's `preprocessing.pairs.framing`.
+        settings: The recipe's `preprocessing.pairs`.
+        encoder: The encoder of texts.
         folder: The tokenizer's folder.
-        vocabulary: The tokenizer's vocabulary.
+        length: The sequence length of training.
 
     Raises:
-        UserError: See `Chat`.
+        UserError: See `Chat`, or nothing is left for prompt and response beside the frame.
     """
-    return Chat(folder, vocabulary.end) if framing == "chat" else Separated(vocabulary)
+    chosen: Framing
+    if settings.framing == "chat":
+        chosen = Chat(settings, encoder, folder, length)
+    else:
+        chosen = Separated(settings, encoder, length)
+    if chosen.taken + 2 > chosen.room:
+        raise UserError(
+            f"preprocessing.sequence_length: of {length} tokens the frame of a pair takes {chosen.taken}: nothing is "
+            f"left for prompt and response; set it to {4 * chosen.taken} or more"
+        )
+    return chosen
 
 
-def _split(whole: str) -> tuple[str, str, str]:
-    """Return the texts before, between and after prompt and response."""
-    before, prompt, rest = whole.partition(PROBE.prompt)
-    between, response, after = rest.partition(PROBE.response)
-    if not prompt or not response or any(part in text for part in PROBE for text in (before, between, after)):
-        raise _refused("does not show prompt and response once each, in this order")
-    return before, between, after
+def _is_left_out(settings: Pairs, counts: Counter[str], where: str, row: int, size: int, room: int) -> bool:
+    """Return whether a pair that is too long is dropped.
+
+    Raises:
+        UserError: The recipe refuses it.
+    """
+    if settings.too_long == "refuse":
+        raise UserError(
+            f"preprocessing.pairs.too_long: refuse: the pair of {where} row {row + 1} has {size} tokens with its "
+            f"frame, and {room} fit; raise preprocessing.sequence_length, or set too_long: truncate_prompt or drop"
+        )
+    if settings.too_long == "drop":
+        counts["dropped_pairs"] += 1
+    return settings.too_long == "drop"
 
 
-def _pieces(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    """Return the ids of each text, of all texts encoded together."""
-    encoded = tokenizer.encode("".join(texts), add_special_tokens=False)
-    placed = list(zip(encoded.ids, encoded.offsets, strict=True))
-    bounds = itertools.pairwise([0, *itertools.accumulate(map(len, texts))])
-    pieces = [[token for token, (a, b) in placed if begin <= a and b <= end] for begin, end in bounds]
-    if sum(map(len, pieces)) != len(placed):
-        raise _refused(_JOINED)
-    return pieces
+@contextmanager
+def _refusing(pair: Pair, where: str, row: int) -> Iterator[None]:
+    """Say of which pair it is where the template does not show one."""
+    try:
+        yield
+    except UnfitTemplateError as error:
+        raise _refused(f"{error}, at {where} row {row + 1}, with the prompt {pair.prompt[:40]!r}") from error
 
 
 def _refused(why: str) -> UserError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from modelmill.corpus.text import tokenizer
+from modelmill.corpus.text import given_tokenizer
 from modelmill.recipe.step_specs import FITTED
 from modelmill.runtime import external_inputs, fitted, weights
 from modelmill.runtime.step_runtime import Step
@@ -25,7 +25,7 @@ def the_tokenizer(step: Step, source: str | None, train: Callable[[Path], None])
     """
     folder = step.scratch / "tokenizer"
     if source:
-        tokenizer.copy(weights.locate("preprocessing.tokenizer.from", source, step.store), folder)
+        given_tokenizer.copy(weights.locate("preprocessing.tokenizer.from", source, step.store), folder)
         return folder, {}
     if (kept := step.digests[FITTED]) != external_inputs.NOTHING:
         return fitted.fetch(step.store, kept, folder), {}

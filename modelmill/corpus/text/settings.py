@@ -1,5 +1,6 @@
 """Settings of text: the tokenizer, pairs, and which documents are mended or left out."""
 
+import datetime
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -33,6 +34,17 @@ class Pairs(Section):
         default="separator",
         description="How the model sees a pair: with a `separator` between prompt and response, or as the `chat` "
         "template of the tokenizer in `tokenizer.from` has it.",
+    )
+    too_long: Literal["truncate_prompt", "drop", "refuse"] = Field(
+        default="truncate_prompt",
+        description="What happens to a pair that is longer than `sequence_length` tokens: its prompt loses its "
+        "beginning, and a response that is too long by itself its end, after which no stop is learned; or the pair is "
+        "dropped; or the run ends.",
+    )
+    date: datetime.date = Field(
+        default=datetime.date(2024, 7, 26),
+        strict=False,
+        description="Date in chat templates that write the day's date, so that equal work is equal.",
     )
 
 

@@ -1,7 +1,6 @@
 """The byte-level BPE tokenizer: trained on the training split, or taken from a model folder."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.text import words
-from modelmill.runtime.weights import TOKENIZER, tokenizer_files
+from modelmill.corpus.text.given_tokenizer import named_tokens
+from modelmill.runtime.weights import TOKENIZER
 
 END_OF_TEXT = "<|endoftext|>"
 RESPONSE = "<|response|>"
@@ -23,13 +23,15 @@ class Vocabulary(NamedTuple):
 
     Attributes:
         size: Number of ids.
-        end: Id that opens and closes documents.
+        end: Id that closes documents, and opens them where nothing else does.
         separator: Ids between prompt and response.
+        opening: Ids that the tokenizer puts before every text, such as BOS; none where these are none, or END.
     """
 
     size: int
     end: int
     separator: list[int]
+    opening: list[int]
 
 
 def train(texts: Iterator[str], vocab_size: int, folder: Path, named: Mapping[str, str] | None = None) -> None:
@@ -63,20 +65,6 @@ def train(texts: Iterator[str], vocab_size: int, folder: Path, named: Mapping[st
         **(named or {}),
     }
     (folder / TOKENIZER[1]).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-
-
-def copy(source: Path, folder: Path) -> None:
-    """Copy the tokenizer of a model folder.
-
-    Raises:
-        UserError: The folder has none.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in TOKENIZER:
-        if not (source / name).is_file():
-            raise UserError(f"preprocessing.tokenizer.from: {source}: no {name} in it")
-    for file in tokenizer_files(source):
-        shutil.copyfile(file, folder / file.name)
 
 
 def load(folder: Path) -> Tokenizer:
@@ -133,15 +121,22 @@ class Encoder:
 
 
 def _vocabulary(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
-    end_token = _end_token(folder)
+    end_token = named_tokens(folder).get("eos_token")
     end = tokenizer.token_to_id(end_token) if end_token else None
     if end is None:
-        raise UserError(f"preprocessing.tokenizer.from: {TOKENIZER[1]} names no eos_token that the tokenizer knows")
+        raise UserError(
+            f"preprocessing.tokenizer.from: neither {TOKENIZER[1]} nor special_tokens_map.json names an eos_token that "
+            "the tokenizer knows; name one there"
+        )
     response = tokenizer.token_to_id(RESPONSE)
     separator = [response] if response is not None else tokenizer.encode("\n\n", add_special_tokens=False).ids
-    return Vocabulary(tokenizer.get_vocab_size(with_added_tokens=True), end, separator)
+    opening = _opening(tokenizer)
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    return Vocabulary(size, end, separator, [] if opening == [end] else opening)
 
 
-def _end_token(folder: Path) -> str | None:
-    token = json.loads((folder / TOKENIZER[1]).read_text("utf-8")).get("eos_token")
-    return token.get("content") if isinstance(token, dict) else token
+def _opening(tokenizer: Tokenizer) -> list[int]:
+    """Return the ids that the tokenizer puts before a text."""
+    bare, whole = (tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True))
+    begins = next((n for n in range(len(whole)) if bare and whole[n : n + len(bare)] == bare), 0)
+    return whole[:begins]

@@ -182,12 +182,17 @@ def _counted(task: Any, corpus: Manifest, order: int, value: float) -> list[Base
 def _documents(shards: Any, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the tokens of documents, or the first `most` of them, where each begins, and their end.
 
-    A document's tokens are those after its END, with the END of the next one.
+    A document's tokens are those after what opens it, with the END that closes it.
     """
     tokens, offsets, size = [], [], 0
     for shard in shards:
-        kept = shard.tokens[1:] if most is None else shard.tokens[1 : 1 + most - size]
+        # At least every other token is predicted.
+        seen = len(shard.tokens) if most is None else min(len(shard.tokens), 2 * (most - size) + 2)
+        predicted = np.ones(seen, bool) if shard.learned is None else shard.learned[:seen].astype(bool)
+        predicted[:1] = False
+        kept = shard.tokens[:seen][predicted][: None if most is None else most - size]
+        begins = np.cumsum(predicted)[shard.offsets[:-1][shard.offsets[:-1] < seen]]
         tokens.append(kept)
-        offsets.append(shard.offsets[:-1][shard.offsets[:-1] < len(kept)] + size)
+        offsets.append(begins[begins < len(kept)] + size)
         size += len(kept)
     return np.concatenate(tokens), np.concatenate([*offsets, [size]])

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus import processes
-from modelmill.corpus.packing import Frame
 from modelmill.corpus.shard_cache import Encoded, ShardCache
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import documents, encoding, tokenizer
-from modelmill.corpus.text.framing import framing_of
+from modelmill.corpus.text.framing import COUNTED, framing_of
 from modelmill.corpus.text.hygiene.examining import Examined, but_for, examine, why
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.corpus.text.settings import LanguagePreprocessing
@@ -28,13 +27,13 @@ class Fitted(NamedTuple):
     Attributes:
         folder: Folder of the tokenizer.
         settled: `same_for` of `Made`.
-        frame: Frame of pairs; None without pairs.
+        frame: What users need to know to frame a prompt; None without pairs.
         examined: The documents that hygiene leaves out.
     """
 
     folder: Path
     settled: dict[str, str]
-    frame: Frame | None
+    frame: dict[str, object] | None
     examined: Examined
 
 
@@ -68,9 +67,10 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
             "sequence_length": settings.sequence_length,
             "vocab_size": vocabulary.size,
             "end_of_text": vocabulary.end,
+            **({"opening": vocabulary.opening} if vocabulary.opening else {}),
             "splits": counts,
             "held_out": settings.held_out,
-            **({"frame": frame._asdict()} if frame else {}),
+            **({"frame": frame} if frame else {}),
             **({"hygiene": examined.info} if examined.info else {}),
         },
     )
@@ -78,7 +78,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     count = sum(c["documents"] for c in counts.values())
     return Made(
         outputs={"corpus": corpus},
-        headline=f"{tokens:,} tokens in {count:,} documents" + _left_out(examined.info),
+        headline=f"{tokens:,} tokens in {count:,} documents" + _left_out(examined.info) + _too_long(counts),
         metrics={f"{split}_{name}": n for split, c in counts.items() for name, n in c.items()}
         | {f"left_out_{reason}": n for reason, n in examined.info.get("left_out", {}).items()}
         | {"new_shards": new},
@@ -104,18 +104,11 @@ def fit(step: Step, shards: list[tuple[Shard, str]]) -> Fitted:
     return Fitted(folder, settled, _frame(settings, folder), examined)
 
 
-def _frame(settings: LanguagePreprocessing, folder: Path) -> Frame | None:
-    """Return the frame of pairs, before any shard is encoded."""
+def _frame(settings: LanguagePreprocessing, folder: Path) -> dict[str, object] | None:
+    """Return how pairs are framed, before any shard is encoded."""
     if settings.pairs is None:
         return None
-    frame = framing_of(settings.pairs.framing, folder, tokenizer.vocabulary(folder)).frame
-    taken = len(frame.before) + len(frame.between) + len(frame.after)
-    if taken > settings.sequence_length - settings.sequence_length // 2:
-        raise UserError(
-            f"preprocessing.sequence_length: of {settings.sequence_length} tokens the chat template takes {taken}, and "
-            f"a response up to half: nothing is left for a prompt; set it to {2 * taken} or more"
-        )
-    return frame
+    return framing_of(settings.pairs, tokenizer.Encoder(folder), folder, settings.sequence_length).describe()
 
 
 def _tokenizer(
@@ -174,6 +167,13 @@ def _left_out(info: dict[str, Any]) -> str:
     return f", {count:,} left out" if count else ""
 
 
+def _too_long(counts: dict[str, dict[str, int]]) -> str:
+    """Return how many pairs were too long, in all splits, for a person; an empty text for none."""
+    prompts, responses, dropped = (sum(c.get(name, 0) for c in counts.values()) for name in COUNTED)
+    said = [(prompts, "prompts cut"), (responses, "responses cut"), (dropped, "pairs dropped")]
+    return "".join(f", {count:,} {what}" for count, what in said if count)
+
+
 def _add_up(counts: list[dict[str, int]]) -> dict[str, int]:
     return {name: sum(c[name] for c in counts) for name in counts[0]}
 
@@ -193,6 +193,12 @@ def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePrepr
             raise UserError(
                 f"preprocessing.validation and .test: the {split} split is empty: {total} documents are too few for "
                 f"fractions of {settings.validation} and {settings.test}{also}; raise them or add data"
+            )
+        dropped = counts[split].get("dropped_pairs", 0)
+        if dropped and not counts[split]["pairs"]:
+            raise UserError(
+                f"preprocessing.pairs.too_long: drop: all {dropped} pairs of the {split} split are longer than "
+                f"{settings.sequence_length} tokens; raise preprocessing.sequence_length, or set truncate_prompt"
             )
         if settings.pairs is not None and not counts[split]["pairs"]:
             raise UserError(

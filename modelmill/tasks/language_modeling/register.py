@@ -19,7 +19,7 @@ LIMITS = (
     "and nobody has checked it for bias or harm."
 )
 # Distributions that the serving script imports, peft for adapters only; MLflow adds itself.
-REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "peft")
+REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "peft", "Jinja2==3.1.6")
 # Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 MODEL, CORPUS = "fine_tuning.model", "preprocessing.corpus"
@@ -52,22 +52,26 @@ def artifacts(step: Step) -> dict[str, Path]:
     return {"prompting": file}
 
 
-def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int | bool]:
+def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int | bool | str]:
     """Return the framing of prompts in training: token ids, and the tokens that prompt and completion share.
 
-    Where no pairs were learned, a prompt is framed as the beginning of a text, after end-of-text.
+    A chat template is rendered for each prompt, so of that only the date is said. Where no pairs were learned, a prompt
+    is framed as the beginning of a text.
     """
     model = step.inputs[MODEL]
     corpus = manifest.load(step.store, model.made_from[CORPUS]).info
     learned_pairs = model.info["stage"] == "fine_tuning" and model.info["trained"]
     config = json.loads((folder / "config.json").read_text("utf-8"))
     end = corpus["end_of_text"]
-    text = {"before": [end], "between": [], "stop": end, "trims": False}
+    text = {"before": corpus.get("opening", [end]), "between": [], "stop": end, "trims": False}
     frame = corpus["frame"] if learned_pairs else text
+    length = config.get("max_position_embeddings") or corpus["sequence_length"]
+    if frame.get("chat"):
+        return {"chat": True, "date": frame["date"], "end": sorted({frame["stop"], end}), "length": length}
     return {
         "before": frame["before"],
         "after": frame["between"],
         "end": sorted({end, frame["stop"]}),
         "trims": frame["trims"],
-        "length": config.get("max_position_embeddings") or corpus["sequence_length"],
+        "length": length,
     }

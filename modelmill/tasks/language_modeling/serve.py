@@ -1,6 +1,7 @@
 """Serve a causal language model: the greedy `completion` of each `prompt`."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from modelmill.corpus.text.chat_tokens import ChatTokens
+from modelmill.tasks.serving.model import folder_of
 from modelmill.tasks.serving.text import load_adapted, load_pretrained, load_tokenizer
 
 DEFAULT_NEW_TOKENS = 64
@@ -18,7 +21,8 @@ class LanguageModel(PythonModel):
 
     Prompts are framed as in training. `artifacts["prompting"]` is JSON with the framing: token ids `before` and `after`
     a prompt, the ids that `end` a completion, whether white space around a prompt is removed (`trims`), and the
-    `length` in tokens that prompt and completion share.
+    `length` in tokens that prompt and completion share. Where it says `chat`, the tokenizer's chat template frames a
+    prompt, with a `date` for those that write one.
     """
 
     def load_context(self, context: Any) -> None:
@@ -27,6 +31,7 @@ class LanguageModel(PythonModel):
 
         self.prompting = json.loads(Path(context.artifacts["prompting"]).read_text("utf-8"))
         self.tokenizer = load_tokenizer(context)
+        self.chat = self._load_chat(context) if self.prompting.get("chat") else None
         load = load_adapted if "adapter" in context.artifacts else load_pretrained
         self.model = load(context, AutoModelForCausalLM)
 
@@ -51,16 +56,19 @@ class LanguageModel(PythonModel):
         )
         return self.tokenizer.decode(output[0, len(framed) :].tolist(), skip_special_tokens=True)
 
-    def _frame(self, prompt: str, most: int) -> list[int]:
-        """Return the token ids of the framed prompt.
+    def _load_chat(self, context: Any) -> ChatTokens:
+        day = date.fromisoformat(self.prompting["date"])
+        return ChatTokens(folder_of(context), day, self.prompting["end"][0])
 
-        A prompt that is too long for the window is cut where training would have cut it: at its end if an answer
-        follows, at its beginning if it is continued.
-        """
-        before, after, length = (self.prompting[key] for key in ("before", "after", "length"))
+    def _frame(self, prompt: str, most: int) -> list[int]:
+        """Return the token ids of the framed prompt; one that is too long for the window loses its beginning."""
+        length = self.prompting["length"]
+        room = length - min(most, length // 2)
+        if self.chat is not None:
+            return self.chat.asked(prompt, room)
+        before, after = self.prompting["before"], self.prompting["after"]
         ids = self.tokenizer.encode(prompt.strip() if self.prompting["trims"] else prompt, add_special_tokens=False).ids
-        room = max(1, length - len(before) - len(after) - min(most, length // 2))
-        return [*before, *(ids[:room] if after else ids[-room:]), *after]
+        return [*before, *ids[-max(1, room - len(before) - len(after)) :], *after]
 
 
 set_model(LanguageModel())

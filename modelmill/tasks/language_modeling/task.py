@@ -225,7 +225,7 @@ class LanguageModeling:
         config = LlamaConfig(
             vocab_size=self.vocab_size,
             max_position_embeddings=self.length,
-            bos_token_id=end,
+            bos_token_id=self.corpus.info.get("opening", [end])[0],
             eos_token_id=end,
             pad_token_id=None,
             **self.settings.model_dump(exclude={"type"}),

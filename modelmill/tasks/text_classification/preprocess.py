@@ -11,7 +11,7 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, packing
 from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
-from modelmill.corpus.text import tokenizer
+from modelmill.corpus.text import given_tokenizer, tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.data.shard import Shard
 from modelmill.runtime import weights
@@ -98,16 +98,14 @@ def special_tokens(folder: Path) -> Special:
     Raises:
         UserError: The tokenizer lacks one.
     """
-    config = weights.read_json("preprocessing.tokenizer.from", folder / weights.TOKENIZER[1])
+    named = given_tokenizer.named_tokens(folder)
     vocabulary = tokenizer.load(folder).get_vocab(with_added_tokens=True)
 
     def find(*names: str) -> int:
         """Return the id of the first of these tokens that the tokenizer knows."""
         for name in names:
-            token = config.get(name)
-            token = token.get("content") if isinstance(token, dict) else token
-            if token in vocabulary:
-                return int(vocabulary[token])
+            if named.get(name) in vocabulary:
+                return int(vocabulary[named[name]])
         raise UserError(
             f"preprocessing.tokenizer.from: {folder / weights.TOKENIZER[1]} names no {names[0]} that the tokenizer "
             "knows; take the tokenizer of a BERT model, or leave `from` out"

@@ -12,7 +12,7 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, packing
 from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
-from modelmill.corpus.text import tokenizer
+from modelmill.corpus.text import given_tokenizer, tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.data.shard import Shard
 from modelmill.runtime import weights
@@ -121,8 +121,8 @@ def _too_long(encoded: dict[str, list[list[int]]], settings: TranslationPreproce
 
 
 def _special(folder: Path, vocabulary: dict[str, int]) -> dict[str, int]:
-    config = weights.read_json("preprocessing.tokenizer.from", folder / weights.TOKENIZER[1])
-    tokens = {"end": config.get("eos_token"), **{name: config.get(name) for name in NAMED}}
+    named = given_tokenizer.named_tokens(folder)
+    tokens = {"end": named.get("eos_token"), **{name: named.get(name) for name in NAMED}}
     if lacking := [name for name, token in tokens.items() if token not in vocabulary]:
         raise UserError(
             f"preprocessing.tokenizer.from: {folder / weights.TOKENIZER[1]} names no {lacking[0]} that the tokenizer "

@@ -1,0 +1,202 @@
+"""Token ids of pairs in a chat template; training and the served model share it."""
+
+import bisect
+import functools
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer
+
+from modelmill.corpus.packing import Example
+from modelmill.corpus.text.rendering import ChatTemplate, Rendered, UnfitTemplateError
+
+# Characters that no text has, as Unicode says, so that they can stand for special tokens.
+_OPEN, _CLOSE, _OWN = "\ufdd0", "\ufdd1", "\ufdd2"
+_HELD = re.compile(f"{_OPEN}(.){_CLOSE}")
+_STANDS = 0xE000
+
+
+class ChatTokens:
+    """A chat template in token ids: the template's special tokens are what they say, those in data plain text.
+
+    Attributes:
+        template: The template.
+        stop: Id of the token that ends a response.
+    """
+
+    def __init__(self, folder: Path, day: date, end: int) -> None:
+        """Load a tokenizer with its template.
+
+        Args:
+            folder: The tokenizer's folder.
+            day: The date that the template writes, if it writes one.
+            end: Id of the token that ends texts, and a response where the template writes nothing special.
+
+        Raises:
+            UnfitTemplateError: See `ChatTemplate`.
+        """
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.template = ChatTemplate(folder, day, list(self._tokenizer.get_added_tokens_decoder().values()))
+        longest_first = sorted(self.template.special, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        stop = self.template.stop
+        self._writes_stop = stop is not None
+        self.stop = end if stop is None else _id_of(stop, self._tokenizer)
+        self._stops_after = self._ids(self.template.rest).count(self.stop)
+
+    def asked(self, prompt: str, room: int | None = None) -> list[int]:
+        """Return the ids up to where the response to a prompt begins.
+
+        Args:
+            prompt: The prompt.
+            room: The most ids; a longer prompt loses its beginning, and the template nothing.
+        """
+        if room is None:
+            return self._asked(prompt)
+        return self._asked(self.shortened(prompt, lambda kept: len(self._asked(kept)), room))
+
+    def shortened(self, prompt: str, measure: Callable[[str], int], room: int) -> str:
+        """Return the end of a prompt, whole if it fits.
+
+        Args:
+            prompt: The prompt.
+            measure: Returns how many ids something with a prompt has.
+            room: The most of them.
+        """
+        kept, dropped = prompt, 0
+        while kept and (over := measure(kept) - room) > 0:
+            dropped += over
+            kept = self.without(prompt, dropped)
+        return kept
+
+    def without(self, prompt: str, count: int) -> str:
+        """Return a prompt without its first tokens."""
+        offsets = self._plain[0].encode(prompt, add_special_tokens=False).offsets
+        return prompt[offsets[count][0] :] if count < len(offsets) else ""
+
+    def pair(self, prompt: str, response: str) -> Example:
+        """Return a pair as an example.
+
+        Raises:
+            UnfitTemplateError: See `ChatTemplate.rendered`.
+        """
+        return self.examples([self.texts(prompt, response)])[0]
+
+    def examples(self, rendered: Sequence[Rendered]) -> list[Example]:
+        """Return rendered pairs as examples, of any length.
+
+        Args:
+            rendered: What `texts` returns.
+        """
+        given = self._ids_of([one.given for one in rendered])
+        whole = self._ids_of(["".join(one) for one in rendered])
+        return [self._example(*one) for one in zip(rendered, given, whole, strict=True)]
+
+    def texts(self, prompt: str, response: str) -> Rendered:
+        """Return the texts of a pair; in place of special tokens' names in data stand characters of our own.
+
+        Raises:
+            UnfitTemplateError: See `ChatTemplate.rendered`, or the template looks at such names.
+        """
+        masked = (self._masked(prompt), self._masked(response))
+        rendered = self.template.rendered(*masked)
+        if masked != (prompt, response):
+            plain = self.template.rendered(prompt, response)
+            if tuple(map(self._unmasked, rendered)) != plain:
+                raise UnfitTemplateError("looks at the names of special tokens in prompt or response")
+        return rendered
+
+    def _example(self, rendered: Rendered, given: list[int], whole: list[int]) -> Example:
+        if whole[: len(given)] == given:
+            after = whole[len(given) :]
+        else:
+            # Joined characters: the model sees a prompt before there is a response, so the prompt's ids are what they
+            # are without one. Where the rest cannot be told apart from it, the ids of the whole text count.
+            after = self._after_special(rendered.learned + rendered.rest)
+            if self._decoded(given + after) != self._decoded(whole):
+                given, after = self._cut(rendered.given, whole)
+        if not self._writes_stop:
+            return Example(given, [*after, self.stop])
+        # The last of these, but for those that the rest holds.
+        places = [place for place, token in enumerate(after) if token == self.stop]
+        end = places[-1 - self._stops_after] + 1
+        return Example(given, after[:end], after[end:])
+
+    def _asked(self, prompt: str) -> list[int]:
+        masked = self._masked(prompt)
+        text = self.template.asked(masked)
+        if masked != prompt and self._unmasked(text) != self.template.asked(prompt):
+            raise UnfitTemplateError("looks at the names of special tokens in a prompt")
+        return self._ids(text)
+
+    def _masked(self, text: str) -> str:
+        if any(character in text for character in (_OPEN, _CLOSE, _OWN)):
+            raise UnfitTemplateError("cannot show U+FDD0 to U+FDD2, which are no characters")
+        if not self._special.search(text):
+            return text
+        return self._special.sub(lambda m: f"{_OPEN}{chr(_STANDS + self._number(m.group()))}{_CLOSE}", text)
+
+    def _unmasked(self, text: str) -> str:
+        return _HELD.sub(lambda match: self.template.special[ord(match.group(1)) - _STANDS], text)
+
+    def _number(self, token: str) -> int:
+        return self.template.special.index(token)
+
+    def _ids(self, text: str) -> list[int]:
+        return self._ids_of([text])[0]
+
+    def _ids_of(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of rendered texts, whose special tokens count, but for masked ones."""
+        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        pairs = zip(texts, encoded, strict=True)
+        return [self._ids_beside_masked(text) if _OPEN in text else one.ids for text, one in pairs]
+
+    def _ids_beside_masked(self, text: str) -> list[int]:
+        """Return the ids of a text in which the template's special tokens have other names, and data's are plain."""
+        renamed = self._special.sub(lambda match: f"{_OWN}{chr(_STANDS + self._number(match.group()))}", text)
+        plain, meant = self._plain
+        ids = plain.encode(self._unmasked(renamed), add_special_tokens=False).ids
+        return [token for one in ids if (token := meant.get(one, one)) is not None]
+
+    def _after_special(self, text: str) -> list[int]:
+        """Return the ids of a text that is not the beginning of one."""
+        return self._ids_beside_masked(_OWN + text)
+
+    @functools.cached_property
+    def _plain(self) -> tuple[Tokenizer, dict[int, int | None]]:
+        """The tokenizer that reads special tokens as plain text, and the special tokens that stand-ins mean.
+
+        A stand-in is `_OWN` with a character for the special token; alone, it only keeps texts apart.
+        """
+        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.encode_special_tokens = True
+        meant: dict[int, int | None] = {}
+        for number, token in sorted(self._tokenizer.get_added_tokens_decoder().items()):
+            if token.special:
+                name = f"{_OWN}{chr(_STANDS + self._number(token.content))}"
+                tokenizer.add_tokens([AddedToken(name, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)])
+                meant[_id_of(name, tokenizer)] = number
+        tokenizer.add_tokens([AddedToken(_OWN, normalized=False)])
+        meant[_id_of(_OWN, tokenizer)] = None
+        return tokenizer, meant
+
+    def _decoded(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+    def _cut(self, given_text: str, whole: list[int]) -> tuple[list[int], list[int]]:
+        """Return the ids of the whole text in two, cut after the last that has a character of the given text."""
+        prefixes = range(len(whole) + 1)
+        size = bisect.bisect_left(
+            prefixes, len(self._unmasked(given_text)), key=lambda n: len(self._decoded(whole[:n]))
+        )
+        return whole[:size], whole[size:]
+
+
+def _id_of(token: str, tokenizer: Tokenizer) -> int:
+    number: int | None = tokenizer.token_to_id(token)
+    assert number is not None
+    return number
