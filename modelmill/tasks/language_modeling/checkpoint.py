@@ -1,0 +1,117 @@
+"""Checkpoints as `from_pretrained` reads them: in their own number format, and with every weight accounted for."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from modelmill.core.errors import UserError
+from modelmill.models import attention
+from modelmill.training.device import precision
+
+log = logging.getLogger("modelmill")
+# Names that are shown of many.
+SHOWN = 3
+_FORMATS = {"BF16": torch.bfloat16, "F16": torch.float16}
+
+
+def load(folder: Path, device: torch.device) -> tuple[Any, list[str]]:
+    """Return the model in a folder, and the names of the folder's tensors that it does not read.
+
+    Args:
+        folder: The folder.
+        device: Where the model will be.
+
+    Raises:
+        UserError: It is no causal language model, or lacks weights.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as their_logging
+
+    their_logging.disable_progress_bar()
+    attention.implementation(device)  # registers ours
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=number_format(folder, device),
+            output_loading_info=True,
+        )
+    except (ValueError, OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"pretraining.init: {folder}: not a causal language model that transformers loads: {error}"
+        ) from error
+    if missing := sorted({*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])}):
+        raise UserError(
+            f"pretraining.init: {folder}: {type(model).__name__} needs weights that are not in it: {some(missing)}; "
+            "take a checkpoint of a causal language model, as save_pretrained writes it"
+        )
+    left_out = _unread(model, _stored(folder), set(report["unexpected_keys"]))
+    if left_out:
+        log.warning("%s: %s does not read %s; the model that is saved is without", folder, *_said(model, left_out))
+    return model, left_out
+
+
+def number_format(folder: Path, device: torch.device) -> torch.dtype:
+    """Return the number format to load a checkpoint in: its own, or fp32 where the device is slow in that.
+
+    Args:
+        folder: The checkpoint.
+        device: Where the model will be.
+    """
+    sizes: dict[str, int] = {}
+    for name, shape in _stored(folder).values():
+        sizes[name] = sizes.get(name, 0) + torch.Size(shape).numel()
+    own = _FORMATS.get(max(sizes, key=lambda name: sizes[name], default=""), torch.float32)
+    is_slow = own == torch.bfloat16 and not precision.has_bf16(device)
+    return torch.float32 if is_slow or (own == torch.float16 and device.type == "cpu") else own
+
+
+def some(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _said(model: Any, names: list[str]) -> tuple[str, str]:
+    return type(model).__name__, f"{len(names)} tensors: {some(names)}"
+
+
+def _unread(model: Any, stored: dict[str, Any], unexpected: set[str]) -> list[str]:
+    """Return the names of tensors that the model has no place for, weights that it makes itself excepted."""
+    import re
+
+    ignored = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_unexpected or ()]
+    names = unexpected | {name for name in stored if any(pattern.search(name) for pattern in ignored)}
+    own = {name.rpartition(".")[2] for name, _ in model.named_buffers()}
+    return sorted(name for name in names if name.rpartition(".")[2] not in own and not _is_loaded(model, name))
+
+
+def _is_loaded(model: Any, name: str) -> bool:
+    state = model.state_dict()
+    prefix = f"{model.base_model_prefix}."
+    return name in state or prefix + name in state or name.removeprefix(prefix) in state
+
+
+def _stored(folder: Path) -> dict[str, tuple[str, list[int]]]:
+    """Return number format and shape of every tensor in a folder, by its name."""
+    stored: dict[str, tuple[str, list[int]]] = {}
+    for file in _files(folder):
+        with safe_open(file, "pt") as opened:
+            for name in opened.keys():
+                part = opened.get_slice(name)
+                stored[name] = (part.get_dtype(), part.get_shape())
+    return stored
+
+
+def _files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return [folder / "model.safetensors"]
+    names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    return sorted(folder / name for name in names)

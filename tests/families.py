@@ -1,0 +1,80 @@
+"""A tiny model with random weights of each family of causal language models that transformers has."""
+
+import inspect
+from typing import Any
+
+import torch
+
+VOCABULARY = 64
+# Sizes by the names that configurations have for them. A pattern repeats in the blocks of a model; four show it.
+SIZES: dict[str, int] = {
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embed_dim", "word_embed_proj_dim", "embedding_size", "dim"), 32),
+    **dict.fromkeys(("emb_dim", "dim_model", "lru_width", "attention_hidden_size", "linear_d_inner", "gate_rank"), 32),
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "dff", "dim_ff", "feed_forward_size"), 32),
+    **dict.fromkeys(("decoder_ffn_dim", "encoder_ffn_dim", "moe_intermediate_size", "shared_expert_intermediate_size"), 32),
+    **dict.fromkeys(("shared_intermediate_size", "intermediate_size_mlp", "mlp_dim", "mamba_d_ssm"), 32),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"), 4),
+    **dict.fromkeys(("num_decoder_layers", "num_encoder_layers"), 4),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("encoder_attention_heads", "num_decoder_attention_heads", "num_encoder_attention_heads"), 4),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads"), 2),
+    **dict.fromkeys(("head_dim", "global_head_dim", "swa_head_dim", "attention_head_dim", "dim_head", "d_kv"), 8),
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "o_lora_rank", "qk_nope_head_dim", "v_head_dim", "qk_rope_head_dim"), 8),
+    **dict.fromkeys(("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk", "num_experts_per_token"), 2),
+    **dict.fromkeys(("n_group", "topk_group", "n_shared_experts", "num_shared_experts"), 1),
+    **dict.fromkeys(("mamba_d_state", "state_size", "ssm_state_size", "mamba_d_head", "mamba_head_dim", "mamba_n_heads"), 8),
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "mamba_headdim"), 8),
+    **dict.fromkeys(("linear_num_key_heads",), 2),
+    **dict.fromkeys(("linear_num_value_heads",), 4),
+    **dict.fromkeys(("mamba_chunk_size", "chunk_size"), 16),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"), 128),
+    **dict.fromkeys(("sliding_window", "attention_window_size", "window_size", "attention_chunk_size"), 12),
+}
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id")
+# What rules of names do not know.
+EXCEPTIONS: dict[str, dict[str, Any]] = {
+    "gptj": {"rotary_dim": 4},
+    "codegen": {"rotary_dim": 4},
+    "dots3_note_text": {"num_key_value_heads": 4},
+    "falcon_h1": {"mamba_n_heads": 4, "mamba_d_ssm": 32},
+    "mamba2": {"num_heads": 8},
+    "zaya": {"num_experts_per_tok": 1},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "gemma4_text": {"vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "laguna": {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    "xmod": {"default_language": "en_XX"},
+    "reformer": {"axial_pos_embds": False},
+}
+
+
+def config_of(family: str) -> Any:
+    """Return a tiny configuration of a family."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind = CONFIG_MAPPING[family]
+    return _tiny(kind, EXCEPTIONS.get(family, {}))
+
+
+def _tiny(kind: Any, more: dict[str, Any]) -> Any:
+    known = set(inspect.signature(kind.__init__).parameters) | set(getattr(kind, "__annotations__", {}))
+    for parent in kind.__mro__:
+        known |= set(vars(parent).get("__annotations__", {}))
+    given = {name: size for name, size in SIZES.items() if name in known}
+    given |= {"vocab_size": VOCABULARY} if "vocab_size" in known else {}
+    given |= {name: 0 for name in SPECIAL if name in known}
+    given |= {"is_decoder": True} if "is_decoder" in known else {}
+    if "kv_lora_rank" in known:
+        given["num_key_value_heads"] = given["num_attention_heads"]
+    return kind(**given | more)
+
+
+def model_of(family: str, seed: int = 0) -> Any:
+    """Return a model of a family with weights so large that every part of it shows in its loss."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config_of(family), dtype=torch.float32).eval()
+    return model
