@@ -5,6 +5,9 @@ from pathlib import Path
 from modelmill.core.errors import UserError
 from modelmill.runtime.weights import CHAT_TEMPLATE, TOKENIZER, matrices, read_config, read_json
 
+# What configurations call the longest sequence that a model has positions for.
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+
 
 def require_length(folder: Path, length: int) -> None:
     """Check that a model takes sequences of the recipe's length.
@@ -16,8 +19,11 @@ def require_length(folder: Path, length: int) -> None:
     Raises:
         UserError: The model was made for shorter sequences.
     """
-    longest = read_config(folder).get("max_position_embeddings")
-    if isinstance(longest, int) and longest < length:
+    config = read_config(folder)
+    inner = config.get("text_config")
+    known = {**config, **(inner if isinstance(inner, dict) else {})}
+    longest = next((known[name] for name in POSITIONS if isinstance(known.get(name), int)), length)
+    if longest < length:
         raise UserError(
             f"pretraining.init: {folder}: it was made for {longest} positions; "
             f"set preprocessing.sequence_length to {longest} or less, it is {length}"

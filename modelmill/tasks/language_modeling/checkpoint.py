@@ -2,17 +2,21 @@
 
 import json
 import logging
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 
-from modelmill.core.errors import UserError
+from modelmill.core.errors import ModelmillError, UserError
 from modelmill.models import attention
 from modelmill.training.device import precision
 
 log = logging.getLogger("modelmill")
+# The most weights of a model that is loaded again whole after it was saved; of larger ones the files are compared.
+RELOADED = 1_000_000_000
 # Names that are shown of many.
 SHOWN = 3
 _FORMATS = {"BF16": torch.bfloat16, "F16": torch.float16}
@@ -57,6 +61,43 @@ def load(folder: Path, device: torch.device) -> tuple[Any, list[str]]:
     return model, left_out
 
 
+@torch.no_grad()
+def require_saved(model: Any, folder: Path) -> None:
+    """Check that a folder, loaded in the way that its users load it, gives the model that was saved.
+
+    Args:
+        model: The model, on the CPU.
+        folder: The folder that it was saved into.
+
+    Raises:
+        ModelmillError: It gives another model.
+    """
+    advice = "this is a mistake in the network's conversion; please report it with config.json"
+    if model.num_parameters() > RELOADED:
+        _require_same(model, _tensors(folder), folder, advice)
+        return
+    loaded, _ = load(folder, torch.device("cpu"))
+    state = loaded.state_dict()
+    if lost := sorted(model.state_dict().keys() ^ state.keys()):
+        raise ModelmillError(f"{folder}: saving and loading again loses weights: {some(lost)}; {advice}")
+    _require_same(model, iter(state.items()), folder, advice)
+
+
+def _require_same(model: Any, tensors: Iterator[tuple[str, torch.Tensor]], folder: Path, advice: str) -> None:
+    """Check that tensors are a model's; those of other names were converted, and are not compared."""
+    state = model.state_dict()
+    for name, tensor in tensors:
+        if name in state and not torch.equal(tensor.to(state[name].dtype), state[name].cpu()):
+            raise ModelmillError(f"{folder}: saving and loading again changes {name}; {advice}")
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    for file in _files(folder):
+        with safe_open(file, "pt") as opened:
+            for name in opened.keys():
+                yield name, opened.get_tensor(name)
+
+
 def number_format(folder: Path, device: torch.device) -> torch.dtype:
     """Return the number format to load a checkpoint in: its own, or fp32 where the device is slow in that.
 
@@ -84,8 +125,6 @@ def _said(model: Any, names: list[str]) -> tuple[str, str]:
 
 def _unread(model: Any, stored: dict[str, Any], unexpected: set[str]) -> list[str]:
     """Return the names of tensors that the model has no place for, weights that it makes itself excepted."""
-    import re
-
     ignored = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_unexpected or ()]
     names = unexpected | {name for name in stored if any(pattern.search(name) for pattern in ignored)}
     own = {name.rpartition(".")[2] for name, _ in model.named_buffers()}

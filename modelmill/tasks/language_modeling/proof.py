@@ -5,7 +5,7 @@ losses and gradients is taken.
 """
 
 import contextlib
-import logging
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +21,6 @@ from modelmill.tasks.language_modeling.packed_windows import boundaries_of
 from modelmill.tasks.language_modeling.specimen import Specimen
 from modelmill.tasks.language_modeling.ways import Way
 
-log = logging.getLogger("modelmill")
 # Documents of a sample of 64 tokens: two windows of several, then two of one.
 SEVERAL = ((5, 1, 21, 37), (40, 24))
 WINDOW = 64
@@ -50,8 +49,9 @@ class Proof(NamedTuple):
     tried: dict[str, str]
 
     def notes(self) -> dict[str, Any]:
-        """Return what a manifest says of it."""
-        return {"way": self.way.words, "way_difference_nats": self.nats, "way_difference_gradient": self.gradient}
+        """Return what a manifest says of it: a bound for each difference, as the last digits are a machine's."""
+        bounds = {"way_difference_nats": _bound(self.nats), "way_difference_gradient": _bound(self.gradient)}
+        return {"way": self.way.words, **bounds}
 
 
 class _Scores(NamedTuple):
@@ -264,6 +264,11 @@ def _names(specimen: Specimen, numbers: list[int] | None = None) -> str:
         return "the whole network"
     number = (numbers or [0])[0]
     return f"block {number} ({type(specimen.blocks[number]).__name__})"
+
+
+def _bound(value: float) -> float:
+    """Return the least power of ten that is larger, of those that matter."""
+    return next(bound for bound in (1e-5, 1e-4, 1e-3, math.inf) if value < bound)
 
 
 def _first_line(error: Exception) -> str:

@@ -86,7 +86,9 @@ class LanguageModeling:
         proof.apply(proved.way, model)
         self.way = proved.way
         self.notes = proved.notes() | ({"weights_left_out": left_out} if left_out else {})
-        log.info("fed as %s", proved)
+        log.info("the model is fed as %s; a token's loss differs by %.1g nats", proved.way.words, proved.nats)
+        for words, why in proved.tried.items():
+            log.debug("not as %s: %s", words, why)
         loaded: nn.Module = model
         return loaded
 
@@ -143,6 +145,7 @@ class LanguageModeling:
     def save(self, model: Any, folder: Path) -> None:
         """Write the model into an empty folder; see `Task.save`."""
         model.save_pretrained(folder, safe_serialization=True)
+        checkpoint.require_saved(model, folder)
         for name, file in self.files.items():
             if name.startswith("tokenizer/"):
                 shutil.copyfile(file, folder / Path(name).name)
