@@ -1,5 +1,6 @@
 """A model of any family computes in training what transformers computes, a document at a time."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM
 
 from modelmill.models.cross_entropy import IGNORED
-from modelmill.tasks.language_modeling.task import LanguageModeling
 from modelmill.tasks.language_modeling.packed_windows import PackedTokens
+from modelmill.tasks.language_modeling.task import LanguageModeling
 from tests import families
 from tests.packed import language_task
 
@@ -39,7 +40,7 @@ def alone(folder: Path, examples: PackedTokens) -> torch.Tensor:
     losses = torch.zeros(batch["labels"].shape)
     for window, positions in enumerate(batch["position_ids"]):
         begins = [*torch.nonzero(positions == 0).flatten().tolist(), len(positions)]
-        for first, last in zip(begins, begins[1:], strict=False):
+        for first, last in itertools.pairwise(begins):
             labels = batch["labels"][window, first:last]
             if (labels == IGNORED).all():
                 continue

@@ -94,7 +94,7 @@ def _require_same(model: Any, tensors: Iterator[tuple[str, torch.Tensor]], folde
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     for file in _files(folder):
         with safe_open(file, "pt") as opened:
-            for name in opened.keys():
+            for name in opened.keys():  # noqa: SIM118 - it cannot be iterated
                 yield name, opened.get_tensor(name)
 
 
@@ -142,7 +142,7 @@ def _stored(folder: Path) -> dict[str, tuple[str, list[int]]]:
     stored: dict[str, tuple[str, list[int]]] = {}
     for file in _files(folder):
         with safe_open(file, "pt") as opened:
-            for name in opened.keys():
+            for name in opened.keys():  # noqa: SIM118 - it cannot be iterated
                 part = opened.get_slice(name)
                 stored[name] = (part.get_dtype(), part.get_shape())
     return stored

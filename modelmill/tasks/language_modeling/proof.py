@@ -24,7 +24,7 @@ from modelmill.tasks.language_modeling.ways import Way
 # Documents of a sample of 64 tokens: two windows of several, then two of one.
 SEVERAL = ((5, 1, 21, 37), (40, 24))
 WINDOW = 64
-# Weights above which the sample is halved, and the weights are taken as they are: trained ones are large enough.
+# Weights above which the sample is halved, so that the proof takes seconds.
 LARGE = 100_000_000
 # Largest difference of a token's loss in nats, and of gradients and logits as a fraction: ten times what rounding
 # makes with weights as large as those of a copy.
@@ -107,8 +107,7 @@ def _truth(model: Any, tokens: int, length: int, where: str) -> tuple[Specimen, 
     window = max(8, min(window, length))
     for is_whole in (False, True):
         specimen = Specimen(model, tokens, length, window, is_whole=is_whole)
-        if window == WINDOW:
-            specimen.stir()
+        specimen.stir()
         samples = [_sample(specimen.tokens, window, several, device) for several in (True, False)]
         try:
             _require_causal(specimen, samples[1], where)
@@ -234,8 +233,8 @@ def _require_causal(specimen: Specimen, batch: Batch, where: str) -> None:
     if (nats := _largest(*losses)) > NATS:
         differ = [n for n, (a, b) in enumerate(zip(*outputs, strict=True)) if _largest(a[:, :half], b[:, :half]) > NATS]
         raise UserError(
-            f"{where}: {type(specimen.model).__name__} is not a causal language model: tokens change the loss of earlier "
-            f"ones by {nats:.2g} nats, in {_names(specimen, differ)}; take a decoder, or set is_decoder in its "
+            f"{where}: {type(specimen.model).__name__} is not a causal language model: tokens change the loss of "
+            f"earlier ones by {nats:.2g} nats, in {_names(specimen, differ)}; take a decoder, or set is_decoder in its "
             "config.json if it is one"
         )
 

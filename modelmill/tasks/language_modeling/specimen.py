@@ -142,8 +142,9 @@ def _show_windows(model: nn.Module, length: int, sample: int) -> None:
             if type(value) is int and SHORT < value < length:
                 setattr(holder, name, SHORT)
         ropes = vars(holder).get("rope_parameters")
-        original = ropes.get("original_max_position_embeddings") if isinstance(ropes, dict) else None
-        if original and original < length:
+        known = ropes.get("original_max_position_embeddings") if isinstance(ropes, dict) else None
+        if isinstance(ropes, dict) and known and known < length:
+            # What is rotated in another way beyond a length.
             ropes["original_max_position_embeddings"] = sample // 2
 
 

@@ -16,7 +16,8 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.language_modeling import checkpoint, proof, ways
 from modelmill.tasks.language_modeling.packed_windows import PackedTokens
-from modelmill.tasks.language_modeling.recipe import DecoderModel
+from modelmill.tasks.language_modeling.recipe import DecoderModel, Recipe
+from modelmill.tasks.language_modeling.ways import Way
 from modelmill.training.device.hardware import pick_device
 
 log = logging.getLogger("modelmill")
@@ -80,17 +81,8 @@ class LanguageModeling:
         """
         require_length(folder, self.length)
         require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
-        device = pick_device()
-        model, left_out = checkpoint.load(folder, device)
-        proved = proof.prove(model.to(device), self.vocab_size, self.length, f"pretraining.init: {folder}")
-        proof.apply(proved.way, model)
-        self.way = proved.way
-        self.notes = proved.notes() | ({"weights_left_out": left_out} if left_out else {})
-        log.info("the model is fed as %s; a token's loss differs by %.1g nats", proved.way.words, proved.nats)
-        for words, why in proved.tried.items():
-            log.debug("not as %s: %s", words, why)
-        loaded: nn.Module = model
-        return loaded
+        model, self.way, self.notes = _load(folder, self.vocab_size, self.length)
+        return model
 
     def blocks(self, model: Any) -> list[nn.Module]:
         """Return the hidden blocks in order."""
@@ -153,6 +145,40 @@ class LanguageModeling:
 
 def _chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
     return rows.index_select(0, batch["learned"]) if "learned" in batch else rows
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return the way in which a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    length = recipe.preprocessing.sequence_length
+    require_length(folder, length)
+    return _load(folder, None, length)[2]
+
+
+def _load(folder: Path, tokens: int | None, length: int) -> tuple[nn.Module, Way, dict[str, Any]]:
+    """Return the model in a folder, set up for the way of feeding that is right, that way, and notes on it.
+
+    Args:
+        folder: The folder.
+        tokens: Size of the tokenizer, if it is not that of the model's vocabulary.
+        length: Tokens of a sequence.
+    """
+    device = pick_device()
+    model, left_out = checkpoint.load(folder, device)
+    known = tokens or model.config.get_text_config().vocab_size
+    proved = proof.prove(model.to(device), known, length, f"pretraining.init: {folder}")
+    proof.apply(proved.way, model)
+    log.info("the model is fed as %s; a token's loss differs by %.1g nats", proved.way.words, proved.nats)
+    for words, why in proved.tried.items():
+        log.debug("not as %s: %s", words, why)
+    return model, proved.way, proved.notes() | ({"weights_left_out": left_out} if left_out else {})
 
 
 make_task = LanguageModeling
