@@ -11,8 +11,9 @@ from modelmill.recipe import Training
 from modelmill.recipe.adapters import AdaptedFineTuning, Lora
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
+from modelmill.tasks.language_modeling.packed_windows import PackedTokens
 from modelmill.tasks.language_modeling.recipe import DecoderModel
-from modelmill.tasks.language_modeling.task import LanguageModeling, PackedTokens
+from modelmill.tasks.language_modeling.task import LanguageModeling
 from modelmill.training.device.hardware import pick_device
 from modelmill.training.loop.order import BatchOrder
 

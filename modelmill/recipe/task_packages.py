@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Preprocessing,
         RecipePart,
         Registering,
-        TaskPart,
+        Training,
     )
 
 OURS = "modelmill.tasks"
@@ -81,9 +81,9 @@ def preprocessing(task: str) -> "Preprocessing":
     return cast("Preprocessing", _filled(task, "preprocess", fit=_fit_nothing, encode=_encode_nothing))
 
 
-def training(task: str) -> "TaskPart":
-    """Return the function that makes a task."""
-    return cast("TaskPart", _part(task, "task"))
+def training(task: str) -> "Training":
+    """Return the function that makes a task, and that which looks at weights before."""
+    return cast("Training", _filled(task, "task", check_model=_check_nothing))
 
 
 def evaluation(task: str) -> "EvaluatePart":
@@ -129,6 +129,10 @@ def _fit_nothing(step: Any, shards: Any) -> None:
 
 def _encode_nothing(step: Any, shards: Any, fitted: Any, chosen: range) -> tuple[list[Any], int]:
     return [], 0
+
+
+def _check_nothing(folder: Path, recipe: Any) -> dict[str, Any]:
+    return {}
 
 
 def _no_artifacts(step: Any) -> dict[str, Path]:

@@ -8,11 +8,12 @@ from modelmill.runtime.weights import CHAT_TEMPLATE, TOKENIZER, matrices, own_to
 
 # Most rows that an embedding has beyond its tokens: some models have a round number of them.
 _PADDING = 1024
-# What architectures call the number of positions that they have learned.
-_POSITIONS = ("max_position_embeddings", "n_positions")
 
 # Names that `transformers` gives the tensors of a block's experts, each of them one tensor for all.
 EXPERTS = {"gate_up_proj", "down_proj"}
+
+# What configurations call the longest sequence that a model has positions for.
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
 def require_length(folder: Path, length: int) -> None:
@@ -26,7 +27,7 @@ def require_length(folder: Path, length: int) -> None:
         UserError: The model was made for shorter sequences.
     """
     config = _of_text(read_config(folder))
-    longest = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
+    longest = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
     if longest is not None and longest < length:
         raise UserError(
             f"pretraining.init: {folder}: it was made for {longest} positions; "

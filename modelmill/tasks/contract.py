@@ -178,6 +178,22 @@ class TaskPart(Protocol):
         ...
 
 
+class Training(TaskPart, Protocol):
+    """A task part with its optional function `check_model`; by default there is nothing to check."""
+
+    def check_model(self, folder: Path, recipe: Any, /) -> dict[str, Any]:
+        """Return what can be said of weights before training starts from them, by name.
+
+        Args:
+            folder: The folder with the weights.
+            recipe: The recipe, of the task's own type.
+
+        Raises:
+            UserError: Training cannot start from them.
+        """
+        ...
+
+
 class EvaluatePart(Protocol):
     """`evaluate.py`: how a model is measured on held-out examples."""
 
@@ -332,6 +348,7 @@ FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "serve": {},
 }
 OPTIONAL_FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "task": {"check_model": ("folder", "recipe")},
     "preprocess": {"fit": ("step", "shards"), "encode": ("step", "shards", "fitted", "chosen")},
     "register": {"artifacts": ("step",)},
     "cost": {"cost": ("recipe", "stage", "known")},

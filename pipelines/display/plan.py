@@ -1,5 +1,7 @@
 """A plan for people: which steps will run and why, and what training would cost."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -32,6 +34,13 @@ def show_columns(columns: dict[str, str]) -> None:
     Console().print(f"columns: {', '.join(named)}{more}", markup=False, highlight=False)
 
 
+def show_model(facts: dict[str, Any]) -> None:
+    """Print what is known of the weights to start from."""
+    known = [f"{name.replace('_', ' ')}: {_said(value)}" for name, value in facts.items()]
+    text = "\n  ".join(known) or "random weights: nothing to check"
+    Console().print(f"\nmodel: {text}", markup=False, highlight=False)
+
+
 def show_costs(costs: dict[str, Estimate]) -> None:
     """Print what the training steps that will run are expected to cost, and what the times are based on."""
     if not costs:
@@ -54,6 +63,10 @@ def show_costs(costs: dict[str, Estimate]) -> None:
 
 def _known(value: float | None) -> str:
     return "unknown" if value is None else units.prefixed(value)
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _time(hours: float | None) -> str:

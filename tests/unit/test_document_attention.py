@@ -9,7 +9,7 @@ import torch
 
 from modelmill.models import document_attention, torch_attention
 from modelmill.models.cross_entropy import IGNORED
-from modelmill.tasks.language_modeling.task import _boundaries
+from modelmill.tasks.language_modeling.packed_windows import boundaries_of
 from modelmill.training.device.determinism import seed_everything
 from tests.packed import language_task
 
@@ -27,14 +27,14 @@ def test_boundaries_are_where_documents_and_windows_begin_and_have_few_lengths(t
     assert last["boundaries"].tolist() == [0, 2, 5, 6, 8, *[8] * 11], "the padding from 6 on is one document"
 
 
-def test_very_many_documents_have_no_boundaries() -> None:
+def test_very_many_documents_have_noboundaries_of() -> None:
     """Each length is compiled by itself, and there must not be more of them than the compiler keeps."""
     alone, whole = torch.zeros(2, 128, dtype=torch.int64), torch.tensor([128, 128])
     lengths = set()
     for documents in range(1, 129):
         positions = alone.clone()
         positions[:, documents:] = 1
-        boundaries = _boundaries(positions, whole)
+        boundaries = boundaries_of(positions, whole)
         assert (boundaries is None) == (2 * documents >= 128)
         lengths.add(None if boundaries is None else len(boundaries))
     assert len(lengths) <= 4

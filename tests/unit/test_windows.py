@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modelmill.corpus import packing
 from modelmill.models import cross_entropy
-from modelmill.tasks.language_modeling import task as language_modeling
+from modelmill.tasks.language_modeling import packed_windows
 from modelmill.tasks.language_modeling.evaluate import _documents
 from modelmill.training.device.determinism import seed_everything
 from tests.packed import language_task
@@ -124,7 +124,7 @@ def test_a_loss_over_few_learned_tokens_is_that_over_all(tmp_path: Path) -> None
     task = language_task(tmp_path, [list(range(1, 60)) * 10], length=64)
     batch = task.examples("pretraining", "train").batch(np.arange(9))
     batch["labels"][:, 8:] = cross_entropy.IGNORED
-    few = language_modeling._few(batch["labels"].flatten())
+    few = packed_windows.few_places(batch["labels"].flatten())
     assert few is not None and len(few) == 256
     model = task.build()
     assert task.loss(model, batch | {"learned": few}).item() == pytest.approx(task.loss(model, batch).item(), rel=1e-6)

@@ -85,7 +85,9 @@ def _total(table: list[Row], column: str) -> float:
 
 
 def _load(step: Step, task: Task, model: Manifest) -> torch.nn.Module:
-    return loading.load_model(step, task, model).to(hardware.pick_device()).eval()
+    device = hardware.pick_device()
+    loaded = loading.load_model(step, task, model).to(device).eval()
+    return loaded.float() if device.type == "cpu" else loaded
 
 
 def _described(task: Any, kind: str) -> dict[int, Row]:

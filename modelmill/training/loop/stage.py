@@ -73,7 +73,7 @@ def run_stage(
         kind="model",
         entries=[*kept, *_store_folder(step, output), _store_history(step, result)],
         made_from=step.digests,
-        info={**_info(step, result, parameters), **(more or {})},
+        info={**_info(step, task, result, parameters), **(more or {})},
     )
     return Made(
         outputs={"model": made},
@@ -101,7 +101,7 @@ def _store_history(step: Step, result: Result) -> Entry:
     return manifest.add_bytes(step.store, "".join(f"{row}\n" for row in rows).encode(), "history.jsonl", rows=len(rows))
 
 
-def _info(step: Step, result: Result, parameters: int) -> dict[str, Any]:
+def _info(step: Step, task: Task, result: Result, parameters: int) -> dict[str, Any]:
     measured = any("validation_loss" in row for row in result.state.history)
     return {
         "task": step.recipe.task,
@@ -112,6 +112,7 @@ def _info(step: Step, result: Result, parameters: int) -> dict[str, Any]:
         "stopped_early": result.stopped_early,
         "best_step": result.state.best_step,
         "best_validation_loss": result.state.best_loss if measured else None,
+        **getattr(task, "notes", {}),  # what a task has found out about the model, if it keeps notes
         "libraries": library_versions(),
         **_base(step),
     }
