@@ -153,7 +153,7 @@ def plain_kneser_ney(documents: list[list[int]], order: int, context: tuple[int,
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_n_grams_are_chen_and_goodmans(order: int) -> None:
     packed, held_out = pack(DOCUMENTS), pack([b"the cat on the x", b"zz"])
-    grams = NGrams(packed["tokens"], packed["offsets"], order, SYMBOLS, BOUNDARY)
+    grams = NGrams(packed["tokens"], packed["offsets"], order, SYMBOLS)
     symbols = [[*document, BOUNDARY] for document in DOCUMENTS]
     expected = []
     for document in (b"the cat on the x", b"zz"):
@@ -168,7 +168,7 @@ def test_n_grams_are_chen_and_goodmans(order: int) -> None:
 
 def test_n_grams_are_probabilities() -> None:
     packed = pack(DOCUMENTS)
-    grams = NGrams(packed["tokens"], packed["offsets"], 4, SYMBOLS, BOUNDARY)
+    grams = NGrams(packed["tokens"], packed["offsets"], 4, SYMBOLS)
     for prefix in (b"the ", b"q", b""):
         ways = np.array([[*prefix, symbol] for symbol in range(SYMBOLS)]).ravel()
         size = len(prefix) + 1
