@@ -1,7 +1,7 @@
 """An n-gram model over symbols, bytes or tokens: what a language model without a network knows.
 
-An n-gram's code is the number of its context among the n-grams that are one symbol shorter, times the number of symbols,
-plus its last symbol. So codes of any order over any vocabulary fit into 64 bits.
+An n-gram's code is the number of its context among the n-grams that are one symbol shorter, times the number of
+symbols, plus its last symbol. So codes of any order over any vocabulary fit into 64 bits.
 """
 
 from typing import NamedTuple

@@ -139,7 +139,7 @@ def counted(steps: Steps, pretrained: Manifest, order: int, most: int | None = N
     }
     tokens, offsets = streams["train"]
     cut = tokens[:most], np.unique(np.minimum(offsets, len(tokens[:most])))
-    losses = NGrams(*cut, order, len(tokenizer), end).losses(*streams["test"])
+    losses = NGrams(*cut, order, len(tokenizer)).losses(*streams["test"])
     return float(losses.sum()) / math.log(2) / sum(len(text.encode()) for text in files["test"])
 
 
