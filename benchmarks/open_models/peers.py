@@ -3,6 +3,7 @@
 Run as `python -m benchmarks.open_models.peers NAME STAGE MODEL CORPUS LENGTH BATCH STEPS WARM_UP`, in a process each.
 """
 
+import itertools
 import json
 import statistics
 import sys
@@ -199,7 +200,7 @@ def main(name: str, stage: str, model: str, corpus: str, length: str, batch: str
         trained = PEERS[name](job)
         peak = hardware.peak_memory(hardware.pick_device())
     timed = job.ends[int(warm_up) - 1 :]
-    seconds = statistics.median(end - begin for begin, end in zip(timed, timed[1:], strict=False))
+    seconds = statistics.median(end - begin for begin, end in itertools.pairwise(timed))
     figures = {"step_seconds": seconds, "peak_mib": peak / 2**20, "loss": held_out_loss(job, trained)}
     print(json.dumps(figures))
 

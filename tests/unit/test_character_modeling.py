@@ -177,6 +177,17 @@ def test_n_grams_are_probabilities() -> None:
         assert np.exp(given - losses).sum() == pytest.approx(1)
 
 
+def test_n_grams_of_five_are_probabilities_over_a_vocabulary_of_any_size() -> None:
+    vocabulary, random = 49_152, np.random.default_rng(0)
+    tokens = np.concatenate([np.tile([49_151, 7, 300, 7, 9, 30_000], 40), random.integers(0, vocabulary, 200)])
+    grams = NGrams(tokens, np.array([0, 120, len(tokens)]), 5, vocabulary)
+    given = np.array([49_151, 7, 300, 7])
+    ways = np.concatenate([np.tile(given, (vocabulary, 1)), np.arange(vocabulary)[:, None]], axis=1)
+    losses = grams.losses(ways.ravel(), np.arange(0, ways.size + 1, 5)) - grams.losses(given, np.array([0, 4]))[0]
+    assert np.exp(-losses).sum() == pytest.approx(1)
+    assert losses[9] < 0.1, "what always followed is expected"
+
+
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_recurrent_layers_are_counted(kind: str, tmp_path: Path) -> None:
     """Backward is twice forward; the warm-up has no backward pass, and no head."""

@@ -72,10 +72,9 @@ class LanguageEvaluation(Evaluation):
 
     baseline: bool = Field(
         default=True,
-        description="Whether `bits_per_byte` must be below that of token frequencies and of n-grams of tokens, and "
-        "`loss_after` below `loss_before`. Without `documents`, `response_bits_per_byte` must be below that of n-grams "
-        "of training responses and that of the model before fine-tuning, significantly: the 95 % interval of the "
-        "difference, by paired bootstrap, does not reach 0.",
+        description="Whether `bits_per_byte` must be below that of token frequencies and of n-grams, and `loss_after` "
+        "below `loss_before`; without `documents`: `response_bits_per_byte` below that of n-grams and of the model "
+        "before fine-tuning, by more than chance.",
     )
     gate: LanguageGate = LanguageGate()
     comparison: LanguageComparison | None = LanguageComparison()
