@@ -44,7 +44,10 @@ def _row(name: str, folder: Path) -> str:
     """
     path = ROOT / "recipes" / f"{name}.yaml"
     recipe = recipes.load(path)
-    subprocess.run([*_modelmill("demo-data"), name], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    demo = ["demo-data", name]
+    if recipe.pretraining is not None and recipe.pretraining.init != "random":
+        demo = ["demo-model", Path(recipe.pretraining.init).name]
+    subprocess.run(_modelmill(*demo), check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     started = time.perf_counter()
     run = _run(path, folder)
     seconds = time.perf_counter() - started

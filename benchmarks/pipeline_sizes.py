@@ -51,11 +51,24 @@ def main() -> None:
     """Print the table."""
     print("| Recipe | Groups | File | Submitted | Scheduled | Nodes | Nodes, KB |\n|---|---|---|---|---|---|---|")
     for path in RECIPES:
-        recipe = recipes.load(path, ["data.path=s3://raw/data"])
+        recipe = for_cluster(path)
         its = sizes(recipe)
         cells = (path.stem, recipe.data.groups, its.file, its.uploaded, its.scheduled, its.nodes)
         print(f"| {' | '.join(f'{c:,}' if isinstance(c, int) else c for c in cells)} | {_kilobytes(its.nodes)} |")
-    print(f"\n{sizes(recipes.load(RECIPES[0], ['data.path=s3://raw/data'])).groups} groups of shards stay below 1 MiB")
+    print(f"\n{sizes(for_cluster(RECIPES[0])).groups} groups of shards stay below 1 MiB")
+
+
+def for_cluster(path: Path) -> Recipe:
+    """Return a recipe that ships with its data in a bucket and its base model in the registry.
+
+    Args:
+        path: The recipe's file.
+    """
+    recipe = recipes.load(path, ["data.path=s3://raw/data"])
+    if recipe.pretraining is None or recipe.pretraining.init == "random":
+        return recipe
+    given = {"pretraining.init", "preprocessing.tokenizer.from"}
+    return recipes.load(path, ["data.path=s3://raw/data", *(f"{key}=models:/base/1" for key in sorted(given))])
 
 
 def sizes(recipe: Recipe) -> Sizes:

@@ -98,7 +98,13 @@ def explain_missed(check: dict[str, Any]) -> str:
     """Return a missed gate check in words: the metric, its value and the bound."""
     metric, value, least, most = (check.get(k) for k in ("metric", "value", "min", "max"))
     if check.get("baseline"):
-        return f"{metric} is {value:.6g}, no better than {check['baseline']}: {least if most is None else most:.6g}"
+        end = least if most is None else most
+        if interval := check.get("better_by"):
+            return (
+                f"{metric} is {value:.6g}, not shown to be better than {check['baseline']}: {end:.6g}; it is better by "
+                f"{interval[0]:+.3g} to {interval[1]:+.3g} with 95% confidence"
+            )
+        return f"{metric} is {value:.6g}, no better than {check['baseline']}: {end:.6g}"
     if not isinstance(value, int | float):
         return f"{metric} was not measured"
     if least is not None and not value >= least:
@@ -114,6 +120,8 @@ def explain_kept(check: dict[str, Any]) -> str:
     ends = [f"{word} {end:.4g}" for word, end in (("at least", least), ("at most", most)) if end is not None]
     if check.get("baseline"):
         ends = [f"better than {check['baseline']}, {least if most is None else most:.4g}"]
+        if interval := check.get("better_by"):
+            ends[0] += f", by {interval[0]:.3g} to {interval[1]:.3g} with 95% confidence"
     return f"{metric} {value:.4g} ({' and '.join(ends)})"
 
 

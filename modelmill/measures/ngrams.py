@@ -1,11 +1,12 @@
-"""An n-gram model over symbols, bytes or tokens: what a language model without a network knows."""
+"""An n-gram model over symbols, bytes or tokens: what a language model without a network knows.
+
+An n-gram's code is the number of its context among the n-grams that are one symbol shorter, times the number of
+symbols, plus its last symbol. So codes of any order over any vocabulary fit into 64 bits.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
-
-# The number of codes that an int64 holds.
-CODES = 2**63
 
 
 class Level(NamedTuple):
@@ -33,29 +34,29 @@ class NGrams:
 
     Attributes:
         symbols: Number of symbols.
-        boundary: The symbol before a document's first.
         levels: N-grams of 1 symbol, of 2 and so on.
     """
 
-    def __init__(self, tokens: np.ndarray, offsets: np.ndarray, order: int, symbols: int, boundary: int) -> None:
-        """Count the n-grams of documents.
+    def __init__(self, tokens: np.ndarray, offsets: np.ndarray, order: int, symbols: int) -> None:
+        """Count the n-grams of documents; the place before a document's first symbol is a context of its own.
 
         Args:
             tokens: Symbols of all documents, integers below `symbols`.
             offsets: Where each document begins, and the end of the last, int64, (documents + 1,).
-            order: The most symbols of an n-gram, at most so many that their codes fit into 64 bits.
+            order: The most symbols of an n-gram.
             symbols: Number of symbols.
-            boundary: The symbol that stands before a document's first.
         """
-        assert symbols**order <= CODES
-        self.symbols, self.boundary = symbols, boundary
+        self.symbols = symbols
         self.levels = []
-        longer, counts = np.unique(self._codes(tokens, offsets, order), return_counts=True)
-        self.levels.append(_level(longer, counts, symbols))
-        for n in range(order - 1, 0, -1):
+        grams, numbers, counts = np.unique(tokens.astype(np.int64), return_inverse=True, return_counts=True)
+        for _ in range(1, order):
+            longer = self._codes(numbers, len(grams), tokens, offsets)
+            longer_grams, first, longer_numbers, longer_counts = np.unique(longer, True, True, True)
             # A shorter n-gram counts once for each symbol that it follows.
-            longer, counts = np.unique(longer % symbols**n, return_counts=True)
-            self.levels.insert(0, _level(longer, counts, symbols))
+            counts = np.bincount(numbers[first], minlength=len(grams))
+            self.levels.append(_level(grams, counts, symbols))
+            grams, numbers, counts = longer_grams, longer_numbers, longer_counts
+        self.levels.append(_level(grams, counts, symbols))
 
     def losses(self, tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Return the loss of each document in nats: float64, (documents,).
@@ -65,27 +66,39 @@ class NGrams:
             offsets: Where each document begins, and the end of the last, int64, (documents + 1,).
         """
         probability = np.full(len(tokens), 1 / self.symbols)
+        codes = tokens.astype(np.int64)
         for n, level in enumerate(self.levels, start=1):
-            grams = self._codes(tokens, offsets, n)
-            total = _looked_up(level.contexts, level.totals, grams // self.symbols)
-            kept = _looked_up(level.grams, level.counts, grams)
-            given = kept + _looked_up(level.contexts, level.discounted, grams // self.symbols) * probability
+            if n > 1:
+                shorter = self.levels[n - 2].grams
+                codes = self._codes(_numbers(shorter, codes), len(shorter), tokens, offsets)
+            total = _looked_up(level.contexts, level.totals, codes // self.symbols)
+            kept = _looked_up(level.grams, level.counts, codes)
+            given = kept + _looked_up(level.contexts, level.discounted, codes // self.symbols) * probability
             probability = np.where(total > 0, given / np.maximum(total, 1), probability)
         losses: np.ndarray = np.add.reduceat(-np.log(probability), offsets[:-1])
         return losses
 
-    def _codes(self, tokens: np.ndarray, offsets: np.ndarray, n: int) -> np.ndarray:
-        """Return a number for each symbol with the n - 1 before it: int64, (tokens,).
+    def _codes(self, numbers: np.ndarray, count: int, tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the code of the n-gram that ends at each symbol: int64, (tokens,).
 
-        The boundary stands in for symbols before the document begins.
+        Args:
+            numbers: Number of the n-gram, one symbol shorter, that ends at each symbol.
+            count: How many of those were counted; one that was not has this number.
+            tokens: Symbols of all documents.
+            offsets: Where each document begins, and the end of the last.
         """
-        places = np.arange(len(tokens))
-        begins = np.repeat(offsets[:-1], np.diff(offsets))
-        codes = np.zeros(len(tokens), np.int64)
-        for back in range(n - 1, -1, -1):
-            met = np.where(places - back >= begins, tokens[np.maximum(places - back, 0)], self.boundary)
-            codes = codes * self.symbols + met
-        return codes
+        contexts = np.empty(len(tokens), np.int64)
+        contexts[1:] = numbers[:-1]
+        contexts[offsets[:-1]] = count + 1  # a document's beginning
+        contexts *= self.symbols
+        contexts += tokens
+        return contexts
+
+
+def _numbers(grams: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the place of each code among those that were counted, or their number for one that was not."""
+    places = np.minimum(np.searchsorted(grams, codes), len(grams) - 1)
+    return np.where(grams[places] == codes, places, len(grams))
 
 
 def _level(grams: np.ndarray, counts: np.ndarray, symbols: int) -> Level:

@@ -1,10 +1,12 @@
 """The evaluation component: metrics that another computation agrees with, and the gate."""
 
+import io
 import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -80,6 +82,12 @@ def test_a_baseline_must_be_exceeded() -> None:
         assert Baseline("loss", "chance", value, most=0.5).check["passed"] is passed
 
 
+def test_a_baseline_with_an_interval_must_be_exceeded_by_more_than_chance() -> None:
+    for low, passed in ((0.1, True), (0.0, False), (-0.1, False)):
+        check = Baseline("loss", "the base", 0.4, most=0.5, better_by=(low, 0.3)).check
+        assert check["passed"] is passed and check["better_by"] == [low, 0.3]
+
+
 def test_language_metrics_are_those_of_the_documents_one_by_one(tmp_path: Path) -> None:
     steps = Steps(language_recipe(tmp_path, write_corpus(tmp_path / "data")), tmp_path / "steps")
     corpus = steps.corpus()
@@ -139,8 +147,30 @@ def counted(steps: Steps, pretrained: Manifest, order: int, most: int | None = N
     }
     tokens, offsets = streams["train"]
     cut = tokens[:most], np.unique(np.minimum(offsets, len(tokens[:most])))
-    losses = NGrams(*cut, order, len(tokenizer), end).losses(*streams["test"])
+    losses = NGrams(*cut, order, len(tokenizer)).losses(*streams["test"])
     return float(losses.sum()) / math.log(2) / sum(len(text.encode()) for text in files["test"])
+
+
+def test_without_documents_responses_must_beat_n_grams_and_the_base_by_more_than_chance(tmp_path: Path) -> None:
+    evaluation = {"comparison": "none", "documents": False, "ngram_order": 5, "samples": 0}
+    steps = Steps(language_recipe(tmp_path, write_corpus(tmp_path / "data"), evaluation=evaluation), tmp_path / "steps")
+    corpus = steps.corpus()
+    pretrained = steps.pretrained(corpus)
+    made = steps.evaluated(corpus, pretrained, steps.tuned(corpus, pretrained))
+    assert set(made.info["metrics"]) == {"loss_before", "loss_after", "response_bits_per_byte"}
+    counted, base = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))["checks"]
+    assert counted["baseline"] == "5-grams of tokens of training responses" and base["baseline"] == "before fine-tuning"
+    rows = pq.read_table(io.BytesIO(manifest.read_entry(steps.store, made.entry("examples.parquet")))).to_pylist()
+    assert {row["set"] for row in rows} == {"pairs"}
+    bits = {
+        when: sum(row["loss"] for row in rows if row["model"] == when) / math.log(2) for when in ("before", "after")
+    }
+    size = sum(row["bytes"] for row in rows if row["model"] == "after")
+    assert base["value"] == counted["value"] == pytest.approx(bits["after"] / size)
+    assert base["max"] == pytest.approx(bits["before"] / size)
+    for check in (counted, base):
+        low, high = check["better_by"]
+        assert low <= check["max"] - check["value"] <= high and check["passed"] is (low > 0)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from tests.pipeline.conftest import Finished
 from tests.recipes import table_recipe, write_table
 
 COMMANDS = (
-    *("run", "plan", "lr-find", "compile", "demo-data", "report", "doctor", "predict", "lineage", "gc"),
+    *("run", "plan", "lr-find", "compile", "demo-data", "demo-model", "report", "doctor", "predict", "lineage", "gc"),
     *("promote", "rollback", "submit", "status", "logs", "resume", "cancel", "trigger", "trigger-server"),
 )
 ESCAPE = "\x1b["
@@ -57,7 +57,8 @@ def test_help_imports_no_heavy_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("run",), ("run", "recipe.yaml", "--nonsense"), ("nonsense",), ("demo-data", "x")]
+    "arguments",
+    [("run",), ("run", "recipe.yaml", "--nonsense"), ("nonsense",), ("demo-data", "x"), ("demo-model", "x")],
 )
 def test_a_wrong_command_line_is_the_users_mistake(arguments: tuple[str, ...]) -> None:
     done = cli.modelmill(*arguments)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from benchmarks import pipeline_sizes
-from benchmarks.pipeline_sizes import RECIPES, compiled
+from benchmarks.pipeline_sizes import RECIPES, compiled, for_cluster
 from modelmill import recipe as recipes
 from modelmill.recipe import Recipe
 from tests.recipes import table_recipe
@@ -26,7 +26,7 @@ def with_long_suite(recipe: Recipe) -> Recipe:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_pipeline_is_small_and_the_same_for_a_suite_of_any_size(path: Path) -> None:
-    recipe = recipes.load(path, ["data.path=s3://raw/data"])
+    recipe = for_cluster(path)
     long = with_long_suite(recipe)
     assert len(recipes.to_json(long)) > 100_000
     uploaded, file = compiled(recipe), compiled(recipe, on_cluster=False)

@@ -153,7 +153,7 @@ def plain_kneser_ney(documents: list[list[int]], order: int, context: tuple[int,
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_n_grams_are_chen_and_goodmans(order: int) -> None:
     packed, held_out = pack(DOCUMENTS), pack([b"the cat on the x", b"zz"])
-    grams = NGrams(packed["tokens"], packed["offsets"], order, SYMBOLS, BOUNDARY)
+    grams = NGrams(packed["tokens"], packed["offsets"], order, SYMBOLS)
     symbols = [[*document, BOUNDARY] for document in DOCUMENTS]
     expected = []
     for document in (b"the cat on the x", b"zz"):
@@ -168,13 +168,24 @@ def test_n_grams_are_chen_and_goodmans(order: int) -> None:
 
 def test_n_grams_are_probabilities() -> None:
     packed = pack(DOCUMENTS)
-    grams = NGrams(packed["tokens"], packed["offsets"], 4, SYMBOLS, BOUNDARY)
+    grams = NGrams(packed["tokens"], packed["offsets"], 4, SYMBOLS)
     for prefix in (b"the ", b"q", b""):
         ways = np.array([[*prefix, symbol] for symbol in range(SYMBOLS)]).ravel()
         size = len(prefix) + 1
         losses = grams.losses(ways, np.arange(0, len(ways) + 1, size))
         given = grams.losses(np.array([*prefix]), np.array([0, len(prefix)]))[0] if prefix else 0.0
         assert np.exp(given - losses).sum() == pytest.approx(1)
+
+
+def test_n_grams_of_five_are_probabilities_over_a_vocabulary_of_any_size() -> None:
+    vocabulary, random = 49_152, np.random.default_rng(0)
+    tokens = np.concatenate([np.tile([49_151, 7, 300, 7, 9, 30_000], 40), random.integers(0, vocabulary, 200)])
+    grams = NGrams(tokens, np.array([0, 120, len(tokens)]), 5, vocabulary)
+    given = np.array([49_151, 7, 300, 7])
+    ways = np.concatenate([np.tile(given, (vocabulary, 1)), np.arange(vocabulary)[:, None]], axis=1)
+    losses = grams.losses(ways.ravel(), np.arange(0, ways.size + 1, 5)) - grams.losses(given, np.array([0, 4]))[0]
+    assert np.exp(-losses).sum() == pytest.approx(1)
+    assert losses[9] < 0.1, "what always followed is expected"
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

@@ -58,7 +58,7 @@ def test_every_component_is_described(step: str) -> None:
 
 def test_the_readme_has_every_recipe_with_the_seconds_that_were_measured() -> None:
     reached, readme = ((ROOT / document).read_text() for document in ("docs/recipes.md", "README.md"))
-    measured = re.findall(r"^\| ([a-z-]+) \| (\d+) \| [\d,]+ \|", reached, re.MULTILINE)
-    named = re.findall(r"^\| \[([a-z-]+)\]\(.*\| (\d+) \|$", readme, re.MULTILINE)
+    measured = re.findall(r"^\| ([a-z0-9-]+) \| (\d+) \| [\d,]+ \|", reached, re.MULTILINE)
+    named = re.findall(r"^\| \[([a-z0-9-]+)\]\(.*\| (\d+) \|$", readme, re.MULTILINE)
     assert sorted(named) == sorted(measured)
     assert {name for name, _ in named} == {recipe.stem for recipe in (ROOT / "recipes").glob("*.yaml")}

@@ -61,7 +61,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     if settings.baseline:
         step.progress(2, 3, "n-grams")
         order = settings.ngram_order
-        known = NGrams(training.tokens, training.offsets, order, SYMBOLS, BOUNDARY)
+        known = NGrams(training.tokens, training.offsets, order, SYMBOLS)
         losses["n-grams"] = known.losses(held_out.tokens, held_out.offsets)
         bound = float(losses["n-grams"].sum()) / math.log(2) / size
         baselines.append(Baseline("bits_per_byte", f"{order}-grams", bits["after"], most=bound))

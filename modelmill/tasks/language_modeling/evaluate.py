@@ -12,11 +12,12 @@ from tokenizers import Tokenizer
 from modelmill.champion.comparison import rows
 from modelmill.measures import contamination, samples
 from modelmill.measures.evaluation_result import Baseline, EvaluationResult
-from modelmill.measures.ngrams import CODES, NGrams
+from modelmill.measures.ngrams import NGrams
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Task
+from modelmill.tasks.language_modeling import response_baselines
 from modelmill.tasks.language_modeling.generation import generate
 from modelmill.tasks.language_modeling.recipe import Recipe
 from modelmill.training import loading
@@ -37,8 +38,8 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     """Return the evaluation of the held-out files and pairs.
 
     `bits_per_byte` is of the pretrained model (of the fine-tuned one where nothing was pretrained) over every token of
-    the held-out files; `loss_before` and `loss_after` are mean nats per response token of held-out pairs, and
-    `response_bits_per_byte` is of the same responses after fine-tuning.
+    the held-out files; it is not measured with `evaluation.documents: false`. `loss_before` and `loss_after` are mean
+    nats per response token of held-out pairs, and `response_bits_per_byte` is of the same responses after fine-tuning.
 
     Args:
         step: The running step.
@@ -53,14 +54,19 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     was_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
 
     base = _load(step, task, pretrained if pretrained.entries else tuned)
-    step.progress(0, 4, "bits per byte")
-    size = corpus.info["splits"]["test"]["bytes"]
-    table = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
-    metrics = {"bits_per_byte": _total(table, "loss") / math.log(2) / size}
-    baselines = _counted(task, corpus, settings.ngram_order, metrics["bits_per_byte"]) if settings.baseline else []
+    table: list[Row] = []
+    metrics: dict[str, float] = {}
+    baselines: list[Baseline] = []
+    if settings.documents:
+        step.progress(0, 4, "bits per byte")
+        size = corpus.info["splits"]["test"]["bytes"]
+        table = _rows(task, base, documents, _described(task, "documents"), "before", len(documents))
+        metrics["bits_per_byte"] = _total(table, "loss") / math.log(2) / size
+        baselines += _counted(task, corpus, settings.ngram_order, metrics["bits_per_byte"]) if settings.baseline else []
     if not was_tuned or not len(pairs):
         return EvaluationResult(metrics, table, {samples.FILE: []}, tuple(baselines))
     described = _described(task, "pairs")
+    before: list[Row] = []
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
         before = _rows(task, base, pairs, described, "before", settings.pair_windows)
@@ -71,13 +77,37 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     after = _rows(task, model, pairs, described, "after", settings.pair_windows)
     metrics["loss_after"] = _total(after, "loss") / max(1, _total(after, "weight"))
     metrics["response_bits_per_byte"] = _total(after, "loss") / math.log(2) / max(1, _total(after, "bytes"))
-    if settings.baseline and "loss_before" in metrics:
+    if settings.baseline and not settings.documents:
+        baselines += _of_responses(task, described, before, after, settings.ngram_order)
+    elif settings.baseline and before:
         baselines.append(
             Baseline("loss_after", "before fine-tuning", metrics["loss_after"], most=metrics["loss_before"])
         )
     step.progress(3, 4, "samples")
     generated = generate(task, model, pairs, corpus, settings)
     return EvaluationResult(metrics, table + after, {samples.FILE: generated}, tuple(baselines))
+
+
+def _of_responses(
+    task: Any, described: dict[int, Row], before: list[Row], after: list[Row], order: int
+) -> list[Baseline]:
+    """Return the baselines of responses: the model before fine-tuning, if it was measured, and n-grams."""
+    training, held_out = (
+        {number: tokens[learned] for number, (tokens, learned) in enumerate(_spans(examples)) if learned.any()}
+        for examples in (task.examples("fine_tuning", split) for split in ("train", "test"))
+    )
+    losses = response_baselines.response_losses(training, held_out, order, task.vocab_size)
+    counted = {described[number]["example"]: loss for number, loss in losses.items()}
+    baselines = [
+        response_baselines.baseline(
+            f"{order}-grams of tokens of training responses", after, [counted[row["example"]] for row in after]
+        )
+    ]
+    if before:
+        was = {row["example"]: row["loss"] for row in before}
+        losses_before = [was[row["example"]] for row in after]
+        baselines.append(response_baselines.baseline("before fine-tuning", after, losses_before))
+    return baselines
 
 
 def _total(table: list[Row], column: str) -> float:
@@ -167,13 +197,13 @@ def _length(text: str) -> str:
 def _counted(task: Any, corpus: Manifest, order: int, value: float) -> list[Baseline]:
     """Return baselines in bits per byte: token frequencies, and n-grams, of the first `COUNTED` training tokens.
 
-    The order of the n-grams is limited by what a code of 64 bits holds. Every held-out token is predicted.
+    Every held-out token is predicted.
     """
     training = _documents(task.examples("pretraining", "train").shards, COUNTED)
     held_out = task.examples("pretraining", "test").shards
     baselines = []
-    for n in sorted({1, min(order, int(math.log(CODES, task.vocab_size)))}):
-        known = NGrams(*training, n, task.vocab_size, corpus.info["end_of_text"])
+    for n in sorted({1, order}):
+        known = NGrams(*training, n, task.vocab_size)
         nats = math.fsum(known.losses(*_documents([shard])).sum() for shard in held_out if len(shard.tokens) > 1)
         bits = nats / math.log(2) / corpus.info["splits"]["test"]["bytes"]
         what = "the frequencies of the tokens" if n == 1 else f"{n}-grams of tokens"

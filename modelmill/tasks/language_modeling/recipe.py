@@ -73,8 +73,9 @@ class LanguageEvaluation(Evaluation):
 
     baseline: bool = Field(
         default=True,
-        description="Whether `bits_per_byte` must be below that of token frequencies and of n-grams of tokens, and "
-        "`loss_after` below `loss_before`.",
+        description="Whether `bits_per_byte` must be below that of token frequencies and of n-grams, and `loss_after` "
+        "below `loss_before`; without `documents`: `response_bits_per_byte` below that of n-grams and of the model "
+        "before fine-tuning, by more than chance.",
     )
     gate: LanguageGate = LanguageGate()
     comparison: LanguageComparison | None = LanguageComparison()
@@ -83,7 +84,11 @@ class LanguageEvaluation(Evaluation):
         ge=1,
         le=5,
         description="Tokens of the baseline's n-grams, counted in the first 20 million training tokens, which takes "
-        "up to 1.1 GiB.",
+        "up to 1.8 GiB.",
+    )
+    documents: bool = Field(
+        default=True,
+        description="Whether held-out documents are scored, all of them; false is for a model that is fine-tuned only.",
     )
     samples: int = Field(default=3, ge=0, le=100, description="Responses that are generated for the report.")
     sample_tokens: int = Field(default=48, ge=1, le=4096, description="Most tokens of a generated response.")
@@ -136,6 +141,12 @@ class Recipe(sections.Recipe):
                 raise ValueError(f"evaluation.gate.{key} needs fine_tuning, which is none")
         if self.fine_tuning is None and comparison is not None and comparison.metric == "response_bits_per_byte":
             raise ValueError("evaluation.comparison.metric: response_bits_per_byte needs fine_tuning, which is none")
+        if not self.evaluation.documents and self.fine_tuning is None:
+            raise ValueError("evaluation.documents: false leaves nothing to score, because fine_tuning is none")
+        if not self.evaluation.documents and gate.bits_per_byte is not None:
+            raise ValueError("evaluation.gate.bits_per_byte needs evaluation.documents: true")
+        if not self.evaluation.documents and comparison is not None and comparison.metric == "bits_per_byte":
+            raise ValueError("evaluation.comparison.metric: bits_per_byte needs evaluation.documents: true")
         if gate.loss_before is not None and (self.pretraining is None or self.fine_tuning is None):
             raise ValueError("evaluation.gate.loss_before needs pretraining and fine_tuning")
         return self
