@@ -196,6 +196,18 @@ def test_only_the_report_takes_what_notifications_need(tmp_path: Path) -> None:
     assert {"MODELMILL_NOTIFY_SLACK", "MODELMILL_SMTP_PASSWORD"} <= {key["envVar"] for key in taken}
 
 
+def test_models_of_buckets_and_hubs_are_read_by_the_steps_that_have_the_hubs_token(tmp_path: Path) -> None:
+    cluster = cluster_file(tmp_path, secrets={"hub": "modelmill-hub"})
+    sources = {"pretraining__init": "s3://models/tiny", "preprocessing__tokenizer": {"from": "hf://acme/tiny@main"}}
+    made = compiled_here(gpu_recipe(tmp_path, **sources), cluster, tmp_path / "pipeline.yaml")
+    secrets = {name: {one["secretName"]: one for one in pod["secretAsEnv"]} for name, pod in made.pods.items()}
+    given = {name for name, known in secrets.items() if "modelmill-hub" in known}
+    assert given >= {"preprocessing", "pretraining"}
+    assert not given & {"data-validation", "fine-tuning", "evaluation", "registration", "reporting"}
+    taken = secrets["pretraining"]["modelmill-hub"]["keyToEnv"]
+    assert {key["envVar"] for key in taken} == {"HF_TOKEN", "HF_ENDPOINT"}
+
+
 def test_no_secret_value_is_in_the_file(placed: Compiled) -> None:
     assert "hush-hush" not in placed.text
 

@@ -56,7 +56,13 @@ MISTAKES: dict[str, Mistake] = {
         {"pretraining__init": "weights"},
         {},
         {},
-        ["pretraining.init", "on this machine", "models:/NAME/VERSION"],
+        ["pretraining.init", "on this machine", "modelmill import", "/weights --as NAME", "models:/NAME/VERSION"],
+    ),
+    "a tokenizer on this machine": (
+        {"preprocessing__tokenizer": {"from": "tokenizer"}},
+        {},
+        {},
+        ["preprocessing.tokenizer.from", "on this machine", "modelmill import"],
     ),
     "a profile beside a count of GPUs": (
         {"resources": {"pretraining": {"profile": "gpu-a100", "gpu": 8}}},

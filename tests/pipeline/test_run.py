@@ -156,6 +156,8 @@ def test_training_starts_from_a_registered_version_or_a_folder(language_run: Fin
     )
     assert done["returncode"] == 0, done["stderr"]
     assert cli.weights_of(store, done, "pretraining") == cli.weights_of(store, language_run.summary)
+    made = next(step["output_digest"] for step in done["steps"] if step["name"] == "fine_tuning")
+    assert manifest.load(open_store(f"file://{store}"), made).info["base"]["source"] == init
 
 
 def test_a_model_that_misses_its_gate_is_not_registered(table_run: Finished, tmp_path: Path) -> None:

@@ -205,3 +205,11 @@ def test_a_model_for_shorter_sequences_is_refused_whatever_it_calls_them(tmp_pat
     with pytest.raises(UserError, match="it was made for 32 positions"):
         compatibility.require_length(tmp_path, 33)
     compatibility.require_length(tmp_path, 32)
+
+
+def test_a_model_that_changes_while_a_step_runs_is_refused(folder: Path) -> None:
+    before = weights.digest(folder)
+    weights.require_digest("pretraining.init: m", folder, before)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(UserError, match=r"pretraining\.init: m: it has changed since the step began"):
+        weights.require_digest("pretraining.init: m", folder, before)

@@ -8,7 +8,7 @@ from modelmill.data import digest_cache
 
 def of(file: Path) -> str:
     """Return the sha256 of a file, which may be many gigabytes."""
-    path = file.absolute()
+    path = file.resolve()  # of a link, the file that has a place from process to process
     return _of(path, digest_cache.status(path))
 
 
