@@ -38,9 +38,9 @@ def make(step: Step) -> Made:
     model, finish = build(step, task, settings), _finish(step, settings)
     if settings.steps or settings.init == "random" or not getattr(task, "keeps_files", False):
         return stage.run_stage(step, task, model, settings, finish)
-    return stage.run_stage(
-        step, task, model, settings, unchanged=lambda: _files(step, settings), more={"source": settings.init}
-    )
+    # A folder's name means nothing elsewhere.
+    more = {"source": settings.init} if settings.init.startswith("models:/") else {}
+    return stage.run_stage(step, task, model, settings, unchanged=lambda: _files(step, settings), more=more)
 
 
 run = entry("pretraining", make)

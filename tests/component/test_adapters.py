@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,13 @@ import pytest
 import torch
 import transformers
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from modelmill.components.fine_tuning import lora, targets
 from modelmill.components.fine_tuning.finishing import Finishing
 from modelmill.components.fine_tuning.lora import Adapters
+from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.models import joining
 from modelmill.recipe.adapters import LINEAR, AdaptedFineTuning, Lora
@@ -247,22 +248,51 @@ def test_rounding_leaves_what_transformers_keeps_in_fp32() -> None:
     assert (inner["gate"].weight.dtype, inner["gates"].weight.dtype) == (torch.float32, torch.bfloat16)
 
 
+class Given:
+    """A corpus, and weights in bf16 for it, in a file that `save_pretrained` would write otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.recipe = language_recipe(folder, write_corpus(folder / "data", files=40))
+        self.first = Steps(self.recipe, folder / "first")
+        self.corpus = self.first.corpus()
+        self.folder = folder / "given"
+        config = LlamaConfig(**SIZES | {"vocab_size": self.corpus.info["vocab_size"], "num_hidden_layers": 1})
+        model: Any = joining.rounded(AutoModelForCausalLM.from_config(config), torch.bfloat16)
+        model.save_pretrained(self.folder)
+        self.weights = self.folder / "model.safetensors"
+        save_file(load_file(self.weights), self.weights, {"format": "pt", "from": "elsewhere"})
+
+    def steps(self, folder: Path, *overrides: str) -> Steps:
+        steps = Steps(self.recipe, folder, f"pretraining.init={self.folder}", *overrides)
+        steps.store = self.first.store
+        return steps
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
+    return Given(tmp_path_factory.mktemp("given"))
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_what_came_in_as_bf16_goes_out_as_bf16(method: str, tmp_path: Path) -> None:
-    recipe = language_recipe(tmp_path, write_corpus(tmp_path / "data", files=40))
-    first = Steps(recipe, tmp_path / "first")
-    corpus = first.corpus()
-    config = LlamaConfig(**SIZES | {"vocab_size": corpus.info["vocab_size"], "num_hidden_layers": 1})
-    given = joining.rounded(AutoModelForCausalLM.from_config(config), torch.bfloat16)
-    given.save_pretrained(tmp_path / "given")  # type: ignore[operator]
-    init = f"pretraining.init={tmp_path}/given"
-    steps = Steps(recipe, tmp_path / "steps", init, "pretraining.steps=1", f"fine_tuning.method={method}")
-    steps.store = first.store
-    pretrained = steps.pretrained(corpus)
-    tuned = steps.tuned(corpus, pretrained)
+def test_what_came_in_as_bf16_goes_out_as_bf16(given: Given, method: str, tmp_path: Path) -> None:
+    steps = given.steps(tmp_path / "steps", "pretraining.steps=1", f"fine_tuning.method={method}")
+    pretrained = steps.pretrained(given.corpus)
+    tuned = steps.tuned(given.corpus, pretrained)
     for made in (pretrained, tuned):
         folder = steps.folder_of(made, "model")
         assert formats.came_in(folder) == torch.bfloat16
         model = AutoModelForCausalLM.from_pretrained(folder)
         assert (model.dtype, model.config.dtype) == (torch.bfloat16, torch.bfloat16)
-    assert SimpleNamespace(**tuned.info).trained
+    assert tuned.info["trained"]
+
+
+def test_files_that_no_step_trains_are_handed_on_as_they_are(given: Given, tmp_path: Path) -> None:
+    steps = given.steps(tmp_path / "steps", "pretraining.steps=0", "fine_tuning.method=full", "fine_tuning.steps=0")
+    pretrained = steps.pretrained(given.corpus)
+    tuned = steps.tuned(given.corpus, pretrained)
+    for made in (pretrained, tuned):
+        assert made.entry("model/model.safetensors").sha256 == digest.of_file(given.weights)
+        assert made.entry("model/config.json").sha256 == digest.of_file(given.folder / "config.json")
+    loaded = AutoModelForCausalLM.from_pretrained(steps.folder_of(tuned, "model"))
+    assert torch.equal(loaded.lm_head.weight, load_file(given.weights)["lm_head.weight"])
+    assert (steps.folder_of(tuned, "model") / "tokenizer.json").is_file()

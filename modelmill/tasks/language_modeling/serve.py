@@ -10,8 +10,9 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from modelmill.corpus.text.chat_tokens import ChatTokens
+from modelmill.tasks.serving.adapted import load_adapted
 from modelmill.tasks.serving.model import folder_of
-from modelmill.tasks.serving.text import load_adapted, load_pretrained, load_tokenizer
+from modelmill.tasks.serving.text import load_pretrained, load_tokenizer
 
 DEFAULT_NEW_TOKENS = 64
 

@@ -1,16 +1,9 @@
 """Models of `transformers` and their tokenizers, as a serving script loads them."""
 
-import hashlib
-import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from modelmill.tasks.serving.model import folder_of, on_device, refusal
-
-# Variable with the folder of an adapter's base, where no registry can be reached.
-BASE = "MODELMILL_BASE"
+from modelmill.tasks.serving.model import folder_of, on_device
 
 
 def load_pretrained(context: Any, kind: Any) -> Any:
@@ -20,67 +13,24 @@ def load_pretrained(context: Any, kind: Any) -> Any:
         context: MLflow's `PythonModelContext`.
         kind: A class of `transformers`, such as `AutoModelForCausalLM`.
     """
-    return _ready(_loaded(folder_of(context), kind))
+    return ready(loaded(folder_of(context), kind))
 
 
-def load_adapted(context: Any, kind: Any) -> Any:
-    """Return a model made of adapters and their base, joined as they were in training.
-
-    The base is the registered version that `base.json` names, or the folder in `MODELMILL_BASE`; it must have the very
-    bytes that the adapters were trained on.
+def loaded(folder: Path, kind: Any) -> Any:
+    """Return the model of a folder, in the number format of its weights; no code of the folder runs.
 
     Args:
-        context: MLflow's `PythonModelContext`.
-        kind: A class of `transformers`, such as `AutoModelForCausalLM`.
-
-    Raises:
-        MlflowException: There is no such base, or it is another.
+        folder: The model's folder.
+        kind: A class of `transformers`.
     """
-    from modelmill.models.joining import join
-
-    base = json.loads(Path(context.artifacts["base"]).read_text("utf-8"))
-    with tempfile.TemporaryDirectory(prefix="modelmill-base-") as scratch:
-        model = _loaded(_base_folder(base, scratch), kind)
-        return _ready(join(model, Path(context.artifacts["adapter"]), model.dtype))
-
-
-def _loaded(folder: Path, kind: Any) -> Any:
     return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
 
 
-def _ready(model: Any) -> Any:
+def ready(model: Any) -> Any:
     """Return a model on its device; a CPU computes in fp32, as evaluation does."""
     import torch
 
     return on_device(model if torch.cuda.is_available() else model.float())
-
-
-def _base_folder(base: dict[str, Any], scratch: str) -> Path:
-    """Return the folder of an adapter's base, fetched into a scratch folder; its files have been compared."""
-    import mlflow
-
-    where = os.environ.get(BASE) or base["source"]
-    if where == base["source"]:
-        try:
-            root = Path(mlflow.artifacts.download_artifacts(artifact_uri=where, dst_path=scratch))
-        except (mlflow.MlflowException, OSError) as error:
-            why = str(error).partition("\n")[0]
-            raise refusal(f"the adapter's base, {where}, cannot be fetched: {why}; set {BASE} to its folder") from error
-    else:
-        root = Path(where)
-    weights = next(name for name in sorted(base["files"]) if name.endswith(".safetensors"))
-    folder = next((file.parent for file in sorted(root.rglob(weights))), root)
-    for name, sha256 in base["files"].items():
-        if not (folder / name).is_file():
-            raise refusal(f"the adapter's base, {where}, has no {name}; name {base['source']} as it was registered")
-        with open(folder / name, "rb") as opened:
-            actual = hashlib.file_digest(opened, "sha256").hexdigest()
-        if actual != sha256:
-            raise refusal(
-                f"{where} is another base than the adapter was trained on: {name} has digest {actual[:12]}, not "
-                f"{sha256[:12]}; name {base['source']} as it was registered"
-            )
-    return folder
 
 
 def load_tokenizer(context: Any) -> Any:
