@@ -174,15 +174,15 @@ class ChatTokens:
         """
         tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
         tokenizer.encode_special_tokens = True
-        meant: dict[int, int | None] = {}
-        for number, token in sorted(self._tokenizer.get_added_tokens_decoder().items()):
-            if token.special:
-                name = f"{_OWN}{chr(_STANDS + self._number(token.content))}"
-                tokenizer.add_tokens([AddedToken(name, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)])
-                meant[_id_of(name, tokenizer)] = number
-        tokenizer.add_tokens([AddedToken(_OWN, normalized=False)])
-        meant[_id_of(_OWN, tokenizer)] = None
-        return tokenizer, meant
+        special = {n: token for n, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        names = {n: f"{_OWN}{chr(_STANDS + self._number(token.content))}" for n, token in special.items()}
+        own = [
+            AddedToken(names[n], lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
+            for n, token in special.items()
+        ]
+        tokenizer.add_tokens([*own, AddedToken(_OWN, normalized=False)])
+        meant: dict[int, int | None] = {_id_of(name, tokenizer): n for n, name in names.items()}
+        return tokenizer, meant | {_id_of(_OWN, tokenizer): None}
 
     def _decoded(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
