@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from modelmill.core.errors import UserError
@@ -43,6 +43,29 @@ def test_end_of_text_is_read_wherever_it_stands(
     given_tokenizer.copy(laid_out(tmp_path / "model", config, model_type, **files), tmp_path / "copied")
     assert tokenizer.vocabulary(tmp_path / "copied").end == 0
     assert given_tokenizer.named_tokens(tmp_path / "copied")["eos_token"] == "<|endoftext|>"
+
+
+def test_a_document_for_bert_is_what_its_tokenizer_makes_of_it(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    source.mkdir()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = {token: number for number, token in enumerate([*special, *"abdefnrtuw():", "##e", "##f", "return"])}
+    made = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.add_special_tokens(special)
+    made.save(str(source / "tokenizer.json"))
+    (source / "tokenizer_config.json").write_text('{"do_lower_case": true, "model_max_length": 512}')
+    (source / "config.json").write_text('{"model_type": "bert"}')
+    given_tokenizer.copy(source, tmp_path / "copied")
+    encoder, theirs = tokenizer.Encoder(tmp_path / "copied"), AutoTokenizer.from_pretrained(source)
+    (ids,) = encoder.ids(["Return (b)"])
+    stream = packing.pack_documents([ids], encoder.vocabulary.end, encoder.dtype, 0, encoder.vocabulary.opening)
+    assert stream.tokens[:-1].tolist() == theirs("Return (b)").input_ids
+    assert (
+        given_tokenizer.named_tokens(tmp_path / "copied").items()
+        >= {"pad_token": "[PAD]", "mask_token": "[MASK]"}.items()
+    )
 
 
 def test_a_tokenizer_without_an_end_is_refused_with_the_files_that_could_name_it(tmp_path: Path) -> None:

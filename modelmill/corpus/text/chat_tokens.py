@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 
 from modelmill.corpus.packing import Example
-from modelmill.corpus.text.rendering import ChatTemplate, Rendered, UnfitTemplateError
+from modelmill.corpus.text.rendering import PROBE, ChatTemplate, Rendered, UnfitTemplateError
 
 # Characters that no text has, as Unicode says, so that they can stand for special tokens.
 _OPEN, _CLOSE, _OWN = "\ufdd0", "\ufdd1", "\ufdd2"
@@ -46,6 +46,12 @@ class ChatTokens:
         stop = self.template.stop
         self._writes_stop = stop is not None
         self.stop = end if stop is None else _id_of(stop, self._tokenizer)
+        asked = self.template.asked(PROBE[0])
+        last = max((match.start() for match in self._special.finditer(asked)), default=len(asked))
+        # How the template opens each response, from its last special token on; empty if it does so without one.
+        self._opens = "" if PROBE[0] in asked[last:] else asked[last:]
+        self._opener = next((match.group() for match in self._special.finditer(self._opens)), "")
+        self._opening = self._ids(self._opens)
         self._stops_after = self._ids(self.template.rest).count(self.stop)
 
     def asked(self, prompt: str, room: int | None = None) -> list[int]:
@@ -92,9 +98,8 @@ class ChatTokens:
         Args:
             rendered: What `texts` returns.
         """
-        given = self._ids_of([one.given for one in rendered])
         whole = self._ids_of(["".join(one) for one in rendered])
-        return [self._example(*one) for one in zip(rendered, given, whole, strict=True)]
+        return [self._example(one, self._given(one.given, ids), ids) for one, ids in zip(rendered, whole, strict=True)]
 
     def texts(self, prompt: str, response: str) -> Rendered:
         """Return the texts of a pair; in place of special tokens' names in data stand characters of our own.
@@ -109,6 +114,20 @@ class ChatTokens:
             if tuple(map(self._unmasked, rendered)) != plain:
                 raise UnfitTemplateError("looks at the names of special tokens in prompt or response")
         return rendered
+
+    def _given(self, text: str, whole: list[int]) -> list[int]:
+        """Return the ids of the text up to the response.
+
+        A special token cuts a text in two that do not know of each other. So where the last one is the template's, and
+        what comes after it is always the same, the ids are the first of the whole text's, and need not be made again.
+        """
+        if self._opens and text.endswith(self._opens):
+            places = [place for place, token in enumerate(whole) if token == self._opening[0]]
+            begin = places[[match.group() for match in self._special.finditer(text)].count(self._opener) - 1]
+            end = begin + len(self._opening)
+            if whole[begin:end] == self._opening:
+                return whole[:end]
+        return self._ids(text)
 
     def _example(self, rendered: Rendered, given: list[int], whole: list[int]) -> Example:
         if whole[: len(given)] == given:
@@ -174,15 +193,15 @@ class ChatTokens:
         """
         tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
         tokenizer.encode_special_tokens = True
-        meant: dict[int, int | None] = {}
-        for number, token in sorted(self._tokenizer.get_added_tokens_decoder().items()):
-            if token.special:
-                name = f"{_OWN}{chr(_STANDS + self._number(token.content))}"
-                tokenizer.add_tokens([AddedToken(name, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)])
-                meant[_id_of(name, tokenizer)] = number
-        tokenizer.add_tokens([AddedToken(_OWN, normalized=False)])
-        meant[_id_of(_OWN, tokenizer)] = None
-        return tokenizer, meant
+        special = {n: token for n, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        names = {n: f"{_OWN}{chr(_STANDS + self._number(token.content))}" for n, token in special.items()}
+        own = [
+            AddedToken(names[n], lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
+            for n, token in special.items()
+        ]
+        tokenizer.add_tokens([*own, AddedToken(_OWN, normalized=False)])
+        meant: dict[int, int | None] = {_id_of(name, tokenizer): n for n, name in names.items()}
+        return tokenizer, meant | {_id_of(_OWN, tokenizer): None}
 
     def _decoded(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)

@@ -169,18 +169,19 @@ class Chat:
                 examples.append(example._replace(rest=example.rest[: self.room - size]))
             elif not _is_left_out(self.settings, counts, where, row, size, self.room):
                 with _refusing(pair, where, row):
-                    examples.append(self._cut(pair, counts))
+                    examples.append(self._cut(pair, example, counts))
         return examples
 
-    def _cut(self, pair: Pair, counts: Counter[str]) -> Example:
+    def _cut(self, pair: Pair, whole: Example, counts: Counter[str]) -> Example:
         """Return a pair whose prompt, and if that is not enough whose response, is cut."""
+        made = {pair.prompt: whole}
 
         def measure(prompt: str) -> int:
-            example = self.tokens.pair(prompt, pair.response)
+            example = made[prompt] = made.get(prompt) or self.tokens.pair(prompt, pair.response)
             return len(example.given) + len(example.learned)
 
         kept = self.tokens.shortened(pair.prompt, measure, self.room)
-        given, learned, rest = self.tokens.pair(kept, pair.response)
+        given, learned, rest = made.get(kept) or self.tokens.pair(kept, pair.response)
         counts["cut_prompts"] += kept != pair.prompt
         left = max(0, self.room - len(given))
         if len(learned) <= left:

@@ -99,8 +99,10 @@ def _write_ways(theirs: Any, file: Path) -> None:
     if not (made["post_processor"] or {}).get("special_tokens", True):
         made["post_processor"] = ours["post_processor"] and made["post_processor"]  # one that adds nothing is none
     changed = {key: made[key] for key in _REPLACED if made[key] != ours[key]}
+    said = ours["model"]
     flags = {key: value for key, value in made["model"].items() if key not in ("vocab", "merges")}
-    if made["model"]["type"] == ours["model"]["type"] and ours["model"] | flags != ours["model"]:
-        changed["model"] = ours["model"] | flags
+    differing = {key: value for key, value in flags.items() if (value or None) != (said.get(key) or None)}
+    if differing and made["model"]["type"] == said["type"]:
+        changed["model"] = said | differing
     if changed:
         file.write_text(json.dumps(ours | changed, ensure_ascii=False), "utf-8")

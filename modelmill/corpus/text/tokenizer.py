@@ -121,7 +121,8 @@ class Encoder:
 
 
 def _vocabulary(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
-    end_token = named_tokens(folder).get("eos_token")
+    named = named_tokens(folder)
+    end_token = named.get("eos_token") or named.get("sep_token")  # BERT's ends a text
     end = tokenizer.token_to_id(end_token) if end_token else None
     if end is None:
         raise UserError(
