@@ -26,6 +26,7 @@ from modelmill.tasks.language_modeling import proof, ways
 from modelmill.tasks.language_modeling.ways import Way
 from tests import families
 
+CPU = torch.device("cpu")
 PAGE = Path(__file__).parents[1] / "docs" / "model-families.md"
 LENGTH, WINDOWS, ROUNDS = 128, 8, 3
 HEAD = """# Families of language models
@@ -74,13 +75,13 @@ def main() -> None:
 def row(family: str, model: Any) -> str:
     """Return a family's row."""
     try:
-        way = proof.prove(model, families.VOCABULARY, LENGTH, family).way
+        way = proof.prove(model, families.VOCABULARY, LENGTH, family, CPU).way
     except UserError as error:
         why = str(error).partition(": ")[2].partition("; ")[0]
         return f"| `{family}` | refused | refused | | {why} | |"
     batch = documents()
     theirs = seconds(model, lambda: padded_loss(model, batch))
-    proof.apply(way, model)
+    proof.apply(way, model, CPU)
     ours = seconds(model, lambda: loss(way, model, batch))
     _, attention, *rest = way.words.replace("one document a row, ", "").split(", ")
     how = ", ".join([attention, *(part for part in rest if "logits" not in part)])

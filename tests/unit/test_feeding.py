@@ -74,7 +74,7 @@ def test_a_copy_has_one_block_of_each_kind_and_leaves_the_model_whole() -> None:
     model = llama()
     model.model.layers[2].self_attn.sliding_window = 100
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    specimen = Specimen(model, 64, 32, 32, is_whole=False)
+    specimen = Specimen(model, 64, 32, 32, CPU, is_whole=False)
     assert len(specimen.blocks) == 3
     specimen.stir()
     assert len(model.model.layers) == 4
@@ -84,8 +84,8 @@ def test_a_copy_has_one_block_of_each_kind_and_leaves_the_model_whole() -> None:
 def test_a_window_longer_than_the_sample_is_seen() -> None:
     """One that acts at the length of training alone would show in no sample."""
     model = MistralForCausalLM(MistralConfig(**SMALL, sliding_window=200)).eval()
-    assert proof.prove(model, 64, 128, "x").way == ways.PACKED, "windows of 128 tokens never reach it"
-    assert proof.prove(model, 64, 256, "x").way != ways.PACKED
+    assert proof.prove(model, 64, 128, "x", CPU).way == ways.PACKED, "windows of 128 tokens never reach it"
+    assert proof.prove(model, 64, 256, "x", CPU).way != ways.PACKED
 
 
 def test_an_attention_that_sees_other_documents_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +94,9 @@ def test_an_attention_that_sees_other_documents_is_not_taken(monkeypatch: pytest
     def attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **others: Any) -> Any:
         return right(module, query, key, value, None, **others)
 
-    assert proof.prove(llama(), 64, 32, "x").way.attention == ways.OWN
+    assert proof.prove(llama(), 64, 32, "x", CPU).way.attention == ways.OWN
     monkeypatch.setattr(attention, "attend", attend)
-    proved = proof.prove(llama(), 64, 32, "x")
+    proved = proof.prove(llama(), 64, 32, "x", CPU)
     assert proved.way.feeding == "packed" and proved.way.attention == ways.SDPA
     assert "losses" in proved.tried[ways.PACKED.words]
     attention.implementation(CPU)
@@ -106,7 +106,7 @@ def test_an_attention_that_sees_other_documents_is_not_taken(monkeypatch: pytest
 
 def test_a_head_with_more_than_a_matrix_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
-    assert proof.prove(model, 64, 32, "x").way.plain_head
+    assert proof.prove(model, 64, 32, "x", CPU).way.plain_head
     forward = type(model).forward
 
     def capped(self: Any, *args: Any, **named: Any) -> Any:
@@ -115,14 +115,14 @@ def test_a_head_with_more_than_a_matrix_is_seen(monkeypatch: pytest.MonkeyPatch)
         return output
 
     monkeypatch.setattr(type(model), "forward", capped)
-    assert not proof.prove(model, 64, 32, "x").way.plain_head
+    assert not proof.prove(model, 64, 32, "x", CPU).way.plain_head
 
 
 def test_a_model_that_sees_later_tokens_is_refused_by_its_first_such_block() -> None:
     config = {name: value for name, value in SMALL.items() if name != "num_key_value_heads"}
     model = BertLMHeadModel(BertConfig(**config, max_position_embeddings=64)).eval()
     with pytest.raises(UserError, match=r"^here: BertLMHeadModel is not a causal .* in block 0 \(BertLayer\)"):
-        proof.prove(model, 64, 32, "here")
+        proof.prove(model, 64, 32, "here", CPU)
 
 
 def test_a_checkpoint_without_a_weight_is_refused(tmp_path: Path) -> None:

@@ -59,21 +59,22 @@ class _Scores(NamedTuple):
     gradients: list[torch.Tensor]
 
 
-def prove(model: Any, tokens: int, length: int, where: str) -> Proof:
+def prove(model: Any, tokens: int, length: int, where: str, device: torch.device) -> Proof:
     """Return the fastest right way of feeding a model; the model is left as it was.
 
     Args:
-        model: The model, on its device.
+        model: The model.
         tokens: Size of the tokenizer.
         length: Tokens of a sequence in training.
         where: What the model is, for messages.
+        device: Where it will be trained.
 
     Raises:
         UserError: No way is right.
     """
-    own = attention.implementation(next(model.parameters()).device)
+    own = attention.implementation(device)
     with torch.random.fork_rng(), _exact():
-        specimen, samples, expected = _truth(model, tokens, length, where)
+        specimen, samples, expected = _truth(model, tokens, length, where, device)
         plain = _is_plain(specimen, samples[1])
         tried: dict[str, str] = {}
         for way in ways.all_ways(own):
@@ -96,17 +97,18 @@ def prove(model: Any, tokens: int, length: int, where: str) -> Proof:
     )
 
 
-def _truth(model: Any, tokens: int, length: int, where: str) -> tuple[Specimen, list[Batch], list[_Scores]]:
+def _truth(
+    model: Any, tokens: int, length: int, where: str, device: torch.device
+) -> tuple[Specimen, list[Batch], list[_Scores]]:
     """Return a copy of the model, samples for it, and their true scores.
 
     Raises:
         UserError: The model cannot be called, or is not causal.
     """
-    device = next(model.parameters()).device
     window = WINDOW if sum(p.numel() for p in model.parameters()) < LARGE else WINDOW // 2
     window = max(8, min(window, length))
     for is_whole in (False, True):
-        specimen = Specimen(model, tokens, length, window, is_whole=is_whole)
+        specimen = Specimen(model, tokens, length, window, device, is_whole=is_whole)
         specimen.stir()
         samples = [_sample(specimen.tokens, window, several, device) for several in (True, False)]
         try:
@@ -123,13 +125,17 @@ def _truth(model: Any, tokens: int, length: int, where: str) -> tuple[Specimen, 
     raise AssertionError
 
 
-def apply(way: Way, model: Any) -> None:
+def apply(way: Way, model: Any, device: torch.device) -> None:
     """Set the attention of a way.
+
+    Args:
+        way: The way.
+        model: The model.
+        device: Where it will be trained.
 
     Raises:
         ValueError: The model does not take it.
     """
-    device = next(model.parameters()).device
     _set_attention(model, attention.implementation(device) if way.attention == ways.OWN else way.attention)
 
 

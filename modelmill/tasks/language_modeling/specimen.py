@@ -31,7 +31,9 @@ class Specimen:
         tokens: How many tokens it knows.
     """
 
-    def __init__(self, model: Any, tokens: int, length: int, sample: int, *, is_whole: bool) -> None:
+    def __init__(
+        self, model: Any, tokens: int, length: int, sample: int, device: torch.device, *, is_whole: bool
+    ) -> None:
         """Copy the parts of a model.
 
         Args:
@@ -39,13 +41,14 @@ class Specimen:
             tokens: Size of the tokenizer.
             length: Tokens of a sequence in training.
             sample: Tokens of a sequence that the copy will be given.
+            device: Where the copy will be.
             is_whole: Whether all blocks are copied, for a model that cannot do without.
         """
         self.tokens = min(tokens, TOKENS)
         blocks = _blocks(model)
         count = 0 if blocks is None else len(blocks) if is_whole else _enough(blocks)
         with _first_blocks(blocks, count), _first_tokens(model, TOKENS):
-            self.model = copy.deepcopy(model).float().eval()
+            self.model = copy.deepcopy(model).to(device).float().eval()
         self.blocks: list[nn.Module] = list(_blocks(self.model) or ())
         _show_windows(self.model, length, sample)
 

@@ -174,8 +174,8 @@ def _load(folder: Path, tokens: int | None, length: int) -> tuple[nn.Module, Way
     device = pick_device()
     model, left_out = checkpoint.load(folder, device)
     known = tokens or model.config.get_text_config().vocab_size
-    proved = proof.prove(model.to(device), known, length, f"pretraining.init: {folder}")
-    proof.apply(proved.way, model)
+    proved = proof.prove(model, known, length, f"pretraining.init: {folder}", device)
+    proof.apply(proved.way, model, device)
     log.info("the model is fed as %s; a token's loss differs by %.1g nats", proved.way.words, proved.nats)
     for words, why in proved.tried.items():
         log.debug("not as %s: %s", words, why)
