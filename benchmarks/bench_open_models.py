@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.open_models import data, start
-from benchmarks.open_models.peers import OURS, PEERS, TRL
+from benchmarks.open_models.peers import CLOCKS, OURS, PEERS, TRL
 
 STAGES = ("lora", "full")
 PARTS = (*STAGES, "start")
@@ -31,9 +32,11 @@ def main() -> None:
     arguments.add_argument("--batch", type=int, default=4, help="windows of a batch")
     arguments.add_argument("--length", type=int, default=512, help="tokens of a window")
     arguments.add_argument("--gigabytes", type=float, default=5.0, help="of the checkpoint that a start is timed from")
+    arguments.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: one thread's, on a machine in use")
     arguments.add_argument("--folder", type=Path, help="keep model and corpus here and use them again")
     chosen = arguments.parse_args()
-    print(f"{machine()}, torch {torch.__version__}", flush=True)
+    threads = ", one thread's CPU seconds" if chosen.clock == "cpu" else ""
+    print(f"{machine()}, torch {torch.__version__}{threads}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (chosen.folder or Path(scratch)).absolute()
         model = _model(folder)
@@ -59,7 +62,8 @@ def _rounds(stage: str, model: Path, corpus: Path, chosen: argparse.Namespace) -
     best: Figures = {}
     for _ in range(chosen.rounds):
         for peer in chosen.peers:
-            made = _run("peers", peer, stage, model, corpus, chosen.length, chosen.batch, steps, chosen.warm_up)
+            how = chosen.length, chosen.batch, steps, chosen.warm_up
+            made = _run("peers", chosen.clock, peer, stage, model, corpus, *how)
             was = best.get(peer, made)
             fastest = min(was, made, key=lambda one: one["step_seconds"])
             best[peer] = fastest | {"peak_mib": max(was["peak_mib"], made["peak_mib"])}
@@ -114,14 +118,15 @@ def show_start(model: Path, corpus: Path, chosen: argparse.Namespace) -> None:
 
 def _started(name: str, model: Path, corpus: Path, chosen: argparse.Namespace) -> dict[str, float]:
     began = time.time()
-    figures = _run("start", name, model, corpus, chosen.length)
-    return figures | {"seconds": figures["ended"] - began}
+    figures = _run("start", chosen.clock, name, model, corpus, chosen.length)
+    return figures | {"seconds": figures["ended"] - (began if chosen.clock == "wall" else 0.0)}
 
 
-def _run(module: str, *arguments: object) -> dict[str, Any]:
+def _run(module: str, clock: str, *arguments: object) -> dict[str, Any]:
     """Return what a process printed last."""
-    command = [sys.executable, "-m", f"benchmarks.open_models.{module}", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", f"benchmarks.open_models.{module}", *map(str, arguments), clock]
+    threads = {"OMP_NUM_THREADS": "1"} if clock == "cpu" else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | threads)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -1,6 +1,7 @@
 """Seconds from the start of a process to the end of its first step from a large checkpoint, and its peak memory.
 
-Run as `python -m benchmarks.open_models.start NAME MODEL CORPUS LENGTH`; it prints JSON when the first step has ended.
+Run as `python -m benchmarks.open_models.start NAME MODEL CORPUS LENGTH CLOCK`; it prints JSON when the first step has
+ended.
 """
 
 import json
@@ -109,7 +110,7 @@ def plain(model: Path, corpus: Path, length: int, end: Callable[[], None]) -> No
 PEERS = {OURS: modelmill, PLAIN: plain}
 
 
-def main(name: str, model: str, corpus: str, length: str) -> None:
+def main(name: str, model: str, corpus: str, length: str, clock: str) -> None:
     """Take one step and print when it ended.
 
     Args:
@@ -117,13 +118,20 @@ def main(name: str, model: str, corpus: str, length: str) -> None:
         model: Folder of the model.
         corpus: Folder of the packed corpus.
         length: Tokens of a window.
+        clock: `wall` or `cpu`.
     """
 
     def end() -> None:
         from modelmill.training.device import hardware
 
         print(
-            json.dumps({"ended": time.time(), "peak_bytes": hardware.peak_memory(hardware.pick_device())}), flush=True
+            json.dumps(
+                {
+                    "ended": time.process_time() if clock == "cpu" else time.time(),
+                    "peak_bytes": hardware.peak_memory(hardware.pick_device()),
+                }
+            ),
+            flush=True,
         )
         os._exit(0)
 
