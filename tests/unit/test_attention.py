@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,10 +38,11 @@ def test_outputs_and_gradients_are_those_of_torch(length: int, masked: bool, key
         assert torch.allclose(mine, theirs, atol=1e-5)
 
 
-def test_gradients_are_those_of_the_weights_that_were_not_dropped() -> None:
+@pytest.mark.parametrize("terms", [{}, {"softcap": 2.0, "sliding_window": 30, "s_aux": torch.ones(2)}])
+def test_gradients_are_those_of_the_weights_that_were_not_dropped(terms: dict[str, Any]) -> None:
     def attended(*inputs: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)
-        return attention.attend(torch.nn.Identity(), *inputs, None, dropout=0.5)[0]
+        return attention.attend(torch.nn.Identity(), *inputs, None, dropout=0.5, **terms)[0]
 
     torch.manual_seed(0)
     inputs = tuple(torch.randn(1, 2, 70, 4, requires_grad=True) for _ in range(3))
