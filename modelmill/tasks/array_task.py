@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from modelmill.core.errors import UserError
-from modelmill.runtime.weights import CONFIG, WEIGHTS, read_config
+from modelmill.runtime.weights import CONFIG, WEIGHTS, read_config, weight_files
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch, Examples
 
@@ -159,9 +159,8 @@ def with_weights(model: nn.Module, folder: Path) -> nn.Module:
         UserError: The weights are not those of such a model.
     """
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        files = [load_file(file) for file in weight_files(folder)]
+        model.load_state_dict({name: tensor for held in files for name, tensor in held.items()})
     except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"pretraining.init: {folder / WEIGHTS}: not the weights that {CONFIG} describes: {error}"
-        ) from error
+        raise UserError(f"pretraining.init: {folder}: not the weights that {CONFIG} describes: {error}") from error
     return model
