@@ -3,7 +3,7 @@
 import datetime
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from modelmill.recipe.sections import Preparation, Section
 
@@ -43,9 +43,18 @@ class Pairs(Section):
     )
     date: datetime.date = Field(
         default=datetime.date(2024, 7, 26),
-        strict=False,
         description="Date in chat templates that write the day's date, so that equal work is equal.",
     )
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _read_date(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return datetime.date.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no date such as 2024-07-26") from error
 
 
 class NearDuplicates(Section):
