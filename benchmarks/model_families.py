@@ -8,6 +8,7 @@ documents, one a row and padded; in models so small it says little more than how
 are.
 """
 
+import math
 import sys
 import time
 import warnings
@@ -85,7 +86,9 @@ def row(family: str, model: Any) -> str:
     ours = seconds(model, lambda: loss(way, model, batch))
     _, attention, *rest = way.words.replace("one document a row, ", "").split(", ")
     how = ", ".join([attention, *(part for part in rest if "logits" not in part)])
-    return f"| `{family}` | yes | {lora(way, model, batch)} | {way.feeding} | {how} | {theirs / ours:.2f} |"
+    full = "yes" if math.isfinite(ours) else "no"
+    speed = f"{theirs / ours:.2f}" if math.isfinite(theirs / ours) else ""
+    return f"| `{family}` | {full} | {lora(way, model, batch)} | {way.feeding} | {how} | {speed} |"
 
 
 def documents() -> dict[str, torch.Tensor]:

@@ -24,7 +24,7 @@ _NAMES = {
     "qk_nope_head_dim v_head_dim qk_rope_head_dim mamba_d_state state_size ssm_state_size mamba_d_head mamba_head_dim "
     "mamba_n_heads linear_key_head_dim linear_value_head_dim mamba_headdim",
     16: "mamba_chunk_size chunk_size",
-    128: "max_position_embeddings n_positions max_seq_len n_ctx",
+    160: "max_position_embeddings n_positions max_seq_len n_ctx",
     12: "sliding_window attention_window_size window_size attention_chunk_size",
 }
 SIZES = {name: size for size, names in _NAMES.items() for name in names.split()}

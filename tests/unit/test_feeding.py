@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertLMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
+)
 
 from modelmill.core.errors import ModelmillError, UserError
 from modelmill.models import attention
@@ -123,6 +132,15 @@ def test_a_model_that_sees_later_tokens_is_refused_by_its_first_such_block() -> 
     model = BertLMHeadModel(BertConfig(**config, max_position_embeddings=64)).eval()
     with pytest.raises(UserError, match=r"^here: BertLMHeadModel is not a causal .* in block 0 \(BertLayer\)"):
         proof.prove(model, 64, 32, "here", CPU)
+
+
+def test_positions_that_a_configuration_counts_otherwise_are_tried() -> None:
+    """RoBERTa's positions begin after its padding, so it has fewer than it says."""
+    config = {name: value for name, value in SMALL.items() if name != "num_key_value_heads"}
+    model = RobertaForCausalLM(RobertaConfig(**config, is_decoder=True, max_position_embeddings=128)).eval()
+    assert proof.prove(model, 64, 120, "here", CPU).way.feeding == "padded"
+    with pytest.raises(UserError, match=r"^here: RobertaForCausalLM has no positions for 128 tokens: "):
+        proof.prove(model, 64, 128, "here", CPU)
 
 
 def test_a_checkpoint_without_a_weight_is_refused(tmp_path: Path) -> None:

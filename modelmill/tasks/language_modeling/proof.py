@@ -26,6 +26,8 @@ SEVERAL = ((5, 1, 21, 37), (40, 24))
 WINDOW = 64
 # Weights above which the sample is halved, so that the proof takes seconds.
 LARGE = 100_000_000
+# Weights times tokens of the largest copy that is given a sequence of training: a second of work.
+WORK = 2e10
 # Largest difference of a token's loss in nats, and of gradients and logits as a fraction: ten times what rounding
 # makes with weights as large as those of a copy.
 NATS, GRADIENT, LOGITS = 5e-4, 1e-3, 1e-4
@@ -87,6 +89,7 @@ def prove(model: Any, tokens: int, length: int, where: str, device: torch.device
                 tried[way.words] = f"{type(error).__name__}: {_first_line(error)}"
                 continue
             if nats <= NATS and gradient <= GRADIENT:
+                _require_length(specimen, way, length, where)
                 return Proof(way, nats, gradient, len(specimen.blocks), tried)
             by = f"gradients by {gradient:.2g}" if nats <= NATS else f"losses by {nats:.2g} nats a token"
             tried[way.words] = f"{by} from transformers' eager attention over each document alone"
@@ -123,6 +126,28 @@ def _truth(
                     f"{_first_line(error)}; take a causal language model for text"
                 ) from error
     raise AssertionError
+
+
+@torch.no_grad()
+def _require_length(specimen: Specimen, way: Way, length: int, where: str) -> None:
+    """Check that a model has positions for sequences of training; one that would take long is not asked.
+
+    Raises:
+        UserError: It has not.
+    """
+    if specimen.model.num_parameters() * length > WORK:
+        return
+    # Some models count positions of tokens other than padding alone.
+    last = specimen.tokens - 1
+    token = last - 1 if specimen.model.config.get_text_config().pad_token_id == last else last
+    tokens = torch.full((1, length), token, device=next(specimen.model.parameters()).device)
+    try:
+        _logits(specimen, way, {"input_ids": tokens, "labels": tokens})
+    except Exception as error:  # of an embedding, a buffer or a table of positions
+        raise UserError(
+            f"{where}: {type(specimen.model).__name__} has no positions for {length} tokens: {_first_line(error)}; set "
+            "preprocessing.sequence_length to less"
+        ) from error
 
 
 def apply(way: Way, model: Any, device: torch.device) -> None:
