@@ -8,7 +8,6 @@ from modelmill.recipe.sections import FineTuning
 from modelmill.recipe.step_specs import PRETRAINED
 from modelmill.runtime import model_form
 from modelmill.runtime.step_runtime import Made, Step, entry
-from modelmill.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +35,7 @@ def make(step: Step) -> Made:
     is_adapter = getattr(step.recipe.registration, "form", None) == model_form.ADAPTER
     if not is_adapter and (settings.steps or not pretrained.entries or not getattr(task, "keeps_files", False)):
         return stage.run_stage(step, task, model, settings, finish)
-    more = _adapter(pretrained) if is_adapter else {}
+    more = _adapter() if is_adapter else {}
     return stage.run_stage(
         step, task, model, settings, finish, unchanged=lambda: pretrained.under(model_form.MODEL_FOLDER), more=more
     )
@@ -83,12 +82,13 @@ def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", 
     return model, finishing.finish
 
 
-def _adapter(pretrained: Manifest) -> dict[str, Any]:
+def _adapter() -> dict[str, Any]:
     """Return what the manifest of an adapter says beside that of a whole model."""
     from modelmill.training.loop import skipped
 
-    libraries = skipped.library_versions() | {"peft": importlib.metadata.version("peft")}
-    return {"form": model_form.ADAPTER, "base": pretrained.info["source"], "libraries": libraries}
+    more = {name: importlib.metadata.version(name) for name in model_form.ADAPTER_LIBRARIES}
+    libraries = skipped.library_versions() | more
+    return {"form": model_form.ADAPTER, "libraries": libraries}
 
 
 def _stays_as_it_is(task: "Task", settings: FineTuning) -> bool:

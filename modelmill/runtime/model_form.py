@@ -8,6 +8,8 @@ from modelmill.store.manifest import Entry, Manifest
 ADAPTER = "adapter"
 MODEL_FOLDER, ADAPTER_FOLDER = "model", "adapter"
 CONFIG = "config.json"
+# What joining adapters needs beside what trained the base.
+ADAPTER_LIBRARIES = ("peft",)
 
 
 def is_adapter(model: Manifest) -> bool:
@@ -31,7 +33,7 @@ def base(model: Manifest) -> dict[str, Any]:
     """
     names = {entry.path.removeprefix(f"{MODEL_FOLDER}/"): entry for entry in model.under(MODEL_FOLDER)}
     files = {name: entry.sha256 for name, entry in names.items() if name == CONFIG or _is_weights(entry)}
-    return {"source": model.info["base"], "digest": digest.of_json(files), "files": files}
+    return {"source": model.info["base"]["source"], "digest": digest.of_json(files), "files": files}
 
 
 def _is_weights(entry: Entry) -> bool:

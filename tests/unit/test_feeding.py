@@ -25,6 +25,7 @@ from modelmill.runtime.compatibility import require_length
 from modelmill.tasks.language_modeling import checkpoint, proof, rows, ways
 from modelmill.tasks.language_modeling.specimen import Specimen
 from modelmill.tasks.language_modeling.ways import Way
+from modelmill.training.device import formats
 from tests.packed import language_task
 
 CPU = torch.device("cpu")
@@ -90,11 +91,16 @@ def test_a_copy_has_one_block_of_each_kind_and_leaves_the_model_whole() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_window_longer_than_the_sample_is_seen() -> None:
-    """One that acts at the length of training alone would show in no sample."""
+def test_a_window_longer_than_the_sample_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that acts at the length of training alone would show in no sample; here ours loses it."""
     model = MistralForCausalLM(MistralConfig(**SMALL, sliding_window=200)).eval()
+    assert proof.prove(model, 64, 256, "x", CPU).way == ways.PACKED
+    right = attention.attend
+    monkeypatch.setattr(attention, "attend", lambda *given, **named: right(*given, **named | {"sliding_window": None}))
     assert proof.prove(model, 64, 128, "x", CPU).way == ways.PACKED, "windows of 128 tokens never reach it"
     assert proof.prove(model, 64, 256, "x", CPU).way != ways.PACKED
+    monkeypatch.undo()
+    attention.implementation(CPU)
 
 
 def test_an_attention_that_sees_other_documents_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +172,7 @@ def test_a_checkpoint_is_loaded_in_its_own_format_where_the_device_has_it(
 ) -> None:
     llama().to(getattr(torch, dtype)).save_pretrained(tmp_path)
     for has_it in (True, False):
-        monkeypatch.setattr(checkpoint.precision, "has_bf16", lambda device, has_it=has_it: has_it)
+        monkeypatch.setattr(formats, "has_bf16", lambda device, has_it=has_it: has_it)
         expected = loaded or ("bfloat16" if has_it else "float32")
         assert checkpoint.load(tmp_path, CPU)[0].dtype == getattr(torch, expected)
 
