@@ -139,7 +139,7 @@ def _require_length(specimen: Specimen, way: Way, length: int, where: str) -> No
         return
     # Some models count positions of tokens other than padding alone.
     last = specimen.tokens - 1
-    token = last - 1 if specimen.model.config.get_text_config().pad_token_id == last else last
+    token = last - 1 if getattr(specimen.model.config, "pad_token_id", None) == last else last
     tokens = torch.full((1, length), token, device=next(specimen.model.parameters()).device)
     try:
         _logits(specimen, way, {"input_ids": tokens, "labels": tokens})
