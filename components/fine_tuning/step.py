@@ -33,7 +33,7 @@ def make(step: Step) -> Made:
     model, finish = build(step, task, settings)
     pretrained = step.inputs[PRETRAINED]
     is_adapter = getattr(step.recipe.registration, "form", None) == model_form.ADAPTER
-    if not is_adapter and (settings.steps or not pretrained.entries or not getattr(task, "keeps_files", False)):
+    if not is_adapter and (settings.steps or not pretrained.entries or not task.keeps_files):
         return stage.run_stage(step, task, model, settings, finish)
     more = _adapter() if is_adapter else {}
     return stage.run_stage(

@@ -36,11 +36,9 @@ def make(step: Step) -> Made:
         return processes.run(step, settings)
     task = loading.open_task(step)
     model, finish = build(step, task, settings), _finish(step, settings)
-    if settings.steps or settings.init == "random" or not getattr(task, "keeps_files", False):
+    if settings.steps or settings.init == "random" or not task.keeps_files:
         return stage.run_stage(step, task, model, settings, finish)
-    # A folder's name means nothing elsewhere.
-    more = {"source": settings.init} if settings.init.startswith("models:/") else {}
-    return stage.run_stage(step, task, model, settings, unchanged=lambda: _files(step, settings), more=more)
+    return stage.run_stage(step, task, model, settings, unchanged=lambda: _files(step, settings))
 
 
 run = entry("pretraining", make)

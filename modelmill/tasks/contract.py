@@ -106,9 +106,6 @@ class Task(Protocol):
         input: The tensor of a batch that logits are computed from.
         axes: Names of that tensor's axes, the first ones; axes with names may have any length.
         stage: The step that the task works for; it is set when the task is opened.
-
-    A task whose `load` takes a model as it is may set `keeps_files`: then the files of a model that a stage does not
-    train are handed on, and not written again.
     """
 
     mixed_precision: bool
@@ -162,6 +159,19 @@ class Task(Protocol):
     def save(self, model: "nn.Module", folder: Path) -> None:
         """Write weights (safetensors), configuration and what prepares an input, into an empty folder."""
         ...
+
+
+class OpenTask(Task, Protocol):
+    """A task with its optional attributes, as `training.loading.open_task` gives it to a step.
+
+    Attributes:
+        keeps_files: Whether the files of a model that a stage does not train are handed on and not written again; False
+            by default.
+        notes: What `load` has noted of the model, for its manifest; nothing by default.
+    """
+
+    keeps_files: bool
+    notes: dict[str, Any]
 
 
 class TaskPart(Protocol):

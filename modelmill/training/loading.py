@@ -1,7 +1,7 @@
 """What training and evaluation begin with: the task over the step's corpus, and the model of an earlier step."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelmill.recipe import task_packages
 from modelmill.recipe.step_specs import CORPUS
@@ -10,22 +10,30 @@ from modelmill.runtime.model_form import MODEL_FOLDER
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.contract import Task
+from modelmill.tasks.contract import OpenTask, Task
 from modelmill.training.device import determinism, hardware
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def open_task(step: Step) -> Task:
+def open_task(step: Step) -> OpenTask:
     """Return the recipe's task over the step's corpus, with every generator seeded."""
     hardware.reuse_freed_memory()
     determinism.seed_everything(step.recipe.seed)
     corpus = step.inputs[CORPUS]
     files = manifest.fetch(step.store, corpus.entries, step.scratch / "corpus")
     task = task_packages.training(step.recipe.task).make_task(corpus, files, step.recipe.model)
-    task.stage = step.name
-    return task
+    return _opened(task, step.name)
+
+
+def _opened(task: Any, stage: str) -> OpenTask:
+    """Return a task with the step that it works for and, where it has none of its own, its optional attributes."""
+    task.stage = stage
+    task.keeps_files = getattr(task, "keeps_files", False)
+    task.notes = getattr(task, "notes", {})
+    opened: OpenTask = task
+    return opened
 
 
 def fetch_model(step: Step, model: Manifest) -> Path:

@@ -15,7 +15,7 @@ from modelmill.runtime.model_form import MODEL_FOLDER
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Entry, Manifest
-from modelmill.tasks.contract import Task
+from modelmill.tasks.contract import OpenTask, Task
 from modelmill.training.device import cost, hardware, precision, world
 from modelmill.training.device.system_metrics import Monitor
 from modelmill.training.loop.checkpoint import Checkpoints
@@ -31,7 +31,7 @@ Unchanged = Callable[[], list[Entry]]
 
 def run_stage(
     step: Step,
-    task: Task,
+    task: OpenTask,
     model: nn.Module,
     settings: Training,
     finish: Finish | None = None,
@@ -101,7 +101,7 @@ def _store_history(step: Step, result: Result) -> Entry:
     return manifest.add_bytes(step.store, "".join(f"{row}\n" for row in rows).encode(), "history.jsonl", rows=len(rows))
 
 
-def _info(step: Step, task: Task, result: Result, parameters: int) -> dict[str, Any]:
+def _info(step: Step, task: OpenTask, result: Result, parameters: int) -> dict[str, Any]:
     measured = any("validation_loss" in row for row in result.state.history)
     return {
         "task": step.recipe.task,
@@ -112,7 +112,7 @@ def _info(step: Step, task: Task, result: Result, parameters: int) -> dict[str, 
         "stopped_early": result.stopped_early,
         "best_step": result.state.best_step,
         "best_validation_loss": result.state.best_loss if measured else None,
-        **getattr(task, "notes", {}),  # what a task has found out about the model, if it keeps notes
+        **task.notes,
         "libraries": library_versions(),
         **_base(step),
     }
