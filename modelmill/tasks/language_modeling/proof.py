@@ -76,7 +76,7 @@ def prove(model: Any, tokens: int, length: int, where: str, device: torch.device
         UserError: No way is right.
     """
     own = attention.implementation(device)
-    with torch.random.fork_rng(), _exact():
+    with torch.random.fork_rng(), torch.enable_grad(), _exact():
         specimen, samples, expected = _truth(model, tokens, length, where, device)
         plain = is_plain(specimen, samples[1])
         tried: dict[str, str] = {}
