@@ -10,8 +10,6 @@ RUN pip install --no-cache-dir --require-hashes --no-deps --requirement /opt/req
 COPY modelmill modelmill/
 COPY components/__init__.py components/
 COPY components/fine_tuning components/fine_tuning/
-# The other stage, whose key is made here where the recipe has none.
-COPY components/pretraining components/pretraining/
 
 ARG IMAGE=modelmill/fine-tuning:0.1.0
 ARG VERSION=0.1.0

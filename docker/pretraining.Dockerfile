@@ -5,8 +5,6 @@ FROM ${BASE}
 COPY modelmill modelmill/
 COPY components/__init__.py components/
 COPY components/pretraining components/pretraining/
-# The other stage, whose key is made here where the recipe has none.
-COPY components/fine_tuning components/fine_tuning/
 
 ARG IMAGE=modelmill/pretraining:0.1.0
 ARG VERSION=0.1.0

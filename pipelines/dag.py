@@ -20,14 +20,13 @@ from modelmill.components.reporting.component import finished_run, finished_step
 from modelmill.core.errors import UserError
 from modelmill.recipe import Recipe
 from modelmill.recipe.sections import Resources, StepResources
-from modelmill.recipe.step_specs import CORPUS, DATASET, FINE_TUNED, PRETRAINED, STEPS
+from modelmill.recipe.step_specs import CORPUS, DATASET, FINE_TUNED, PRETRAINED, STAGES, STEPS, is_none
 from modelmill.runtime import node
 
 # Says where a task runs and in what: it is given the task and the name of its step.
 Place = Callable[[Any, str], None]
 
 REPORTING = "reporting"
-STAGES = ["pretraining", "fine_tuning"]
 COMPONENTS = {
     "data_validation": data_validation,
     "preprocessing": preprocessing,
@@ -57,9 +56,7 @@ class Finished(NamedTuple):
 
 def task_of(step: str, recipe: Recipe) -> str:
     """Return the step whose task runs a step: its own, or that of the other stage where its own is `none`."""
-    if step not in STAGES or getattr(recipe, step) is not None:
-        return step
-    return next(stage for stage in STAGES if stage != step)
+    return next(stage for stage in STAGES if stage != step) if is_none(step, recipe) else step
 
 
 def build(
@@ -210,7 +207,7 @@ class _Tasks:
 
     def _add_stages(self) -> None:
         """Add pretraining and fine-tuning, or one task where the recipe has one of them."""
-        left = [stage for stage in STAGES if stage not in self._finished.keys]
+        left = tuple(stage for stage in STAGES if stage not in self._finished.keys)
         tasks = {task_of(stage, self._recipe) for stage in STAGES}
         if left == STAGES and tasks == {"fine_tuning"}:
             task = self._settle(only_fine_tuning(**self._run, corpus=self._outputs[CORPUS]), "fine_tuning")

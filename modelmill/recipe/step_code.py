@@ -78,6 +78,13 @@ def source_digest(step: str, task: str, parts: tuple[str, ...]) -> str:
     return digest.of_json([[name, digest.of_file(file)] for name, file in sorted(files.items())])
 
 
+@cache
+def skipped_digest() -> str:
+    """Return the digest of the source that writes down a stage which a recipe leaves out, whichever it is."""
+    files = reachable([f"{LIBRARY}.training.loop.skipped"], (LIBRARY,))
+    return digest.of_json([[name, digest.of_file(file)] for name, file in sorted(files.items())])
+
+
 def source_files(step: str, task: str, parts: tuple[str, ...]) -> dict[str, Path]:
     """Return the files that can change what a step makes, by dotted name or, for templates, by file name.
 

@@ -132,6 +132,8 @@ STEPS: dict[str, StepSpec] = {
         ),
     )
 }
+# The steps that a recipe may leave out, one of them.
+STAGES = ("pretraining", "fine_tuning")
 # What has a record in a run, in the order in which they begin.
 RECORDED = (LOOK, *STEPS)
 
@@ -162,10 +164,15 @@ def code_of(step: str, recipe: Recipe) -> dict[str, str]:
     libraries = (*STEPS[step].libraries, *media, *recipe.libraries.get(step, ()))
     versions = {library: _version(library) for library in libraries}
     return {
-        "source": source_of(step, recipe.task),
+        "source": step_code.skipped_digest() if is_none(step, recipe) else source_of(step, recipe.task),
         "python": platform.python_version(),
         **versions,
     }
+
+
+def is_none(step: str, recipe: Recipe) -> bool:
+    """Return whether a step is a stage of training that the recipe leaves out."""
+    return step in STAGES and getattr(recipe, step) is None
 
 
 def source_of(step: str, task: str) -> str:

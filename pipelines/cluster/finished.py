@@ -14,7 +14,7 @@ from modelmill.pipelines.cluster import profiles as profile_files
 from modelmill.pipelines.cluster.profiles import Profiles
 from modelmill.pipelines.cluster.settings import Cluster
 from modelmill.recipe import Recipe
-from modelmill.recipe.step_specs import FITTED, INIT, REGISTRY, STEPS, source_of
+from modelmill.recipe.step_specs import FITTED, INIT, REGISTRY, STEPS, code_of
 from modelmill.runtime import external_inputs, memo, tracking
 from modelmill.store import Store
 
@@ -72,5 +72,5 @@ def _code(step: str, recipe: Recipe, cluster: Cluster, profiles: Profiles, store
     task = dag.task_of(step, recipe)
     image = placement.image_of(task, placement.profile_of(task, recipe, profiles), cluster)
     code = memo.code_in(store, step, recipe, image)
-    is_fixed = "@" in image or (cluster.images.immutable and code and code["source"] == source_of(step, recipe.task))
+    is_fixed = "@" in image or (cluster.images.immutable and code and code["source"] == code_of(step, recipe)["source"])
     return code if is_fixed else None

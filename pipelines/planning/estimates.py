@@ -12,7 +12,7 @@ from modelmill.core.errors import CorruptError, ModelmillError
 from modelmill.pipelines.planning import speeds
 from modelmill.pipelines.planning.plan import Planned
 from modelmill.recipe import Recipe, Training, task_packages
-from modelmill.recipe.step_specs import settings_of
+from modelmill.recipe.step_specs import STAGES, settings_of
 from modelmill.runtime import memo, weights
 from modelmill.runtime.run_records import Estimate
 from modelmill.store import Store, manifest
@@ -32,7 +32,7 @@ def estimate(recipe: Recipe, store: Store, planned: list[Planned]) -> dict[str, 
         UserError: The weights to start from are not there.
     """
     will_run = {step.name for step in planned if step.status == "will run"}
-    settings = {name: getattr(recipe, name) for name in speeds.STAGES if name in will_run}
+    settings = {name: getattr(recipe, name) for name in STAGES if name in will_run}
     trained = {name: its for name, its in settings.items() if its is not None and its.steps}
     if not trained:
         return {}
@@ -53,7 +53,7 @@ def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
     if init != "random" or recipe.preprocessing.given_tokenizer:
         return {}
     try:
-        return estimate(recipe, store, [Planned(name, "will run", "", None) for name in speeds.STAGES])
+        return estimate(recipe, store, [Planned(name, "will run", "", None) for name in STAGES])
     except ModelmillError:
         return {}
 

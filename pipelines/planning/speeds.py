@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 from modelmill.core.units import prefixed
 from modelmill.recipe import Recipe
+from modelmill.recipe.step_specs import STAGES
 from modelmill.runtime import memo
 from modelmill.store import Store
-
-STAGES = ("pretraining", "fine_tuning")
 
 
 class Speed(NamedTuple):

@@ -211,7 +211,8 @@ def test_the_trigger_service_reads_its_files_as_they_are_mounted(
     for recipe in recipes.glob("*.yaml"):
         data = yaml.safe_load(recipe.read_text())["data"]
         assert (recipes / data["suite"]).is_file()
-        assert data["path"] == f"s3://{outside.store.split('/')[2]}/data/{recipe.stem}"
+        folder = Path(yaml.safe_load((ROOT / "recipes" / recipe.name).read_text())["data"]["path"]).name
+        assert data["path"] == f"s3://{outside.store.split('/')[2]}/data/{folder}"
     assert {path.stem for path in recipes.glob("*.yaml")} == {path.stem for path in (ROOT / "recipes").glob("*.yaml")}
     cluster = load(tmp_path / "pod" / command[command.index("--cluster") + 1].lstrip("/"))
     assert Path(cluster.profiles).read_text() == (K8S / "profiles.yaml").read_text()

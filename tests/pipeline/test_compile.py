@@ -8,9 +8,8 @@ import yaml
 
 from modelmill import recipe as recipes
 from modelmill.core.image import image_of
-from modelmill.pipelines import dag
 from modelmill.recipe import stored
-from modelmill.recipe.step_specs import STEPS
+from modelmill.recipe.step_specs import STAGES, STEPS
 from modelmill.store import open_store
 from tests import cli
 from tests.kfp_cluster import write_cluster
@@ -45,7 +44,7 @@ def tasks(spec: dict[str, Any]) -> dict[str, Any]:
 def stages_of(recipe: Path) -> list[tuple[str, bool]]:
     """The stages that a recipe has, and whether each is the only one."""
     loaded = recipes.load(recipe)
-    stages = [stage for stage in dag.STAGES if getattr(loaded, stage) is not None]
+    stages = [stage for stage in STAGES if getattr(loaded, stage) is not None]
     return [(stage, len(stages) == 1) for stage in stages]
 
 
@@ -57,7 +56,7 @@ def test_every_recipe_compiles_small_with_an_image_a_step(recipe: Path, tmp_path
     for ahead in ("shard_scan", "fitting", "shard_encoding"):  # where there are several groups of shards
         images.pop(ahead, None)
     tasks = {f"only_{one}" if only else one: one for one, only in stages_of(recipe)}
-    others = [step for step in (*STEPS, "reporting") if step not in dag.STAGES]
+    others = [step for step in (*STEPS, "reporting") if step not in STAGES]
     assert images == {task: image_of(step) for task, step in (tasks | dict(zip(others, others, strict=True))).items()}
     assert "pip install" not in text and "pip3 install" not in text
 

@@ -131,10 +131,10 @@ def test_a_tag_is_believed_where_it_is_immutable_and_its_source_is_ours(
     assert movable.find() is None
     case = Case(registered, tmp_path / "fixed", mlflow_server.uri, tag="1", immutable=True)
     assert case.find() == dag.Finished(case.keys, True)
+    changed = {**memo.code_of("evaluation", case.recipe), "source": "another"}
+    ours = memo.code_of
     monkeypatch.setattr(
-        finished,
-        "source_of",
-        lambda step, task: "another" if step == "evaluation" else memo.code_of(step, case.recipe)["source"],
+        finished, "code_of", lambda step, recipe: changed if step == "evaluation" else ours(step, recipe)
     )
     done = case.find()
     assert done is not None and list(done.keys)[-1] == "fine_tuning"

@@ -18,6 +18,7 @@ from modelmill import recipe as recipes
 from modelmill.pipelines import dag
 from modelmill.pipelines.runners import local
 from modelmill.pipelines.runners.local import LocalRun
+from modelmill.recipe.step_specs import STAGES
 from modelmill.store import open_store
 from modelmill.store.manifest import Manifest
 from tests.cli import ROOT
@@ -92,7 +93,7 @@ def leaves_of(task: dict[str, Any], components: dict[str, Any]) -> list[str]:
     if "dag" not in components[name]:
         called = name.removeprefix("comp-").replace("-", "_")
         # One task for both stages where one of them is none; here they are two calls.
-        return list(dag.STAGES) if called.startswith("only_") else [called]
+        return list(STAGES) if called.startswith("only_") else [called]
     return [leaf for inner in components[name]["dag"]["tasks"].values() for leaf in leaves_of(inner, components)]
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from modelmill.recipe import step_code
+from modelmill import recipe as recipes
+from modelmill.recipe import step_code, step_specs
 from modelmill.recipe.step_specs import STEPS
 
 ROOT = Path(__file__).parents[2]
@@ -90,3 +91,11 @@ def test_imports_are_read_in_every_form(tmp_path: Path) -> None:
     names = set(step_code._names(step_code._TYPES_ONLY.sub("", (package / "main.py").read_text()), "mypackage"))
     assert {f"mypackage.{name}" for name in "abcde"} <= names
     assert "mypackage.f" not in names
+
+
+def test_a_stage_that_is_left_out_has_the_code_of_leaving_out() -> None:
+    """So its key is the same in the image of the other stage, which has none of its source."""
+    recipe = recipes.load(ROOT / "recipes" / "tabular-mlp.yaml")
+    source = step_specs.code_of("pretraining", recipe)["source"]
+    assert source == step_code.skipped_digest() != step_specs.source_of("pretraining", recipe.task)
+    assert step_specs.code_of("fine_tuning", recipe)["source"] == step_specs.source_of("fine_tuning", recipe.task)

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-
-from tokenizers import AddedToken, Tokenizer
+from typing import TYPE_CHECKING
 
 from modelmill.corpus.packing import Example
 from modelmill.corpus.text.rendering import PROBE, ChatTemplate, Rendered, UnfitTemplateError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 # Characters that no text has, as Unicode says, so that they can stand for special tokens.
 _OPEN, _CLOSE, _OWN = "\ufdd0", "\ufdd1", "\ufdd2"
@@ -37,6 +39,9 @@ class ChatTokens:
         Raises:
             UnfitTemplateError: See `ChatTemplate`.
         """
+        # The image that registers a serving script imports it, and has no tokenizers.
+        from tokenizers import Tokenizer
+
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -186,11 +191,13 @@ class ChatTokens:
         return self._ids_beside_masked(_OWN + text)
 
     @functools.cached_property
-    def _plain(self) -> tuple[Tokenizer, dict[int, int | None]]:
+    def _plain(self) -> "tuple[Tokenizer, dict[int, int | None]]":
         """The tokenizer that reads special tokens as plain text, and the special tokens that stand-ins mean.
 
         A stand-in is `_OWN` with a character for the special token; alone, it only keeps texts apart.
         """
+        from tokenizers import AddedToken, Tokenizer
+
         tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
         tokenizer.encode_special_tokens = True
         special = {n: token for n, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
@@ -215,7 +222,7 @@ class ChatTokens:
         return whole[:size], whole[size:]
 
 
-def _id_of(token: str, tokenizer: Tokenizer) -> int:
+def _id_of(token: str, tokenizer: "Tokenizer") -> int:
     number: int | None = tokenizer.token_to_id(token)
     assert number is not None
     return number

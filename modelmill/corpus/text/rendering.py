@@ -7,9 +7,10 @@ the prompt as the template asks it is the response, and no part of it is put tog
 import re
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tokenizers import AddedToken
+if TYPE_CHECKING:
+    from tokenizers import AddedToken
 
 PROBE = ("Modelmill asks", "Modelmill answers")
 THINKS, THOUGHT = "<think>", "</think>"
@@ -48,7 +49,7 @@ class ChatTemplate:
         rest: What the template writes after it.
     """
 
-    def __init__(self, folder: Path, day: date, added: list[AddedToken]) -> None:
+    def __init__(self, folder: Path, day: date, added: "list[AddedToken]") -> None:
         """Load a tokenizer with its template.
 
         Args:
