@@ -264,7 +264,7 @@ def run_step(
 def reuse_step(
     name: str, recipe: Recipe, store: Store, run_id: str, inputs: dict[str, Manifest]
 ) -> memo.Finished | None:
-    """Record the step as reused and return it if its key is finished; else do nothing.
+    """Record the step as reused and return it if its key is finished; else it is recorded as one that begins.
 
     Args:
         name: The step's name.
@@ -273,11 +273,14 @@ def reuse_step(
         run_id: The run whose record is written.
         inputs: Manifests by the names in the step's specification (`preprocessing.corpus`).
     """
-    started = time.time()
     document = _key_document(name, recipe, store, inputs)
+    record = StepRecord(name=name, status="running", started=time.time(), key=memo.key_of(document))
+    # gc keeps what a step could find once it knows of the step, finished or about to begin.
+    run_records.write_step(store, run_id, record)
+    retention.wait(store)
     finished = memo.find(store, document)
     if finished is not None:
-        record = StepRecord(name=name, status="reused", started=started, key=memo.key_of(document))
+        record.status = "reused"
         _record_finished(store, run_id, record, finished, recipe)
     return finished
 

@@ -68,6 +68,8 @@ class Run:
         """What a step does: it sees the word in the store, saves, and ends. Before, KFP must not have been told."""
         assert wait_until(lambda: cancellation.read(self.store, self.id) is not None, 20)
         self.states_before = [self.state]
+        asked = len(self.kfp.asked("GET", f"/{self.id}"))
+        assert wait_until(lambda: len(self.kfp.asked("GET", f"/{self.id}")) > asked, 20), "cancel waits for it"
         problem = Problem(kind="cancelled", message="cancelled by ann@home, today; saved at step 120", exit_code=4)
         self.write("cancelled", problem=problem)
 
