@@ -7,7 +7,7 @@ EXAMPLE = "modelmill registry list"
 
 
 def command(store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """List the models that were registered from this store, where they stand, and the base models that were imported."""
+    """List the models that this store has registered, where they stand, and imported base models."""
     from modelmill.champion import champion_state
     from modelmill.pipelines.models import summaries
     from modelmill.runtime import tracking
