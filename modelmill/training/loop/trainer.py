@@ -159,8 +159,11 @@ class Trainer:
             with self._autocast():
                 return self.scored(batch)
 
-        with memory.explained(batch):
-            cost = probe.measure(loss, blocks)
+        is_large = sum(p.numel() for p in self.scored.parameters()) > probe.LARGE
+        cost = probe.measure_without_computing(loss, blocks) if is_large and self.world.size == 1 else None
+        if cost is None:
+            with memory.explained(batch):
+                cost = probe.measure(loss, blocks)
         self.scored.zero_grad(set_to_none=True)
         return cost
 
