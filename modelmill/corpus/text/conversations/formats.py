@@ -13,7 +13,7 @@ from modelmill.corpus.text.conversations.conversation import (
 from modelmill.corpus.text.conversations.messages import normalised, read_messages
 from modelmill.corpus.text.conversations.sharegpt import as_messages
 from modelmill.corpus.text.conversations.tool_calls import check_results, read_tools
-from modelmill.corpus.text.conversations.values import is_json_of_messages, kind
+from modelmill.corpus.text.conversations.values import is_json_of_messages, kind, parsed
 
 __all__ = ["FORMATS", "BadConversationError", "Example", "Names", "columns", "of_row"]
 
@@ -150,7 +150,10 @@ def _system(row: Mapping[str, Any]) -> list[Message]:
 def _history(value: Any) -> list[Message]:
     """Return the messages of earlier rounds, each a list of an instruction and its output."""
     messages: list[Message] = []
-    for number, turns in enumerate(value or [], 1):
+    rounds = parsed(value, "history") if isinstance(value, str) and value.strip() else value or []
+    if not isinstance(rounds, list):
+        raise BadConversationError(f"history: {kind(rounds)} where a list belongs")
+    for number, turns in enumerate(rounds, 1):
         if not isinstance(turns, list) or len(turns) != 2 or not all(isinstance(text, str) for text in turns):
             raise BadConversationError(f"history: item {number} is no pair of an instruction and its output")
         messages += [{"role": "user", "content": turns[0]}, {"role": "assistant", "content": turns[1]}]
