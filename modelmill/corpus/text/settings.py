@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from modelmill.corpus.text.conversations.formats import FORMATS
+from modelmill.corpus.text.conversations.names import FORMATS
 from modelmill.recipe.sections import Preparation, Section
 
 
