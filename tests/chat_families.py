@@ -168,7 +168,11 @@ DEEPSEEK = [
     f"<\uff5c{name}\uff5c>"
     for name in (
         *("begin\u2581of\u2581sentence", "end\u2581of\u2581sentence", "User", "Assistant", "tool\u2581sep"),
-        *(f"tool\u2581{what}\u2581{edge}" for what in ("calls", "call", "outputs", "output") for edge in ("begin", "end")),
+        *(
+            f"tool\u2581{what}\u2581{edge}"
+            for what in ("calls", "call", "outputs", "output")
+            for edge in ("begin", "end")
+        ),
     )
 ]
 
@@ -241,9 +245,7 @@ TURNS = {
         "<|startoftext|>",
         shows=ALL,
     ),
-    "vicuna": _published(
-        "vicuna", ["<s>", "</s>"], "</s>", "<s>", sentencepiece=True, shows=frozenset({"system"})
-    ),
+    "vicuna": _published("vicuna", ["<s>", "</s>"], "</s>", "<s>", sentencepiece=True, shows=frozenset({"system"})),
     "gpt-oss-tools": _published(
         "gpt-oss-tools",
         ["<|startoftext|>", "<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"],

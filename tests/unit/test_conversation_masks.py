@@ -1,11 +1,12 @@
 """Whole conversations in templates of families: each message is learned as the model is asked for it, and none else."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
@@ -15,7 +16,7 @@ from modelmill.corpus.text.chat_tokens import Chatted, ChatTokens
 from modelmill.corpus.text.conversations.conversation import Conversation
 from modelmill.corpus.text.shown import UnfitTemplateError
 from modelmill.corpus.text.tokenizer import Encoder
-from tests.chat_families import TURNS, Family, marked, write
+from tests.chat_families import TEMPLATES, TURNS, Family, marked, write
 
 DAY = date(2025, 3, 9)
 TOOLS = [
@@ -150,8 +151,6 @@ def rendering(theirs: Any, conversation: Conversation, end: int, asks: bool = Fa
 
 
 def as_text(one: dict[str, Any]) -> dict[str, Any]:
-    import json
-
     function = one["function"]
     return {**one, "function": {**function, "arguments": json.dumps(function["arguments"])}}
 
@@ -183,3 +182,99 @@ def test_each_message_is_learned_once_where_the_model_is_asked_for_it(name: str,
             rest = made.theirs.decode(ids[len(before) + len(learned) :], skip_special_tokens=True)
             assert rest.strip() == "", f"nothing but white space follows {text + whole!r}"
         assert learned[-1] in stops
+
+
+@pytest.mark.parametrize("chat", CHATS)
+@pytest.mark.parametrize("name", [name for name in TURNS if (TEMPLATES / f"{name}.jinja").exists()])
+def test_learned_is_what_the_template_marks_as_generated(name: str, chat: str, families: Any) -> None:
+    made, (conversation, needed) = families(name), CHATS[chat]
+    if "generation" not in marked(name).template or (needed and needed not in made.family.shows):
+        pytest.skip("its template has no marks, or does not show this")
+    theirs = families(name, marked(name))
+    for tokens in (made.tokens, theirs.tokens):
+        for example in tokens.conversation(conversation.messages, conversation.tools, learned_by_roles(conversation)):
+            output = rendering(
+                theirs.theirs,
+                conversation,
+                example.turns[-1] + 1,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
+            )
+            ids = [token for segment in example.segments for token in segment.ids]
+            mine = [int(segment.weight) for segment in example.segments for _ in segment.ids]
+            assert ids == output["input_ids"]
+            runs = [list(run) for _, run in itertools.groupby(range(len(ids)), output["assistant_masks"].__getitem__)]
+            marks = [run for run in runs if output["assistant_masks"][run[0]]]
+            assert all(output["assistant_masks"][place] for place in np.flatnonzero(mine)), "no other is learned"
+            learned = [run for run in marks if any(mine[place] for place in run)]
+            assert len(learned) == len(example.turns)
+            for run in learned:
+                others = theirs.theirs.decode([ids[place] for place in run if not mine[place]])
+                assert others.replace("<|im_start|>assistant", "").strip() == "", "but for white space after a stop"
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_names_of_special_tokens_in_a_conversation_are_plain_text(name: str, families: Any) -> None:
+    made = families(name)
+    names = " ".join(made.family.special)
+    messages = [said("user", f"say {names}"), said("assistant", f"{names} no"), *PLAIN[2:]]
+    plain = [said("user", "say it"), said("assistant", "it no"), *PLAIN[2:]]
+    special = {made.theirs.convert_tokens_to_ids(token) for token in made.family.special}
+
+    def counted(some: list[dict[str, Any]]) -> list[int]:
+        examples = made.tokens.conversation(some, [], {1: 1.0, 3: 1.0, 5: 1.0})
+        return [sum(token in special for segment in e.segments for token in segment.ids) for e in examples]
+
+    assert counted(messages) == counted(plain), "those of the template alone"
+
+
+def test_turns_have_the_weights_that_data_gives_them(families: Any) -> None:
+    (example,) = families("smollm2").tokens.conversation(PLAIN, [], {1: 0.5, 5: 1.0})
+    weighted = {
+        number: segment.weight
+        for number, segment in zip(
+            example.turns, [segment for segment in example.segments if segment.weight], strict=True
+        )
+    }
+    assert weighted == {1: 0.5, 5: 1.0}
+
+
+def test_a_past_turn_that_is_shown_in_other_words_is_an_example_of_its_own(families: Any) -> None:
+    made = families("qwen3-tools")
+    first, last = made.tokens.conversation(THOUGHT, [], {1: 1.0, 3: 1.0})
+    texts = [made.theirs.decode([token for s in e.segments for token in s.ids]) for e in (first, last)]
+    assert (first.turns, last.turns) == ([1], [3])
+    assert "It is so." in texts[0] and "It is so." not in texts[1], "its thinking is gone once it is past"
+    steps = CALLED[:2] + CALLED[2:4]
+    steps[1] = {**steps[1], "reasoning_content": "I look."}
+    (both,) = made.tokens.conversation(steps, TOOLS, {1: 1.0, 3: 1.0})
+    assert both.turns == [1, 3], "while tools are called, its thinking stays"
+
+
+def test_thinking_is_put_back(families: Any) -> None:
+    made = families("deepseek-r1")
+    examples = made.tokens.conversation(THOUGHT, [], {1: 1.0, 3: 1.0})
+    told = [made.theirs.decode(list(example.segments[-2].ids)) for example in examples]
+    assert told == ["<think>\nIt is so.\n</think>\n\nBecause.<eos>", "<think>\nThey doubt it.\n</think>\n\nYes.<eos>"]
+
+
+def test_calls_of_tools_end_with_a_stop_of_their_own(families: Any) -> None:
+    made = families("gpt-oss-tools")
+    assert made.theirs.convert_ids_to_tokens(made.tokens.stops) == ["<|return|>", "<|call|>"]
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_a_long_conversation_is_asked_for_with_its_last_turns(name: str, families: Any) -> None:
+    made = families(name)
+    head = [said("system", "Be short.")] if "system" in made.family.shows else []
+    pairs = [
+        (said("user", f"Question {n}, " + "which is long, " * 6), said("assistant", f"Answer {n}.")) for n in range(9)
+    ]
+    messages = [*head, *(message for pair in pairs for message in pair), said("user", "And the last?")]
+    whole = made.tokens.asked_messages(messages)
+    kept = made.tokens.asked_messages(messages, room=len(whole) // 2)
+    assert len(kept) <= len(whole) // 2
+    first = next(n for n in range(9) if f"Question {n}," in made.theirs.decode(kept))
+    assert 0 < first < 9 and kept == made.tokens.asked_messages([*head, *messages[len(head) + 2 * first :]])
+    shortest = made.tokens.asked_messages([*head, said("user", "x " * 500 + "the end?")], room=len(whole) // 2)
+    assert len(shortest) <= len(whole) // 2 and "the end?" in made.theirs.decode(shortest)

@@ -144,8 +144,12 @@ class Chat(Template):
         found, first, parts = exchanges(whole.messages), 0, []
         while first < len(found.groups):
             ends = range(first + 2, len(found.groups) + 1)
-            end = first + 1 + bisect.bisect_left(
-                ends, True, key=lambda end, first=first: not self._fits(whole.of(found.numbers(first, end)))
+            end = (
+                first
+                + 1
+                + bisect.bisect_left(
+                    ends, True, key=lambda end, first=first: not self._fits(whole.of(found.numbers(first, end)))
+                )
             )
             parts.append(whole.of(found.numbers(first, end)))
             first = end

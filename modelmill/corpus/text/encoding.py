@@ -83,7 +83,9 @@ class _Split:
         self.documents.append(packed)
         size = sum(len(text.encode()) for text in texts)
         self.counts.update(documents=len(texts), bytes=size, tokens=len(packed.tokens) - 1)
-        placed = [Placed(pair, document.row) for document in batch for pair in (*document.pairs, *document.conversations)]
+        placed = [
+            Placed(pair, document.row) for document in batch for pair in (*document.pairs, *document.conversations)
+        ]
         if self.framing is None or not placed:
             return
         examples = self.framing.examples(placed, where, self.counts)

@@ -160,7 +160,7 @@ class ChatTemplate:
             base = opened.removesuffix(THINKS)
             if whole.startswith(base):
                 thinking = str(message.get("reasoning_content") or "").strip("\n")
-                said = f"{thinking}\n{THOUGHT}\n\n{whole[len(base):]}"
+                said = f"{thinking}\n{THOUGHT}\n\n{whole[len(base) :]}"
         if said is None:
             raise _opens_otherwise(asked, whole)
         require_calls(said, message)

@@ -120,7 +120,7 @@ class _Limited(ImmutableSandboxedEnvironment):
         tree: nodes.Template = _Counted().visit(super()._parse(source, name, filename))
         return tree
 
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805  as jinja2 names them
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         _budget.get().take()
         if isinstance(getattr(__obj, "__self__", None), str):
             _require_small([value for value in (*args, *kwargs.values()) if isinstance(value, int)])
@@ -140,12 +140,12 @@ class _Limited(ImmutableSandboxedEnvironment):
 class _Counted(NodeTransformer):
     """Puts the counting into a template."""
 
-    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  jinja2 looks for this name
+    def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, "_rounds", [], [], None, None, lineno=node.lineno)
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
         self.generic_visit(node)
         return nodes.Filter(node, "_measured", [], [], None, None, lineno=node.lineno)
 

@@ -23,12 +23,12 @@ class Tokenizer(Section):
 class Pairs(Section):
     """Prompts and responses that fine-tuning learns."""
 
-    source: Literal[
-        "python_docstrings", "columns", "messages", "sharegpt", "alpaca", "preferences", "labelled"
-    ] = Field(
-        alias="from",
-        description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
-        "docstring, and the docstring; `columns` takes two columns.",
+    source: Literal["python_docstrings", "columns", "messages", "sharegpt", "alpaca", "preferences", "labelled"] = (
+        Field(
+            alias="from",
+            description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
+            "docstring, and the docstring; `columns` takes two columns.",
+        )
     )
     prompt: str = Field(default="prompt", description="Column with the prompts, for `columns`.")
     response: str = Field(default="response", description="Column with the responses, for `columns`.")
