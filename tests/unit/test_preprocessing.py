@@ -80,7 +80,7 @@ def test_an_example_never_crosses_a_window_and_comes_back_whole(
         back.append([(token, bool(mark)) for token, mark in zip(ids, marks, strict=True)][opens:])
     assert back == [
         [(t, False) for t in given_ids[opens:]] + [(t, True) for t in learned] + [(t, False) for t in rest]
-        for given_ids, learned, rest in examples
+        for given_ids, learned, rest in ([segment.ids for segment in example] for example in examples)
     ]
 
 

@@ -32,9 +32,7 @@ ESCAPES = {
 
 
 @pytest.mark.parametrize("mistake", [*LOOPS, *ESCAPES])
-def test_a_template_that_does_not_end_or_breaks_out_is_refused(
-    mistake: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_that_does_not_end_or_breaks_out_is_refused(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "STEPS", 20_000)
     template = {**LOOPS, **ESCAPES}[mistake] + TURNS["smollm2"].template
     program = sandbox.Program(template, str)

@@ -124,10 +124,7 @@ class Chat(Template):
             return self._kept(whole, chatted, counts)
         if is_left_out(self.settings, counts, where, size, self.room, self.kind.removesuffix("s")):
             return []
-        if self.settings.too_long == "split":
-            parts = self._split(whole)
-        else:
-            parts = [self._end(whole, counts)]
+        parts = self._split(whole) if self.settings.too_long == "split" else [self._end(whole, counts)]
         counts["split_conversations"] += len(parts) > 1
         return [one for part in parts for one in self._kept(*self._cut(part, counts), counts)]
 
