@@ -126,8 +126,11 @@ def test_long_conversations_are_dropped_or_refused_where_the_recipe_says_so(fold
 
 
 def test_a_conversation_that_a_template_refuses_is_named(folder: Path, tmp_path: Path) -> None:
-    strict = "{% for m in messages if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('no order') }}{% endfor %}"
-    model = write_chat_model(tmp_path / "chat", strict.replace(" if", "%}{% if") + CHATML)
+    strict = (
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('no order') }}{% endif %}{% endfor %}"
+    )
+    model = write_chat_model(tmp_path / "chat", strict + CHATML)
     with pytest.raises(UserError, match=r"fails: no order, at data\.jsonl row 7, with the prompt 'a'") as raised:
         made(model, Conversation([said("user", "a"), said("user", "b"), said("assistant", "c")]))
     assert "mend what it stumbles over" in str(raised.value)

@@ -18,7 +18,7 @@ LOOPS = {
     "{% set n.t = n.t + n.t %}{% endfor %}",
     "a long text": "{{ 'a' * 10 ** 10 }}",
     "a wide text": "{{ '%9999999999d' % 1 }}",
-    "a large number": "{{ 9 ** 9 ** 9 }}",
+    "a large number": "{{ 9 ** (9 ** 9) }}",
     "a long list": "{{ (range(99999) | list) * 99999 }}",
 }
 ESCAPES = {

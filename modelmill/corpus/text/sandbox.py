@@ -67,7 +67,7 @@ class Program:
         """
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
-        theirs: Any = _compile_jinja_template(source).environment
+        theirs: Any = _compile_jinja_template("").environment
         environment = _Limited(
             trim_blocks=theirs.trim_blocks,
             lstrip_blocks=theirs.lstrip_blocks,
