@@ -78,7 +78,7 @@ def test_what_is_learned_goes_by_the_setting_and_the_weights(folder: Path) -> No
 
 
 def test_a_long_conversation_is_split_between_exchanges_and_keeps_its_system_message(folder: Path) -> None:
-    parts, counts = made(folder, LONG, too_long="split", length=200)
+    parts, counts = made(folder, LONG, too_long="split", length=400)
     learned = [text for part in parts for text in told(folder, part)]
     assert [text.split(" of")[0] for text in learned] == [f"assistant {n}" for n in range(8)], "each once, in order"
     assert counts == {"conversations": 1, "split_conversations": 1} and 2 < len(parts) < 8
@@ -87,24 +87,24 @@ def test_a_long_conversation_is_split_between_exchanges_and_keeps_its_system_mes
         assert part.record is not None and part.record["messages"][0] == SYSTEM
         assert part.record["messages"][1]["role"] == "user"
         assert (
-            len(ids(part)) <= 200
+            len(ids(part)) <= 400
             and ids(part) == theirs.apply_chat_template(part.record["messages"], return_dict=False)[: len(ids(part))]
         )
 
 
 def test_a_long_conversation_that_is_not_split_keeps_its_last_exchanges(folder: Path) -> None:
-    (kept,), counts = made(folder, LONG, length=200)
+    (kept,), counts = made(folder, LONG, length=400)
     learned = [text.split(" of")[0] for text in told(folder, kept)]
     assert learned == [f"assistant {n}" for n in range(8 - len(learned), 8)] and 1 < len(learned) < 8
-    assert counts == {"conversations": 1, "left_out_turns": 8 - len(learned)} and len(ids(kept)) <= 200
+    assert counts == {"conversations": 1, "left_out_turns": 8 - len(learned)} and len(ids(kept)) <= 400
     assert kept.record is not None and kept.record["messages"][0] == SYSTEM
 
 
 @pytest.mark.parametrize("too_long", ["truncate_prompt", "split"])
 def test_an_exchange_that_is_too_long_by_itself_loses_the_beginning_of_its_prompt(folder: Path, too_long: str) -> None:
     messages = [SYSTEM, said("user", "word " * 200 + "the end?"), said("assistant", "Yes."), *LONG.messages[1:3]]
-    parts, counts = made(folder, Conversation(messages), too_long=too_long, length=100)
-    assert all(len(ids(part)) <= 100 for part in parts)
+    parts, counts = made(folder, Conversation(messages), too_long=too_long, length=200)
+    assert all(len(ids(part)) <= 200 for part in parts)
     if too_long == "truncate_prompt":
         assert [told(folder, part)[0][:11] for part in parts] == ["assistant 0"] and counts["left_out_turns"] == 1
     else:

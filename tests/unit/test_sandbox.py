@@ -26,7 +26,7 @@ ESCAPES = {
     "a class by name": "{{ messages['__class__']['__mro__'] }}",
     "a class through a filter": "{{ (messages | attr('__class__')).__mro__ }}",
     "a class through a format": "{{ '{0.__class__.__mro__}'.format(messages) }}",
-    "globals of a macro": "{% macro m() %}{% endmacro %}{{ m.__globals__ }}",
+    "globals of a macro": "{% macro m() %}{% endmacro %}{{ m.__init__.__globals__ }}",
     "a change of the data": "{{ messages.append(1) }}",
 }
 

@@ -125,7 +125,8 @@ class Chat(Template):
         if is_left_out(self.settings, counts, where, size, self.room, self.kind.removesuffix("s")):
             return []
         parts = self._split(whole) if self.settings.too_long == "split" else [self._end(whole, counts)]
-        counts["split_conversations"] += len(parts) > 1
+        if len(parts) > 1:
+            counts["split_conversations"] += 1
         return [one for part in parts for one in self._kept(*self._cut(part, counts), counts)]
 
     def _kept(self, part: Part, chatted: list[Chatted], counts: Counter[str]) -> list[tuple[Part, Chatted]]:

@@ -163,7 +163,7 @@ class ChatTokens:
             conversations: For each what `turns` returns.
         """
         # Most are one example, so their texts are encoded at once.
-        whole = self.text.ids_of(["".join(turns[-1].text) if turns else "" for turns in conversations])
+        whole = self.text.ids_of([turns[-1].text.whole if turns else "" for turns in conversations])
         return [self._examples(list(turns), ids) for turns, ids in zip(conversations, whole, strict=True)]
 
     def conversation(self, messages: Sequence[Message], tools: Tools, weights: Mapping[int, float]) -> list[Chatted]:
@@ -234,7 +234,7 @@ class ChatTokens:
             rendered: The rendering.
             whole: Ids of all of its text, if they are known.
         """
-        whole = self.text.ids("".join(rendered[:3])) if whole is None else whole
+        whole = self.text.ids(rendered.whole) if whole is None else whole
         given = self._given(rendered.given, whole)
         if whole[: len(given)] == given:
             after = whole[len(given) :]

@@ -40,6 +40,11 @@ class Rendered(NamedTuple):
     rest: str
     is_generated: bool = True
 
+    @property
+    def whole(self) -> str:
+        """Return all of the text."""
+        return self.given + self.learned + self.rest
+
 
 class _Shape(NamedTuple):
     """How a template takes tool calls: with arguments as text or as an object, and beside which empty content."""
@@ -77,6 +82,7 @@ class ChatTemplate:
         self._values = {**self._theirs.special_tokens_map, "date_string": written(day, "%d %b %Y"), "documents": None}
         self.special = [token.content for token in added if token.special]
         self._is_marked = False
+        self._begin = ""  # what the template writes before an answer
         pair = probe()
         whole = self._render(pair)
         self._end = whole.rpartition(PROBE[1])[2] if PROBE[1] in whole else ""
@@ -88,7 +94,7 @@ class ChatTemplate:
             if not self._program(False).marks:
                 raise
             self._is_marked = True
-            self.turn(pair)
+        self._begin = self.turn(pair).learned.partition(PROBE[1])[0]
 
     def asked(self, messages: Sequence[Message], tools: Sequence[Message] = ()) -> str:
         """Return the text up to where the assistant's next message begins.
@@ -112,13 +118,16 @@ class ChatTemplate:
         require_context(asked, before, tools)
         whole, marks = self._run(messages, tools, asks=False)
         said = whole[len(asked) :] if whole.startswith(asked) else None
+        reasoning = last.get("reasoning_content")
+        if reasoning and not (said is not None and shows(said, reasoning)):
+            if THOUGHT not in self._program(bool(tools)).source:
+                raise UnfitTemplateError("does not show the thinking (reasoning_content) of a message")
+            return self.turn([*before, _with_thinking(last)], tools)
         if last.get("tool_calls"):
             rendered = self._call(asked, whole, said, last)
         else:
-            rendered = self._answer(asked, whole, said, self._response(last, said, bool(tools)))
-        if not self._program(bool(tools)).marks:
-            return rendered
-        return self._as_marked(rendered, whole, marks)
+            rendered = self._answer(asked, whole, said, "".join(texts_of(last)))
+        return self._as_marked(rendered, whole, marks) if self._program(bool(tools)).marks else rendered
 
     def _as_marked(self, rendered: Rendered, whole: str, marks: list[tuple[int, int]]) -> Rendered:
         """Return a message as generated or not, as the template marks it.
@@ -133,16 +142,6 @@ class ChatTemplate:
         if marked and rendered.learned.removeprefix(marked).strip() not in ("", *self.special):
             raise UnfitTemplateError(f"marks only {marked[:40]!r} of a response as generated")
         return rendered._replace(is_generated=bool(marked))
-
-    def _response(self, message: Message, said: str | None, has_tools: bool) -> str:
-        """Return an answer's text, with its thinking where the template takes that as a part of the text."""
-        response = "".join(texts_of(message))
-        reasoning = message.get("reasoning_content")
-        if not reasoning or (said is not None and shows(said, reasoning)):
-            return response
-        if THOUGHT not in self._program(has_tools).source:
-            raise UnfitTemplateError("does not show the thinking (reasoning_content) of a message")
-        return f"{THINKS}\n{reasoning}\n{THOUGHT}\n\n{response}"
 
     def _answer(self, asked: str, whole: str, said: str | None, response: str) -> Rendered:
         if said is not None and said.endswith(self._end) and shows(said[: len(said) - len(self._end)], response):
@@ -189,7 +188,8 @@ class ChatTemplate:
             return response.lstrip().removeprefix(THINKS).lstrip("\n")
         if said is None or THOUGHT not in response:
             return None
-        return said.removesuffix(self._end).rstrip().removesuffix(answer) + response
+        begin = said.removesuffix(self._end).rstrip().removesuffix(answer)
+        return (begin if begin.strip() else self._begin) + response
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Message] = (), asks: bool = False) -> str:
         return self._run(messages, tools, asks)[0]
@@ -247,6 +247,13 @@ class ChatTemplate:
             except Exception as error:  # the library raises whatever it stumbles over
                 raise UnfitTemplateError(f"fails: {error}") from error
         return self._programs[has_tools]
+
+
+def _with_thinking(message: Message) -> Message:
+    """Return a message with its thinking in the content, where DeepSeek-R1 writes it and others look for it."""
+    told = f"{THINKS}\n{message['reasoning_content']}\n{THOUGHT}\n\n{''.join(texts_of(message))}"
+    kept = {key: value for key, value in message.items() if key not in ("reasoning_content", "thinking", "reasoning")}
+    return {**kept, "content": told}
 
 
 def probe() -> list[Message]:
