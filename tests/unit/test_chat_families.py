@@ -13,7 +13,7 @@ from transformers.utils import chat_template_utils
 from modelmill.core.errors import UserError
 from modelmill.corpus.text import given_tokenizer
 from modelmill.corpus.text.chat_framing import Chat
-from modelmill.corpus.text.framing import Framed, Placed
+from modelmill.corpus.text.framed import Framed, Placed
 from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder

@@ -13,7 +13,8 @@ from modelmill.corpus.packing import PairStream
 from modelmill.corpus.text.answer_framing import Answers
 from modelmill.corpus.text.chat_framing import Chat
 from modelmill.corpus.text.conversations.conversation import Conversation, Labelled, Preference
-from modelmill.corpus.text.framing import Framed, Placed, framing_of
+from modelmill.corpus.text.framed import Framed, Placed
+from modelmill.corpus.text.framing import framing_of
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder
 from tests.chat_models import CHATML, write_chat_model

@@ -16,7 +16,8 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.array_file import ArrayFile
 from modelmill.corpus.text import documents, encoding, given_tokenizer, tokenizer, words
-from modelmill.corpus.text.framing import Placed, Separated
+from modelmill.corpus.text.framed import Placed
+from modelmill.corpus.text.framing import Separated
 from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.data import shards

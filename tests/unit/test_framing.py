@@ -16,7 +16,8 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.text import tokenizer
 from modelmill.corpus.text.chat_framing import Chat
-from modelmill.corpus.text.framing import Placed, Separated
+from modelmill.corpus.text.framed import Placed
+from modelmill.corpus.text.framing import Separated
 from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder

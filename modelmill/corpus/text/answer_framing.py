@@ -9,7 +9,7 @@ from modelmill.corpus.packing import Segment
 from modelmill.corpus.text.chat_framing import Template
 from modelmill.corpus.text.conversations.conversation import Labelled, Message, Preference
 from modelmill.corpus.text.conversations.exchanges import shortened
-from modelmill.corpus.text.framing import COUNTED, Framed, Placed, is_left_out, refusing
+from modelmill.corpus.text.framed import COUNTED, Framed, Placed, is_left_out, refusing
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.shown import UnfitTemplateError, texts_of
 from modelmill.corpus.text.tokenizer import Encoder
@@ -28,8 +28,8 @@ class Answers(Template):
         """Load the template and try it on a pair; see `Template`."""
         super().__init__(settings, encoder, folder, length)
         self.room = length
-        self.kind = settings.source
-        self.counted = COUNTED
+        self.kind: str = settings.source
+        self.counted: tuple[str, ...] = COUNTED
         self.arrays = frozenset({"sides"})
 
     def describe(self) -> dict[str, object]:
@@ -97,8 +97,7 @@ class Answers(Template):
 
 def _record(answered: Preference | Labelled) -> dict[str, Any]:
     """Return the messages of an example for people."""
+    record = {"messages": answered.prompt, "tools": answered.tools}
     if isinstance(answered, Preference):
-        sides = {"chosen": answered.chosen, "rejected": answered.rejected}
-    else:
-        sides = {"completion": answered.completion, "is_good": answered.is_good}
-    return {"messages": answered.prompt, "tools": answered.tools, **sides}
+        return {**record, "chosen": answered.chosen, "rejected": answered.rejected}
+    return {**record, "completion": answered.completion, "is_good": answered.is_good}

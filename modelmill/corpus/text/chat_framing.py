@@ -11,7 +11,7 @@ from modelmill.corpus.packing import Segment
 from modelmill.corpus.text.chat_tokens import Chatted, ChatTokens
 from modelmill.corpus.text.conversations.conversation import Conversation, Message
 from modelmill.corpus.text.conversations.exchanges import cut, exchanges
-from modelmill.corpus.text.framing import COUNTED, Framed, Placed, is_left_out, refused, refusing
+from modelmill.corpus.text.framed import COUNTED, Framed, Placed, is_left_out, refused, refusing
 from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.rendering import PROBE, probe
 from modelmill.corpus.text.settings import Pairs
@@ -91,7 +91,7 @@ class Chat(Template):
         super().__init__(settings, encoder, folder, length)
         self.room = packing.room(length, self.shares_end)
         self.kind = "conversations" if settings.source in ("messages", "sharegpt", "alpaca") else "pairs"
-        self.counted = COUNTED if self.kind == "pairs" else (*COUNTED, *OF_CONVERSATIONS)
+        self.counted: tuple[str, ...] = COUNTED if self.kind == "pairs" else (*COUNTED, *OF_CONVERSATIONS)
         self.arrays = frozenset() if self.kind == "pairs" else frozenset({"weights"})
 
     def describe(self) -> dict[str, object]:
@@ -141,14 +141,9 @@ class Chat(Template):
         """Return as few runs of exchanges as fit, each with the system messages; one exchange may be too long."""
         found, first, parts = exchanges(whole.messages), 0, []
         while first < len(found.groups):
-            ends = range(first + 2, len(found.groups) + 1)
-            end = (
-                first
-                + 1
-                + bisect.bisect_left(
-                    ends, True, key=lambda end, first=first: not self._fits(whole.of(found.numbers(first, end)))
-                )
-            )
+            end = first + 1
+            while end < len(found.groups) and self._fits(whole.of(found.numbers(first, end + 1))):
+                end += 1
             parts.append(whole.of(found.numbers(first, end)))
             first = end
         return [part for part in parts if part.weights]

@@ -12,7 +12,8 @@ from modelmill.corpus.array_file import PackedFiles
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import documents
 from modelmill.corpus.text.documents import Document
-from modelmill.corpus.text.framing import Framed, Framing, Placed, framing_of
+from modelmill.corpus.text.framed import Framed, Framing, Placed
+from modelmill.corpus.text.framing import framing_of
 from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.data.shard import Shard

@@ -1,88 +1,19 @@
 """Pairs and conversations as examples for the model: framed, and cut, split, dropped or refused where too long."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import packing
-from modelmill.corpus.packing import Example, Segment
-from modelmill.corpus.text.conversations.conversation import Conversation, Labelled, Preference
-from modelmill.corpus.text.pairs import Pair
+from modelmill.corpus.packing import Segment
+from modelmill.corpus.text.answer_framing import Answers
+from modelmill.corpus.text.chat_framing import Chat
+from modelmill.corpus.text.framed import COUNTED, Framed, Framing, Placed, is_left_out
 from modelmill.corpus.text.settings import Pairs
-from modelmill.corpus.text.shown import UnfitTemplateError
 from modelmill.corpus.text.tokenizer import Encoder
-
-KEY = "preprocessing.pairs.framing: chat"
-# What is counted of pairs that are too long.
-COUNTED = ("cut_prompts", "cut_responses", "dropped_pairs")
-
-
-class Placed(NamedTuple):
-    """A pair or a conversation, and where it is from.
-
-    Attributes:
-        pair: The pair or conversation.
-        row: Its row in the shard, from 0.
-    """
-
-    pair: Pair | Conversation | Preference | Labelled
-    row: int
-
-
-class Framed(NamedTuple):
-    """An example, and what it was made from.
-
-    Attributes:
-        segments: The example.
-        record: Its messages, as the corpus has them for people; None for a pair.
-    """
-
-    segments: Example
-    record: Mapping[str, Any] | None = None
-
-
-class Framing(Protocol):
-    """A way to make examples of pairs and conversations.
-
-    Attributes:
-        settings: The recipe's `preprocessing.pairs`.
-        kind: `pairs`, `conversations`, `preferences` or `labelled`.
-        counted: Names of what it counts.
-        arrays: What is packed beside `learned`, see `PairStream`.
-        stop: Id that ends a response.
-        room: The most ids of an example.
-    """
-
-    settings: Pairs
-    kind: str
-    counted: tuple[str, ...]
-    arrays: frozenset[str]
-    stop: int
-    room: int
-
-    @property
-    def taken(self) -> int:
-        """Return how many ids of an example are not of prompt and response, about."""
-
-    def describe(self) -> dict[str, object]:
-        """Return what the model's users need to know to frame a prompt."""
-
-    def examples(self, placed: Sequence[Placed], where: str, counts: Counter[str]) -> list[Framed]:
-        """Return examples, without what is dropped.
-
-        Args:
-            placed: Pairs or conversations.
-            where: The shard, for messages.
-            counts: Counts of `counted`, which grow.
-
-        Raises:
-            UserError: The template does not show one as it is, or one is too long, and the recipe refuses such.
-        """
 
 
 class Separated:
@@ -94,7 +25,7 @@ class Separated:
     """
 
     kind = "pairs"
-    counted = COUNTED
+    counted: tuple[str, ...] = COUNTED
     arrays: frozenset[str] = frozenset()
 
     def __init__(self, settings: Pairs, encoder: Encoder, length: int) -> None:
@@ -128,7 +59,7 @@ class Separated:
 
     def examples(self, placed: Sequence[Placed], where: str, counts: Counter[str]) -> list[Framed]:
         """Return the pairs as examples, without those that are dropped; see `Framing.examples`."""
-        prompts, responses = (self._encoder.ids([one.pair[part] for one in placed]) for part in (0, 1))
+        prompts, responses = (self._encoder.ids([str(one.pair[part]) for one in placed]) for part in (0, 1))
         examples = []
         for one, prompt, response in zip(placed, prompts, responses, strict=True):
             over = self.taken + len(prompt) + len(response) - self.room
@@ -161,9 +92,6 @@ def framing_of(settings: Pairs, encoder: Encoder, folder: Path, length: int) -> 
     Raises:
         UserError: The template fails, or nothing is left for prompt and response beside the frame.
     """
-    from modelmill.corpus.text.answer_framing import Answers
-    from modelmill.corpus.text.chat_framing import Chat
-
     chosen: Framing
     if settings.framing != "chat":
         chosen = Separated(settings, encoder, length)
@@ -177,56 +105,3 @@ def framing_of(settings: Pairs, encoder: Encoder, folder: Path, length: int) -> 
             f"left for prompt and response; set it to {4 * chosen.taken} or more"
         )
     return chosen
-
-
-def is_left_out(settings: Pairs, counts: Counter[str], where: str, size: int, room: int, what: str = "pair") -> bool:
-    """Return whether a pair that is too long is dropped.
-
-    Args:
-        settings: The recipe's `preprocessing.pairs`.
-        counts: Counts, which grow.
-        where: Shard and row, for messages.
-        size: Its tokens.
-        room: How many fit.
-        what: Whether it is a pair, a conversation or something else.
-
-    Raises:
-        UserError: The recipe refuses it.
-    """
-    if settings.too_long == "refuse":
-        others = "truncate_prompt or drop" if what != "conversation" else "split, truncate_prompt or drop"
-        raise UserError(
-            f"preprocessing.pairs.too_long: refuse: the {what} of {where} has {size} tokens with its "
-            f"frame, and {room} fit; raise preprocessing.sequence_length, or set too_long: {others}"
-        )
-    if settings.too_long == "drop":
-        counts["dropped_pairs"] += 1
-    return settings.too_long == "drop"
-
-
-@contextmanager
-def refusing(where: str, begins: str) -> Iterator[None]:
-    """Say of which pair it is where the template does not show one.
-
-    Args:
-        where: Shard and row.
-        begins: How the pair begins.
-
-    Raises:
-        UserError: The template does not show the pair.
-    """
-    try:
-        yield
-    except UnfitTemplateError as error:
-        raise refused(f"{error}, at {where}, with the prompt {begins[:40]!r}") from error
-
-
-def refused(why: str) -> UserError:
-    """Return the error of a template that shows no pair in a form that can be learned.
-
-    Args:
-        why: What the template does.
-    """
-    return UserError(
-        f"{KEY}: the tokenizer's chat template {why}; mend what it stumbles over, or set framing: separator"
-    )
