@@ -34,7 +34,12 @@ class LinearCrossEntropy(nn.Module):
         self.score = Score()
 
     def forward(
-        self, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float = 0.0,
+        counted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the summed loss in nats, an fp32 scalar.
 
@@ -43,11 +48,12 @@ class LinearCrossEntropy(nn.Module):
             weight: (vocabulary, width).
             labels: int64, (tokens,); `IGNORED` ones cost nothing.
             smoothing: Share of a label's probability that is spread evenly over the vocabulary.
+            counted: fp32, (tokens,), how much each label counts; None where those that count do so alike.
         """
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         with torch.autocast(device, enabled=False):
-            total: torch.Tensor = _InPieces.apply(hidden, weight, labels, smoothing, dtype, self.score)
+            total: torch.Tensor = _InPieces.apply(hidden, weight, labels, smoothing, counted, dtype, self.score)
         return total
 
 
@@ -55,7 +61,12 @@ class Score(nn.Module):
     """The loss of some rows, and its gradient."""
 
     def forward(
-        self, logits: torch.Tensor, labels: torch.Tensor, smoothing: float, with_gradient: bool
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float,
+        with_gradient: bool,
+        counts: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the summed loss in nats and, if asked for, its gradient by the logits, in the logits' type.
 
@@ -64,8 +75,11 @@ class Score(nn.Module):
             labels: int64, (rows,); `IGNORED` ones cost nothing.
             smoothing: Share of a label's probability that is spread evenly over the vocabulary.
             with_gradient: Whether to compute the gradient.
+            counts: fp32, (rows,), how much each label counts; None where those that count do so alike.
         """
         counted = (labels != IGNORED).float().unsqueeze(1)
+        if counts is not None:
+            counted = counted * counts.unsqueeze(1)
         label = labels.clamp(min=0).unsqueeze(1)
         highest = logits.amax(1, keepdim=True).float()
         exponentials = (logits - highest).exp_()  # in fp32, as `highest` is
@@ -97,6 +111,7 @@ class _InPieces(torch.autograd.Function):
         weight: torch.Tensor,
         labels: torch.Tensor,
         smoothing: float,
+        counted: torch.Tensor | None,
         dtype: torch.dtype,
         score: Score,
     ) -> torch.Tensor:
@@ -110,8 +125,9 @@ class _InPieces(torch.autograd.Function):
             part = slice(first, first + rows)
             first += rows
             logits = hidden_low[part] @ weight_low.t()
-            for few, its_labels in zip(logits.split(at_once), labels[part].split(at_once), strict=True):
-                loss, gradient = score(few, its_labels, smoothing, needs_hidden or needs_weight)
+            counts = [()] * rows if counted is None else [(few,) for few in counted[part].split(at_once)]
+            for few, its_labels, its in zip(logits.split(at_once), labels[part].split(at_once), counts, strict=False):
+                loss, gradient = score(few, its_labels, smoothing, needs_hidden or needs_weight, *its)
                 total += loss
                 if gradient is not None and len(few) == len(logits):
                     logits = gradient
@@ -131,7 +147,7 @@ class _InPieces(torch.autograd.Function):
             None if grad is None else (grad * upstream[0]).to(dtype)
             for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return (*gradients, None, None, None, None)
+        return (*gradients, None, None, None, None, None)
 
 
 def _pieces(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[int, int]]:

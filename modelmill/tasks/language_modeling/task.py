@@ -107,11 +107,17 @@ class LanguageModeling:
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
         labels = _chosen(batch["labels"].flatten(), batch)
+        counted = _chosen(batch["weights"].flatten(), batch) if "weights" in batch else None
         if not ways.takes_plain_head(self.way, model):
             logits = _chosen(ways.logits(self.way, model, batch).flatten(0, 1), batch)
-            return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+            if counted is None:
+                return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+            nats = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
+            return (nats * counted).sum()
         hidden = _chosen(self.hidden(model, batch).flatten(0, 1), batch)
-        total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
+        total: torch.Tensor = self.cross_entropy(
+            hidden, model.get_output_embeddings().weight, labels, smoothing, counted
+        )
         return total
 
     @torch.no_grad()
