@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from modelmill.components.data_validation import verdict
+from modelmill.components.data_validation.conversations import MalformedRowsError
 from modelmill.core.errors import GateFailed
 from modelmill.data.shard import Shard
 from modelmill.recipe.sections import Quarantine
@@ -32,9 +33,19 @@ class LeftOut(NamedTuple):
         return shard | {"why": self.why, "samples": self.samples}
 
 
-def unreadable(shard: Shard, error: Exception) -> LeftOut:
-    """Return the entry for a shard that cannot be read."""
-    return LeftOut(shard, None, str(error).removeprefix(f"{shard.uri}: ")[:_MAX_WHY], [])
+def unreadable(shard: Shard, error: Exception, samples: int) -> LeftOut:
+    """Return the entry for a shard that cannot be read, or some of whose rows are no conversations.
+
+    Args:
+        shard: The shard.
+        error: Why it cannot be read.
+        samples: How many rows to keep.
+    """
+    why = str(error).removeprefix(f"{shard.uri}: ")[:_MAX_WHY]
+    if not isinstance(error, MalformedRowsError):
+        return LeftOut(shard, None, why, [])
+    kept = [{"row": one.row, "value": one.sample, "rule": one.why} for one in error.malformed[:samples]]
+    return LeftOut(shard, error.rows, why, kept)
 
 
 def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int) -> LeftOut:

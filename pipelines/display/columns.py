@@ -9,7 +9,7 @@ from rich.text import Text
 from modelmill.pipelines.display.text import printable
 
 if TYPE_CHECKING:
-    from modelmill.components.data_validation.api import Column, Drift
+    from modelmill.components.data_validation.api import Column, ConversationRows, Drift
     from modelmill.components.data_validation.contract import Draft
 
 MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
@@ -31,8 +31,13 @@ def show(draft: "Draft") -> None:
     Console().print(shown)
 
 
-def as_json(draft: "Draft") -> dict[str, Any]:
-    """Return the columns of a draft for machines, with the suite."""
+def as_json(draft: "Draft", conversations: "ConversationRows | None" = None) -> dict[str, Any]:
+    """Return the columns of a draft for machines, with the suite and, of conversations, their format.
+
+    Args:
+        draft: The draft.
+        conversations: How the rows hold conversations.
+    """
     profile = draft.profile
     columns = [
         {
@@ -45,7 +50,10 @@ def as_json(draft: "Draft") -> dict[str, Any]:
         }
         for name, column in profile.columns.items()
     ]
-    return {"rows": profile.rows, "columns": columns, "suite": draft.suite}
+    document = {"rows": profile.rows, "columns": columns, "suite": draft.suite}
+    if conversations:
+        document |= {"conversations": conversations.format, "malformed": draft.malformed}
+    return document
 
 
 def show_drift(drift: "Drift") -> None:

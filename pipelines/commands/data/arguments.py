@@ -1,12 +1,13 @@
 """Arguments of the commands that read data where it lies, and the shards that they name."""
 
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from modelmill.core.errors import UserError
 
 if TYPE_CHECKING:
+    from modelmill.components.data_validation.api import ConversationRows
     from modelmill.data.shard import Shard
     from modelmill.recipe.column_type import ColumnType
 
@@ -16,6 +17,17 @@ Columns = Annotated[
     list[str], typer.Option("--column", help="A column's type, such as zip=text; once for each column.")
 ]
 Media = Annotated[str | None, typer.Option("--media", help="The shards name files of this kind: images or audio.")]
+
+PairsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--pairs-from", help="Format of conversations in the rows, as in preprocessing.pairs.from, or none; detected."
+    ),
+]
+PairsColumns = Annotated[
+    list[str],
+    typer.Option("--pairs-column", help="A column with another name, such as messages=dialog; once for each column."),
+]
 
 
 def find_shards(path: str, format_: str, media: str | None, columns: list[str]) -> "list[Shard]":
@@ -36,6 +48,31 @@ def find_shards(path: str, format_: str, media: str | None, columns: list[str]) 
     if media and format_ == "text":
         raise UserError(f"--format text: a manifest of {media} is jsonl, csv or parquet")
     return shards.with_types(shards.find(path, format_, media), _types(columns))  # type: ignore[arg-type]
+
+
+def find_conversations(
+    shards: "list[Shard]", format_: str | None, columns: list[str], suite: dict[str, Any] | None = None
+) -> "ConversationRows | None":
+    """Find out how the rows hold conversations; see `detect`.
+
+    Raises:
+        UserError: an option is wrong.
+    """
+    from modelmill.components.data_validation.api import detect
+    from modelmill.corpus.text.conversations.formats import FORMATS
+
+    if format_ not in (None, "none", *FORMATS):
+        raise UserError(f"--pairs-from {format_}: {', '.join(FORMATS)} or none")
+    if columns and format_ in (None, "none"):
+        raise UserError(f"--pairs-column {columns[0]}: needs --pairs-from, the format whose column it is")
+    chosen = {}
+    for column in columns:
+        standard, _, name = column.partition("=")
+        known = [*FORMATS[str(format_)].required, *FORMATS[str(format_)].optional]
+        if not name or standard not in known:
+            raise UserError(f"--pairs-column {column}: write NAME=COLUMN, where NAME is {', '.join(known)}")
+        chosen[standard] = name
+    return detect(shards, format_, chosen, suite)
 
 
 def _types(columns: list[str]) -> "dict[str, ColumnType]":

@@ -7,12 +7,22 @@ from typing import Annotated
 import typer
 
 from modelmill.core.errors import UserError
-from modelmill.pipelines.commands.data.arguments import Columns, DataPath, Format, Media, find_shards
+from modelmill.pipelines.commands.data.arguments import (
+    Columns,
+    DataPath,
+    Format,
+    Media,
+    PairsColumns,
+    PairsFrom,
+    find_conversations,
+    find_shards,
+)
 from modelmill.pipelines.commands.options import AsJson
 from modelmill.pipelines.display.text import print_json
 from modelmill.pipelines.writing import writing
 
 EXAMPLE = "modelmill data profile data/python-lm -o suite.json"
+MOST_ROWS = 10
 
 
 def command(
@@ -21,23 +31,32 @@ def command(
     format_: Format = "auto",
     media: Media = None,
     column: Columns = [],  # noqa: B006
+    pairs_from: PairsFrom = None,
+    pairs_column: PairsColumns = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Show what the columns of data look like, and draft a suite that they keep."""
     if output is not None and output.exists():
         raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
     shards = find_shards(path, format_, media, column)
+    conversations = find_conversations(shards, pairs_from, pairs_column)
     from modelmill.components.data_validation.contract import draft
-    from modelmill.pipelines.display import columns
+    from modelmill.pipelines.display import columns, quarantine
 
-    drafted = draft(path, shards, output.stem if output else "suite", lambda done, total, text: None)
+    name = output.stem if output else "suite"
+    drafted = draft(path, shards, name, lambda done, total, text: None, conversations)
     if output is not None:
         with writing(f"-o {output}"):
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(drafted.suite, indent=2) + "\n")
     if as_json:
-        print_json(columns.as_json(drafted))
+        print_json(columns.as_json(drafted, conversations))
         return
     columns.show(drafted)
+    if conversations:
+        quarantine.show_malformed(drafted.malformed[:MOST_ROWS])
+        bad = len(drafted.malformed)
+        said = f"{bad:,} of {drafted.profile.rows:,} rows are malformed" if bad else "every row parses"
+        print(f"format of the conversations: {conversations.format} (preprocessing.pairs.from); {said}")
     rows, count = drafted.profile.rows, len(drafted.suite["expectations"])
     print(f"{rows:,} rows" + (f"; a suite of {count} expectations is in {output}: edit it" if output else ""))

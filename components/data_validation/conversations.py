@@ -1,0 +1,192 @@
+"""Conversations in rows: their features as columns, and the rows that are none."""
+
+import json
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from modelmill.core import digest
+from modelmill.core.errors import UserError, one_line
+from modelmill.corpus.text.conversations import features, formats
+from modelmill.corpus.text.conversations.formats import BadConversationError
+from modelmill.data.shard import Shard, TableStream
+from modelmill.recipe import Recipe
+
+# Beside the features: whether a row is a conversation of its format, and why it is none.
+PARSES, PROBLEM = "parses", "problem"
+# Malformed rows of a shard of which a sample is kept, and its most characters.
+_SAMPLES, _MAX_SAMPLE = 20, 200
+
+
+class ConversationRows(NamedTuple):
+    """How the rows of a data set hold conversations.
+
+    Attributes:
+        format: Format of the rows, as in `preprocessing.pairs.from`.
+        columns: Names of columns by their standard names, where they differ.
+        malformed: What happens to rows that are not of the format; who only looks at data keeps them.
+    """
+
+    format: str
+    columns: tuple[tuple[str, str], ...] = ()
+    malformed: Literal["refuse", "drop", "keep"] = "keep"
+
+    @property
+    def key(self) -> str:
+        """Digest of the settings, a part of the name under which states are kept."""
+        return digest.of_json(self)[:16]
+
+    @property
+    def added(self) -> dict[str, pa.DataType]:
+        """The columns that are added to the rows, with their types."""
+        typed = {name: pa.type_for_alias(alias) for name, alias in features.columns(self.format).items()}
+        return {PARSES: pa.bool_(), PROBLEM: pa.string()} | typed
+
+
+class MalformedRow(NamedTuple):
+    """A row that is not of the format.
+
+    Attributes:
+        row: Number of the row, from 1.
+        why: Why it is not.
+        sample: Beginning of the row as JSON; empty for all but the first such rows of a shard.
+    """
+
+    row: int
+    why: str
+    sample: str
+
+
+class MalformedRowsError(UserError):
+    """An error: rows of a shard are not of the format.
+
+    Attributes:
+        rows: Number of the shard's rows.
+        malformed: The rows that are not of the format.
+    """
+
+    def __init__(self, message: str, rows: int, malformed: list[MalformedRow]) -> None:
+        """Say which in `message`, and keep the rows."""
+        super().__init__(message)
+        self.rows, self.malformed = rows, malformed
+
+
+def of_recipe(recipe: Recipe) -> ConversationRows | None:
+    """Return how the rows of a recipe's data hold conversations, None where they hold none.
+
+    Args:
+        recipe: The recipe, or what data validation may see of it.
+    """
+    pairs = getattr(recipe.preprocessing, "pairs", None)
+    if pairs is None or pairs.source not in formats.FORMATS:
+        return None
+    return ConversationRows(pairs.source, tuple(sorted(pairs.columns.items())), pairs.malformed)
+
+
+def detect(
+    shards: list[Shard], format: str | None, columns: dict[str, str], suite: dict[str, Any] | None = None
+) -> ConversationRows | None:
+    """Return how the rows of shards outside a run hold conversations, None where they hold none.
+
+    Args:
+        shards: The shards.
+        format: Format of the rows, or `none`; None goes by the columns of the first shard.
+        columns: Names of columns by their standard names, where they differ.
+        suite: A suite; one that names no feature needs no conversations to be looked for.
+    """
+    if format is not None:
+        return None if format == "none" else ConversationRows(format, tuple(sorted(columns.items())))
+    if not shards or shards[0].media or shards[0].format == "text":
+        return None
+    schema = next(iter(TableStream(shards[0]))).schema
+    seen = formats.detect(schema)
+    if seen is None:
+        return None
+    rows = ConversationRows(seen)
+    named = {name for one in suite["expectations"] for name in _named(one.get("kwargs", {}))} if suite else set()
+    return rows if suite is None or named & set(rows.added) - set(schema.names) else None
+
+
+def _named(kwargs: dict[str, Any]) -> list[str]:
+    """Return the columns that an expectation's arguments name."""
+    return [*(kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs), *kwargs.get("column_list", [])]
+
+
+class Measuring:
+    """The features of one shard's rows, piece by piece, in order.
+
+    Attributes:
+        malformed: Rows so far that are not of the format.
+        rows: Number of rows so far.
+    """
+
+    def __init__(self, conversations: ConversationRows, where: str) -> None:
+        """Begin with a shard's first piece.
+
+        Args:
+            conversations: How its rows hold conversations.
+            where: Name of the shard in errors.
+        """
+        self._conversations, self._where = conversations, where
+        self._names = formats.columns(conversations.format, dict(conversations.columns))
+        self._added = conversations.added
+        self.malformed: list[MalformedRow] = []
+        self.rows = 0
+
+    def add(self, piece: pa.Table) -> pa.Table:
+        """Return a piece with the features of its rows, without malformed rows if the recipe drops them.
+
+        Args:
+            piece: Rows of the shard.
+
+        Raises:
+            UserError: A column has the name of a feature.
+        """
+        if taken := [name for name in piece.column_names if name in self._added]:
+            raise UserError(f"{self._where}: column {taken[0]!r} is what is measured of conversations; rename it")
+        measured = [self._measure(row) for row in self._rows_of(piece)]
+        for name, type_ in self._added.items():
+            piece = piece.append_column(name, pa.array([row.get(name) for row in measured], type_))
+        drops = self._conversations.malformed == "drop" and not all(row[PARSES] for row in measured)
+        return piece.filter(piece[PARSES]) if drops else piece
+
+    def finish(self) -> None:
+        """Refuse a shard with malformed rows, if the recipe says so.
+
+        Raises:
+            MalformedRowsError: A row is not of the format.
+        """
+        if not self.malformed or self._conversations.malformed != "refuse":
+            return
+        first, count = self.malformed[0], len(self.malformed)
+        more = f" ({count:,} of {self.rows:,} rows are malformed)" if count > 1 else ""
+        raise MalformedRowsError(
+            f"{self._where}: row {first.row}: {first.why}{more}; correct the data or preprocessing.pairs.from, now "
+            f"{self._conversations.format}, or drop such rows: --set preprocessing.pairs.malformed=drop",
+            self.rows,
+            self.malformed,
+        )
+
+    def _rows_of(self, piece: pa.Table) -> list[dict[str, Any]]:
+        """Return the rows with the standard names of their columns; a column that is not there is left out."""
+        there = {standard: piece[name] for standard, name in self._names.items() if name in piece.column_names}
+        if not there:
+            return [{} for _ in range(piece.num_rows)]
+        rows: list[dict[str, Any]] = pa.table(there).to_pylist()
+        return rows
+
+    def _measure(self, row: dict[str, Any]) -> dict[str, Any]:
+        self.rows += 1
+        try:
+            example = formats.of_row(self._conversations.format, row)
+        except BadConversationError as error:
+            why = one_line(error)
+            sample = _sample(row) if len(self.malformed) < _SAMPLES else ""
+            self.malformed.append(MalformedRow(self.rows, why, sample))
+            return features.of_malformed(self._conversations.format, row) | {PARSES: False, PROBLEM: why}
+        return features.features(example) | {PARSES: True}
+
+
+def _sample(row: dict[str, Any]) -> str:
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return text if len(text) <= _MAX_SAMPLE else text[: _MAX_SAMPLE - 3] + "..."
