@@ -276,9 +276,7 @@ def _second_pass(plan: Plan, merged: MergedMetrics, conversations: ConversationR
 
 def _rows(scanned: dict[Shard, ScannedShard], what: str, kind: Callable[..., Any]) -> list[dict[str, Any]]:
     """Return what the shards' states say of single rows, each with its shard."""
-    return [
-        {"shard": shard.path, **kind(*row)._asdict()} for shard, one in scanned.items() for row in one.state[what]
-    ]
+    return [{"shard": shard.path, **kind(*row)._asdict()} for shard, one in scanned.items() for row in one.state[what]]
 
 
 def _schema(one: ScannedShard) -> pa.Schema:

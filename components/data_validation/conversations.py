@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError, one_line
-from modelmill.corpus.text.conversations import features, formats
+from modelmill.corpus.text.conversations import detecting, features, formats
+from modelmill.corpus.text.conversations.detecting import Detected
 from modelmill.corpus.text.conversations.formats import BadConversationError
 from modelmill.data.shard import Shard, TableStream
 from modelmill.recipe import Recipe
@@ -83,33 +84,32 @@ def of_recipe(recipe: Recipe) -> ConversationRows | None:
     return ConversationRows(pairs.source, tuple(sorted(pairs.columns.items())), pairs.malformed)
 
 
-def detect(
-    shards: list[Shard], format: str | None, columns: dict[str, str], suite: dict[str, Any] | None = None
-) -> ConversationRows | None:
-    """Return how the rows of shards outside a run hold conversations, None where they hold none.
+def detect(shards: list[Shard]) -> Detected | None:
+    """Return the format that the columns of the first shard look like, None where they look like none."""
+    if shards[0].media or shards[0].format == "text":
+        return None
+    return detecting.detect(next(iter(TableStream(shards[0]))).schema)
 
-    Args:
-        shards: The shards.
-        format: Format of the rows, or `none`; None goes by the columns of the first shard.
-        columns: Names of columns by their standard names, where they differ.
-        suite: A suite; one that names no feature needs no conversations to be looked for.
-    """
-    if format is not None:
-        return None if format == "none" else ConversationRows(format, tuple(sorted(columns.items())))
-    if not shards or shards[0].media or shards[0].format == "text":
+
+def of_format(seen: Detected | None) -> ConversationRows | None:
+    """Return how rows of a format hold conversations outside a run, None where they hold none."""
+    if seen is None or seen.format not in formats.FORMATS:
         return None
-    schema = next(iter(TableStream(shards[0]))).schema
-    seen = formats.detect(schema)
-    if seen is None:
-        return None
-    rows = ConversationRows(seen)
-    named = {name for one in suite["expectations"] for name in _named(one.get("kwargs", {}))} if suite else set()
-    return rows if suite is None or named & set(rows.added) - set(schema.names) else None
+    return ConversationRows(seen.format, tuple(sorted(seen.columns.items())))
+
+
+def is_named(conversations: ConversationRows, suite: dict[str, Any]) -> bool:
+    """Return whether a suite, which is checked, names a feature of conversations."""
+    named = {name for one in suite["expectations"] for name in _named(one.get("kwargs", {}))}
+    return bool(named & set(conversations.added))
 
 
 def _named(kwargs: dict[str, Any]) -> list[str]:
     """Return the columns that an expectation's arguments name."""
-    return [*(kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs), *kwargs.get("column_list", [])]
+    return [
+        *(kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs),
+        *kwargs.get("column_list", []),
+    ]
 
 
 class Measuring:
@@ -144,7 +144,8 @@ class Measuring:
         """
         if taken := [name for name in piece.column_names if name in self._added]:
             raise UserError(f"{self._where}: column {taken[0]!r} is what is measured of conversations; rename it")
-        measured = [self._measure(row) for row in self._rows_of(piece)]
+        absent = self._absent(piece)
+        measured = [self._measure(row, absent) for row in self._rows_of(piece)]
         for name, type_ in self._added.items():
             piece = piece.append_column(name, pa.array([row.get(name) for row in measured], type_))
         drops = self._conversations.malformed == "drop" and not all(row[PARSES] for row in measured)
@@ -175,12 +176,18 @@ class Measuring:
         rows: list[dict[str, Any]] = pa.table(there).to_pylist()
         return rows
 
-    def _measure(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _absent(self, piece: pa.Table) -> str:
+        """Return why no row of a piece can be of the format: a column that is not there. Empty where all are."""
+        required = formats.FORMATS[self._conversations.format].required
+        names = [self._names[name] for name in required if self._names[name] not in piece.column_names]
+        return f"there is no column {names[0]!r}; columns are {', '.join(piece.column_names)}" if names else ""
+
+    def _measure(self, row: dict[str, Any], absent: str) -> dict[str, Any]:
         self.rows += 1
         try:
             example = formats.of_row(self._conversations.format, row)
         except BadConversationError as error:
-            why = one_line(error)
+            why = absent or one_line(error)
             sample = _sample(row) if len(self.malformed) < _SAMPLES else ""
             self.malformed.append(MalformedRow(self.rows, why, sample))
             return features.of_malformed(self._conversations.format, row) | {PARSES: False, PROBLEM: why}

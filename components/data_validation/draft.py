@@ -15,6 +15,8 @@ _MOST_NULLS = 0.5
 _DRAFTED_TOGETHER = (PARSES, PROBLEM, "roles", "first_role", "last_role", "tool_calls_that_parse", "prompt_digest")
 # Features whose expectations are drafted for most rows where not all keep them, and the least share of rows.
 _FOR_MOST, _LEAST_SHARE = ("roles", "prompt_digest"), 0.5
+# A column by this name says the split of a row: no prompt should be in two.
+SPLIT = "split"
 ROWS: dict[str, Any] = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}}
 
 
@@ -57,13 +59,19 @@ def kept(candidates: list[dict[str, Any]], results: list[dict[str, Any]]) -> lis
 
 def _of_conversations(profile: Profile) -> list[dict[str, Any]]:
     """Return expectations on the features whose meaning is known, whatever their distribution."""
-    drafted = [_mostly_true(profile), _expect("expect_column_values_to_match_regex", column="roles", regex=_order(profile))]
+    drafted = [
+        _mostly_true(profile),
+        _expect("expect_column_values_to_match_regex", column="roles", regex=_order(profile)),
+    ]
     for name in ("first_role", "last_role"):
         roles = sorted(profile.columns[name].values.counts or ())
         drafted += [_expect("expect_column_values_to_be_in_set", column=name, value_set=roles)] if roles else []
     calls = {"column_A": "tool_calls", "column_B": "tool_calls_that_parse"}
     drafted.append(_expect("expect_column_pair_values_to_be_equal", **calls))
     drafted.append(_expect("expect_column_values_to_be_unique", column="prompt_digest"))
+    if SPLIT in profile.columns:
+        split = {"column_A": "prompt_digest", "column_B": SPLIT}
+        drafted.append(_expect("expect_column_pair_values_a_to_determine_b", **split))
     return drafted
 
 

@@ -9,8 +9,9 @@ from rich.text import Text
 from modelmill.pipelines.display.text import printable
 
 if TYPE_CHECKING:
-    from modelmill.components.data_validation.api import Column, ConversationRows, Drift
+    from modelmill.components.data_validation.api import Column, Drift
     from modelmill.components.data_validation.contract import Draft
+    from modelmill.corpus.text.conversations.detecting import Detected
 
 MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
 
@@ -31,12 +32,12 @@ def show(draft: "Draft") -> None:
     Console().print(shown)
 
 
-def as_json(draft: "Draft", conversations: "ConversationRows | None" = None) -> dict[str, Any]:
-    """Return the columns of a draft for machines, with the suite and, of conversations, their format.
+def as_json(draft: "Draft", seen: "Detected | None" = None) -> dict[str, Any]:
+    """Return the columns of a draft for machines, with the suite and the format of conversations.
 
     Args:
         draft: The draft.
-        conversations: How the rows hold conversations.
+        seen: Format of the conversations.
     """
     profile = draft.profile
     columns = [
@@ -51,9 +52,20 @@ def as_json(draft: "Draft", conversations: "ConversationRows | None" = None) -> 
         for name, column in profile.columns.items()
     ]
     document = {"rows": profile.rows, "columns": columns, "suite": draft.suite}
-    if conversations:
-        document |= {"conversations": conversations.format, "malformed": draft.malformed}
+    if seen:
+        document |= {"pairs": {"from": seen.format, "columns": seen.columns}, "malformed": draft.malformed}
     return document
+
+
+def show_format(draft: "Draft", seen: "Detected") -> None:
+    """Print which format the rows have, as settings of a recipe, and how many are not of it."""
+    names = ", ".join(f"{standard}: {printable(name)}" for standard, name in seen.columns.items())
+    bad = len(draft.malformed)
+    print(
+        f"the rows look like preprocessing.pairs.from: {seen.format}"
+        + (f", pairs.columns: {{{names}}}" if names else "")
+        + (f"; {bad:,} of {draft.profile.rows:,} are malformed" if bad else "")
+    )
 
 
 def show_drift(drift: "Drift") -> None:

@@ -1,13 +1,13 @@
 """Arguments of the commands that read data where it lies, and the shards that they name."""
 
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from modelmill.core.errors import UserError
 
 if TYPE_CHECKING:
-    from modelmill.components.data_validation.api import ConversationRows
+    from modelmill.corpus.text.conversations.detecting import Detected
     from modelmill.data.shard import Shard
     from modelmill.recipe.column_type import ColumnType
 
@@ -50,29 +50,32 @@ def find_shards(path: str, format_: str, media: str | None, columns: list[str]) 
     return shards.with_types(shards.find(path, format_, media), _types(columns))  # type: ignore[arg-type]
 
 
-def find_conversations(
-    shards: "list[Shard]", format_: str | None, columns: list[str], suite: dict[str, Any] | None = None
-) -> "ConversationRows | None":
-    """Find out how the rows hold conversations; see `detect`.
+def find_format(shards: "list[Shard]", format_: str | None, columns: list[str]) -> "Detected | None":
+    """Find out the format of the conversations in rows, by the options, else by the columns of the first shard.
 
     Raises:
         UserError: an option is wrong.
     """
     from modelmill.components.data_validation.api import detect
+    from modelmill.corpus.text.conversations.detecting import Detected
     from modelmill.corpus.text.conversations.formats import FORMATS
 
     if format_ not in (None, "none", *FORMATS):
         raise UserError(f"--pairs-from {format_}: {', '.join(FORMATS)} or none")
     if columns and format_ in (None, "none"):
         raise UserError(f"--pairs-column {columns[0]}: needs --pairs-from, the format whose column it is")
+    if format_ is None:
+        return detect(shards)
+    if format_ == "none":
+        return None
     chosen = {}
     for column in columns:
         standard, _, name = column.partition("=")
-        known = [*FORMATS[str(format_)].required, *FORMATS[str(format_)].optional]
+        known = [*FORMATS[format_].required, *FORMATS[format_].optional]
         if not name or standard not in known:
             raise UserError(f"--pairs-column {column}: write NAME=COLUMN, where NAME is {', '.join(known)}")
         chosen[standard] = name
-    return detect(shards, format_, chosen, suite)
+    return Detected(format_, chosen)
 
 
 def _types(columns: list[str]) -> "dict[str, ColumnType]":

@@ -14,7 +14,7 @@ from modelmill.pipelines.commands.data.arguments import (
     Media,
     PairsColumns,
     PairsFrom,
-    find_conversations,
+    find_format,
     find_shards,
 )
 from modelmill.pipelines.commands.options import AsJson
@@ -39,24 +39,23 @@ def command(
     if output is not None and output.exists():
         raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
     shards = find_shards(path, format_, media, column)
-    conversations = find_conversations(shards, pairs_from, pairs_column)
+    seen = find_format(shards, pairs_from, pairs_column)
+    from modelmill.components.data_validation.api import of_format
     from modelmill.components.data_validation.contract import draft
     from modelmill.pipelines.display import columns, quarantine
 
     name = output.stem if output else "suite"
-    drafted = draft(path, shards, name, lambda done, total, text: None, conversations)
+    drafted = draft(path, shards, name, lambda done, total, text: None, of_format(seen))
     if output is not None:
         with writing(f"-o {output}"):
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(drafted.suite, indent=2) + "\n")
     if as_json:
-        print_json(columns.as_json(drafted, conversations))
+        print_json(columns.as_json(drafted, seen))
         return
     columns.show(drafted)
-    if conversations:
-        quarantine.show_malformed(drafted.malformed[:MOST_ROWS])
-        bad = len(drafted.malformed)
-        said = f"{bad:,} of {drafted.profile.rows:,} rows are malformed" if bad else "every row parses"
-        print(f"format of the conversations: {conversations.format} (preprocessing.pairs.from); {said}")
+    quarantine.show_malformed(drafted.malformed[:MOST_ROWS])
+    if seen:
+        columns.show_format(drafted, seen)
     rows, count = drafted.profile.rows, len(drafted.suite["expectations"])
     print(f"{rows:,} rows" + (f"; a suite of {count} expectations is in {output}: edit it" if output else ""))

@@ -13,7 +13,7 @@ from modelmill.pipelines.commands.data.arguments import (
     Media,
     PairsColumns,
     PairsFrom,
-    find_conversations,
+    find_format,
     find_shards,
 )
 from modelmill.pipelines.commands.options import AsJson
@@ -42,12 +42,15 @@ def command(
     from modelmill import recipe as recipes
 
     contract = recipes.read_suite(suite, where="--suite")
+    from modelmill.components.data_validation.api import is_named, of_format
     from modelmill.components.data_validation.contract import judge, parse
 
     parse(contract)  # what it cannot be held against is said before a byte of the data is read
     shards = find_shards(path, format_, media, column)
-    conversations = find_conversations(shards, pairs_from, pairs_column, contract)
-    judged = judge(path, shards, contract, lambda done, total, text: None, conversations=conversations)
+    held = of_format(find_format(shards, pairs_from, pairs_column))
+    if held and pairs_from is None and not is_named(held, contract):
+        held = None
+    judged = judge(path, shards, contract, lambda done, total, text: None, conversations=held)
     if docs is not None:
         with writing(f"--docs {docs}"):
             docs.mkdir(parents=True, exist_ok=True)
@@ -56,7 +59,7 @@ def command(
     if as_json:
         verdict = {"success": judged.success, "shards": len(shards), "rows": rows, "result": judged.result}
         verdict["refused"] = judged.refused
-        verdict |= {"malformed": judged.malformed} if conversations else {}
+        verdict |= {"malformed": judged.malformed} if held else {}
         print_json(verdict | ({"unusable": judged.unusable} if media else {}))
     else:
         from modelmill.pipelines.display import checks, quarantine
