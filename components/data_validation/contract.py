@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from modelmill.components.data_validation import data_docs, gx_judge, quarantine, verdict
+from modelmill.components.data_validation import gx_judge, quarantine
 from modelmill.components.data_validation import draft as drafting
 from modelmill.components.data_validation import profile as profiles
 from modelmill.components.data_validation import suite as suites
 from modelmill.components.data_validation.conversations import ConversationRows, MalformedRow
+from modelmill.components.data_validation.judgement import Judgement
 from modelmill.components.data_validation.merged_metrics import MergedMetrics, ScannedShard
 from modelmill.components.data_validation.plan import Plan, make_plan, uncounted
 from modelmill.components.data_validation.profile import Profile
@@ -44,49 +45,6 @@ class Quarantined(GateFailed):
 
 
 __all__ = ["ConversationRows", "Draft", "Judgement", "Quarantined", "draft", "judge", "parse"]
-
-
-class Judgement(NamedTuple):
-    """What was judged, and Great Expectations' verdict on it.
-
-    Attributes:
-        dataset: Manifest of the shards where they lie.
-        result: Great Expectations' result as JSON, without times and ids.
-        scanned: How many shards were read, because their state was not known.
-        left_out: Quarantined shards.
-        profile: The columns' distributions, if they were asked for.
-        unusable: Rows of manifests whose image or recording is missing or broken, with `shard`, `row` (from 1), `file`
-            and `why`.
-        malformed: Rows that are no conversation of their format, with `shard`, `row` (from 1), `why` and `sample`.
-        refused: A line for each expectation that is not supported for the types of the data.
-    """
-
-    dataset: Manifest
-    result: dict[str, Any]
-    scanned: int
-    left_out: list[LeftOut]
-    profile: Profile | None
-    unusable: list[dict[str, Any]]
-    malformed: list[dict[str, Any]]
-    refused: list[str]
-
-    @property
-    def success(self) -> bool:
-        """Whether the data keeps every expectation."""
-        return bool(self.result["success"])
-
-    def explain(self) -> str:
-        """Return why the data did not pass, on one line."""
-        return verdict.explain(self.result, self.dataset.entries)
-
-    def findings(self) -> list[tuple[bool, str, str]]:
-        """Return for each expectation whether it holds, its name with its columns, and what was observed."""
-        shards = self.dataset.entries
-        return [(r["success"], verdict.name(r), verdict.finding(r, shards)) for r in self.result["results"]]
-
-    def data_docs(self) -> bytes:
-        """Return Great Expectations' Data Docs as one HTML page."""
-        return data_docs.render(self.result).encode()
 
 
 class Draft(NamedTuple):
@@ -171,7 +129,8 @@ def judge(
         info["conversations"] = conversations.format
     dataset = Manifest(kind="dataset", location="source", entries=entries, info=info)
     refused = uncounted(checked, schema)
-    return Judgement(dataset, result, scan.read, left_out, whole, unusable, malformed, refused)
+    dropped = {shard.path: one.dropped for shard, one in scanned.items() if one.dropped}
+    return Judgement(dataset, result, scan.read, left_out, whole, unusable, malformed, dropped, refused)
 
 
 def draft(
@@ -243,7 +202,7 @@ def _leave_out_broken(
     for shard, one in list(scanned.items()):
         results = gx_judge.broken_rules(suite, MergedMetrics(schema, [one], scratch)) if one.has_rejects else []
         if results:
-            left_out.append(quarantine.broken(shard, one.state["rows"], results, policy.samples))
+            left_out.append(quarantine.broken(shard, one.state["rows"], results, policy.samples, one.dropped))
             del scanned[shard]
     return left_out
 

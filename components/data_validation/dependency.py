@@ -1,7 +1,7 @@
 """An expectation that Great Expectations lacks: equal values of one column go with equal values of another.
 
-`expect_column_pair_values_a_to_determine_b` says, for example, that no prompt is in two splits of a data set: column A is
-the prompt's digest, and column B the split, or what the split goes by.
+`expect_column_pair_values_a_to_determine_b` says, for example, that no prompt is in two splits of a data set: column A
+is the prompt's digest, and column B the split, or what the split goes by.
 """
 
 from typing import Any, Literal
@@ -37,7 +37,7 @@ class ColumnPairValuesADeterminesB(ColumnPairMapMetricProvider):
     condition_value_keys = ()
 
     @column_pair_condition_partial(engine=PandasExecutionEngine)
-    def _pandas(cls, column_A: pd.Series, column_B: pd.Series, **kwargs: Any) -> pd.Series:  # noqa: N803, N805
+    def _pandas(cls, column_A: pd.Series, column_B: pd.Series, **kwargs: Any) -> pd.Series:
         return column_B.groupby(column_A, dropna=False).transform("nunique", dropna=False) == 1
 
 

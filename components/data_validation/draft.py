@@ -12,7 +12,8 @@ _TIMES_SEEN = 10
 # Largest share of nulls in a column that is drafted with an expectation about nulls.
 _MOST_NULLS = 0.5
 # Features of conversations that have expectations of their own.
-_DRAFTED_TOGETHER = (PARSES, PROBLEM, "roles", "first_role", "last_role", "tool_calls_that_parse", "prompt_digest")
+_CATEGORIES = ("first_role", "last_role", "script")
+_DRAFTED_TOGETHER = (PARSES, PROBLEM, "roles", "tool_calls_that_parse", "prompt_digest", *_CATEGORIES)
 # Features whose expectations are drafted for most rows where not all keep them, and the least share of rows.
 _FOR_MOST, _LEAST_SHARE = ("roles", "prompt_digest"), 0.5
 # A column by this name says the split of a row: no prompt should be in two.
@@ -35,7 +36,9 @@ def candidates(profile: Profile, conversations: ConversationRows | None = None) 
             continue
         drafted += _presence(name, profile)
         drafted += _range(name, column)
-        if column.kind in ("number", "text") and column.valid == profile.rows > 1 and not _categories(column):
+        is_feature = conversations is not None and name in conversations.added
+        is_full = column.kind in ("number", "text") and column.valid == profile.rows > 1
+        if is_full and not is_feature and not _categories(column):
             drafted.append(_expect("expect_column_values_to_be_unique", column=name))
     return drafted
 
@@ -63,9 +66,9 @@ def _of_conversations(profile: Profile) -> list[dict[str, Any]]:
         _mostly_true(profile),
         _expect("expect_column_values_to_match_regex", column="roles", regex=_order(profile)),
     ]
-    for name in ("first_role", "last_role"):
-        roles = sorted(profile.columns[name].values.counts or ())
-        drafted += [_expect("expect_column_values_to_be_in_set", column=name, value_set=roles)] if roles else []
+    for name in _CATEGORIES:
+        values = sorted(profile.columns[name].values.counts or ())
+        drafted += [_expect("expect_column_values_to_be_in_set", column=name, value_set=values)] if values else []
     calls = {"column_A": "tool_calls", "column_B": "tool_calls_that_parse"}
     drafted.append(_expect("expect_column_pair_values_to_be_equal", **calls))
     drafted.append(_expect("expect_column_values_to_be_unique", column="prompt_digest"))

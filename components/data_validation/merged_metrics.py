@@ -56,6 +56,11 @@ class ScannedShard:
     error: Exception | None = None
 
     @property
+    def dropped(self) -> list[int]:
+        """Numbers of the rows that no expectation sees, from 1."""
+        return list(self.state["dropped"])
+
+    @property
     def has_rejects(self) -> bool:
         """Whether any condition on single rows rejects a row or cannot be computed."""
         return any("error" in state or state["rejected"] for state in self.state["conditions"].values())

@@ -48,7 +48,7 @@ def unreadable(shard: Shard, error: Exception, samples: int) -> LeftOut:
     return LeftOut(shard, error.rows, why, kept)
 
 
-def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int) -> LeftOut:
+def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int, dropped: list[int]) -> LeftOut:
     """Return the entry for a shard that breaks expectations.
 
     Args:
@@ -56,6 +56,7 @@ def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int)
         rows: Number of its rows.
         results: The results of the expectations that it breaks.
         samples: How many rows to keep for each.
+        dropped: Numbers of the rows that the expectations did not see, from 1.
     """
     entry = [Entry(path=shard.path, sha256="0" * 64, bytes=shard.bytes, rows=rows)]
     why = "; ".join(f"{verdict.name(r)} {verdict.finding(r, entry, samples=0)}" for r in results)
@@ -68,7 +69,7 @@ def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int)
             strict=False,
         )
         kept += [
-            {"row": row + 1, "value": _short(value), "rule": verdict.name(result)}
+            {"row": verdict.row_in_shard(row, dropped), "value": _short(value), "rule": verdict.name(result)}
             for row, value in list(pairs)[:samples]
         ]
     return LeftOut(shard, rows, why[:_MAX_WHY], kept)

@@ -19,7 +19,7 @@ from modelmill.store.manifest import Manifest
 from modelmill.store.references import PROFILE
 
 if TYPE_CHECKING:
-    from modelmill.components.data_validation.contract import Judgement
+    from modelmill.components.data_validation.judgement import Judgement
 
 log = logging.getLogger("modelmill")
 _MOST_NAMED = 20

@@ -148,6 +148,12 @@ def test_malformed_rows_are_dropped_where_the_recipe_says_so(tmp_path: Path) -> 
     judged = judge(tmp_path, PARSES, ORDER, held=MESSAGES._replace(malformed="drop"))
     assert judged.success and judged.dataset.info["rows"] == 2
     assert [(one["shard"], one["row"]) for one in judged.malformed] == [("a.jsonl", 2), ("a.jsonl", 4), ("a.jsonl", 5)]
+    long = judge(
+        tmp_path,
+        expect("column_values_to_be_between", column="turns", max_value=3),
+        held=MESSAGES._replace(malformed="drop"),
+    )
+    assert long.explain().endswith("2 of 2 rows: a.jsonl:1=5, a.jsonl:3=5")
 
 
 def test_a_state_is_reused_for_the_same_format_alone(tmp_path: Path) -> None:
