@@ -134,6 +134,7 @@ def test_alpaca() -> None:
     row = {"instruction": "Translate.", "input": "Hallo", "output": "Hello", "history": [["Hi", "Ho"]], "system": "S"}
     said = [{"role": "system", "content": "S"}, user("Hi"), assistant("Ho"), user("Translate.\nHallo")]
     assert of_row("alpaca", row) == Conversation([*said, assistant("Hello")])
+    assert of_row("alpaca", {**row, "history": '[["Hi", "Ho"]]'}) == Conversation([*said, assistant("Hello")])
     row = {"instruction": "Sing.", "input": "", "output": "La", "history": None}
     assert of_row("alpaca", row) == Conversation([user("Sing."), assistant("La")])
 
@@ -227,6 +228,7 @@ BAD_ROWS: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": whole("a"), "tools": [{"type": "function"}]}, "tools: tool 1 has no name"),
     ("messages", {"messages": whole("a"), "tools": "{"}, "tools: '{' is not valid JSON"),
     ("sharegpt", {"conversations": [user("a")]}, "set from: messages, and name the column"),
+    ("messages", {"messages": '[{"role": "user", "content": "\\ud800"}]'}, "is not valid JSON"),
     ("sharegpt", {"conversations": [{"from": "dog", "value": "a"}]}, "turn 1 is from 'dog', who is unknown"),
     (
         "sharegpt",
@@ -263,14 +265,15 @@ DETECTED: list[tuple[dict[str, Any], Detected | None]] = [
     ({"prompt": "a", "chosen": "b", "rejected": "c"}, Detected("preferences", {})),
     ({"chosen": [user("a")], "rejected": [user("b")], "messages": [user("a")]}, Detected("preferences", {})),
     ({"prompt": "a", "completion": "b", "label": True}, Detected("labelled", {})),
-    ({"text": "a"}, None),
+    ({"messages": json.dumps([user("a")])}, Detected("messages", {})),
+    ({"text": "[a]"}, None),
     ({"messages": ["a"]}, None),
 ]
 
 
 @pytest.mark.parametrize(("row", "wanted"), DETECTED, ids=[", ".join(row) for row, _ in DETECTED])
 def test_the_format_is_seen_in_the_columns(row: dict[str, Any], wanted: Detected | None) -> None:
-    assert detect(pa.Table.from_pylist([row]).schema) == wanted
+    assert detect(pa.Table.from_pylist([row])) == wanted
 
 
 def test_names_of_columns_can_be_chosen() -> None:

@@ -1,6 +1,9 @@
-"""The format of a data set's conversations, as its columns' names and types tell."""
+"""The format of a data set's conversations, as the names and types of its columns tell."""
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from modelmill.corpus.text.conversations.conversation import BadConversationError
+from modelmill.corpus.text.conversations.values import objects
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,18 +30,18 @@ class Detected(NamedTuple):
     columns: dict[str, str]
 
 
-def detect(schema: "pa.Schema") -> Detected | None:
-    """Return the format that a data set's columns have, None where they look like none.
+def detect(piece: "pa.Table") -> Detected | None:
+    """Return the format that a data set has, None where it looks like none.
 
     Args:
-        schema: The columns with their types.
+        piece: Some of its rows.
     """
-    names = schema.names
+    names = piece.column_names
     for format in ("preferences", "labelled"):
         if set(_TELLING[format]) <= set(names):
             return Detected(format, {})
     for name in (*(name for name in _MESSAGES if name in names), *(name for name in names if name not in _MESSAGES)):
-        keys = _keys(schema.field(name).type)
+        keys = _keys(piece.column(name))
         if {"role", "content"} <= keys:
             return Detected("messages", {} if name == "messages" else {"messages": name})
         if {"from", "value"} <= keys:
@@ -49,10 +52,22 @@ def detect(schema: "pa.Schema") -> Detected | None:
     return None
 
 
-def _keys(type_: "pa.DataType") -> set[str]:
-    """Return the keys of the objects that a list's type is of."""
+def _keys(column: "pa.ChunkedArray") -> set[str]:
+    """Return the keys of the objects in a column's lists; of JSON text, those of its first value."""
     import pyarrow.types as types
 
-    if not (types.is_list(type_) or types.is_large_list(type_)) or not types.is_struct(type_.value_type):
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        return _keys_in_text(next((text for text in column.to_pylist() if text), ""))
+    if not (types.is_list(column.type) or types.is_large_list(column.type)):
         return set()
-    return {type_.value_type.field(place).name for place in range(type_.value_type.num_fields)}
+    item = column.type.value_type
+    return {item.field(place).name for place in range(item.num_fields)} if types.is_struct(item) else set()
+
+
+def _keys_in_text(text: str) -> set[str]:
+    if not text.lstrip().startswith("["):
+        return set()
+    try:
+        return set().union(*objects(text, ""))
+    except BadConversationError:
+        return set()

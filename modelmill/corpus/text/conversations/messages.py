@@ -40,7 +40,7 @@ def normalised(given: list[dict[str, Any]], where: str) -> tuple[list[Message], 
     if not given:
         raise BadConversationError(f"{where} is empty")
     messages = [_read_message(message, f"{where}: turn {turn}") for turn, message in enumerate(given, 1)]
-    if not any(key in message for message in given for key in _WEIGHTS):
+    if not any(message.get(key) is not None for message in given for key in _WEIGHTS):
         return messages, None
     return messages, [_weight(message, f"{where}: turn {turn}") for turn, message in enumerate(given, 1)]
 

@@ -44,7 +44,7 @@ def _as_message(turn: dict[str, Any], where: str) -> dict[str, Any]:
             f"{where} has role and content, not from and value: set from: messages, and name the column in "
             "columns: {messages: ...}"
         )
-    if speaker not in _ROLES:
+    if not isinstance(speaker, str) or speaker not in _ROLES:
         what = "has no from" if speaker is None else f"is from {speaker!r}, who is unknown"
         raise BadConversationError(f"{where} {what}; known are {', '.join(_ROLES)}")
     rest = {key: inner for key, inner in turn.items() if key not in ("from", "value")}

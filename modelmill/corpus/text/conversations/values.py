@@ -4,18 +4,7 @@ import json
 from typing import Any
 
 from modelmill.corpus.text.conversations.conversation import BadConversationError
-
-
-def without_nulls(value: Any) -> Any:
-    """Return a nested value without the keys that are null.
-
-    Parquet and Arrow give every object of a column the keys of all others, null where a row has none.
-    """
-    if isinstance(value, dict):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [without_nulls(inner) for inner in value]
-    return value
+from modelmill.data.nested_text import without_nulls
 
 
 def parsed(text: str, where: str) -> Any:
@@ -29,7 +18,10 @@ def parsed(text: str, where: str) -> Any:
         BadConversationError: The text is no JSON.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        return value
     except (ValueError, RecursionError) as error:
         raise BadConversationError(f"{where}: {text[:40]!r} is not valid JSON ({error})") from None
 
