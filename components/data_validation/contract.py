@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from modelmill.components.data_validation import gx_judge, quarantine
 from modelmill.components.data_validation import draft as drafting
+from modelmill.components.data_validation import gx_judge, quarantine
 from modelmill.components.data_validation import profile as profiles
 from modelmill.components.data_validation import suite as suites
 from modelmill.components.data_validation.conversations import ConversationRows, MalformedRow

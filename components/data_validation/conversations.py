@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError, one_line
-from modelmill.corpus.text.conversations import detecting, features, formats
+from modelmill.corpus.text.conversations import detecting, features, formats, names
 from modelmill.corpus.text.conversations.detecting import Detected
 from modelmill.corpus.text.conversations.formats import BadConversationError
 from modelmill.data.shard import Shard, TableStream
@@ -30,12 +30,17 @@ class ConversationRows(NamedTuple):
 
     format: str
     columns: tuple[tuple[str, str], ...] = ()
-    malformed: Literal["refuse", "drop", "keep"] = "keep"
+    malformed: Literal["refuse", "leave_out", "keep"] = "keep"
 
     @property
     def key(self) -> str:
         """Digest of the settings, a part of the name under which states are kept."""
         return digest.of_json(self)[:16]
+
+    @property
+    def nested(self) -> list[str]:
+        """The columns that may hold lists or objects."""
+        return names.nested(self.format, dict(self.columns))
 
     @property
     def added(self) -> dict[str, pa.DataType]:
@@ -88,7 +93,7 @@ def detect(shards: list[Shard]) -> Detected | None:
     """Return the format that the columns of the first shard look like, None where they look like none."""
     if shards[0].media or shards[0].format == "text":
         return None
-    return detecting.detect(next(iter(TableStream(shards[0]))).schema)
+    return detecting.detect(next(iter(TableStream(shards[0]))))
 
 
 def of_format(seen: Detected | None) -> ConversationRows | None:
@@ -134,7 +139,7 @@ class Measuring:
         self.rows = 0
 
     def add(self, piece: pa.Table) -> pa.Table:
-        """Return a piece with the features of its rows, without malformed rows if the recipe drops them.
+        """Return a piece with the features of its rows, without malformed rows if the recipe leaves them out.
 
         Args:
             piece: Rows of the shard.
@@ -148,8 +153,8 @@ class Measuring:
         measured = [self._measure(row, absent) for row in self._rows_of(piece)]
         for name, type_ in self._added.items():
             piece = piece.append_column(name, pa.array([row.get(name) for row in measured], type_))
-        drops = self._conversations.malformed == "drop" and not all(row[PARSES] for row in measured)
-        return piece.filter(piece[PARSES]) if drops else piece
+        leaves_out = self._conversations.malformed == "leave_out" and not all(row[PARSES] for row in measured)
+        return piece.filter(piece[PARSES]) if leaves_out else piece
 
     def finish(self) -> None:
         """Refuse a shard with malformed rows, if the recipe says so.
@@ -163,7 +168,7 @@ class Measuring:
         more = f" ({count:,} of {self.rows:,} rows are malformed)" if count > 1 else ""
         raise MalformedRowsError(
             f"{self._where}: row {first.row}: {first.why}{more}; correct the data or preprocessing.pairs.from, now "
-            f"{self._conversations.format}, or drop such rows: --set preprocessing.pairs.malformed=drop",
+            f"{self._conversations.format}, or leave such rows out: --set preprocessing.pairs.malformed=leave_out",
             self.rows,
             self.malformed,
         )
@@ -195,5 +200,12 @@ class Measuring:
 
 
 def _sample(row: dict[str, Any]) -> str:
-    text = json.dumps(row, ensure_ascii=False, default=str)
+    said = {name: _as_json(value) for name, value in row.items() if value is not None}
+    text = "{" + ", ".join(f'"{name}": {value}' for name, value in said.items()) + "}"
     return text if len(text) <= _MAX_SAMPLE else text[: _MAX_SAMPLE - 3] + "..."
+
+
+def _as_json(value: Any) -> str:
+    """Return a value as JSON; nested ones may be that already."""
+    is_json = isinstance(value, str) and value.startswith(("[", "{"))
+    return str(value) if is_json else json.dumps(value, ensure_ascii=False, default=str)

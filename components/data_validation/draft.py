@@ -35,6 +35,8 @@ def candidates(profile: Profile, conversations: ConversationRows | None = None) 
         if conversations and name in _DRAFTED_TOGETHER:
             continue
         drafted += _presence(name, profile)
+        if conversations and name in conversations.nested:
+            continue
         drafted += _range(name, column)
         is_feature = conversations is not None and name in conversations.added
         is_full = column.kind in ("number", "text") and column.valid == profile.rows > 1
@@ -79,8 +81,8 @@ def _of_conversations(profile: Profile) -> list[dict[str, Any]]:
 
 
 def _mostly_true(profile: Profile) -> dict[str, Any]:
-    counts = profile.columns[PARSES].values.counts or {}
-    share = counts.get("true", 0) / profile.rows
+    counts = profile.columns[PARSES].values.counts
+    share = counts["true"] / profile.rows if counts else 0
     mostly = {} if share == 1 else {"mostly": math.floor(share * 100) / 100}
     return _expect("expect_column_values_to_be_in_set", column=PARSES, value_set=[True], **mostly)
 

@@ -68,7 +68,9 @@ def scan(shard: Shard, todo: Pass, folder: Path) -> State:
         measuring.finish()
     malformed = measuring.malformed if measuring else []
     media = shard.media
-    dropped = [one.row for one in malformed] if todo.conversations and todo.conversations.malformed == "drop" else []
+    dropped = (
+        [one.row for one in malformed] if todo.conversations and todo.conversations.malformed == "leave_out" else []
+    )
     dropped += [one.row for one in stream.unusable] if media and media.corrupt == "leave_out" else []
     found = {"sha256": stream.sha256, "unusable": stream.unusable, "malformed": malformed, "dropped": dropped}
     return scanner.state() | found

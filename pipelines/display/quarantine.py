@@ -15,8 +15,8 @@ def show(run_id: str, left_out: dict[str, list[dict[str, Any]]]) -> None:
         rows = "unreadable" if shard["rows"] is None else "1 row" if shard["rows"] == 1 else f"{shard['rows']:,} rows"
         print(f"{printable(shard['path'])}  {rows}  {printable(shard['why'])}")
     counted = ""
-    for rows, what in ((files, "with an unusable file"), (malformed, "that are malformed")):
-        counted += f", {len(rows)} {'row' if len(rows) == 1 else 'rows'} {what} left out" if rows else ""
+    for gone, what in ((files, "with an unusable file"), (malformed, "that are malformed")):
+        counted += f", {len(gone)} {'row' if len(gone) == 1 else 'rows'} {what} left out" if gone else ""
     print(f"run {run_id}: {len(shards)} {'shard' if len(shards) == 1 else 'shards'} quarantined{counted}")
 
 

@@ -10,13 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelmill.components.data_validation import contract, conversations
+from modelmill.components.data_validation.component import shard_scan
 from modelmill.components.data_validation.contract import ConversationRows, Judgement
+from modelmill.components.data_validation.conversations import Measuring
+from modelmill.components.data_validation.draft import candidates
+from modelmill.components.data_validation.profile import Profile
 from modelmill.components.data_validation.shard_states import ShardStates
 from modelmill.core.errors import UserError
 from modelmill.data import shards
 from modelmill.recipe.sections import Quarantine
 from modelmill.store import open_store
 from tests import cli
+from tests.component.steps import Steps
+from tests.recipes import language_recipe
 
 Row = dict[str, Any]
 MESSAGES = ConversationRows("messages")
@@ -108,7 +114,7 @@ def test_malformed_rows_are_kept_with_what_can_be_measured_where_data_is_looked_
             "messages: turn 3: tool call 1 (weather): arguments: '{' is not valid JSON (Expecting property name"
             " enclosed in double quotes: line 1 column 2 (char 1))",
         ),
-        (5, "messages is null"),
+        (5, "messages is missing or null"),
     ]
     assert judged.malformed[0]["sample"].startswith('{"messages": [{"role": "user", "content": "a"')
     assert [finding.split(":")[0] for _, _, finding in judged.findings()] == [
@@ -125,7 +131,7 @@ def test_malformed_rows_are_refused_with_file_row_and_setting(tmp_path: Path) ->
     assert str(refused.value) == (
         f"{tmp_path}/a.jsonl: row 2: messages: turn 2 has the unknown role 'bot'; roles are system, developer, user, "
         "assistant, tool (3 of 5 rows are malformed); correct the data or preprocessing.pairs.from, now messages, or "
-        "drop such rows: --set preprocessing.pairs.malformed=drop"
+        "leave such rows out: --set preprocessing.pairs.malformed=leave_out"
     )
 
 
@@ -143,15 +149,15 @@ def test_a_shard_with_malformed_rows_is_quarantined_with_samples(tmp_path: Path)
         judge(tmp_path, PARSES, held=held, policy=Quarantine(shards=1, rows=4))
 
 
-def test_malformed_rows_are_dropped_where_the_recipe_says_so(tmp_path: Path) -> None:
+def test_malformed_rows_are_left_out_where_the_recipe_says_so(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", bad_rows())
-    judged = judge(tmp_path, PARSES, ORDER, held=MESSAGES._replace(malformed="drop"))
+    judged = judge(tmp_path, PARSES, ORDER, held=MESSAGES._replace(malformed="leave_out"))
     assert judged.success and judged.dataset.info["rows"] == 2
     assert [(one["shard"], one["row"]) for one in judged.malformed] == [("a.jsonl", 2), ("a.jsonl", 4), ("a.jsonl", 5)]
     long = judge(
         tmp_path,
         expect("column_values_to_be_between", column="turns", max_value=3),
-        held=MESSAGES._replace(malformed="drop"),
+        held=MESSAGES._replace(malformed="leave_out"),
     )
     assert long.explain().endswith("2 of 2 rows: a.jsonl:1=5, a.jsonl:3=5")
 
@@ -163,7 +169,7 @@ def test_a_state_is_reused_for_the_same_format_alone(tmp_path: Path) -> None:
     known = [judge(tmp_path / "data", rows, states=states, held=held) for held in (MESSAGES, MESSAGES, None)]
     assert [one.scanned for one in known] == [1, 0, 1]
     assert known[0].malformed == known[1].malformed != known[2].malformed == []
-    dropped = judge(tmp_path / "data", rows, states=states, held=MESSAGES._replace(malformed="drop"))
+    dropped = judge(tmp_path / "data", rows, states=states, held=MESSAGES._replace(malformed="leave_out"))
     assert (dropped.scanned, dropped.dataset.info["rows"]) == (1, 2)
 
 
@@ -178,6 +184,59 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="row 1: there is no column 'messages'; columns are dialog; correct"):
         judge(tmp_path, PARSES, held=MESSAGES._replace(malformed="refuse"))
     assert judge(tmp_path, PARSES, held=MESSAGES._replace(columns=(("messages", "dialog"),))).success
+
+
+def test_a_prompt_in_two_splits_breaks_the_contract(tmp_path: Path) -> None:
+    determined = expect("column_pair_values_a_to_determine_b", column_A="prompt_digest", column_B="split")
+    write(tmp_path / "a.jsonl", [{**dialogue(n), "split": "train"} for n in (1, 2, 2)])
+    write(tmp_path / "b.jsonl", [{**dialogue(n), "split": "test"} for n in (3, 4)])
+    assert judge(tmp_path, determined).success
+    write(tmp_path / "b.jsonl", [{**dialogue(n), "split": "test"} for n in (3, 2)])
+    judged = judge(tmp_path, determined)
+    assert judged.explain().count(".jsonl:") == 3 and "3 of 5 rows: a.jsonl:2=" in judged.explain()
+    assert "must have the same" in judged.data_docs().decode()
+
+
+# --- the step
+
+
+def steps(folder: Path, **pairs: Any) -> Steps:
+    recipe = language_recipe(
+        folder,
+        folder / "data",
+        {"name": "chats", "expectations": [PARSES, ORDER]},
+        preprocessing__split_by=None,
+        preprocessing__tokenizer={"from": str(folder / "chat")},
+        preprocessing__pairs={"from": "messages", "framing": "chat", **pairs},
+    )
+    return Steps(recipe, folder / "work")
+
+
+def test_the_step_adds_the_features_and_lists_the_rows_that_it_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "a.jsonl", bad_rows())
+    at = steps(tmp_path, malformed="leave_out")
+    scanned = shard_scan.python_func(recipe=at.key, store=at.store.uri, group=0, groups=1)
+    made = at.call("data_validation", ["dataset", "validation"])
+    record = at.record("data_validation")
+    assert scanned == 1 and record.metrics["new_shards"] == 0
+    assert record.headline == "2 rows, 2/2 expectations, 3 rows that are malformed left out"
+    assert made["dataset"].info["columns"]["roles"] == "string"
+    assert made["dataset"].info["columns"]["messages"] == "string", "as JSON"
+    listed = cli.modelmill("data", "quarantine", "--store", at.store.uri)
+    assert listed.returncode == 0, listed.stderr
+    first, *_, last = listed.stdout.splitlines()
+    assert first.startswith("a.jsonl row 2  messages: turn 2 has the unknown role 'bot'; roles are system, ")
+    assert last == "run 1: 0 shards quarantined, 3 rows that are malformed left out"
+
+
+def test_the_step_refuses_malformed_rows_and_shuffled_roles(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "a.jsonl", bad_rows())
+    outputs = ["dataset", "validation"]
+    code, message = steps(tmp_path).fails("data_validation", outputs)
+    assert code == 2 and "a.jsonl: row 2: messages: turn 2 has the unknown role 'bot'" in message
+    write(tmp_path / "data" / "a.jsonl", [dialogue(1), shuffled(dialogue(2), random.Random(0))])
+    code, message = steps(tmp_path).fails("data_validation", outputs)
+    assert code == 3 and "expect_column_values_to_match_regex(roles) 1 of 2 rows: a.jsonl:2=" in message
 
 
 # --- drafts
@@ -217,15 +276,18 @@ def drafted_from(folder: Path, rows: list[Row], held: ConversationRows = MESSAGE
     return {(type_, given.get("column", given.get("column_A", ""))): given for type_, given in kwargs}
 
 
-def test_a_draft_says_the_order_of_roles_no_looser_than_the_data_needs(tmp_path: Path) -> None:
-    def order(name: str, rows: list[Row]) -> str:
-        return str(drafted_from(tmp_path / name, rows)[("values_to_match_regex", "roles")]["regex"])
+def test_a_draft_says_the_order_of_roles_no_looser_than_the_data_needs() -> None:
+    def order(*rows: Row) -> str:
+        profile = Profile()
+        profile.add(Measuring(MESSAGES, "a").add(pa.Table.from_pylist(list(rows))))
+        (found,) = (one for one in candidates(profile, MESSAGES) if one["kwargs"].get("column") == "roles")
+        return str(found["kwargs"]["regex"])
 
     without = {"messages": dialogue(4)["messages"][1:]}
-    assert order("one", [dialogue(n, rounds=1) for n in range(3)]) == "^system user assistant$"
-    assert order("two", [dialogue(1, rounds=1), dialogue(2)]) == "^system user assistant( user assistant)*$"
-    assert order("some", [dialogue(1), without]) == "^(system )?user assistant( user assistant)*$"
-    assert order("tools", [calling(1), dialogue(2, rounds=1)]) == "^system user( assistant( tool)+)* assistant$"
+    assert order(dialogue(1, rounds=1), dialogue(2, rounds=1)) == "^system user assistant$"
+    assert order(dialogue(1, rounds=1), dialogue(2)) == "^system user assistant( user assistant)*$"
+    assert order(dialogue(1), without) == "^(system )?user assistant( user assistant)*$"
+    assert order(calling(1), dialogue(2, rounds=1)) == "^system user( assistant( tool)+)* assistant$"
 
 
 def test_a_draft_of_data_with_flaws_asks_for_most_rows(tmp_path: Path) -> None:

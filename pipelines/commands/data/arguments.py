@@ -7,6 +7,7 @@ import typer
 from modelmill.core.errors import UserError
 
 if TYPE_CHECKING:
+    from modelmill.components.data_validation.api import ConversationRows
     from modelmill.corpus.text.conversations.detecting import Detected
     from modelmill.data.shard import Shard
     from modelmill.recipe.column_type import ColumnType
@@ -76,6 +77,20 @@ def find_format(shards: "list[Shard]", format_: str | None, columns: list[str]) 
             raise UserError(f"--pairs-column {column}: write NAME=COLUMN, where NAME is {', '.join(known)}")
         chosen[standard] = name
     return Detected(format_, chosen)
+
+
+def with_json(shards: "list[Shard]", held: "ConversationRows | None", columns: list[str]) -> "list[Shard]":
+    """Return shards whose nested columns of conversations are read as JSON text, as a recipe's are.
+
+    Args:
+        shards: The shards.
+        held: How their rows hold conversations.
+        columns: Columns whose types the options choose.
+    """
+    from modelmill.data import shards as all_shards
+
+    types: dict[str, ColumnType] = dict.fromkeys(held.nested if held else [], "text")
+    return all_shards.with_types(shards, types | _types(columns))
 
 
 def _types(columns: list[str]) -> "dict[str, ColumnType]":

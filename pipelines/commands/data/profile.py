@@ -16,6 +16,7 @@ from modelmill.pipelines.commands.data.arguments import (
     PairsFrom,
     find_format,
     find_shards,
+    with_json,
 )
 from modelmill.pipelines.commands.options import AsJson
 from modelmill.pipelines.display.text import print_json
@@ -45,7 +46,8 @@ def command(
     from modelmill.pipelines.display import columns, quarantine
 
     name = output.stem if output else "suite"
-    drafted = draft(path, shards, name, lambda done, total, text: None, of_format(seen))
+    held = of_format(seen)
+    drafted = draft(path, with_json(shards, held, column), name, lambda done, total, text: None, held)
     if output is not None:
         with writing(f"-o {output}"):
             output.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from modelmill.pipelines.commands.data.arguments import (
     PairsFrom,
     find_format,
     find_shards,
+    with_json,
 )
 from modelmill.pipelines.commands.options import AsJson
 from modelmill.pipelines.display.text import complain, print_json
@@ -50,6 +51,7 @@ def command(
     held = of_format(find_format(shards, pairs_from, pairs_column))
     if held and pairs_from is None and not is_named(held, contract):
         held = None
+    shards = with_json(shards, held, column)
     judged = judge(path, shards, contract, lambda done, total, text: None, conversations=held)
     if docs is not None:
         with writing(f"--docs {docs}"):

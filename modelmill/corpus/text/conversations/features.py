@@ -9,13 +9,9 @@ from functools import cache
 from typing import Any
 
 from modelmill.core import digest
-from modelmill.corpus.text.conversations.conversation import (
-    BadConversationError,
-    Conversation,
-    Labelled,
-    Message,
-    Preference,
-)
+from modelmill.corpus.text.conversations import contents
+from modelmill.corpus.text.conversations.conversation import BadConversationError, Labelled, Message, Preference
+from modelmill.corpus.text.conversations.formats import Example
 from modelmill.corpus.text.conversations.sharegpt import as_messages
 from modelmill.corpus.text.conversations.values import objects
 
@@ -43,6 +39,7 @@ LABELLED_COLUMNS = {"is_good": "bool"}
 BYTES_PER_TOKEN = 4
 # Letters whose script is looked up: enough to tell, and few enough for large data.
 _LETTERS = 200
+_DIGITS = 32
 
 
 def columns(format: str) -> dict[str, str]:
@@ -55,7 +52,7 @@ def columns(format: str) -> dict[str, str]:
     return COLUMNS | further.get(format, {})
 
 
-def features(example: Conversation | Preference | Labelled) -> dict[str, Any]:
+def features(example: Example) -> dict[str, Any]:
     """Return the features of a row, in the order of `columns`.
 
     The messages of a preference are those of its prompt and the chosen answer.
@@ -68,10 +65,15 @@ def features(example: Conversation | Preference | Labelled) -> dict[str, Any]:
         `empty_contents`, messages with neither content nor tool calls; `characters` of all contents; `longest_turn` in
         characters; `longest_turn_tokens`, an estimate of its tokens; `script` of most of the first letters, such as
         LATIN or CJK; `tool_calls`; `tool_calls_that_parse`, which name a function and whose arguments are a JSON
-        object; `unanswered_calls`; `results_without_call`; and `prompt_digest`, which rows with the same first user
-        message share. Of a preference also `chosen_characters`, `rejected_characters` and `chosen_equals_rejected`; of
-        a labelled answer also `is_good`.
+        object; `unanswered_calls`; `results_without_call`; and `prompt_digest`, of the text that decides the row's
+        split, the first message of the user. Of a preference also `chosen_characters`, `rejected_characters` and
+        `chosen_equals_rejected`; of a labelled answer also `is_good`.
     """
+    identity = contents.identity_of(example).encode("utf-8", "surrogatepass")
+    return _of_example(example) | {"prompt_digest": digest.of_bytes(identity)[:_DIGITS]}
+
+
+def _of_example(example: Example) -> dict[str, Any]:
     if isinstance(example, Preference):
         sides = {f"{side}_characters": _characters(getattr(example, side)) for side in ("chosen", "rejected")}
         is_equal = example.chosen == example.rejected
@@ -104,7 +106,6 @@ def _of_messages(messages: list[Message]) -> dict[str, Any]:
     calls = [call for message in messages for call in _calls(message)]
     longest = max(texts, key=len, default="")
     unanswered, without_call = _unmatched(messages)
-    first_user = next((text for role, text in zip(roles, texts, strict=True) if role == "user"), None)
     values = (
         len(messages),
         " ".join(roles),
@@ -119,7 +120,7 @@ def _of_messages(messages: list[Message]) -> dict[str, Any]:
         sum(map(_parses, calls)),
         unanswered,
         without_call,
-        None if first_user is None else digest.of_bytes(first_user.encode("utf-8", "surrogatepass"))[:32],
+        None,
     )
     return dict(zip(COLUMNS, values, strict=True))
 
