@@ -18,7 +18,7 @@ from modelmill.core.errors import UserError
 from modelmill.data import shards
 from modelmill.data.reading import blocks, json_array, json_rows
 
-SMALL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SMALL = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CHATS: list[dict[str, Any]] = [
     {"id": 1, "messages": [{"role": "user", "content": "Grüße\n[{"}, {"role": "assistant", "content": "b"}]},
     {"id": 2, "messages": [{"content": "c", "role": "user", "weight": 1}], "tools": [{"name": "f", "at": {"z": 1}}]},

@@ -30,10 +30,8 @@ class Pairs(Section):
     source: Source = Field(
         alias="from",
         description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
-        "docstring, and the docstring; `columns` takes two columns. Or the format of the rows, which needs `framing: "
-        "chat`: `messages` is a list of `role` and `content`, `sharegpt` has `conversations` of `from` and `value`, "
-        "`alpaca` has `instruction`, `input` and `output`, `preferences` has `prompt`, `chosen` and `rejected`, "
-        "`labelled` has `prompt`, `completion` and `label`.",
+        "docstring, and the docstring; `columns` takes two columns; the others are formats of conversations, "
+        "preferences and labelled answers, which need `framing: chat`.",
     )
     columns: dict[str, str] = Field(
         default={},
