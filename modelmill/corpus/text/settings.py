@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from modelmill.corpus.text.conversations.names import FORMATS
+from modelmill.corpus.text.conversations.names import FORMATS, nested
 from modelmill.recipe.sections import Preparation, Section
 
 
@@ -22,8 +22,6 @@ class Tokenizer(Section):
 
 
 Source = Literal["python_docstrings", "columns", "messages", "sharegpt", "alpaca", "preferences", "labelled"]
-# Columns of formats that may hold lists or objects, by standard name.
-_NESTED = frozenset(("messages", "conversations", "tools", "history", "prompt", "chosen", "rejected", "completion"))
 
 
 class Pairs(Section):
@@ -77,10 +75,7 @@ class Pairs(Section):
     @property
     def nested(self) -> list[str]:
         """Return the columns that may hold lists or objects; empty where the format has none."""
-        if self.source not in FORMATS:
-            return []
-        names = FORMATS[self.source]
-        return [self.columns.get(name, name) for name in (*names.required, *names.optional) if name in _NESTED]
+        return nested(self.source, self.columns) if self.source in FORMATS else []
 
     @model_validator(mode="after")
     def _fits_the_format(self) -> "Pairs":

@@ -16,6 +16,8 @@ class Names(NamedTuple):
     optional: tuple[str, ...] = ()
 
 
+# Columns that may hold lists or objects, by standard name.
+_NESTED = frozenset(("messages", "conversations", "tools", "history", "prompt", "chosen", "rejected", "completion"))
 FORMATS: dict[str, Names] = {
     "messages": Names(("messages",), ("tools",)),
     "sharegpt": Names(("conversations",), ("system", "tools")),
@@ -34,3 +36,13 @@ def columns(format: str, chosen: Mapping[str, str]) -> dict[str, str]:
     """
     names = FORMATS[format]
     return {name: chosen.get(name, name) for name in (*names.required, *names.optional)}
+
+
+def nested(format: str, chosen: Mapping[str, str]) -> list[str]:
+    """Return the columns in the data that may hold lists or objects.
+
+    Args:
+        format: One of FORMATS.
+        chosen: Names in the data by standard names, where they differ.
+    """
+    return [name for standard, name in columns(format, chosen).items() if standard in _NESTED]
