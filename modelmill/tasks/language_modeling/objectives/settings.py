@@ -91,12 +91,12 @@ class LanguageFineTuning(AdaptedFineTuning):
 
     @model_validator(mode="after")
     def _fits_its_objective(self) -> "LanguageFineTuning":
-        given = self.model_fields_set
-        if "preference" in given and not self.learns_preferences:
+        # A recipe that was resolved has every key: what counts is whether a section differs from its defaults.
+        if self.preference != Preference() and not self.learns_preferences:
             raise ValueError(
                 f"preference: is for objective dpo, orpo or kto, and this is {self.objective}; leave it out"
             )
-        if "distillation" in given and self.objective != "distil":
+        if self.distillation != Distillation() and self.objective != "distil":
             raise ValueError(f"distillation: is for objective distil, and this is {self.objective}; leave it out")
         if self.objective == "distil" and self.distillation.teacher is None:
             raise ValueError("objective: distil needs distillation.teacher, a model to learn from")
