@@ -28,6 +28,7 @@ class Preferences:
         unit: What its loss counts.
         notes: What a model's manifest says of it.
         settings: The stage's settings.
+        known: Log-probabilities under the reference; None for a loss without one.
     """
 
     unit: Literal["tokens", "samples"] = "samples"
@@ -45,14 +46,14 @@ class Preferences:
         if known is not None:
             self.notes["reference_scores"] = known.digests
         self._make_rows = make_rows
-        self._known = known
+        self.known = known
         self._token_losses = LinearTokenLosses()
 
     def examples(self, plain: Any, split: str) -> AnswerRows:
         """Return the examples of a split, with their scores under the reference; see `Objective.examples`."""
         rows = self._make_rows(split)
-        if self._known is not None:
-            rows.reference = self._known.scores.get(split)
+        if self.known is not None:
+            rows.reference = self.known.scores.get(split)
         return rows
 
     def compilable(self) -> list[nn.Module]:
@@ -126,8 +127,5 @@ def prepare(step: Step, task: Any, model: Any, settings: LanguageFineTuning) -> 
         is_orpo = settings.objective == "orpo"
         return AnswerRows(task.files, split, kind, task.length, shares=shares, scores_prompts=is_orpo)
 
-    has_reference = settings.objective == "kto" or (
-        settings.objective == "dpo" and not settings.preference.reference_free
-    )
-    known = reference.of(step, task, model, settings, rows) if has_reference else None
+    known = reference.of(step, task, model, settings, rows) if settings.needs_reference else None
     return Preferences(settings, rows, known)

@@ -89,6 +89,11 @@ class LanguageFineTuning(AdaptedFineTuning):
         """Return whether answers are compared or judged."""
         return self.objective in NEEDS
 
+    @property
+    def needs_reference(self) -> bool:
+        """Return whether the loss compares with the model before fine-tuning."""
+        return self.objective == "kto" or (self.objective == "dpo" and not self.preference.reference_free)
+
     @model_validator(mode="after")
     def _fits_its_objective(self) -> "LanguageFineTuning":
         # A recipe that was resolved has every key: what counts is whether a section differs from its defaults.
