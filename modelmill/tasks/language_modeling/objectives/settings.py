@@ -8,7 +8,7 @@ from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import Section
 
 # Source of pairs that an objective needs; the others learn pairs and conversations.
-NEEDS = {"dpo": "preferences", "orpo": "preferences", "kto": "labelled"}
+NEEDS: dict[str, Literal["preferences", "labelled"]] = {"dpo": "preferences", "orpo": "preferences", "kto": "labelled"}
 
 
 class Preference(Section):
