@@ -171,15 +171,21 @@ def packed(examples: list[Talk], end: int, length: int) -> dict[str, np.ndarray]
         end: Id of the token that ends a document.
         length: Tokens of a window.
     """
-    from modelmill.corpus.packing import Example, PairStream
-
-    stream = PairStream(end, length, np.dtype(np.uint16))
-    stream_of_all = stream.pack([Example(one.tokens, [], []) for one in examples])
-    learned = np.zeros(len(stream_of_all.tokens), np.uint8)
-    begins = iter(stream_of_all.offsets.tolist())
+    tokens: Ids = []
+    learned: list[int] = []
+    offsets: list[int] = []
     for one in examples:
-        begin = next(begins)
-        while stream_of_all.tokens[begin] == end and one.tokens[0] != end:  # what fills a window
-            begin = next(begins)
-        learned[begin : begin + len(one.tokens)] = one.learned
-    return {"tokens": stream_of_all.tokens, "offsets": stream_of_all.offsets, "learned": learned}
+        left = -len(tokens) % length
+        if left and len(one.tokens) > left:  # END fills the window, each a document by itself
+            offsets += range(len(tokens), len(tokens) + left)
+            tokens += [end] * left
+            learned += [0] * left
+        offsets.append(len(tokens))
+        tokens += one.tokens
+        learned += one.learned
+    offsets.append(len(tokens))
+    return {
+        "tokens": np.array([*tokens, end], np.uint16),
+        "offsets": np.array(offsets, np.int64),
+        "learned": np.array([*learned, 0], np.uint8),
+    }
