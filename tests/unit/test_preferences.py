@@ -59,6 +59,7 @@ class Prepared:
         scores = {split: answer_scores.of_split(self.task, reference, rows(split)) for split in ("train", "validation")}
         self.task.objective = Preferences(settings, rows, Reference(scores, {}) if settings.needs_reference else None)
         self.settings = settings
+        self.history: list[dict[str, float]] = []
         self.model = preferences.stirred(self.task, 1)
 
     def trained(self, store: Path, name: str, stop_after: int | None = None, **others: Any) -> dict[str, torch.Tensor]:
@@ -72,7 +73,8 @@ class Prepared:
 
         checkpoints = Checkpoints(open_store(f"file://{store}/store"), name, store)
         both = (self.task.examples("fine_tuning", split) for split in ("train", "validation"))
-        train(model, self.task, *both, self.settings.model_copy(update=others), 0, checkpoints, progress)
+        result = train(model, self.task, *both, self.settings.model_copy(update=others), 0, checkpoints, progress)
+        self.history += result.state.history
         return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
@@ -175,6 +177,8 @@ def test_a_batch_in_parts_trains_as_the_whole_does(tmp_path: Path, objective: st
     prepared = Prepared(tmp_path, settings_of(objective, batch_size="all", optimizer="sgd", learning_rate=0.1))
     whole = prepared.trained(tmp_path, "whole")
     parts = prepared.trained(tmp_path, "parts", micro_batch_size=1)
+    measured = [row["validation_loss"] for row in prepared.history if "validation_loss" in row]
+    assert len(measured) == 4 and measured[:2] == pytest.approx(measured[2:], rel=1e-4)
     start = dict(prepared.model.named_parameters())
     for name, weight in whole.items():
         torch.testing.assert_close(parts[name], weight, rtol=1e-4, atol=1e-5)

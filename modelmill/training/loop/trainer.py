@@ -111,7 +111,8 @@ class Trainer:
         """
         determinism.seed_step(self.seed, step, self.world.rank, self.device)
         self.called.train()
-        self._tell(batch, [terms, *counts])
+        if self.scored.has_first_pass or counts:
+            self._tell(batch, [terms, *counts], [1.0] * len(batch))
         loss = torch.zeros((), device=self.device)
         for number, part in enumerate(batch, start=1):
             with parallel.last_of_batch(self.called, number == len(batch)), memory.explained(part):
@@ -128,16 +129,21 @@ class Trainer:
         return loss
 
     @torch.no_grad()
-    def _tell(self, batch: list[Batch], totals: list[float]) -> None:
-        """Put into each part of a batch what its loss takes from the whole batch, if the task's does."""
-        if len(totals) > 1 or self.scored.has_first_pass:
-            for part in batch:
-                part["totals"] = torch.tensor(totals, device=self.device)
+    def _tell(self, batch: list[Batch], totals: list[float], weights: Sequence[float]) -> None:
+        """Put into each part of a batch what its loss takes from the whole batch.
+
+        Args:
+            batch: This process's parts.
+            totals: Terms and counts in the parts of all processes.
+            weights: 1 for each part, or 0 for one that is another process's.
+        """
+        for part in batch:
+            part["totals"] = torch.tensor(totals, device=self.device)
         if self.scored.has_first_pass:
             summed = torch.zeros((), device=self.device)
-            for part in batch:
+            for part, weight in zip(batch, weights, strict=True):
                 with memory.explained(part), self._autocast():
-                    summed += self.scored(part, is_first=True)
+                    summed += self.scored(to_device(part, self.device), is_first=True) * weight
                 parallel.forget_whole(self.scored)
             self.world.add_up(summed)
             for part in batch:
@@ -157,14 +163,19 @@ class Trainer:
         with average, compilation.as_written(self.compiled), self._autocast():
             for indices in evenly_spaced(len(examples), VALIDATION_BATCH, self.settings.validation_batches):
                 calls = math.ceil(len(indices) / self.world.size / at_once)
-                for mine in np.array_split(self.world.share(indices), calls):
-                    # Every process must call a sharded model equally often, so one without examples takes another's.
-                    batch = examples.batch(mine if len(mine) else indices[:1])
+                mine = np.array_split(self.world.share(indices), calls)
+                # Every process must call a sharded model equally often, so one without examples takes another's.
+                batches = [examples.batch(part if len(part) else indices[:1]) for part in mine]
+                is_mine = [float(len(part) > 0) for part in mine]
+                counts = [[self.task.terms(batch), *self.scored.counts(batch)] for batch in batches]
+                summed = np.array(is_mine) @ np.array(counts)
+                if self.scored.has_first_pass or len(summed) > 1:
+                    self._tell(batches, self.world.agree(*summed.tolist()), is_mine)
+                for batch, weight in zip(batches, is_mine, strict=True):
                     loss = self.scored(to_device(batch, self.device))
                     parallel.forget_whole(self.scored)
-                    if len(mine):
-                        total += loss
-                        terms += self.task.terms(batch)
+                    total += loss * weight
+                terms += int(summed[0])
         return self.world.add_up(total).item() / max(1, *self.world.agree(terms))
 
     def release(self) -> None:
