@@ -173,6 +173,19 @@ class OpenTask(Task, Protocol):
     keeps_files: bool
     notes: dict[str, Any]
 
+    def prepare(self, step: "Step", model: "nn.Module", settings: Any) -> None:
+        """Take what a stage's settings ask of the task beside its examples and its loss; by default nothing.
+
+        Args:
+            step: The running step.
+            model: The model before training, on the CPU and without adapters; it is left as it is.
+            settings: The stage's settings.
+
+        Raises:
+            UserError: The corpus or the model does not fit them.
+        """
+        ...
+
 
 class TaskPart(Protocol):
     """`task.py`: the model, its examples and its loss."""

@@ -32,8 +32,13 @@ def _opened(task: Any, stage: str) -> OpenTask:
     task.stage = stage
     task.keeps_files = getattr(task, "keeps_files", False)
     task.notes = getattr(task, "notes", {})
+    task.prepare = getattr(task, "prepare", _nothing)
     opened: OpenTask = task
     return opened
+
+
+def _nothing(*_: object) -> None:
+    """Prepare nothing: the task has no settings of its own."""
 
 
 def fetch_model(step: Step, model: Manifest) -> Path:
