@@ -74,7 +74,6 @@ def loss(
     known: Known,
     temperature: float,
     share: float,
-    smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Return the summed loss of a linear head in nats, without the logits of the whole batch: an fp32 scalar.
 
@@ -85,20 +84,19 @@ def loss(
         known: What is known of the teacher.
         temperature: Divisor of the logits.
         share: Share of the divergence in the loss; the rest is that of the labels' cross-entropy.
-        smoothing: Share of a label's probability that is spread evenly over the vocabulary.
     """
 
     def score(logits: torch.Tensor, *targets: torch.Tensor, gradient: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_(gradient)
-            total = of_logits(leaf, targets[0], Known(*targets[1:]), temperature, share, smoothing)
+            total = of_logits(leaf, targets[0], Known(*targets[1:]), temperature, share)
             return total.detach(), torch.autograd.grad(total, leaf)[0] if gradient else None
 
     return in_pieces(hidden, weight, (labels, *known), score)
 
 
 def of_logits(
-    logits: torch.Tensor, labels: torch.Tensor, known: Known, temperature: float, share: float, smoothing: float = 0.0
+    logits: torch.Tensor, labels: torch.Tensor, known: Known, temperature: float, share: float
 ) -> torch.Tensor:
     """Return the summed loss of logits in nats, an fp32 scalar; see `loss`."""
     total = torch.zeros((), dtype=torch.float32, device=logits.device)
@@ -106,6 +104,5 @@ def of_logits(
         apart = divergence(logits, known, temperature)
         total = total + share * temperature**2 * torch.where(labels != IGNORED, apart, 0).sum()
     if share < 1:
-        hard = F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED)
-        total = total + (1 - share) * hard
+        total = total + (1 - share) * F.cross_entropy(logits.float(), labels, reduction="sum", ignore_index=IGNORED)
     return total
