@@ -32,13 +32,11 @@ def _opened(task: Any, stage: str) -> OpenTask:
     task.stage = stage
     task.keeps_files = getattr(task, "keeps_files", False)
     task.notes = getattr(task, "notes", {})
-    task.prepare = getattr(task, "prepare", _nothing)
+    task.prepare = getattr(task, "prepare", lambda *_: None)
+    task.counts = getattr(task, "counts", lambda _: ())
+    task.has_first_pass = getattr(task, "has_first_pass", lambda: False)
     opened: OpenTask = task
     return opened
-
-
-def _nothing(*_: object) -> None:
-    """Prepare nothing: the task has no settings of its own."""
 
 
 def fetch_model(step: Step, model: Manifest) -> Path:

@@ -119,6 +119,19 @@ class LanguageModeling:
             return self.objective.terms(batch)
         return int((batch["labels"] != IGNORED).sum())
 
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms; see `modelmill.tasks.contract.OpenTask`."""
+        return self.objective.counts(batch) if self.objective else ()
+
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part needs a sum over the whole batch."""
+        return self.objective is not None and self.objective.has_first_pass()
+
+    def first_pass(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return a part's contribution to that sum, a scalar."""
+        assert self.objective is not None
+        return self.objective.first_pass(self, model, batch)
+
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
         if self.objective:

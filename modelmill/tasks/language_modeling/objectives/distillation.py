@@ -82,6 +82,18 @@ class Distilled:
         """Return the number of labels that count."""
         return int((batch["labels"] != IGNORED).sum())
 
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms: nothing."""
+        return ()
+
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part needs a sum over the whole batch: it does not."""
+        return False
+
+    def first_pass(self, task: Any, model: Any, batch: Batch) -> torch.Tensor:
+        """Return a part's contribution to such a sum: none."""
+        raise NotImplementedError
+
     def loss(self, task: Any, model: Any, batch: Batch) -> torch.Tensor:
         """Return the summed loss in nats."""
         labels = ways.chosen(batch["labels"].flatten(), batch)

@@ -40,6 +40,18 @@ class Objective(Protocol):
         """Return how many terms the loss of a batch on the CPU is the sum of."""
         ...
 
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms; see `modelmill.tasks.contract.OpenTask`."""
+        ...
+
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part needs a sum over the whole batch."""
+        ...
+
+    def first_pass(self, task: Any, model: Any, batch: Batch) -> "torch.Tensor":
+        """Return a part's contribution to that sum, a scalar."""
+        ...
+
     def loss(self, task: Any, model: Any, batch: Batch) -> "torch.Tensor":
         """Return the summed loss, a scalar.
 

@@ -8,7 +8,7 @@ from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import Section
 
 # Source of pairs that an objective needs; the others learn pairs and conversations.
-NEEDS = {"dpo": "preferences", "orpo": "preferences", "kto": "labelled"}
+NEEDS: dict[str, Literal["preferences", "labelled"]] = {"dpo": "preferences", "orpo": "preferences", "kto": "labelled"}
 
 
 class Preference(Section):
@@ -104,6 +104,11 @@ class LanguageFineTuning(AdaptedFineTuning):
             source: Model folder or version.
         """
         return self.model_copy(update={"distillation": self.distillation.model_copy(update={"teacher": source})})
+
+    @property
+    def needs_reference(self) -> bool:
+        """Return whether the loss compares with the model before fine-tuning."""
+        return self.objective == "kto" or (self.objective == "dpo" and not self.preference.reference_free)
 
     @model_validator(mode="after")
     def _fits_its_objective(self) -> "LanguageFineTuning":
