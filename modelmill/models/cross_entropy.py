@@ -36,7 +36,12 @@ class LinearCrossEntropy(nn.Module):
         self.score = Score()
 
     def forward(
-        self, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float = 0.0,
+        counted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the summed loss in nats, an fp32 scalar.
 
@@ -45,15 +50,16 @@ class LinearCrossEntropy(nn.Module):
             weight: (vocabulary, width).
             labels: int64, (tokens,); `IGNORED` ones cost nothing.
             smoothing: Share of a label's probability that is spread evenly over the vocabulary.
+            counted: fp32, (tokens,), how much each label counts; None where those that count do so alike.
         """
 
         def score(
-            logits: torch.Tensor, labels: torch.Tensor, *, gradient: bool
+            logits: torch.Tensor, labels: torch.Tensor, *counts: torch.Tensor, gradient: bool
         ) -> tuple[torch.Tensor, torch.Tensor | None]:
-            scored: tuple[torch.Tensor, torch.Tensor | None] = self.score(logits, labels, smoothing, gradient)
+            scored: tuple[torch.Tensor, torch.Tensor | None] = self.score(logits, labels, smoothing, gradient, *counts)
             return scored
 
-        return in_pieces(hidden, weight, (labels,), score)
+        return in_pieces(hidden, weight, (labels,) if counted is None else (labels, counted), score)
 
 
 def in_pieces(
@@ -79,7 +85,12 @@ class Score(nn.Module):
     """The loss of some rows, and its gradient."""
 
     def forward(
-        self, logits: torch.Tensor, labels: torch.Tensor, smoothing: float, with_gradient: bool
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float,
+        with_gradient: bool,
+        counts: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the summed loss in nats and, if asked for, its gradient by the logits, in the logits' type.
 
@@ -88,8 +99,11 @@ class Score(nn.Module):
             labels: int64, (rows,); `IGNORED` ones cost nothing.
             smoothing: Share of a label's probability that is spread evenly over the vocabulary.
             with_gradient: Whether to compute the gradient.
+            counts: fp32, (rows,), how much each label counts; None where those that count do so alike.
         """
         counted = (labels != IGNORED).float().unsqueeze(1)
+        if counts is not None:
+            counted = counted * counts.unsqueeze(1)
         label = labels.clamp(min=0).unsqueeze(1)
         highest = logits.amax(1, keepdim=True).float()
         exponentials = (logits - highest).exp_()  # in fp32, as `highest` is

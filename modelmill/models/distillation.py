@@ -74,6 +74,7 @@ def loss(
     known: Known,
     temperature: float,
     share: float,
+    counted: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the summed loss of a linear head in nats, without the logits of the whole batch: an fp32 scalar.
 
@@ -84,25 +85,32 @@ def loss(
         known: What is known of the teacher.
         temperature: Divisor of the logits.
         share: Share of the divergence in the loss; the rest is that of the labels' cross-entropy.
+        counted: fp32, (places,), how much each label counts; None where those that count do so alike.
     """
 
     def score(logits: torch.Tensor, *targets: torch.Tensor, gradient: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_(gradient)
-            total = of_logits(leaf, targets[0], Known(*targets[1:]), temperature, share)
+            labels, *others = targets
+            total = of_logits(leaf, labels, Known(*others[:3]), temperature, share, *others[3:])
             return total.detach(), torch.autograd.grad(total, leaf)[0] if gradient else None
 
-    return in_pieces(hidden, weight, (labels, *known), score)
+    return in_pieces(hidden, weight, (labels, *known, *([] if counted is None else [counted])), score)
 
 
 def of_logits(
-    logits: torch.Tensor, labels: torch.Tensor, known: Known, temperature: float, share: float
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    known: Known,
+    temperature: float,
+    share: float,
+    counted: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the summed loss of logits in nats, an fp32 scalar; see `loss`."""
-    total = torch.zeros((), dtype=torch.float32, device=logits.device)
+    nats = torch.zeros(len(labels), dtype=torch.float32, device=logits.device)
     if share:
         apart = divergence(logits, known, temperature)
-        total = total + share * temperature**2 * torch.where(labels != IGNORED, apart, 0).sum()
+        nats = nats + share * temperature**2 * torch.where(labels != IGNORED, apart, 0)
     if share < 1:
-        total = total + (1 - share) * F.cross_entropy(logits.float(), labels, reduction="sum", ignore_index=IGNORED)
-    return total
+        nats = nats + (1 - share) * F.cross_entropy(logits.float(), labels, reduction="none", ignore_index=IGNORED)
+    return (nats if counted is None else nats * counted).sum()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from modelmill.core.errors import UserError
 from modelmill.corpus.split import split_of
 from modelmill.corpus.text.cleaning import clean
+from modelmill.corpus.text.conversations.conversation import Conversation, Labelled, Preference
 from modelmill.corpus.text.pairs import Pair, python_docstrings
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.data import shards
@@ -21,6 +22,7 @@ class Document(NamedTuple):
         text: The text after hygiene.
         pairs: Its pairs for fine-tuning.
         changes: What hygiene changed, as `cleaning.Cleaned` counts it.
+        conversations: Its conversations, preferences or labelled answers, where the recipe has such.
     """
 
     row: int
@@ -28,6 +30,7 @@ class Document(NamedTuple):
     text: str
     pairs: list[Pair]
     changes: tuple[int, int, int]
+    conversations: list[Conversation | Preference | Labelled] = []
 
 
 def training_texts(

@@ -23,10 +23,12 @@ class Tokenizer(Section):
 class Pairs(Section):
     """Prompts and responses that fine-tuning learns."""
 
-    source: Literal["python_docstrings", "columns"] = Field(
-        alias="from",
-        description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
-        "docstring, and the docstring; `columns` takes two columns.",
+    source: Literal["python_docstrings", "columns", "messages", "sharegpt", "alpaca", "preferences", "labelled"] = (
+        Field(
+            alias="from",
+            description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
+            "docstring, and the docstring; `columns` takes two columns.",
+        )
     )
     prompt: str = Field(default="prompt", description="Column with the prompts, for `columns`.")
     response: str = Field(default="response", description="Column with the responses, for `columns`.")
@@ -35,11 +37,17 @@ class Pairs(Section):
         description="How the model sees a pair: with a `separator` between prompt and response, or as the `chat` "
         "template of the tokenizer in `tokenizer.from` has it.",
     )
-    too_long: Literal["truncate_prompt", "drop", "refuse"] = Field(
+    learn: Literal["last_turn", "all_assistant_turns"] = Field(
+        default="all_assistant_turns",
+        description="Which messages of the assistant are learned in a conversation: all, or those after the last "
+        "message of the user. Weights of messages count beside it.",
+    )
+    too_long: Literal["truncate_prompt", "split", "drop", "refuse"] = Field(
         default="truncate_prompt",
         description="What happens to a pair that is longer than `sequence_length` tokens: its prompt loses its "
-        "beginning, and a response that is too long by itself its end, after which no stop is learned; or the pair is "
-        "dropped; or the run ends.",
+        "beginning (a conversation its oldest exchanges first), and a response that is too long by itself its end, "
+        "after which no stop is learned; or a conversation is `split` between exchanges, each part with the system "
+        "message; or the pair is dropped; or the run ends.",
     )
     date: datetime.date = Field(
         default=datetime.date(2024, 7, 26),

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelmill.corpus.text.framing import framing_of
+from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.models import attention
 from modelmill.models.cross_entropy import IGNORED, LinearCrossEntropy
 from modelmill.recipe.sections import INIT
@@ -137,11 +139,17 @@ class LanguageModeling:
         if self.objective:
             return self.objective.loss(self, model, batch)
         labels = ways.chosen(batch["labels"].flatten(), batch)
+        counted = ways.chosen(batch["weights"].flatten(), batch) if "weights" in batch else None
         if not ways.takes_plain_head(self.way, model):
             logits = ways.chosen(ways.logits(self.way, model, batch).flatten(0, 1), batch)
-            return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+            if counted is None:
+                return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+            nats = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
+            return (nats * counted).sum()
         hidden = ways.chosen(self.hidden(model, batch).flatten(0, 1), batch)
-        total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
+        total: torch.Tensor = self.cross_entropy(
+            hidden, model.get_output_embeddings().weight, labels, smoothing, counted
+        )
         return total
 
     @torch.no_grad()
@@ -184,11 +192,14 @@ def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
         recipe: The recipe.
 
     Raises:
-        UserError: It cannot be trained.
+        UserError: It cannot be trained, or its chat template shows no pair in a form that can be learned.
     """
-    length = recipe.preprocessing.sequence_length
-    require_length(folder, length)
-    return _load(folder, None, length)[2]
+    settings = recipe.preprocessing
+    require_length(folder, settings.sequence_length)
+    chats = settings.pairs if settings.needs_chat_template else None
+    if chats and recipe.pretraining and settings.given_tokenizer == recipe.pretraining.init:
+        framing_of(chats, Encoder(folder), folder, settings.sequence_length)
+    return _load(folder, None, settings.sequence_length)[2]
 
 
 def _load(folder: Path, tokens: int | None, length: int, key: str = INIT) -> tuple[nn.Module, Way, dict[str, Any]]:

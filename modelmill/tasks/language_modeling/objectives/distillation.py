@@ -98,7 +98,8 @@ class Distilled:
         """Return the summed loss in nats."""
         labels = ways.chosen(batch["labels"].flatten(), batch)
         known = Known(*(batch[f"teacher_{name}"] for name in Known._fields))
-        how = self.settings.temperature, self.settings.weight
+        counted = ways.chosen(batch["weights"].flatten(), batch) if "weights" in batch else None
+        how = self.settings.temperature, self.settings.weight, counted
         if not ways.takes_plain_head(task.way, model):
             logits = ways.chosen(ways.logits(task.way, model, batch).flatten(0, 1), batch)
             return distillation.of_logits(logits, labels, known, *how)
