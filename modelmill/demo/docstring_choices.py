@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from modelmill.core.digest import fraction
 from modelmill.corpus.text.pairs import Pair, python_docstrings
@@ -30,7 +31,7 @@ def chat_dpo(shards: int) -> dict[str, bytes]:
     rows: list[list[str]] = [[] for _ in range(shards)]
     met: set[str] = set()
     for path, source in standard_library().items():
-        for row in _rows(path, source):
+        for row in choices(path, source):
             code = row["prompt"][0]["content"]
             if code not in met:
                 met.add(code)
@@ -38,7 +39,13 @@ def chat_dpo(shards: int) -> dict[str, bytes]:
     return {f"choices-{n:05d}.jsonl": "".join(lines).encode() for n, lines in enumerate(rows) if lines}
 
 
-def _rows(path: str, source: str) -> Iterator[dict[str, object]]:
+def choices(path: str, source: str) -> Iterator[dict[str, Any]]:
+    """Yield the preferences of one file, as rows.
+
+    Args:
+        path: The file's path.
+        source: Its text.
+    """
     pairs = [pair for pair in python_docstrings(source) if _is_short(pair)]
     for pair, neighbour in list(zip(pairs, pairs[1:] + pairs[:1], strict=True))[:MOST_OF_A_FILE]:
         if pair.response != neighbour.response:

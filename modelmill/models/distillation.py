@@ -14,6 +14,9 @@ import torch.nn.functional as F
 
 from modelmill.models.cross_entropy import IGNORED, in_pieces
 
+# Logarithm of the least probability that is kept.
+LEAST = -1e30
+
 
 class Known(NamedTuple):
     """What is known of a teacher at some places.
@@ -42,7 +45,9 @@ def known_of(logits: torch.Tensor, k: int, temperature: float) -> Known:
     tokens = scaled.topk(k, sorted=False).indices.sort(1).values
     norm = scaled.logsumexp(1)
     rest = scaled.scatter(1, tokens, float("-inf")).logsumexp(1)
-    return Known(tokens, scaled.gather(1, tokens) - norm.unsqueeze(1), rest - norm)
+    # A token that the teacher rules out is next to impossible, so that its part of the sum is a number: 0.
+    logs = (scaled.gather(1, tokens) - norm.unsqueeze(1)).clamp(min=LEAST)
+    return Known(tokens, logs, rest - norm)
 
 
 def divergence(logits: torch.Tensor, known: Known, temperature: float) -> torch.Tensor:

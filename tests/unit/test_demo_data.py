@@ -1,12 +1,10 @@
 """The demo data: whole, repeatable, and of what is installed."""
 
 import csv
-import inspect
 import json
 import re
 import sys
 import sysconfig
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from modelmill.core.errors import UserError
+from modelmill.demo import docstring_choices
 from modelmill.pipelines import demo_data
 
 
@@ -118,16 +117,17 @@ def test_dialogues_that_are_short_or_lead_to_a_person_are_left_out(
     assert [row["dialogue"] for row in rows_of("chat-sft", tmp_path / "out")] == ["a"]
 
 
-def test_a_choice_is_a_functions_docstring_or_that_of_the_next_in_its_file(tmp_path: Path) -> None:
-    rows = rows_of("chat-dpo", tmp_path)
-    assert len(rows) > 500 and len({row["prompt"][0]["content"] for row in rows}) == len(rows)
-    first, second = [row for row in rows if row["path"] == "textwrap.py"][:2]
-    code = first["prompt"][0]["content"]
-    assert "def " in code and first["chosen"][0]["content"] not in code
-    source = inspect.getsource(textwrap)
-    places = [source.index(row[side][0]["content"].splitlines()[0]) for row in (first, second)
-              for side in ("chosen", "rejected")]  # fmt: skip
-    assert places[0] < places[1] == places[2] < places[3]
+def test_a_choice_is_a_functions_docstring_or_that_of_the_next_in_its_file() -> None:
+    long = f'def long():\n    """Return a very long text."""\n    return {"x" * 600!r}\n'
+    names = ("first", "second", "third")
+    source = long + "".join(f'def {name}():\n    """Return the {name}."""\n    return 1\n' for name in names)
+    rows = list(docstring_choices.choices("a.py", source))
+    said = [[row[side][0]["content"] for side in ("chosen", "rejected")] for row in rows]
+    assert said == [[f"Return the {names[n]}.", f"Return the {names[(n + 1) % 3]}."] for n in range(3)]
+    for row, name in zip(rows, names, strict=True):
+        assert row["prompt"][0]["content"].endswith(f"def {name}():\n    return 1\n") and row["path"] == "a.py"
+    same = 'def a():\n    """Return the same."""\n    return 1\ndef b():\n    """Return the same."""\n    return 2\n'
+    assert not list(docstring_choices.choices("a.py", same)), "equal docstrings are no choice"
 
 
 @pytest.mark.parametrize(
