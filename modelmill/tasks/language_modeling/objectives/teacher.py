@@ -144,8 +144,12 @@ def _make(
 def _arrays(folder: Path, places: int, k: int, windows: int, vocabulary: int) -> Shard:
     """Return arrays that lie on disk, to be filled."""
     kind = np.uint16 if vocabulary <= 2**16 else np.uint32
-    shapes = {"tokens": (kind, (places, k)), "logs": (np.float32, (places, k)), "rest": (np.float32, (places,))}
-    shapes["windows"] = (np.int64, (windows + 1,))
+    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "tokens": (kind, (places, k)),
+        "logs": (np.float32, (places, k)),
+        "rest": (np.float32, (places,)),
+        "windows": (np.int64, (windows + 1,)),
+    }
     files = {name: folder / f"{name}.npy" for name in ARRAYS}
     return Shard(*(np.lib.format.open_memmap(files[n], "w+", *shapes[n]) for n in ARRAYS))
 
