@@ -15,8 +15,8 @@ from modelmill.core.digest import fraction
 from modelmill.core.errors import UserError
 
 PACKAGE, FILE = "chitchat_dataset", "dataset.json"
-# The shortest dialogue: three answers.
-MIN_TURNS = 6
+# The shortest dialogue: three answers. Characters of the longest message: what is longer was pasted.
+MIN_TURNS, MOST_CHARACTERS = 6, 1000
 SYSTEM = "You are chatting with a stranger. Answer as a person does, in a line or two. You were asked: {topic}"
 # What may lead to a person: addresses, links and numbers of telephones.
 _PERSONAL = re.compile(r"\w@\w|https?:|www\.|\d{3}\W?\d{4}")
@@ -27,7 +27,7 @@ def chat_sft(shards: int) -> dict[str, bytes]:
 
     Whoever wrote first is the user and the other the assistant; the question that both were given is in the system
     message. Lines that one sent in a row are one message. A dialogue ends with its last answer. Left out are dialogues
-    of fewer than six messages, with an empty message, or with what may lead to a person.
+    of fewer than six messages, with an empty or a very long message, or with what may lead to a person.
 
     Args:
         shards: Number of files; a dialogue's id draws its own.
@@ -55,7 +55,8 @@ def _row(name: str, dialogue: dict[str, Any]) -> dict[str, Any] | None:
     turns = list(_turns(dialogue["messages"]))
     turns = turns[: len(turns) - len(turns) % 2]
     topic = dialogue.get("prompt")
-    if not topic or len(turns) < MIN_TURNS or not all(turns) or any(map(_PERSONAL.search, turns)):
+    is_chat = len(turns) >= MIN_TURNS and all(0 < len(turn) <= MOST_CHARACTERS for turn in turns)
+    if not topic or not is_chat or any(map(_PERSONAL.search, turns)):
         return None
     said = [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]
     system = {"role": "system", "content": SYSTEM.format(topic=topic)}

@@ -12,7 +12,7 @@ ASKED = "Write the docstring of this Python function.\n\n"
 # Characters of the longest function and docstring: short ones, so that a few minutes see hundreds of them.
 MOST_CODE, MOST_DOCSTRING = 500, 160
 # Most pairs of one file, so that no file is most of the data.
-MOST_OF_A_FILE = 4
+MOST_OF_A_FILE = 2
 
 
 def chat_dpo(shards: int) -> dict[str, bytes]:

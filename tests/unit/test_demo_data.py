@@ -108,7 +108,9 @@ def test_a_dialogue_is_messages_of_user_and_assistant_in_turn_up_to_the_last_ans
     assert [one["content"] for one in said] == ["Hi", "Hello.\nHow are you?", "Fine", "Good", "Bye", "Bye"]
 
 
-@pytest.mark.parametrize("turn", ["", "I am x@example.org", "see http://a.b", "www.a.b", "call 555-1234 now"])
+@pytest.mark.parametrize(
+    "turn", ["", "x" * 1001, "I am x@example.org", "see http://a.b", "www.a.b", "call 555-1234 now"]
+)
 def test_dialogues_that_are_short_or_lead_to_a_person_are_left_out(
     turn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,14 +119,14 @@ def test_dialogues_that_are_short_or_lead_to_a_person_are_left_out(
     assert [row["dialogue"] for row in rows_of("chat-sft", tmp_path / "out")] == ["a"]
 
 
-def test_a_choice_is_a_functions_docstring_or_that_of_the_next_in_its_file() -> None:
+@pytest.mark.parametrize("names", [("first", "second"), ("first", "second", "third")])
+def test_a_choice_is_a_functions_docstring_or_that_of_the_next_in_its_file(names: tuple[str, ...]) -> None:
     long = f'def long():\n    """Return a very long text."""\n    return {"x" * 600!r}\n'
-    names = ("first", "second", "third")
     source = long + "".join(f'def {name}():\n    """Return the {name}."""\n    return 1\n' for name in names)
     rows = list(docstring_choices.choices("a.py", source))
     said = [[row[side][0]["content"] for side in ("chosen", "rejected")] for row in rows]
-    assert said == [[f"Return the {names[n]}.", f"Return the {names[(n + 1) % 3]}."] for n in range(3)]
-    for row, name in zip(rows, names, strict=True):
+    assert said == [[f"Return the {names[n]}.", f"Return the {names[(n + 1) % len(names)]}."] for n in range(2)]
+    for row, name in zip(rows, names, strict=False):
         assert row["prompt"][0]["content"].endswith(f"def {name}():\n    return 1\n") and row["path"] == "a.py"
     same = 'def a():\n    """Return the same."""\n    return 1\ndef b():\n    """Return the same."""\n    return 2\n'
     assert not list(docstring_choices.choices("a.py", same)), "equal docstrings are no choice"
