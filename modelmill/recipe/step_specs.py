@@ -24,7 +24,7 @@ CORPUS = "preprocessing.corpus"
 PRETRAINED, FINE_TUNED = "pretraining.model", "fine_tuning.model"
 EVALUATION = "evaluation.evaluation"
 # What comes from outside the DAG.
-DATA, FITTED, INIT = "source.data", "source.fitted", "source.init"
+DATA, FITTED, INIT, TEACHER = "source.data", "source.fitted", "source.init", "source.teacher"
 CHAMPION, REGISTRY = "source.champion", "source.registry"
 
 
@@ -110,7 +110,7 @@ STEPS: dict[str, StepSpec] = {
         StepSpec(
             name="fine_tuning",
             inputs={"corpus": CORPUS, "pretrained": PRETRAINED},
-            sources=(),
+            sources=(TEACHER,),
             outputs=("model",),
             settings=("task", "seed", "model", "fine_tuning", "registration.form"),
             locations=(),

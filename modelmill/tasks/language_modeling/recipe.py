@@ -133,6 +133,11 @@ class Recipe(sections.Recipe):
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
         if self.fine_tuning is not None and self.preprocessing.pairs is not None:
             require_source(self.fine_tuning, self.preprocessing.pairs.source)
+        if self.fine_tuning is not None and self.fine_tuning.teacher and self.preprocessing.tokenizer.source is None:
+            raise ValueError(
+                "fine_tuning.objective: distil needs the teacher's tokenizer: set preprocessing.tokenizer.from to a "
+                "model that has it"
+            )
         unknown = sorted(set(self.fine_tuning.named_modules) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
         if unknown and (self.pretraining is None or self.pretraining.init == "random"):
             raise ValueError(

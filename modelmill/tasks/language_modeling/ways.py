@@ -93,6 +93,11 @@ def logits(way: Way, model: Any, batch: Batch) -> torch.Tensor:
     return _outputs(way, model, model, batch, lambda inputs: model(**inputs).logits)
 
 
+def chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the rows of a flat batch that something is learned of, where they are few; else all."""
+    return rows.index_select(0, batch["learned"]) if "learned" in batch else rows
+
+
 def takes_plain_head(way: Way, model: Any) -> bool:
     """Return whether the head's weight is all that there is to it; an adapter on it makes it another module."""
     return way.plain_head and has_plain_head(model)
