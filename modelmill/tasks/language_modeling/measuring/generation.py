@@ -1,0 +1,95 @@
+"""Greedy answers of a language model to many prompts."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+# Answers that are generated together.
+AT_ONCE = 8
+# Largest difference that padding may make to logits, as a fraction of the largest: with fp32, and with fewer bits.
+PADDING, PADDING_HALF = 1e-4, 3e-2
+
+
+class Asked(NamedTuple):
+    """A prompt.
+
+    Attributes:
+        prompt: Token ids.
+        most: The most tokens of the answer.
+    """
+
+    prompt: list[int]
+    most: int
+
+
+def answers(model: Any, asked: Sequence[Asked], ends: Sequence[int]) -> list[list[int]]:
+    """Return the token ids of the answers, without what ends them.
+
+    Prompts of about the same length are answered together, padded on the left, if padding does not change what the
+    model says; else those of the same length are.
+
+    Args:
+        model: The causal language model.
+        asked: The prompts.
+        ends: Ids that end an answer; the first of them pads.
+    """
+    order = sorted(range(len(asked)), key=lambda place: len(asked[place].prompt))
+    is_padded = bool(order) and _bears_padding(model, asked[order[0]].prompt, asked[order[-1]].prompt, ends)
+    found: dict[int, list[int]] = {}
+    for group in _groups(asked, order, is_padded):
+        most = max(asked[place].most for place in group)
+        output = _generate(model, [asked[place].prompt for place in group], most, ends).sequences
+        for place, ids in zip(group, output[:, -_new(output, asked, group) :].tolist(), strict=True):
+            found[place] = _ended(ids, ends)[: asked[place].most]
+    return [found[place] for place in range(len(asked))]
+
+
+def _groups(asked: Sequence[Asked], order: list[int], is_padded: bool) -> Iterator[list[int]]:
+    group: list[int] = []
+    for place in order:
+        is_other = bool(group) and not is_padded and len(asked[group[0]].prompt) != len(asked[place].prompt)
+        if len(group) == AT_ONCE or is_other:
+            yield group
+            group = []
+        group.append(place)
+    if group:
+        yield group
+
+
+def _new(output: torch.Tensor, asked: Sequence[Asked], group: list[int]) -> int:
+    return int(output.shape[1]) - max(len(asked[place].prompt) for place in group)
+
+
+def _ended(ids: list[int], ends: Sequence[int]) -> list[int]:
+    """Return an answer up to the token that ends it."""
+    return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
+
+
+def _bears_padding(model: Any, short: list[int], long: list[int], ends: Sequence[int]) -> bool:
+    """Return whether the model gives the shorter prompt the same logits alone and padded to the longer one's length."""
+    if len(short) == len(long):
+        return True
+    alone = _generate(model, [short], 2, ends, logits=True).logits
+    padded = _generate(model, [short, long], 2, ends, logits=True).logits
+    most = PADDING if next(model.parameters()).dtype == torch.float32 else PADDING_HALF
+    return all(
+        bool((one[0] - both[0]).abs().max() <= most * one.abs().max()) for one, both in zip(alone, padded, strict=False)
+    )
+
+
+def _generate(model: Any, prompts: list[list[int]], most: int, ends: Sequence[int], logits: bool = False) -> Any:
+    longest = max(map(len, prompts))
+    device = next(model.parameters()).device
+    padded = [[ends[0]] * (longest - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return model.generate(
+        torch.tensor(padded, device=device),
+        attention_mask=torch.tensor(mask, device=device),
+        max_new_tokens=max(1, most),
+        do_sample=False,
+        eos_token_id=sorted(set(ends)),
+        pad_token_id=ends[0],
+        return_dict_in_generate=True,
+        output_logits=logits,
+    )
