@@ -7,9 +7,10 @@ from pydantic import Field, model_validator
 
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.recipe import sections
-from modelmill.recipe.adapters import LINEAR, AdaptedFineTuning
+from modelmill.recipe.adapters import LINEAR
 from modelmill.recipe.sections import Pretraining, Registration, Section
 from modelmill.tasks.language_modeling.evaluation_settings import JUDGED, MEASURES, LanguageEvaluation, require_measured
+from modelmill.tasks.language_modeling.objectives.settings import LanguageFineTuning, require_source
 
 
 class DecoderModel(Section):
@@ -59,7 +60,7 @@ class Recipe(sections.Recipe):
     preprocessing: LanguagePreprocessing = LanguagePreprocessing()
     model: DecoderModel = DecoderModel()
     pretraining: Pretraining | None
-    fine_tuning: AdaptedFineTuning | None
+    fine_tuning: LanguageFineTuning | None
     evaluation: LanguageEvaluation = LanguageEvaluation()
     registration: LanguageRegistration
 
@@ -69,6 +70,8 @@ class Recipe(sections.Recipe):
     def _stages_fit(self) -> "Recipe":
         if self.fine_tuning is not None and self.preprocessing.pairs is None:
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
+        if self.fine_tuning is not None and self.preprocessing.pairs is not None:
+            require_source(self.fine_tuning, self.preprocessing.pairs.source)
         unknown = sorted(set(self.fine_tuning.named_modules) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
         if unknown and (self.pretraining is None or self.pretraining.init == "random"):
             raise ValueError(

@@ -12,9 +12,13 @@ from torch import nn
 from modelmill.models import attention
 from modelmill.models.cross_entropy import IGNORED, LinearCrossEntropy
 from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.contract import Batch
+from modelmill.tasks.contract import Batch, Examples
 from modelmill.tasks.language_modeling import checkpoint, proof, ways
+from modelmill.tasks.language_modeling.objectives import objective
+from modelmill.tasks.language_modeling.objectives.objective import Objective
+from modelmill.tasks.language_modeling.objectives.settings import LanguageFineTuning
 from modelmill.tasks.language_modeling.packed_windows import PackedTokens
 from modelmill.tasks.language_modeling.recipe import DecoderModel, Recipe
 from modelmill.tasks.language_modeling.ways import Way
@@ -31,7 +35,6 @@ class LanguageModeling:
 
     mixed_precision = True
     keeps_files = True
-    unit: Literal["tokens", "samples"] = "tokens"
     input = "input_ids"
     axes: tuple[str, ...] = ("batch", "length")
     stage = ""
@@ -52,10 +55,19 @@ class LanguageModeling:
         self.cross_entropy = LinearCrossEntropy()
         self.way = ways.PACKED
         self.notes: dict[str, Any] = {"way": ways.PACKED.words}
+        self.unit: Literal["tokens", "samples"] = "tokens"
+        self.objective: Objective | None = None
 
-    def examples(self, stage: str, split: str) -> PackedTokens:
+    def prepare(self, step: Step, model: nn.Module, settings: LanguageFineTuning) -> None:
+        """Take the objective of fine-tuning; see `modelmill.tasks.contract.OpenTask`."""
+        self.objective = objective.prepare(step, self, model, settings)
+        if self.objective:
+            self.unit, self.notes = self.objective.unit, self.notes | self.objective.notes
+
+    def examples(self, stage: str, split: str) -> Examples:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return PackedTokens(self.files, split, SOURCE_OF_STAGE[stage], self.length)
+        plain = PackedTokens(self.files, split, SOURCE_OF_STAGE[stage], self.length)
+        return self.objective.examples(plain, split) if self.objective and stage == "fine_tuning" else plain
 
     def build(self) -> nn.Module:
         """Return the recipe's model with random weights."""
@@ -96,14 +108,31 @@ class LanguageModeling:
         Rows of documents have so many shapes that blocks are not.
         """
         blocks = self.blocks(model) if self.way.feeding == "packed" else []
-        return [*blocks, self.cross_entropy.score]
+        return [*blocks, *(self.objective.compilable() if self.objective else [self.cross_entropy.score])]
 
     def terms(self, batch: Batch) -> int:
-        """Return the number of labels that count."""
+        """Return the number of labels that count, or the terms of the objective."""
+        if self.objective:
+            return self.objective.terms(batch)
         return int((batch["labels"] != IGNORED).sum())
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms; see `modelmill.tasks.contract.OpenTask`."""
+        return self.objective.counts(batch) if self.objective else ()
+
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part needs a sum over the whole batch."""
+        return self.objective is not None and self.objective.has_first_pass()
+
+    def first_pass(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return a part's contribution to that sum, a scalar."""
+        assert self.objective is not None
+        return self.objective.first_pass(self, model, batch)
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
+        if self.objective:
+            return self.objective.loss(self, model, batch)
         labels = _chosen(batch["labels"].flatten(), batch)
         if not ways.takes_plain_head(self.way, model):
             logits = _chosen(ways.logits(self.way, model, batch).flatten(0, 1), batch)

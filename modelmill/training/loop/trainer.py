@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -92,7 +93,9 @@ class Trainer:
         self._weights = list(trainable(model).values())
         self._dressed = [*blocks, *task.compilable(model)]
 
-    def step(self, step: int, batch: list[Batch], terms: float, rate: float) -> torch.Tensor:
+    def step(
+        self, step: int, batch: list[Batch], terms: float, rate: float, counts: Sequence[float] = ()
+    ) -> torch.Tensor:
         """Run one step: forward, backward, clip, update.
 
         Args:
@@ -100,12 +103,14 @@ class Trainer:
             batch: This process's part, in micro-batches.
             terms: Terms of the loss in the parts of all processes.
             rate: The learning rate.
+            counts: What else the loss is divided by, in the parts of all processes; see `OpenTask.counts`.
 
         Returns:
             The mean loss in nats, a scalar on the device.
         """
         determinism.seed_step(self.seed, step, self.world.rank, self.device)
         self.called.train()
+        self._tell(batch, [terms, *counts])
         loss = torch.zeros((), device=self.device)
         for number, part in enumerate(batch, start=1):
             with parallel.last_of_batch(self.called, number == len(batch)), memory.explained(part):
@@ -120,6 +125,22 @@ class Trainer:
         if self.parts.average is not None:
             self.parts.average.update(step)
         return loss
+
+    @torch.no_grad()
+    def _tell(self, batch: list[Batch], totals: list[float]) -> None:
+        """Put into each part of a batch what its loss takes from the whole batch, if the task's does."""
+        if len(totals) > 1 or self.scored.has_first_pass:
+            for part in batch:
+                part["totals"] = torch.tensor(totals, device=self.device)
+        if self.scored.has_first_pass:
+            summed = torch.zeros((), device=self.device)
+            for part in batch:
+                with memory.explained(part), self._autocast():
+                    summed += self.scored(part, is_first=True)
+                parallel.forget_whole(self.scored)
+            self.world.add_up(summed)
+            for part in batch:
+                part["first_pass"] = summed
 
     @torch.no_grad()
     def validation_loss(self, examples: Examples) -> float:
