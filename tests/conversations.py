@@ -62,7 +62,11 @@ class Chats:
         for place, (_, marks) in zip(places, marked, strict=True):
             learned[place : place + len(marks)] = marks
         files |= self._array(f"{split}/00000.pairs.learned.npy", learned)
-        lines = [json.dumps({"row": n, "messages": talk, "tools": [], **line}) for n, talk in enumerate(talks)]
+        lines = []
+        for number, messages in enumerate(talks):
+            said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+            sizes = [[place, len(ids)] for place, (_, ids) in zip(said, self.turns(messages), strict=True)]
+            lines.append(json.dumps({"row": number, "messages": messages, "tools": [], "learned": sizes, **line}))
         return files | self._text(f"{split}/00000.pairs.conversations.jsonl", "\n".join(lines) + "\n")
 
     def preferences(self, split: str, answered: list[tuple[str, str, str]]) -> dict[str, Path]:

@@ -160,14 +160,14 @@ def test_answers_are_the_same_together_and_alone(chats: Chats, kind: str) -> Non
     assert len({tuple(one) for one in alone}) > 1 and len(alone[4]) == 11
 
 
-def preferences_of(chats: Chats, kind: str, answered: list[tuple[str, str, str]], folder: Path) -> tuple[Any, Any]:
+def preferences_of(chats: Chats, kind: str, answered: list[tuple[str, str, str]]) -> tuple[Any, Any]:
     files = chats.preferences("train", [("x", "y", "z")]) | chats.preferences("test", answered)
     task = chats.task(files, kind)
-    return task, preferences.read(task, kind, folder)
+    return task, preferences.read(task, kind)
 
 
-def test_margins_are_the_differences_of_log_probabilities(chats: Chats, tmp_path: Path) -> None:
-    task, held_out = preferences_of(chats, "preferences", ANSWERED, tmp_path)
+def test_margins_are_the_differences_of_log_probabilities(chats: Chats) -> None:
+    task, held_out = preferences_of(chats, "preferences", ANSWERED)
     model = chats.model()
     rows = preferences.rows_of(task, model, held_out, "after", 100)
     parts = [chats.answered(*one) for one in ANSWERED]
@@ -181,9 +181,9 @@ def test_margins_are_the_differences_of_log_probabilities(chats: Chats, tmp_path
     assert [row["bytes"] for row in chosen] == [len(good) for _, good, _ in ANSWERED]
 
 
-def test_labelled_answers_are_likely_or_unlikely(chats: Chats, tmp_path: Path) -> None:
+def test_labelled_answers_are_likely_or_unlikely(chats: Chats) -> None:
     labelled = [("def a", "value 1", ""), ("def b", "", "a longer one"), ("def c", "", "4")]
-    task, held_out = preferences_of(chats, "labelled", labelled, tmp_path)
+    task, held_out = preferences_of(chats, "labelled", labelled)
     model = chats.model()
     rows = preferences.rows_of(task, model, held_out, "after", 100)
     expected = []
@@ -196,12 +196,12 @@ def test_labelled_answers_are_likely_or_unlikely(chats: Chats, tmp_path: Path) -
     assert sum(row["set"] == "pairs" for row in rows) == 1
 
 
-def test_preferences_must_be_kept_better_than_before_by_more_than_chance(chats: Chats, tmp_path: Path) -> None:
+def test_preferences_must_be_kept_better_than_before_by_more_than_chance(chats: Chats) -> None:
     files = chats.preferences("train", [("x", "y", "z")]) | chats.preferences("test", ANSWERED)
     task = chats.task(files, "preferences")
     settings = LanguageEvaluation(samples=1, sample_tokens=4)
     compared = ("preference_margin", MEASURES["preference_margin"])
-    measures = PreferenceMeasures(task, task.corpus, settings, "preferences", tmp_path, compared)
+    measures = PreferenceMeasures(task, task.corpus, settings, "preferences", compared)
     before, after = measures.measure(chats.model(1), "before"), measures.measure(chats.model(2), "after")
     metrics = measures.metrics(before, after)
     (baseline,) = measures.baselines(before, after, metrics)

@@ -1,7 +1,7 @@
 """Held-out conversations: their messages beside the tokens that the model sees, turn by turn."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,26 +51,34 @@ class Talk(NamedTuple):
         number: Number of the example in the split.
         messages: Its messages; none where the corpus does not have them.
         tools: The tools that it offers.
-        source: Where it is from, if the data says so.
+        slices: The slices of conversations that it is in.
         turns: The turns that are learned.
     """
 
     number: int
     messages: list[Message]
     tools: list[Message]
-    source: str
+    slices: list[str]
     turns: list[Turn]
 
-    @property
-    def slices(self) -> list[str]:
-        """Return the slices of conversations that it is in, beside that of its length."""
-        if not self.messages:
-            return []
-        said = sum(message["role"] == "assistant" for message in self.messages)
-        turns = str(said) if said < LONG_TALK else f"{LONG_TALK} or more"
-        called = any(message.get("tool_calls") for message in self.messages)
-        tools = "called" if called else "offered" if self.tools else "none"
-        return [f"turns={turns}", f"tools={tools}", *([f"source={self.source}"] if self.source else [])]
+
+def slices_of(line: Mapping[str, Any]) -> list[str]:
+    """Return the slices of conversations that an example is in, beside that of its length.
+
+    Args:
+        line: Its line in the corpus's file of conversations; empty where there is none.
+    """
+    messages = line.get("messages") or []
+    if not messages:
+        return []
+    answers = [message for key in ("chosen", "completion") for message in line.get(key) or []]
+    every = [*messages, *answers]
+    said = sum(message["role"] == "assistant" for message in every)
+    turns = str(said) if said < LONG_TALK else f"{LONG_TALK} or more"
+    called = any(message.get("tool_calls") for message in every)
+    tools = "called" if called else "offered" if line.get("tools") else "none"
+    source = line.get("source")
+    return [f"turns={turns}", f"tools={tools}", *([f"source={source}"] if source else [])]
 
 
 def read(files: Mapping[str, Path], examples: Any, runs: Runs) -> list[Talk]:
@@ -84,36 +92,31 @@ def read(files: Mapping[str, Path], examples: Any, runs: Runs) -> list[Talk]:
     numbers = np.unique(runs.documents)
     first = np.searchsorted(runs.documents, numbers)
     groups = np.split(np.arange(len(runs.documents)), first[1:]) if len(numbers) else []
-    lines = list(_lines(files, examples)) or [{} for _ in numbers]
+    lines = lines_of(files, examples) or [{} for _ in numbers]
     return [
         _talk(int(number), runs, group.tolist(), line)
         for number, group, line in zip(numbers, groups, lines, strict=True)
     ]
 
 
-def _lines(files: Mapping[str, Path], examples: Any) -> Iterator[dict[str, Any]]:
-    for shard in examples.shards:
-        if (file := files.get(f"{shard.stem}.conversations.jsonl")) is not None:
-            yield from (json.loads(line) for line in file.read_bytes().splitlines())
+def lines_of(files: Mapping[str, Path], examples: Any) -> list[dict[str, Any]]:
+    """Return the lines of the corpus's files of held-out conversations, in the order of the examples; none without.
+
+    Args:
+        files: The corpus's files by their names in it.
+        examples: The held-out examples.
+    """
+    names = (f"{shard.stem}.conversations.jsonl" for shard in examples.shards)
+    return [json.loads(line) for name in names if name in files for line in files[name].read_bytes().splitlines()]
 
 
 def _talk(number: int, runs: Runs, group: list[int], line: dict[str, Any]) -> Talk:
     messages: list[Message] = line.get("messages") or []
     said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-    turns = [
-        _turn(run, int(runs.begins[run]), place, messages, said)
-        for run, place in zip(group, _messages_of(len(group), said, line.get("weights")), strict=True)
-    ]
-    return Talk(number, messages, line.get("tools") or [], str(line.get("source") or ""), turns)
-
-
-def _messages_of(count: int, said: list[int], weights: list[float] | None) -> list[int] | list[None]:
-    """Return the message of each run of learned tokens.
-
-    Where a conversation lost its beginning, or its last turn alone is learned, they are the assistant's last ones.
-    """
-    learned = [place for place in said if not weights or weights[place]]
-    return learned[-count:] if count <= len(learned) else [None] * count
+    learned = [place for place, _ in line.get("learned") or []]
+    places = learned if len(learned) == len(group) else [None] * len(group)
+    turns = [_turn(run, int(runs.begins[run]), place, messages, said) for run, place in zip(group, places, strict=True)]
+    return Talk(number, messages, line.get("tools") or [], slices_of(line), turns)
 
 
 def _turn(run: int, begin: int, place: int | None, messages: list[Message], said: list[int]) -> Turn:

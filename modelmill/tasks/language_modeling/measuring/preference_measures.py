@@ -1,7 +1,6 @@
 """What is measured of preferences and of labelled answers, before and after fine-tuning."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from modelmill.measures import breakdown, samples
@@ -9,23 +8,18 @@ from modelmill.measures.evaluation_result import Baseline
 from modelmill.measures.samples import Sample
 from modelmill.recipe.measure import Measure
 from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring import examples, preferences
 from modelmill.tasks.language_modeling.measuring.examples import Row
 from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
-from modelmill.tasks.language_modeling.recipe import LanguageEvaluation
+from modelmill.tasks.language_modeling.objectives.answer_files import PROMPT
 
 
 class PreferenceMeasures:
     """Margins of held-out answers, and samples; models are measured one after the other."""
 
     def __init__(
-        self,
-        task: Any,
-        corpus: Manifest,
-        settings: LanguageEvaluation,
-        kind: str,
-        folder: Path,
-        compared: tuple[str, Measure],
+        self, task: Any, corpus: Manifest, settings: LanguageEvaluation, kind: str, compared: tuple[str, Measure]
     ) -> None:
         """Read the held-out examples.
 
@@ -34,7 +28,6 @@ class PreferenceMeasures:
             corpus: Manifest of the corpus.
             settings: The recipe's section.
             kind: `preferences` or `labelled`.
-            folder: A folder for files of this.
             compared: The metric that must be better than before fine-tuning, and its measure.
         """
         self._task = task
@@ -42,7 +35,7 @@ class PreferenceMeasures:
         self._compared = compared
         self._ends = [corpus.info["end_of_text"], corpus.info["frame"]["stop"]]
         self._kind = kind
-        self._held_out = preferences.read(task, kind, folder)
+        self._held_out = preferences.read(task, kind)
         self._tokenizer = examples.tokenizer_of(task)
         self._said: dict[str, list[list[int]]] = {}
 
@@ -55,7 +48,8 @@ class PreferenceMeasures:
         """
         rows = preferences.rows_of(self._task, model, self._held_out, when, self._settings.pair_windows)
         most, room = self._settings.sample_tokens, self._task.length
-        prompts = [one.prompt.tolist() for one in self._held_out.answers[: self._settings.samples]]
+        count = min(self._settings.samples, len(self._held_out.texts))
+        prompts = [self._held_out.files.part(n, PROMPT)[0].tolist() for n in range(count)]
         asked = [Asked(prompt, min(most, max(1, room - len(prompt)))) for prompt in prompts]
         self._said[when] = answers(model, asked, self._ends)
         return rows
@@ -106,10 +100,9 @@ class PreferenceMeasures:
         """Return the samples, when all models are measured."""
         names = ("chosen", "rejected") if self._kind == "preferences" else ("good", "bad")
         shown = []
-        for n, one in enumerate(self._held_out.answers[: self._settings.samples]):
-            versions = dict(zip(names, (one.good.tolist(), one.bad.tolist()), strict=True))
-            versions |= {when: said[n] for when, said in self._said.items()}
-            texts = {name: self._tokenizer.decode(ids) for name, ids in versions.items() if ids or name in self._said}
-            messages = [samples.message("prompt", self._tokenizer.decode(one.prompt.tolist()))]
-            shown.append(samples.conversation([*messages, samples.answers("assistant", texts)], []))
+        for n, one in enumerate(self._held_out.texts[: self._settings.samples]):
+            versions = {name: text for name, text in zip(names, one[1:], strict=True) if text}
+            versions |= {when: self._tokenizer.decode(said[n]) for when, said in self._said.items()}
+            messages = [samples.message("prompt", one.prompt), samples.answers("assistant", versions)]
+            shown.append(samples.conversation(messages, []))
         return shown

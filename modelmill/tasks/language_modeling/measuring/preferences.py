@@ -5,90 +5,81 @@ log-probabilities, which depends neither on a reference model nor on the tokeniz
 implicit reward of DPO (Rafailov et al., 2023, https://arxiv.org/abs/2305.18290), but for the factor beta.
 """
 
-import itertools
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from modelmill.champion.comparison import rows as examples_table
-from modelmill.corpus import packing
-from modelmill.corpus.packing import Example
+from modelmill.champion.comparison.rows import id_of, unique_ids
 from modelmill.measures import contamination
-from modelmill.tasks.language_modeling.measuring import examples, losses
+from modelmill.tasks.language_modeling import prompt_sharing
+from modelmill.tasks.language_modeling.measuring import conversations, examples
 from modelmill.tasks.language_modeling.measuring.examples import Row
-from modelmill.tasks.language_modeling.packed_windows import PackedTokens
+from modelmill.tasks.language_modeling.objectives import answer_scores
+from modelmill.tasks.language_modeling.objectives.answer_files import FIRST, PROMPT, SECOND, AnswerFiles
+from modelmill.tasks.language_modeling.objectives.answer_rows import AnswerRows
+from modelmill.training.device import hardware
 
-PROMPT, GOOD, BAD = 0, 1, 2
 # The kinds of examples, each of which is a set of rows.
 KINDS = ("preferences", "labelled")
 
 
-class Answers(NamedTuple):
-    """A prompt with its answers.
+class Answered(NamedTuple):
+    """A held-out prompt with its answers, as texts.
 
     Attributes:
-        number: Number of the example in the split.
-        prompt: Token ids of the prompt.
-        good: Token ids of the better answer; empty where there is only a bad one.
-        bad: Token ids of the worse answer; empty where there is only a good one.
+        prompt: The prompt with its frame.
+        good: The better answer; empty where there is only a bad one.
+        bad: The worse answer; empty where there is only a good one.
     """
 
-    number: int
-    prompt: np.ndarray
-    good: np.ndarray
-    bad: np.ndarray
+    prompt: str
+    good: str
+    bad: str
 
 
 class HeldOut(NamedTuple):
     """The held-out preferences, or labelled answers.
 
     Attributes:
-        answers: Prompts with their answers.
+        files: Their tokens.
+        kind: `preferences` or `labelled`.
+        texts: Their texts.
         described: The columns of each that are the same for every model.
-        windows: A document for each answer, its prompt before it; an example's good one first.
-        sides: For each document with an answer its place in `answers`, and whether it is the good one.
-        sizes: For each of `answers`, bytes of its good and of its bad answer.
     """
 
-    answers: list[Answers]
+    files: AnswerFiles
+    kind: Any
+    texts: list[Answered]
     described: list[Row]
-    windows: PackedTokens
-    sides: list[tuple[int, bool]]
-    sizes: list[tuple[int, int]]
 
 
-def read(task: Any, kind: str, folder: Path) -> HeldOut:
+def read(task: Any, kind: str) -> HeldOut:
     """Return the held-out preferences or labelled answers.
 
     Args:
         task: The task, as `make_task` returns it.
         kind: `preferences` or `labelled`.
-        folder: A folder for files of this.
     """
-    held_out = examples.of_split(task, "pairs", "test")
-    answers = list(_answers(task, held_out))
-    seen = contamination.of_tokens(held_out, examples.of_split(task, "pairs", "train"))
-    parts = [part.tolist() for one in answers for part in (one.prompt, one.good, one.bad)]
-    texts = examples.tokenizer_of(task).decode_batch(parts, skip_special_tokens=True)
-    grouped = list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
-    ids = examples_table.unique_ids(examples_table.id_of(*three) for three in grouped)
-    sizes = [(len(good.encode()), len(bad.encode())) for _, good, bad in grouped]
+    files = AnswerFiles(task.files, "test", kind, task.length)
+    texts = _texts(task, files, kind)
+    windows = examples.of_split(task, "pairs", "test")
+    seen = contamination.of_tokens(windows, examples.of_split(task, "pairs", "train"))
+    lines = conversations.lines_of(task.files, windows) or [{} for _ in texts]
     described = [
         {
             "example": example,
             "set": kind,
-            "slices": _slices(kind, good, bad),
+            "slices": [*_slices(kind, one), *conversations.slices_of(line)],
             "weight": 1.0,
-            "contaminated": one.number in seen,
+            "contaminated": number in seen,
         }
-        for one, example, (_, good, bad) in zip(answers, ids, grouped, strict=True)
+        for one, example, line, number in zip(
+            texts, unique_ids(id_of(*one) for one in texts), lines, _documents(task, windows), strict=True
+        )
     ]
-    sides = [(n, side) for n, one in enumerate(answers) for side in (True, False) if len(one.good if side else one.bad)]
-    return HeldOut(answers, described, _windows(task, answers, sides, folder), sides, sizes)
+    return HeldOut(files, kind, texts, described)
 
 
 def rows_of(task: Any, model: torch.nn.Module, held_out: HeldOut, when: str, most: int) -> list[Row]:
@@ -98,76 +89,29 @@ def rows_of(task: Any, model: torch.nn.Module, held_out: HeldOut, when: str, mos
     whether the chosen answer of a preference is the likelier one.
 
     Args:
-        task: The task, as `make_task` returns it.
+        task: The task, which has loaded the model.
         model: The model.
         held_out: The held-out examples.
         when: Name of the model: `before` or `after` fine-tuning.
-        most: The most windows.
+        most: The most rows of answers that are scored.
     """
-    windows = held_out.windows
-    runs = examples.runs_of(windows)
-    nats, terms = losses.summed(task, model, windows, losses.by_run(windows, runs), len(runs.tokens), most)
-    cut = losses.cut_document(windows, most)
-    found: dict[int, dict[bool, tuple[float, float]]] = {}
-    for run, (place, is_good) in enumerate(held_out.sides):
-        if terms[run] and runs.documents[run] != cut:
-            found.setdefault(place, {})[is_good] = (float(nats[run]), float(terms[run]))
+    shares = prompt_sharing.is_right(model, task.way, task.vocab_size, task.length, hardware.pick_device())
+    answers = AnswerRows(task.files, "test", held_out.kind, task.length, shares=shares)
+    answers.rows = answers.rows[:most]
+    found = answer_scores.of_split(task, model, answers).astype(np.float64)
     rows: list[Row] = []
-    good_ones: list[Row] = []
-    for place, scored in found.items():
-        answers, known = held_out.answers[place], held_out.described[place] | {"model": when}
-        is_preference = bool(len(answers.good) and len(answers.bad))
-        if is_preference and len(scored) < 2:
-            continue
-        score = sum(-loss if is_good else loss for is_good, (loss, _) in scored.items())
-        rows.append(known | {"score": score, "correct": score > 0 if is_preference else None})
-        if True in scored:
-            loss, weight = scored[True]
-            size = float(held_out.sizes[place][0])
-            good_ones.append(known | {"set": "pairs", "loss": loss, "weight": weight, "bytes": size})
-    return rows + good_ones
-
-
-def _answers(task: Any, held_out: PackedTokens) -> Iterator[Answers]:
-    number = 0
-    for shard in held_out.shards:
-        sides = np.load(task.files[f"{shard.stem}.sides.npy"], mmap_mode="r", allow_pickle=False)
-        for begin, end in itertools.pairwise(shard.offsets.tolist()):
-            # A token that ends an answer may open the next example too.
-            last = end + int(end < len(sides) and sides[end] != PROMPT)
-            tokens, marks = shard.tokens[begin:last], np.array(sides[begin:last])
-            marks[:1] = PROMPT
-            if marks.any():
-                yield Answers(number, *(np.array(tokens[marks == side]) for side in (PROMPT, GOOD, BAD)))
-            number += 1
-
-
-def _windows(task: Any, answers: list[Answers], sides: list[tuple[int, bool]], folder: Path) -> PackedTokens:
-    """Return a document for each answer, packed as pairs are.
-
-    Raises:
-        ValueError: A prompt with its answer does not fit in a window.
-    """
-    end, length = task.corpus.info["end_of_text"], task.length
-    asked = [Example(one.prompt, one.good if side else one.bad) for one, side in ((answers[n], s) for n, s in sides)]
-    room = packing.room(length, shares_end=True)
-    if any(len(one.given) + len(one.learned) > room for one in asked):
-        raise ValueError(f"the corpus has an answer that does not fit in {length} tokens with its prompt")
-    packed = packing.PairStream(end, length, packing.token_type(task.vocab_size)).pack(asked)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for name, array in packed._asdict().items():
-        files[f"test/answers.{name}.npy"] = folder / f"{name}.npy"
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    return PackedTokens(files, "test", "answers", length)
-
-
-def _slices(kind: str, good: str, bad: str) -> list[str]:
-    if kind == "labelled":
-        return [f"length={examples.length_of(good or bad)}", f"label={'good' if good else 'bad'}"]
-    sizes = len(good.encode()), len(bad.encode())
-    longer = "chosen" if sizes[0] > sizes[1] else "rejected" if sizes[0] < sizes[1] else "neither"
-    return [f"length={examples.length_of(good)}", f"longer={longer}"]
+    good: list[Row] = []
+    for number in sorted(answers.examples(np.arange(len(answers))).tolist()):
+        known = held_out.described[number] | {"model": when}
+        is_good, (first, second) = bool(answers.files.is_good[number]), found[number].tolist()
+        if held_out.kind == "preferences":
+            rows.append(known | {"score": first - second, "correct": first > second})
+        else:
+            rows.append(known | {"score": first if is_good else -first})
+        if is_good:
+            terms, size = answers.files.part(number, FIRST)[1].sum(), len(held_out.texts[number].good.encode())
+            good.append(known | {"set": "pairs", "loss": -first, "weight": float(terms), "bytes": float(size)})
+    return rows + good
 
 
 def risen(before: list[Row], after: list[Row]) -> float:
@@ -180,3 +124,34 @@ def risen(before: list[Row], after: list[Row]) -> float:
     was = {row["example"]: row["score"] for row in before if row["set"] == "preferences"}
     rises = [row["score"] - was[row["example"]] for row in after if row["set"] == "preferences"]
     return math.fsum(0.5 if rise == 0 else float(rise > 0) for rise in rises) / max(1, len(rises))
+
+
+def _texts(task: Any, files: AnswerFiles, kind: str) -> list[Answered]:
+    parts = [files.part(n, side)[0].tolist() for n in range(len(files)) for side in (PROMPT, FIRST, SECOND)]
+    texts = examples.tokenizer_of(task).decode_batch(parts, skip_special_tokens=True)
+    found = []
+    for prompt, first, second, is_good in zip(texts[::3], texts[1::3], texts[2::3], files.is_good, strict=True):
+        if kind == "preferences":
+            found.append(Answered(prompt, first, second))
+        else:  # the second is another example's
+            found.append(Answered(prompt, first if is_good else "", "" if is_good else first))
+    return found
+
+
+def _documents(task: Any, windows: Any) -> list[int]:
+    """Return the number within the split of each example's document; the others fill windows."""
+    found, earlier = [], 0
+    for shard in windows.shards:
+        sides = np.load(task.files[f"{shard.stem}.sides.npy"], mmap_mode="r", allow_pickle=False)
+        has_answer = np.add.reduceat(sides[: shard.offsets[-1]] > 0, shard.offsets[:-1]) > 0
+        found += (earlier + np.flatnonzero(has_answer)).tolist()
+        earlier += shard.documents
+    return found
+
+
+def _slices(kind: str, one: Answered) -> list[str]:
+    length = f"length={examples.length_of(one.good or one.bad)}"
+    if kind == "labelled":
+        return [length, f"label={'good' if one.good else 'bad'}"]
+    good, bad = len(one.good.encode()), len(one.bad.encode())
+    return [length, f"longer={'chosen' if good > bad else 'rejected' if good < bad else 'neither'}"]

@@ -7,11 +7,11 @@ from modelmill.measures import samples
 from modelmill.measures.evaluation_result import Baseline
 from modelmill.measures.samples import Sample
 from modelmill.store.manifest import Manifest
+from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring import baselines, examples, responses
 from modelmill.tasks.language_modeling.measuring.examples import Row
 from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
 from modelmill.tasks.language_modeling.measuring.speaking import Said, Speaker
-from modelmill.tasks.language_modeling.recipe import LanguageEvaluation
 
 
 class ResponseMeasures:

@@ -10,11 +10,11 @@ from tokenizers import Tokenizer
 from modelmill.measures import samples, tool_calls
 from modelmill.measures.breakdown import PART
 from modelmill.measures.samples import Sample
+from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring.conversations import Message, Talk, Turn
 from modelmill.tasks.language_modeling.measuring.examples import Row, tokens_of
 from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
 from modelmill.tasks.language_modeling.measuring.responses import HeldOut
-from modelmill.tasks.language_modeling.recipe import LanguageEvaluation
 
 log = logging.getLogger("modelmill")
 # The last turns of a conversation, of which a sample shows what the models say.
