@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from modelmill.corpus import packing
-from modelmill.corpus.packing import Example
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.task import LanguageModeling
 from tests.chat_models import write_chat_model
@@ -49,19 +47,12 @@ class Chats:
 
     def conversations(self, split: str, talks: list[Messages], **line: Any) -> dict[str, Path]:
         """The files of a split with these conversations, in windows of `LENGTH` tokens."""
-        marked = []
+        marks = []
         for messages in talks:
-            tokens, marks = self.ids(messages), np.zeros(len(self.ids(messages)), np.uint8)
+            marks.append([0] * len(self.ids(messages)))
             for given, learned in self.turns(messages):
-                marks[len(given) : len(given) + len(learned)] = 1
-            marked.append((np.array(tokens), marks))
-        files = self._packed(split, [Example(tokens, []) for tokens, _ in marked])
-        offsets = np.load(files[f"{split}/00000.pairs.offsets.npy"])
-        learned = np.zeros(offsets[-1] + 1, np.uint8)
-        places = [place for place, size in zip(offsets, np.diff(offsets), strict=False) if size > 1]
-        for place, (_, marks) in zip(places, marked, strict=True):
-            learned[place : place + len(marks)] = marks
-        files |= self._array(f"{split}/00000.pairs.learned.npy", learned)
+                marks[-1][len(given) : len(given) + len(learned)] = [1] * len(learned)
+        files = self._packed(split, [self.ids(messages) for messages in talks], learned=marks)
         lines = []
         for number, messages in enumerate(talks):
             said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
@@ -72,16 +63,8 @@ class Chats:
     def preferences(self, split: str, answered: list[tuple[str, str, str]]) -> dict[str, Path]:
         """The files of a split with a prompt, a better and a worse answer each; one of these may be empty."""
         parts = [self.answered(*one) for one in answered]
-        files = self._packed(split, [Example([*prompt, *good, *bad], []) for prompt, good, bad in parts])
-        offsets = np.load(files[f"{split}/00000.pairs.offsets.npy"])
-        sides = np.zeros(offsets[-1] + 1, np.uint8)
-        places = [place for place, size in zip(offsets, np.diff(offsets), strict=False) if size > 1]
-        for place, (prompt, good, bad) in zip(places, parts, strict=True):
-            sides[place + len(prompt) :][: len(good)] = 1
-            sides[place + len(prompt) + len(good) :][: len(bad)] = 2
-        (self.folder / f"{split}/00000.pairs.learned.npy").unlink()
-        files.pop(f"{split}/00000.pairs.learned.npy")
-        return files | self._array(f"{split}/00000.pairs.sides.npy", sides)
+        sides = [[side for side, ids in enumerate(three) for _ in ids] for three in parts]
+        return self._packed(split, [[*prompt, *good, *bad] for prompt, good, bad in parts], sides=sides)
 
     def answered(self, prompt: str, *answers: str) -> list[list[int]]:
         """The ids of a prompt, and of each answer; of an empty one none."""
@@ -125,18 +108,26 @@ class Chats:
         )
         return LlamaForCausalLM(config).eval()
 
-    def _packed(self, split: str, examples: list[Example]) -> dict[str, Path]:
-        packed = packing.PairStream(self.end, LENGTH, np.dtype(np.uint16)).pack(examples)
+    def _packed(self, split: str, examples: list[list[int]], **marks: list[list[int]]) -> dict[str, Path]:
+        """Examples that lie within a window each, END filling what is left, and what is marked of their tokens."""
+        tokens: list[int] = []
+        offsets: list[int] = []
+        marked: dict[str, list[int]] = {name: [] for name in marks}
+        for number, example in enumerate(examples):
+            place = len(tokens) % LENGTH
+            filled = LENGTH - place if place and place + len(example) > LENGTH else 0
+            offsets += [*range(len(tokens), len(tokens) + filled), len(tokens) + filled]
+            tokens += [self.end] * filled + example
+            for name, one in marks.items():
+                marked[name] += [0] * filled + one[number]
+        arrays = {"tokens": np.array([*tokens, self.end], np.uint16), "offsets": np.array([*offsets, len(tokens)])}
+        arrays |= {name: np.array([*one, 0], np.uint8) for name, one in marked.items()}
         files: dict[str, Path] = {}
-        for name, array in packed._asdict().items():
-            files |= self._array(f"{split}/00000.pairs.{name}.npy", array)
+        for name, array in arrays.items():
+            files[f"{split}/00000.pairs.{name}.npy"] = path = self.folder / f"{split}/00000.pairs.{name}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array, allow_pickle=False)
         return files
-
-    def _array(self, name: str, array: np.ndarray) -> dict[str, Path]:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, array, allow_pickle=False)
-        return {name: path}
 
     def _text(self, name: str, text: str) -> dict[str, Path]:
         (self.folder / name).write_text(text)

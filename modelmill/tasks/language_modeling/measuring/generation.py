@@ -1,6 +1,6 @@
 """Greedy answers of a language model to many prompts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +21,16 @@ class Asked(NamedTuple):
 
     prompt: list[int]
     most: int
+
+
+def ends_of(info: Mapping[str, Any]) -> list[int]:
+    """Return the ids that end an answer, the end of text first.
+
+    Args:
+        info: What a corpus's manifest says of it.
+    """
+    frame = info["frame"]
+    return list(dict.fromkeys([info["end_of_text"], frame["stop"], *frame.get("stops", [])]))
 
 
 def answers(model: Any, asked: Sequence[Asked], ends: Sequence[int]) -> list[list[int]]:

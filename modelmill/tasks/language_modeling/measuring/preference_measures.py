@@ -11,7 +11,7 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring import examples, preferences
 from modelmill.tasks.language_modeling.measuring.examples import Row
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
+from modelmill.tasks.language_modeling.measuring.generation import Asked, answers, ends_of
 from modelmill.tasks.language_modeling.objectives.answer_files import PROMPT
 
 
@@ -33,7 +33,7 @@ class PreferenceMeasures:
         self._task = task
         self._settings = settings
         self._compared = compared
-        self._ends = [corpus.info["end_of_text"], corpus.info["frame"]["stop"]]
+        self._ends = ends_of(corpus.info)
         self._kind = kind
         self._held_out = preferences.read(task, kind)
         self._tokenizer = examples.tokenizer_of(task)

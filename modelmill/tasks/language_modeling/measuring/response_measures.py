@@ -10,7 +10,7 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring import baselines, examples, responses
 from modelmill.tasks.language_modeling.measuring.examples import Row
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
+from modelmill.tasks.language_modeling.measuring.generation import Asked, answers, ends_of
 from modelmill.tasks.language_modeling.measuring.speaking import Said, Speaker
 
 
@@ -28,7 +28,7 @@ class ResponseMeasures:
         """
         self._task = task
         self._settings = settings
-        self._ends = [corpus.info["end_of_text"], corpus.info["frame"]["stop"]]
+        self._ends = ends_of(corpus.info)
         self._held_out = responses.read(task, kind == "conversations")
         self._tokenizer = examples.tokenizer_of(task)
         talks = self._held_out.talks

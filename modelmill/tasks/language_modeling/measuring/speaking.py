@@ -13,7 +13,7 @@ from modelmill.measures.samples import Sample
 from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring.conversations import Message, Talk, Turn
 from modelmill.tasks.language_modeling.measuring.examples import Row, tokens_of
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
+from modelmill.tasks.language_modeling.measuring.generation import Asked, answers, ends_of
 from modelmill.tasks.language_modeling.measuring.responses import HeldOut
 
 log = logging.getLogger("modelmill")
@@ -42,8 +42,7 @@ class Speaker:
             tokenizer: The corpus's tokenizer.
             settings: The recipe's section.
         """
-        info = task.corpus.info
-        self.ends = [info["end_of_text"], info["frame"]["stop"]]
+        self._ends = ends_of(task.corpus.info)
         self._length = task.length
         self._held_out = held_out
         self._tokenizer = tokenizer
@@ -67,7 +66,7 @@ class Speaker:
             most[turn.run] = max(size, most.get(turn.run, 0))
             asked[turn.run] = self._prompt(talk, turn)
         prompts = [Asked(one, min(most[run], max(1, self._length - len(one)))) for run, one in asked.items()]
-        return dict(zip(asked, answers(model, prompts, self.ends), strict=True))
+        return dict(zip(asked, answers(model, prompts, self._ends), strict=True))
 
     def call_rows(self, said: Said, when: str) -> list[Row]:
         """Return a row for each turn that calls tools.
