@@ -157,6 +157,8 @@ def require_measured(evaluation: LanguageEvaluation, source: str | None, is_pret
     Raises:
         ValueError: Something is not measured.
     """
+    if not evaluation.documents and source is None:
+        raise ValueError("evaluation.documents: false leaves nothing to score, because fine_tuning is none")
     gate, comparison = evaluation.gate, evaluation.comparison
     asked = {f"evaluation.gate.{name}": name for name in type(gate).model_fields if getattr(gate, name) is not None}
     if comparison is not None:
@@ -164,8 +166,6 @@ def require_measured(evaluation: LanguageEvaluation, source: str | None, is_pret
     for key, metric in asked.items():
         if lacks := _lacks(metric, evaluation, source, is_pretrained):
             raise ValueError(f"{key} needs {lacks}")
-    if not evaluation.documents and source is None:
-        raise ValueError("evaluation.documents: false leaves nothing to score, because fine_tuning is none")
 
 
 def _lacks(metric: str, evaluation: LanguageEvaluation, source: str | None, is_pretrained: bool) -> str:

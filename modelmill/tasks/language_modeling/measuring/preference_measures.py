@@ -12,14 +12,14 @@ from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvalua
 from modelmill.tasks.language_modeling.measuring import examples, preferences
 from modelmill.tasks.language_modeling.measuring.examples import Row
 from modelmill.tasks.language_modeling.measuring.generation import Asked, answers, ends_of
-from modelmill.tasks.language_modeling.objectives.answer_files import PROMPT
+from modelmill.tasks.language_modeling.objectives.answer_files import PROMPT, Kind
 
 
 class PreferenceMeasures:
     """Margins of held-out answers, and samples; models are measured one after the other."""
 
     def __init__(
-        self, task: Any, corpus: Manifest, settings: LanguageEvaluation, kind: str, compared: tuple[str, Measure]
+        self, task: Any, corpus: Manifest, settings: LanguageEvaluation, kind: Kind, compared: tuple[str, Measure]
     ) -> None:
         """Read the held-out examples.
 

@@ -17,12 +17,12 @@ from modelmill.tasks.language_modeling import prompt_sharing
 from modelmill.tasks.language_modeling.measuring import conversations, examples
 from modelmill.tasks.language_modeling.measuring.examples import Row
 from modelmill.tasks.language_modeling.objectives import answer_scores
-from modelmill.tasks.language_modeling.objectives.answer_files import FIRST, PROMPT, SECOND, AnswerFiles
+from modelmill.tasks.language_modeling.objectives.answer_files import FIRST, PROMPT, SECOND, AnswerFiles, Kind
 from modelmill.tasks.language_modeling.objectives.answer_rows import AnswerRows
 from modelmill.training.device import hardware
 
 # The kinds of examples, each of which is a set of rows.
-KINDS = ("preferences", "labelled")
+KINDS: tuple[Kind, ...] = ("preferences", "labelled")
 
 
 class Answered(NamedTuple):
@@ -50,12 +50,12 @@ class HeldOut(NamedTuple):
     """
 
     files: AnswerFiles
-    kind: Any
+    kind: Kind
     texts: list[Answered]
     described: list[Row]
 
 
-def read(task: Any, kind: str) -> HeldOut:
+def read(task: Any, kind: Kind) -> HeldOut:
     """Return the held-out preferences or labelled answers.
 
     Args:
@@ -126,7 +126,7 @@ def risen(before: list[Row], after: list[Row]) -> float:
     return math.fsum(0.5 if rise == 0 else float(rise > 0) for rise in rises) / max(1, len(rises))
 
 
-def _texts(task: Any, files: AnswerFiles, kind: str) -> list[Answered]:
+def _texts(task: Any, files: AnswerFiles, kind: Kind) -> list[Answered]:
     parts = [files.part(n, side)[0].tolist() for n in range(len(files)) for side in (PROMPT, FIRST, SECOND)]
     texts = examples.tokenizer_of(task).decode_batch(parts, skip_special_tokens=True)
     found = []
@@ -149,7 +149,7 @@ def _documents(task: Any, windows: Any) -> list[int]:
     return found
 
 
-def _slices(kind: str, one: Answered) -> list[str]:
+def _slices(kind: Kind, one: Answered) -> list[str]:
     length = f"length={examples.length_of(one.good or one.bad)}"
     if kind == "labelled":
         return [length, f"label={'good' if one.good else 'bad'}"]
