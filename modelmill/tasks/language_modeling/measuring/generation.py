@@ -1,12 +1,14 @@
 """Greedy answers of a language model to many prompts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 # Answers that are generated together.
 AT_ONCE = 8
+# Tokens of an answer that are tried alone and together.
+TRIED = 3
 # Largest difference that padding may make to logits, as a fraction of the largest: with fp32, and with fewer bits.
 PADDING, PADDING_HALF = 1e-4, 3e-2
 
@@ -36,8 +38,8 @@ def ends_of(info: Mapping[str, Any]) -> list[int]:
 def answers(model: Any, asked: Sequence[Asked], ends: Sequence[int]) -> list[list[int]]:
     """Return the token ids of the answers, without what ends them.
 
-    Prompts of about the same length are answered together, padded on the left, if padding does not change what the
-    model says; else those of the same length are.
+    Prompts of about the same length are answered together, padded on the left, if that does not change what the model
+    says; else each is answered alone.
 
     Args:
         model: The causal language model.
@@ -45,30 +47,16 @@ def answers(model: Any, asked: Sequence[Asked], ends: Sequence[int]) -> list[lis
         ends: Ids that end an answer; the first of them pads.
     """
     order = sorted(range(len(asked)), key=lambda place: len(asked[place].prompt))
-    is_padded = bool(order) and _bears_padding(model, asked[order[0]].prompt, asked[order[-1]].prompt, ends)
+    prompts = [asked[place].prompt for place in order]
+    size = AT_ONCE if len(order) > 1 and _bears_company(model, prompts[0], prompts[-1], ends) else 1
     found: dict[int, list[int]] = {}
-    for group in _groups(asked, order, is_padded):
+    for first in range(0, len(order), size):
+        group = order[first : first + size]
         most = max(asked[place].most for place in group)
         output = _generate(model, [asked[place].prompt for place in group], most, ends).sequences
-        for place, ids in zip(group, output[:, -_new(output, asked, group) :].tolist(), strict=True):
+        for place, ids in zip(group, output[:, len(asked[group[-1]].prompt) :].tolist(), strict=True):
             found[place] = _ended(ids, ends)[: asked[place].most]
     return [found[place] for place in range(len(asked))]
-
-
-def _groups(asked: Sequence[Asked], order: list[int], is_padded: bool) -> Iterator[list[int]]:
-    group: list[int] = []
-    for place in order:
-        is_other = bool(group) and not is_padded and len(asked[group[0]].prompt) != len(asked[place].prompt)
-        if len(group) == AT_ONCE or is_other:
-            yield group
-            group = []
-        group.append(place)
-    if group:
-        yield group
-
-
-def _new(output: torch.Tensor, asked: Sequence[Asked], group: list[int]) -> int:
-    return int(output.shape[1]) - max(len(asked[place].prompt) for place in group)
 
 
 def _ended(ids: list[int], ends: Sequence[int]) -> list[int]:
@@ -76,15 +64,14 @@ def _ended(ids: list[int], ends: Sequence[int]) -> list[int]:
     return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
 
-def _bears_padding(model: Any, short: list[int], long: list[int], ends: Sequence[int]) -> bool:
-    """Return whether the model gives the shorter prompt the same logits alone and padded to the longer one's length."""
-    if len(short) == len(long):
-        return True
-    alone = _generate(model, [short], 2, ends, logits=True).logits
-    padded = _generate(model, [short, long], 2, ends, logits=True).logits
+def _bears_company(model: Any, short: list[int], long: list[int], ends: Sequence[int]) -> bool:
+    """Return whether the model gives the shorter prompt the same logits alone and beside the longer one, padded."""
+    alone = _generate(model, [short], TRIED, ends, logits=True).logits
+    together = _generate(model, [short, long], TRIED, ends, logits=True).logits
     most = PADDING if next(model.parameters()).dtype == torch.float32 else PADDING_HALF
     return all(
-        bool((one[0] - both[0]).abs().max() <= most * one.abs().max()) for one, both in zip(alone, padded, strict=False)
+        bool((one[0] - both[0]).abs().max() <= most * one.abs().max())
+        for one, both in zip(alone, together, strict=False)
     )
 
 
