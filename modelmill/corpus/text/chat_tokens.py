@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelmill.corpus.packing import Example
 from modelmill.corpus.text.rendering import PROBE, ChatTemplate, Rendered, UnfitTemplateError
@@ -69,6 +69,22 @@ class ChatTokens:
         if room is None:
             return self._asked(prompt)
         return self._asked(self.shortened(prompt, lambda kept: len(self._asked(kept)), room))
+
+    def asked_messages(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[int]:
+        """Return the ids of a conversation up to where its next answer begins.
+
+        Args:
+            messages: The messages.
+            tools: JSON schemas of tools.
+
+        Raises:
+            UnfitTemplateError: The template fails, or looks at names of special tokens.
+        """
+        masked = self._masked_in(messages), self._masked_in(tools)
+        text = self.template.asked_messages(*masked)
+        if masked != (messages, tools) and self._unmasked(text) != self.template.asked_messages(messages, tools):
+            raise UnfitTemplateError("looks at the names of special tokens in messages")
+        return self._ids(text)
 
     def shortened(self, prompt: str, measure: Callable[[str], int], room: int) -> str:
         """Return the end of a prompt, whole if it fits.
@@ -163,6 +179,14 @@ class ChatTokens:
         if not self._special.search(text):
             return text
         return self._special.sub(lambda m: f"{_OPEN}{chr(_STANDS + self._number(m.group()))}{_CLOSE}", text)
+
+    def _masked_in(self, value: Any) -> Any:
+        """Return a value of JSON with all its texts masked."""
+        if isinstance(value, str):
+            return self._masked(value)
+        if isinstance(value, list):
+            return [self._masked_in(item) for item in value]
+        return {name: self._masked_in(item) for name, item in value.items()} if isinstance(value, dict) else value
 
     def _unmasked(self, text: str) -> str:
         return _HELD.sub(lambda match: self.template.special[ord(match.group(1)) - _STANDS], text)

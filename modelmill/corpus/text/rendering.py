@@ -89,6 +89,34 @@ class ChatTemplate:
             return self._marked(prompt, PROBE[1])[0]
         return self._render(prompt)
 
+    def asked_messages(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+        """Return the text of a conversation up to where its next answer begins.
+
+        Args:
+            messages: The messages.
+            tools: JSON schemas of tools.
+
+        Raises:
+            UnfitTemplateError: The template fails.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        end = [{"role": "assistant", "content": PROBE[1]}] if self._is_marked else []
+        try:
+            rendered: Any = render_jinja_template(
+                [[*messages, *end]],
+                tools=tools or None,
+                chat_template=self._template,
+                add_generation_prompt=not self._is_marked,
+                return_assistant_tokens_mask=self._is_marked,
+                date_string=self._date,
+                **self._theirs.special_tokens_map,
+            )
+        except Exception as error:  # a template is a stranger's code
+            raise UnfitTemplateError(f"fails: {error}") from error
+        (whole,), (spans,) = rendered
+        return str(whole[: spans[-1][0]] if self._is_marked else whole)
+
     def rendered(self, prompt: str, response: str) -> Rendered:
         """Return a pair in the template.
 
