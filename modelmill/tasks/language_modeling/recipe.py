@@ -152,6 +152,15 @@ class Recipe(sections.Recipe):
         return self
 
     @model_validator(mode="after")
+    def _reads_nested_columns_as_text(self) -> "Recipe":
+        """Choose text for columns of messages: their JSON has what Arrow's types lose, such as the order of keys."""
+        pairs = self.preprocessing.pairs
+        chosen = dict.fromkeys(pairs.nested if pairs else [], "text") | self.data.columns
+        if chosen != self.data.columns:
+            self.data = self.data.model_copy(update={"columns": chosen})
+        return self
+
+    @model_validator(mode="after")
     def _adapter_has_a_base(self) -> "Recipe":
         """Check that the base of an adapter will be there, unchanged, wherever the adapter is served."""
         if self.registration.form != "adapter":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from modelmill.recipe.column_type import ColumnType
 
 DataPath = Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")]
-Format = Annotated[str, typer.Option("--format", help="auto, jsonl, csv, parquet or text.")]
+Format = Annotated[str, typer.Option("--format", help="auto, jsonl, json, csv, parquet, arrow or text.")]
 Columns = Annotated[
     list[str], typer.Option("--column", help="A column's type, such as zip=text; once for each column.")
 ]
@@ -30,11 +30,11 @@ def find_shards(path: str, format_: str, media: str | None, columns: list[str]) 
     from modelmill.data.shard import FORMATS
 
     if format_ not in ("auto", *FORMATS.values()):
-        raise UserError(f"--format {format_}: auto, jsonl, csv, parquet or text")
+        raise UserError(f"--format {format_}: auto, jsonl, json, csv, parquet, arrow or text")
     if media not in (None, "images", "audio"):
         raise UserError(f"--media {media}: images or audio")
-    if media and format_ == "text":
-        raise UserError(f"--format text: a manifest of {media} is jsonl, csv or parquet")
+    if media and format_ in ("text", "json", "arrow"):
+        raise UserError(f"--format {format_}: a manifest of {media} is jsonl, csv or parquet")
     return shards.with_types(shards.find(path, format_, media), _types(columns))  # type: ignore[arg-type]
 
 
