@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelmill.core.errors import CorruptError, UserError
-from modelmill.pipelines.models import importing
+from modelmill.pipelines.models import importing, predict
 from modelmill.runtime import tracking, weights
 from modelmill.runtime.sources import bucket as buckets
 from modelmill.runtime.sources import registered
