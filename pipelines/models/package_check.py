@@ -1,6 +1,7 @@
 """Whether a registered version, as MLflow gives it back, is what was registered, and safe to load."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +82,15 @@ def check(store: Store, version: Version, folder: Path) -> None:
     code = CODE if any(name.startswith(f"{CODE}/") for name in own) else None
     if known != (_LOADER, SCRIPT, code) or places.get("model") != MODEL:
         raise CorruptError(f"{uri}: MLmodel loads something else than was registered; {_advice(version)}")
+
+
+def remove_bytecode(folder: Path) -> None:
+    """Remove what Python has compiled in a downloaded version: MLflow's server runs one of a folder store in place.
+
+    Bytecode could say something else than the code beside it, which is compared.
+    """
+    for found in sorted(folder.rglob("__pycache__")):
+        shutil.rmtree(found)
 
 
 def columns(folder: Path) -> list[Column]:

@@ -48,19 +48,20 @@ def opened(store: Store, version: Version) -> Iterator[Opened]:
         CorruptError: It is not what was registered.
     """
     package_check.require_verified(version)
+    # Read when transformers is imported: weights this small need no progress bar beside the answers.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with tempfile.TemporaryDirectory(prefix="modelmill-predict-") as scratch:
         if IMPORTED in version.tags:
             yield Opened(*base_model.prepare(store, version, Path(scratch)))
             return
         folder = tracking.download_version(store, f"models:/{version.name}/{version.version}", Path(scratch))
+        package_check.remove_bytecode(folder)
         package_check.check(store, version, folder)
         columns, parameters = package_check.columns(folder), package_check.parameters(folder)
         yield Opened(columns, parameters, partial(_load, store, version, folder))
 
 
 def _load(store: Store, version: Version, folder: Path) -> Any:
-    # Read when transformers is imported: weights this small need no progress bar beside the answers.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # An adapter's script fetches its base from the same registry.
     with tracking.client(store):
         import mlflow

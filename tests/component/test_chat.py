@@ -72,7 +72,7 @@ def test_the_served_model_is_asked_as_the_template_asks(
     chatted: Chatted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step: Any = SimpleNamespace(
-        recipe=SimpleNamespace(task="language_modeling"),
+        recipe=SimpleNamespace(task="language_modeling", registration=SimpleNamespace(model="m")),
         store=chatted.steps.store,
         inputs={"fine_tuning.model": chatted.tuned},
         scratch=tmp_path,

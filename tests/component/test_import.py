@@ -79,7 +79,7 @@ def test_a_model_is_imported_once_and_training_starts_from_it(store: Store, fold
     ("config", "said"),
     [
         ({"architectures": ["LlamaModel"]}, "base version 1: an imported LlamaModel, which answers no prompts"),
-        ({"model_type": "bert"}, "an imported BertLMHeadModel, which answers no prompts"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "an imported BertForMaskedLM, which answers no"),
         ({"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}, "LlamaForCausalLM needs 1[0-9] weights"),
     ],
 )

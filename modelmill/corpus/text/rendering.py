@@ -114,8 +114,8 @@ class ChatTemplate:
             )
         except Exception as error:  # a template is a stranger's code
             raise UnfitTemplateError(f"fails: {error}") from error
-        (whole,), (spans,) = rendered
-        return str(whole[: spans[-1][0]] if self._is_marked else whole)
+        (whole,), spans = rendered
+        return str(whole[: spans[0][-1][0]] if self._is_marked else whole)
 
     def rendered(self, prompt: str, response: str) -> Rendered:
         """Return a pair in the template.

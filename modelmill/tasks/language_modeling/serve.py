@@ -38,8 +38,14 @@ class WholeModel:
             MlflowException: A weight is not in it.
         """
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
-        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+        before = logging.get_verbosity()
+        logging.set_verbosity_error()  # it would list what is said in one line below
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+        finally:
+            logging.set_verbosity(before)
         lacking = sorted({*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])})
         if lacking:
             raise refusal(

@@ -141,15 +141,15 @@ class Generator:
         return self._pads
 
     def _first_scores(self, prompts: list[list[int]]) -> Any:
-        made = self._generate(prompts, 1, output_logits=True, return_dict_in_generate=True)
+        made = self._generate(prompts, 1, {"output_logits": True, "return_dict_in_generate": True})
         return made.logits[0].float().cpu()
 
     def _run(self, prompts: list[list[int]], watch: "_Watch", sampling: Sampling) -> None:
         drawing = [Draw(sampling, len(prompts))] if sampling.temperature else []
-        self._generate(prompts, max(watch.rooms), logits_processor=drawing, stopping_criteria=[watch])
+        self._generate(prompts, max(watch.rooms), {}, logits_processor=drawing, stopping_criteria=[watch])
 
-    def _generate(self, prompts: list[list[int]], most: int, **options: Any) -> Any:
-        """Generate from a batch, padded on the left; the options are those of `generate`."""
+    def _generate(self, prompts: list[list[int]], most: int, returned: dict[str, bool], **options: Any) -> Any:
+        """Generate from a batch, padded on the left; `returned` says what is beside ids, as `GenerationConfig` does."""
         import torch
         from transformers import GenerationConfig
 
@@ -165,6 +165,7 @@ class Generator:
             eos_token_id=self.ends,
             pad_token_id=self.ends[0],
             disable_compile=True,
+            **returned,
         )
         return self.model.generate(
             torch.tensor(rows, device=device),
