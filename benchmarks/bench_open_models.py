@@ -64,6 +64,7 @@ def _rounds(stage: str, model: Path, corpus: Path, chosen: argparse.Namespace) -
         for peer in chosen.peers:
             how = chosen.length, chosen.batch, steps, chosen.warm_up
             made = _run("peers", chosen.clock, peer, stage, model, corpus, *how)
+            print(f"{stage}, {peer}: {made['step_seconds']:.2f} s a step", file=sys.stderr, flush=True)
             was = best.get(peer, made)
             fastest = min(was, made, key=lambda one: one["step_seconds"])
             best[peer] = fastest | {"peak_mib": max(was["peak_mib"], made["peak_mib"])}

@@ -176,7 +176,7 @@ def _fetch(where: str, source: str, store: Store, tokenizer_only: bool) -> Path:
     if folder.is_file() and folder.suffix in PICKLES:
         raise layout.pickle(where, folder.name)
     if not folder.is_dir():
-        raise UserError(f"{where}: no such folder; name {SOURCES}")
+        raise UserError(f"{where}: no such folder (a demo's model: modelmill demo-model NAME); name {SOURCES}")
     return folder
 
 

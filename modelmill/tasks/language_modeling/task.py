@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelmill.corpus.text.framing import framing_of
+from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.models import attention
 from modelmill.models.cross_entropy import IGNORED, LinearCrossEntropy
 from modelmill.runtime.compatibility import require_length, require_vocabulary
@@ -156,11 +158,14 @@ def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
         recipe: The recipe.
 
     Raises:
-        UserError: It cannot be trained.
+        UserError: It cannot be trained, or its chat template shows no pair in a form that can be learned.
     """
-    length = recipe.preprocessing.sequence_length
-    require_length(folder, length)
-    return _load(folder, None, length)[2]
+    settings = recipe.preprocessing
+    require_length(folder, settings.sequence_length)
+    chats = settings.pairs if settings.needs_chat_template else None
+    if chats and recipe.pretraining and settings.given_tokenizer == recipe.pretraining.init:
+        framing_of(chats, Encoder(folder), folder, settings.sequence_length)
+    return _load(folder, None, settings.sequence_length)[2]
 
 
 def _load(folder: Path, tokens: int | None, length: int) -> tuple[nn.Module, Way, dict[str, Any]]:

@@ -20,6 +20,7 @@ from modelmill.training.loop.optimization import Average, make_optimizers, train
 from modelmill.training.loop.order import evenly_spaced
 from modelmill.training.loop.state import Parts
 
+# Examples of a batch of validation, as `validation_batches` counts them.
 VALIDATION_BATCH = 32
 
 
@@ -122,21 +123,27 @@ class Trainer:
         return loss
 
     @torch.no_grad()
-    def validation_loss(self, examples: Examples) -> float:
-        """Return the mean loss in nats over an even sample of a split, the same sample each time."""
+    def validation_loss(self, examples: Examples, at_once: int) -> float:
+        """Return the mean loss in nats over an even sample of a split, the same sample each time.
+
+        Args:
+            examples: The split.
+            at_once: Examples that a process computes at a time; what a step holds in memory is enough for them.
+        """
         self.scored.eval()
         total, terms = torch.zeros((), device=self.device), 0
         average = self.parts.average.applied() if self.parts.average else contextlib.nullcontext()
         with average, compilation.as_written(self.compiled), self._autocast():
             for indices in evenly_spaced(len(examples), VALIDATION_BATCH, self.settings.validation_batches):
-                mine = self.world.share(indices)
-                # Every process must call a sharded model equally often, so one without examples takes another's.
-                batch = examples.batch(mine if len(mine) else indices[:1])
-                loss = self.scored(to_device(batch, self.device))
-                parallel.forget_whole(self.scored)
-                if len(mine):
-                    total += loss
-                    terms += self.task.terms(batch)
+                calls = math.ceil(len(indices) / self.world.size / at_once)
+                for mine in np.array_split(self.world.share(indices), calls):
+                    # Every process must call a sharded model equally often, so one without examples takes another's.
+                    batch = examples.batch(mine if len(mine) else indices[:1])
+                    loss = self.scored(to_device(batch, self.device))
+                    parallel.forget_whole(self.scored)
+                    if len(mine):
+                        total += loss
+                        terms += self.task.terms(batch)
         return self.world.add_up(total).item() / max(1, *self.world.agree(terms))
 
     def release(self) -> None:
