@@ -38,7 +38,7 @@ def command(
     store: StoreUri = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a registered version: JSON Lines or CSV in, JSON Lines out, an answer a row; or hold a conversation.
+    """Ask a registered version: rows in, an answer a row out as JSON Lines; or hold a conversation.
 
     Without an alias or a version that is the champion, else the newest version that is verified. Its files are compared
     with what was registered before they are loaded, and every row is looked at before the first is answered.
