@@ -290,10 +290,22 @@ class RegisterPart(Protocol):
 
 
 class Registering(RegisterPart, Protocol):
-    """A register part with its optional function `artifacts`; by default there are none."""
+    """A register part with its optional functions.
+
+    By default there are no `artifacts`, and `interface_with` is `interface` of the model's folder.
+    """
 
     def artifacts(self, step: "Step", /) -> dict[str, Path]:
         """Return files that the serving script is given beside the model, by name."""
+        ...
+
+    def interface_with(self, artifacts: dict[str, Path], columns: dict[str, str], /) -> "tuple[ModelSignature, Any]":
+        """Return the served model's signature and an example of its input, where they depend on the artifacts.
+
+        Args:
+            artifacts: What the serving script is given, by name; `model` holds the files of `DESCRIBING`.
+            columns: Types of the data's columns, by name.
+        """
         ...
 
 
@@ -308,10 +320,8 @@ class Served(Protocol):
         """Load the model from `context.artifacts["model"]`, a folder."""
         ...
 
-    def predict(
-        self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None, /
-    ) -> "pd.DataFrame":
-        """Return an answer a row."""
+    def predict(self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None, /) -> Any:
+        """Return an answer a row: a table, or for conversations what MLflow's chat models return."""
         ...
 
 
@@ -389,7 +399,7 @@ FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 OPTIONAL_FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "task": {"check_model": ("folder", "recipe")},
     "preprocess": {"fit": ("step", "shards"), "encode": ("step", "shards", "fitted", "chosen")},
-    "register": {"artifacts": ("step",)},
+    "register": {"artifacts": ("step",), "interface_with": ("artifacts", "columns")},
     "cost": {"cost": ("recipe", "stage", "known")},
 }
 NAMES: Mapping[str, Sequence[str]] = {

@@ -25,7 +25,7 @@ COMMANDS = {
     "schema": "Print the JSON schema of recipes, by which an editor completes and checks them.",
     "promote": "Make a verified version of a model the champion, whatever its evaluation says.",
     "rollback": "Put the previous champion back; the version rolled back from is not promoted again but by a person.",
-    "predict": "Ask a registered version: JSON Lines or CSV in, JSON Lines out, an answer a row.",
+    "predict": "Ask a registered version: rows in, an answer a row out as JSON Lines; or hold a conversation.",
     "lineage": "Show what a registered version was made from, down to its shards; or what was made from a shard.",
     "gc": "Delete what no registered version, no recent run and no running step reaches.",
     "submit": "Start a run of a recipe on a cluster; the pipeline is uploaded if the cluster does not have it.",
