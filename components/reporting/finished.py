@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modelmill.components.reporting import step as reporting
 from modelmill.recipe.step_specs import STEPS
-from modelmill.runtime import step_runtime
+from modelmill.runtime import reused
 from modelmill.store import manifest, open_store
 
 
@@ -24,7 +24,7 @@ def reuse(*, recipe: str, store: str, run_id: str, finished: dict[str, str], out
     made: dict[str, str] = {}
     # KFP keeps no order of what is in a parameter.
     for step in (step for step in STEPS if step in finished):
-        done = step_runtime.reuse_key(step, finished[step], recipe=recipe, store=store, run_id=run_id)
+        done = reused.reuse_key(step, finished[step], recipe=recipe, store=store, run_id=run_id)
         made |= {f"{step}.{output}": sha256 for output, sha256 in done.outputs.items()}
     opened = open_store(store)
     for output, file in outputs.items():

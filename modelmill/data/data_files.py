@@ -172,7 +172,9 @@ def _on_disk(path: str) -> list[DataFile]:
         for folder in {parent for f in files for parent in f.parents if parent.is_relative_to(root) and parent != root}:
             _inside(root, folder)
     else:
-        raise UserError(f"data.path: {path}: no such file or folder (a demo's data: modelmill demo-data NAME)")
+        raise UserError(
+            f"data.path: {path}: no such file or folder (a demo's data: modelmill demo-data NAME, or demo-model NAME)"
+        )
     named = [(f.relative_to(root).as_posix(), f) for f in files]
     return [DataFile(name, str(_inside(root, f))) for name, f in named if not _is_hidden(name)]
 

@@ -33,7 +33,9 @@ NEUTRAL = frozenset(
         "modelmill.runtime.cancellation",
         "modelmill.runtime.external_inputs",
         "modelmill.runtime.memo",
+        "modelmill.runtime.recorded",
         "modelmill.runtime.retraining",
+        "modelmill.runtime.reused",
         "modelmill.runtime.run_records",
         # What is fetched is checked, and its digest is part of the key.
         "modelmill.runtime.sources.architecture",
@@ -43,6 +45,7 @@ NEUTRAL = frozenset(
         "modelmill.runtime.sources.file_digests",
         "modelmill.runtime.sources.hub",
         "modelmill.runtime.sources.registered",
+        "modelmill.runtime.step_keys",
         "modelmill.runtime.step_log",
         "modelmill.runtime.step_runtime",
         "modelmill.runtime.tracking",

@@ -1,24 +1,23 @@
 """The run of one step inside its container: reuse the finished step or do its work, and write the run's records."""
 
-import contextlib
 import logging
 import os
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modelmill import recipe as recipes
-from modelmill.core import lifetime, limits, machine
-from modelmill.core.errors import Cancelled, ModelmillError, one_line
+from modelmill.core import machine
+from modelmill.core.errors import ModelmillError, one_line
 from modelmill.recipe import Recipe, step_specs, stored
-from modelmill.runtime import cancellation, external_inputs, memo, run_records, step_log, tracking
-from modelmill.runtime.run_records import Problem, Progress, StepRecord
-from modelmill.store import Store, StoreAway, manifest, open_store, retention
+from modelmill.runtime import memo, run_records, tracking
+from modelmill.runtime.recorded import prepare_process, record_end, record_finished, recorded
+from modelmill.runtime.run_records import Progress, StepRecord
+from modelmill.runtime.step_keys import read_inputs
+from modelmill.store import Store, StoreAway, manifest, open_store
 from modelmill.store.manifest import Manifest
 
 log = logging.getLogger("modelmill")
@@ -144,7 +143,7 @@ def work_ahead(name: str, work: Callable[[Step], int], *, recipe: str, store: st
         opened = open_store(store)
         resolved = stored.read(opened, recipe)
         whole = recipes.from_json(resolved)
-        manifests, document = _read_inputs(name, whole, opened, inputs)
+        manifests, document = read_inputs(name, whole, opened, inputs)
         if memo.find(opened, document):
             return 0
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
@@ -179,16 +178,16 @@ def try_step(
     Raises:
         SystemExit: With the error's exit code, after the failure was recorded.
     """
-    with _recorded(record_name or name, store, run_id, recipe) as (opened, record, resolved):
+    with recorded(record_name or name, store, run_id, recipe) as (opened, record, resolved):
         whole = recipes.from_json(resolved)
-        manifests, document = _read_inputs(name, whole, opened, inputs)
+        manifests, document = read_inputs(name, whole, opened, inputs)
         with tempfile.TemporaryDirectory(prefix=f"modelmill-{name}-") as scratch:
             visible = step_specs.visible_to(name, whole)
             step = Step(name, visible, resolved, manifests, document, opened, run_id, Path(scratch), record)
             step.progress(0, 1, "starting")
             record.headline = work(step)
         record.status = "ran"
-        _record_end(opened, run_id, record)
+        record_end(opened, run_id, record)
 
 
 def entry(name: str, make: Callable[[Step], Made]) -> Callable[..., dict[str, Any]]:
@@ -239,9 +238,9 @@ def run_step(
     Raises:
         SystemExit: With the error's exit code, after the failure was recorded.
     """
-    with _recorded(name, store, run_id, recipe) as (opened, record, resolved):
+    with recorded(name, store, run_id, recipe) as (opened, record, resolved):
         whole = recipes.from_json(resolved)
-        manifests, document = _read_inputs(name, whole, opened, inputs)
+        manifests, document = read_inputs(name, whole, opened, inputs)
         if image := os.environ.get(machine.IMAGE_VARIABLE):
             memo.note_code(opened, name, whole, image)
         record.key = memo.key_of(document)
@@ -254,72 +253,11 @@ def run_step(
                 visible = step_specs.visible_to(name, whole)
                 step = Step(name, visible, resolved, manifests, document, opened, run_id, Path(scratch), running)
                 finished = _make_and_commit(step, make, whole)
-        _record_finished(opened, run_id, record, finished, whole)
+        record_finished(opened, run_id, record, finished, whole)
     for output, path in outputs.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(manifest.load(opened, finished.outputs[output]).to_json())
     return finished.values
-
-
-def reuse_step(
-    name: str, recipe: Recipe, store: Store, run_id: str, inputs: dict[str, Manifest]
-) -> memo.Finished | None:
-    """Record the step as reused and return it if its key is finished; else it is recorded as one that begins.
-
-    Args:
-        name: The step's name.
-        recipe: The whole recipe.
-        store: Store with the memo and the run's records.
-        run_id: The run whose record is written.
-        inputs: Manifests by the names in the step's specification (`preprocessing.corpus`).
-    """
-    document = _key_document(name, recipe, store, inputs)
-    record = StepRecord(name=name, status="running", started=time.time(), key=memo.key_of(document))
-    # gc keeps what a step could find once it knows of the step, finished or about to begin.
-    run_records.write_step(store, run_id, record)
-    retention.wait(store)
-    finished = memo.find(store, document)
-    if finished is not None:
-        record.status = "reused"
-        _record_finished(store, run_id, record, finished, recipe)
-    return finished
-
-
-def reuse_key(name: str, key: str, *, recipe: str, store: str, run_id: str) -> memo.Finished:
-    """Record a step as reused that was known to be finished before the run began, and return it.
-
-    Args:
-        name: The step's name.
-        key: The step's key.
-        recipe: The recipe's key in the store.
-        store: URI of the store.
-        run_id: The run whose record is written.
-
-    Raises:
-        SystemExit: What the step made is no longer whole, after that was recorded.
-    """
-    with _recorded(name, store, run_id, recipe) as (opened, record, resolved):
-        known = memo.with_key(opened, name, key)
-        finished = memo.find(opened, known.document) if known else None
-        if finished is None:
-            raise ModelmillError(
-                f"{name}: it was finished when this run was submitted, and what it made is not there any more; "
-                "modelmill submit starts a run that makes it again"
-            )
-        record.status, record.key = "reused", key
-        _record_finished(opened, run_id, record, finished, recipes.from_json(resolved))
-    return finished
-
-
-def is_finished(name: str, recipe: Recipe, store: Store, inputs: dict[str, Manifest]) -> bool:
-    """Return whether the step's key is finished and its outputs are there; the arguments are those of `reuse_step`."""
-    return memo.find(store, _key_document(name, recipe, store, inputs)) is not None
-
-
-def _record_finished(store: Store, run_id: str, record: StepRecord, finished: memo.Finished, recipe: Recipe) -> None:
-    memo.remember(store, finished.document, recipe.name)
-    record.outputs, record.metrics, record.headline = finished.outputs, finished.metrics, finished.headline
-    _record_end(store, run_id, record)
 
 
 def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) -> memo.Finished:
@@ -344,74 +282,3 @@ def _make_and_commit(step: Step, make: Callable[[Step], Made], whole: Recipe) ->
     for key in list(step.store.list(made.leftovers)) if made.leftovers else []:
         step.store.delete(key)
     return finished
-
-
-def _read_inputs(
-    name: str, recipe: Recipe, store: Store, inputs: dict[str, str]
-) -> tuple[dict[str, Manifest], memo.KeyDocument]:
-    """Return a step's input manifests, and what its key is made from."""
-    manifests = {key: Manifest.parse(Path(path).read_bytes()) for key, path in inputs.items()}
-    return manifests, _key_document(name, recipe, store, manifests)
-
-
-def _key_document(name: str, recipe: Recipe, store: Store, inputs: dict[str, Manifest]) -> memo.KeyDocument:
-    digests = {key: m.digest for key, m in inputs.items()} | external_inputs.digests(name, recipe, store)
-    return memo.key_document(name, recipe, digests)
-
-
-def _record_end(store: Store, run_id: str, record: StepRecord) -> None:
-    record.seconds = time.time() - record.started
-    run_records.write_step(store, run_id, record)
-    log.info("%s %s in %.1f s: %s", record.name, record.status, record.seconds, record.headline)
-
-
-@contextlib.contextmanager
-def _recorded(name: str, store: str, run_id: str, recipe: str) -> Iterator[tuple[Store, StepRecord, str]]:
-    """Give the store and the record of a step that begins, and the resolved recipe as JSON.
-
-    If the block fails, the record says why, and the process ends with the error's exit code.
-    """
-    prepare_process()
-    opened = open_store(store)
-    record = StepRecord(name=name, status="running", started=time.time())
-    with step_log.kept(opened, run_id, name):
-        try:
-            run_records.write_step(opened, run_id, record)
-            resolved = stored.read(opened, recipe)
-            run_records.write_run_if_absent(opened, run_id, resolved, record.started)
-            # gc keeps what a step could find once it knows of the step.
-            retention.wait(opened)
-            with cancellation.heeded(opened, run_id):
-                yield opened, record, resolved
-        except BaseException as error:
-            _record_failure(opened, run_id, record, error)
-            raise SystemExit(record.problem.exit_code if record.problem else 1) from None
-
-
-def _record_failure(store: Store, run_id: str, record: StepRecord, error: BaseException) -> None:
-    """Keep why the step failed; a bug keeps its traceback in the step's log, a user's mistake is one line."""
-    known = isinstance(error, ModelmillError)
-    if not known:
-        log.error("%s failed", record.name, exc_info=error)
-    message = one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
-    record.status = "cancelled" if isinstance(error, Cancelled) else "failed"
-    record.seconds = time.time() - record.started
-    record.problem = Problem(
-        kind=error.kind if isinstance(error, ModelmillError) else "bug",
-        message=message,
-        exit_code=error.exit_code if isinstance(error, ModelmillError) else 1,
-    )
-    log.error("%s: %s", record.name, message)
-    run_records.write_step(store, run_id, record)
-
-
-def prepare_process() -> None:
-    """Set up logging and threads, and end this process with the local runner that has started it.
-
-    Logs go to standard output and to the log of the step that has started this process, if one has.
-    """
-    limits.share_threads()
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=step_log.FORMAT)
-    step_log.join()
-    if os.environ.get("MODELMILL_EXIT_WITH_STDIN") == "1" and threading.current_thread() is threading.main_thread():
-        lifetime.exit_with_stdin()

@@ -18,10 +18,11 @@ STYLE = {"promoted": "green", "registered": "cyan", "refused": "yellow", "rolled
 
 def show_models(rows: list[dict[str, Any]]) -> None:
     """Print one row a model."""
-    shown = _table("Model", "Champion", "Challenger", "Previous", "Withdrawn", "Versions")
+    shown = _table("Model", "Champion", "Challenger", "Previous", "Withdrawn", "Versions", "Imported from")
     for row in rows:
         numbers = [row[role] or "" for role in ("champion", "challenger", "previous")]
-        shown.add_row(row["model"], *numbers, ", ".join(row["withdrawn"]), str(len(row["versions"])))
+        cells = [", ".join(row["withdrawn"]), str(len(row["versions"])), row["imported_from"] or ""]
+        shown.add_row(row["model"], *numbers, *map(printable, cells))
     Console().print(shown)
 
 

@@ -23,6 +23,7 @@ def of_model(name: str, now: Standing, known: list[Version]) -> dict[str, Any]:
         "previous": _number(now.previous),
         "withdrawn": list(now.withdrawn),
         "versions": [one.version for one in known],
+        "imported_from": next((one.imported_from for one in reversed(known) if one.imported_from), None),
     }
 
 

@@ -20,7 +20,7 @@ from modelmill.core.errors import ModelmillError
 from modelmill.recipe import Recipe, stored, task_packages
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.step_specs import DATASET, STEPS
-from modelmill.runtime import step_runtime
+from modelmill.runtime import reused
 from modelmill.runtime.tracking import tracker
 from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
@@ -130,7 +130,7 @@ class LocalRun:
         """Reuse the step or call it; return its output parameters."""
         spec = STEPS[step]
         inputs = {name: self._made[name] for name in spec.inputs.values()}
-        finished = step_runtime.reuse_step(step, self._recipe, self._store, self._run_id, inputs)
+        finished = reused.reuse_step(step, self._recipe, self._store, self._run_id, inputs)
         if finished is not None:
             self.tasks.append(step)
             outputs = {name: manifest.load(self._store, sha256) for name, sha256 in finished.outputs.items()}
@@ -148,7 +148,7 @@ class LocalRun:
 
     def _is_finished(self, step: str) -> bool:
         inputs = {name: self._made[name] for name in STEPS[step].inputs.values()}
-        return step_runtime.is_finished(step, self._recipe, self._store, inputs)
+        return reused.is_finished(step, self._recipe, self._store, inputs)
 
     def _written(self, name: str) -> Path:
         """Write a manifest to a file, and return the file."""

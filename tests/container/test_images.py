@@ -63,7 +63,7 @@ def test_an_image_that_does_not_train_has_no_torch(images: list[str], step: str)
 
 def test_a_step_keeps_to_the_cores_and_the_memory_of_its_container(images: list[str]) -> None:
     code = (
-        "from modelmill.runtime.step_runtime import prepare_process; prepare_process()\n"
+        "from modelmill.runtime.recorded import prepare_process; prepare_process()\n"
         "import torch, pyarrow; from modelmill.core import limits\n"
         "print(limits.cores(), limits.memory(), torch.get_num_threads(), pyarrow.cpu_count())"
     )

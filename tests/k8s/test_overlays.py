@@ -85,7 +85,8 @@ def test_every_secret_that_is_asked_for_comes_from_somewhere(overlay: str) -> No
         assert {one["spec"]["target"]["name"] for one in of_kind(overlay, "ExternalSecret")} == set(made)
     for name, container, _ in containers(overlay):
         for source in container.get("envFrom", []):
-            assert "secretRef" not in source or source["secretRef"]["name"] in made, name
+            secret = source.get("secretRef")
+            assert secret is None or secret.get("optional") or secret["name"] in made, name
         for variable in container.get("env", []):
             wanted = variable.get("valueFrom", {}).get("secretKeyRef")
             assert wanted is None or wanted["key"] in made[wanted["name"]], f"{name}: {variable['name']}"

@@ -32,12 +32,14 @@ class Forms:
     """One fine-tuning of a registered base, registered as an adapter and then merged.
 
     Attributes:
+        recipe: The recipe of both.
         store: The store of both.
         runs: What `run --json` printed, by form.
         written: Bytes of each file that a run has added to the store's blobs, by form.
     """
 
     def __init__(self, base: Finished, folder: Path) -> None:
+        self.recipe = base.recipe
         self.store = base.copy(folder)
         self.runs: dict[str, Any] = {}
         self.written: dict[str, list[int]] = {}
@@ -119,6 +121,14 @@ def test_a_base_in_a_folder_serves_where_no_registry_is_reached_and_another_one_
     assert f"{folder} is another base than the adapter was trained on: model.safetensors has digest" in other.stderr
     gone = forms.ask("tiny-adapter", MODELMILL_BASE=str(tmp_path / "gone"))
     assert (gone.returncode, len(gone.stderr.splitlines())) == (2, 1)
+
+
+def test_an_adapter_is_no_model_to_start_from(forms: Forms) -> None:
+    adapter = cli.registry(forms.store).search_model_versions("name='tiny-adapter'")[0]
+    settings = ("--set", f"pretraining.init=models:/tiny-adapter/{adapter.version}", "--set", "pretraining.steps=0")
+    done = cli.modelmill("plan", forms.recipe, *settings, "--store", f"file://{forms.store}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "it was registered as an adapter, without the weights of its base" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -40,3 +40,15 @@ def test_a_plan_refuses_a_model_that_sees_later_tokens(tmp_path: Path) -> None:
     done = cli.modelmill("plan", recipe, "--check-model", "--store", f"file://{tmp_path}/store")
     assert (done.returncode, done.stdout) == (2, "")
     assert "BertLMHeadModel is not a causal language model" in done.stderr and "block 0 (BertLayer)" in done.stderr
+
+
+def test_a_plan_refuses_a_chat_template_that_fails(tmp_path: Path) -> None:
+    write_language_model(tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_text("{{ raise_exception('no prompt is ever right') }}")
+    recipe = recipe_from(tmp_path, tmp_path / "model")
+    done = cli.modelmill(
+        *("plan", recipe, "--check-model", "--store", f"file://{tmp_path}/store"),
+        *("--set", "preprocessing.pairs.framing=chat"),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the tokenizer's chat template fails: no prompt is ever right" in done.stderr

@@ -94,6 +94,7 @@ def test_list_says_where_each_model_stands(copy: Copy) -> None:
         "previous": "1",
         "withdrawn": [],
         "versions": ["1", "2", "3"],
+        "imported_from": None,
     }
     assert copy.name in copy.call("registry", "list")
 

@@ -1,6 +1,8 @@
 """Preferences in training: rows in which answers share a prompt, and losses that are those of TRL and of one batch."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,12 +10,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from modelmill.core.errors import CorruptError
+from modelmill.core.errors import CorruptError, UserError
 from modelmill.models.cross_entropy import IGNORED
 from modelmill.models.token_losses import LinearTokenLosses
-from modelmill.store import open_store
+from modelmill.recipe.step_specs import PRETRAINED
+from modelmill.runtime.run_records import StepRecord
+from modelmill.runtime.step_runtime import Step
+from modelmill.store import manifest, open_store
+from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling import prompt_sharing, ways
 from modelmill.tasks.language_modeling.objectives import answer_scores
+from modelmill.tasks.language_modeling.objectives import preferences as preparing
 from modelmill.tasks.language_modeling.objectives.answer_rows import AnswerRows
 from modelmill.tasks.language_modeling.objectives.preferences import Preferences
 from modelmill.tasks.language_modeling.objectives.reference import Reference
@@ -29,8 +36,9 @@ CPU = torch.device("cpu")
 
 
 def settings_of(objective: str, **others: Any) -> LanguageFineTuning:
-    chosen = {"steps": 6, "learning_rate": 0.03, "batch_size": 2, "evaluate_every": 3, "compile": "off"}
-    return LanguageFineTuning.model_validate({**chosen, "objective": objective, **others})
+    chosen = {"steps": 4, "learning_rate": 0.03, "batch_size": 2, "evaluate_every": 2}
+    exact = {"compile": "off", "precision": "fp32"}
+    return LanguageFineTuning.model_validate({**chosen, **exact, "objective": objective, **others})
 
 
 class Prepared:
@@ -49,9 +57,9 @@ class Prepared:
 
         reference = preferences.stirred(self.task, 7).eval()
         scores = {split: answer_scores.of_split(self.task, reference, rows(split)) for split in ("train", "validation")}
-        has_reference = not is_orpo and not settings.preference.reference_free
-        self.task.objective = Preferences(settings, rows, Reference(scores, {}) if has_reference else None)
+        self.task.objective = Preferences(settings, rows, Reference(scores, {}) if settings.needs_reference else None)
         self.settings = settings
+        self.history: list[dict[str, float]] = []
         self.model = preferences.stirred(self.task, 1)
 
     def trained(self, store: Path, name: str, stop_after: int | None = None, **others: Any) -> dict[str, torch.Tensor]:
@@ -65,7 +73,8 @@ class Prepared:
 
         checkpoints = Checkpoints(open_store(f"file://{store}/store"), name, store)
         both = (self.task.examples("fine_tuning", split) for split in ("train", "validation"))
-        train(model, self.task, *both, self.settings.model_copy(update=others), 0, checkpoints, progress)
+        result = train(model, self.task, *both, self.settings.model_copy(update=others), 0, checkpoints, progress)
+        self.history += result.state.history
         return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
@@ -165,9 +174,11 @@ def test_sharing_is_proved_of_each_model_and_not_believed(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("objective", ["dpo", "orpo", "kto"])
 def test_a_batch_in_parts_trains_as_the_whole_does(tmp_path: Path, objective: str) -> None:
-    prepared = Prepared(tmp_path, settings_of(objective, batch_size="all"))
+    prepared = Prepared(tmp_path, settings_of(objective, batch_size="all", optimizer="sgd", learning_rate=0.1))
     whole = prepared.trained(tmp_path, "whole")
     parts = prepared.trained(tmp_path, "parts", micro_batch_size=1)
+    measured = [row["validation_loss"] for row in prepared.history if "validation_loss" in row]
+    assert len(measured) == 4 and measured[:2] == pytest.approx(measured[2:], rel=1e-4)
     start = dict(prepared.model.named_parameters())
     for name, weight in whole.items():
         torch.testing.assert_close(parts[name], weight, rtol=1e-4, atol=1e-5)
@@ -182,7 +193,7 @@ def test_a_training_cut_in_two_ends_with_the_same_bits(
     prepared = Prepared(tmp_path, settings_of(objective, checkpoint_seconds=0))
     whole = prepared.trained(tmp_path, "whole")
     with pytest.raises(KeyboardInterrupt):
-        prepared.trained(tmp_path, "cut", stop_after=4)
+        prepared.trained(tmp_path, "cut", stop_after=3)
     cut = prepared.trained(tmp_path, "cut")
     assert all(torch.equal(cut[name], weight) for name, weight in whole.items())
 
@@ -197,6 +208,55 @@ def test_dpo_raises_the_better_answers_above_the_worse_ones(tmp_path: Path) -> N
             weight.copy_(trained[name])
     after = answer_scores.of_split(prepared.task, prepared.model, rows)  # type: ignore[arg-type]
     assert ((after - before)[:, 0] > (after - before)[:, 1]).mean() > 0.9
+
+
+class Counted:
+    """A model that counts its calls."""
+
+    def __init__(self, task: Any) -> None:
+        self.model = preferences.stirred(task, 1)
+        self.calls = 0
+        self.model.get_decoder().register_forward_hook(self._count)
+
+    def _count(self, *_: Any) -> None:
+        self.calls += 1
+
+
+def test_scores_under_the_reference_are_computed_once_whatever_is_learned_of_them(tmp_path: Path) -> None:
+    splits = {"train": preferences.drawn(9), "validation": preferences.drawn(3, seed=5)}
+    files = preferences.write(tmp_path / "corpus", splits)
+    task = preferences.task_over(files, "preferences")
+    store = open_store(f"file://{tmp_path}/store")
+    task.corpus.entries.extend(manifest.add_file(store, file, name) for name, file in files.items())
+    start = Manifest(kind="model", entries=[manifest.add_bytes(store, b"weights", "model/model.safetensors")])
+    other = Manifest(kind="model", entries=[manifest.add_bytes(store, b"others", "model/model.safetensors")])
+
+    def scores(start: Manifest, **others: Any) -> tuple[dict[str, np.ndarray], dict[str, Any], int]:
+        counted, settings = Counted(task), settings_of("dpo", **others)
+        record = StepRecord(name="fine_tuning", status="running")
+        document: Any = {"inputs": {}, "code": {"source": "0"}}
+        recipe: Any = SimpleNamespace(seed=0)
+        step = Step("fine_tuning", recipe, "", {PRETRAINED: start}, document, store, "run", tmp_path, record)
+        objective = preparing.prepare(step, task, counted.model, settings)
+        known = {split: objective.examples(None, split).reference for split in splits}
+        return known, objective.notes, counted.calls  # type: ignore[return-value]
+
+    first, notes, calls = scores(start)
+    again, same, none = scores(start, learning_rate=0.5, preference={"beta": 0.7, "loss": "ipo"}, method="lora")
+    assert calls and not none and notes == same and list(notes["reference_scores"]) == ["train", "validation"]
+    for split, array in first.items():
+        np.testing.assert_array_equal(array, again[split])
+    for key in store.list("reference_scores/"):
+        named = [entry["sha256"] for entry in json.loads(store.get(key))["entries"]]
+        assert named == list(notes["reference_scores"].values())
+    assert scores(other)[2], "another model has other scores"
+    assert not scores(start, preference={"reference_free": True})[2]
+
+
+def test_an_objective_needs_a_corpus_of_its_kind() -> None:
+    task = preferences.task_over({}, "labelled")
+    with pytest.raises(UserError, match="dpo needs a corpus of preferences, and this is of labelled"):
+        preparing.prepare(None, task, None, settings_of("dpo"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_disk_that_takes_no_log_does_not_fail_the_step(
 
 def test_processes_that_the_step_starts_log_into_it_once(store: Store) -> None:
     child = (
-        "import logging; from modelmill.runtime.step_runtime import prepare_process;"
+        "import logging; from modelmill.runtime.recorded import prepare_process;"
         "prepare_process(); prepare_process();"
         "logging.getLogger('modelmill').info('from a child')"
     )

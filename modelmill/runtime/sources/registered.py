@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 from modelmill.core.errors import CorruptError, UserError
-from modelmill.runtime import tracking
+from modelmill.runtime import model_form, tracking
 from modelmill.runtime.sources import cached, file_digests, layout
-from modelmill.runtime.sources.layout import CONFIG, INDEX, TOKENIZER, WEIGHTS
+from modelmill.runtime.sources.layout import ADAPTER, CONFIG, INDEX, TOKENIZER, WEIGHTS
 from modelmill.runtime.tracking.versions import IMPORTED, MODEL
 from modelmill.store import KeyNotFound, Store, blobs, manifest
 from modelmill.store.manifest import Entry, Manifest
@@ -30,11 +30,13 @@ def fetch(where: str, uri: str, store: Store, tokenizer_only: bool) -> Path:
         tokenizer_only: Leave out the weights.
 
     Raises:
-        UserError: There is no such version, or it was imported into another store.
+        UserError: There is no such version, it is an adapter, or it was imported into another store.
         CorruptError: The store has other bytes of a file than were registered.
     """
     tags = tracking.tags_of(store, uri)
     kept = _manifest(store, tags.get(MODEL))
+    if kept is not None and model_form.is_adapter(kept) and not tokenizer_only:
+        raise _is_adapter(where)
     if (
         kept is not None
         and manifest.is_whole(store, kept)
@@ -46,7 +48,7 @@ def fetch(where: str, uri: str, store: Store, tokenizer_only: bool) -> Path:
         raise UserError(
             f"{where}: it {state} {store.uri}; give the store that it was imported into, or import it again"
         )
-    return _download(where, uri, store)
+    return _download(where, uri, store, tokenizer_only)
 
 
 def _manifest(store: Store, sha256: str | None) -> Manifest | None:
@@ -106,10 +108,19 @@ def _check(store: Store, entry: Entry, file: Path) -> None:
         )
 
 
-def _download(where: str, uri: str, store: Store) -> Path:
+def _download(where: str, uri: str, store: Store, tokenizer_only: bool) -> Path:
     downloaded = tracking.download_version(store, uri, Path(tempfile.mkdtemp(dir=cached.temporary())))
     wanted = {WEIGHTS, INDEX, TOKENIZER[0]}
     folders = sorted({file.parent for file in downloaded.rglob("*") if file.name in wanted})
+    if any(downloaded.rglob(ADAPTER)) and not tokenizer_only:
+        raise _is_adapter(where)
     if not folders:
         raise UserError(f"{where}: the version holds no {WEIGHTS}")
     return folders[0]
+
+
+def _is_adapter(where: str) -> UserError:
+    return UserError(
+        f"{where}: it was registered as an adapter, without the weights of its base; register that model with "
+        "registration.form: merged, and start from the version that this makes"
+    )

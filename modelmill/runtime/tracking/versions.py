@@ -42,6 +42,11 @@ class Version(NamedTuple):
         return self.tags.get(VERIFIED) == "true"
 
     @property
+    def imported_from(self) -> str | None:
+        """The source of a base model that was imported; None for other versions."""
+        return self.tags.get(IMPORTED)
+
+    @property
     def candidate(self) -> Candidate | None:
         """The version as a candidate for the champion's place, None for one that is not ours."""
         if MODEL not in self.tags or EVALUATION not in self.tags:

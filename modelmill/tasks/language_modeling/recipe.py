@@ -72,12 +72,26 @@ class Recipe(sections.Recipe):
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
         if self.fine_tuning is not None and self.preprocessing.pairs is not None:
             require_source(self.fine_tuning, self.preprocessing.pairs.source)
+        if self.fine_tuning is not None and self.fine_tuning.teacher and self.preprocessing.tokenizer.source is None:
+            raise ValueError(
+                "fine_tuning.objective: distil needs the teacher's tokenizer: set preprocessing.tokenizer.from to a "
+                "model that has it"
+            )
         unknown = sorted(set(self.fine_tuning.named_modules) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
         if unknown and (self.pretraining is None or self.pretraining.init == "random"):
             raise ValueError(
                 f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
             )
         require_measured(self.evaluation, self._source, is_pretrained=self.pretraining is not None)
+        return self
+
+    @model_validator(mode="after")
+    def _reads_nested_columns_as_text(self) -> "Recipe":
+        """Choose text for columns of messages: their JSON has what Arrow's types lose, such as the order of keys."""
+        pairs = self.preprocessing.pairs
+        chosen = dict.fromkeys(pairs.nested if pairs else [], "text") | self.data.columns
+        if chosen != self.data.columns:
+            self.data = self.data.model_copy(update={"columns": chosen})
         return self
 
     @model_validator(mode="after")

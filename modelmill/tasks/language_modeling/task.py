@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelmill.corpus.text.framing import framing_of
+from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.models import attention
 from modelmill.models.cross_entropy import IGNORED, LinearCrossEntropy
+from modelmill.recipe.sections import INIT
 from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
@@ -38,6 +41,8 @@ class LanguageModeling:
     input = "input_ids"
     axes: tuple[str, ...] = ("batch", "length")
     stage = ""
+    # The recipe's key that names the weights which are loaded.
+    key = INIT
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: DecoderModel | None) -> None:
         """Take what a corpus says of the model.
@@ -92,9 +97,9 @@ class LanguageModeling:
         Raises:
             UserError: The weights do not fit the recipe or the corpus.
         """
-        require_length(folder, self.length)
-        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
-        model, self.way, self.notes = _load(folder, self.vocab_size, self.length)
+        require_length(folder, self.length, self.key)
+        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"], self.key)
+        model, self.way, self.notes = _load(folder, self.vocab_size, self.length, self.key)
         return model
 
     def blocks(self, model: Any) -> list[nn.Module]:
@@ -133,12 +138,18 @@ class LanguageModeling:
         """Return the summed loss in nats; see `Task.loss`."""
         if self.objective:
             return self.objective.loss(self, model, batch)
-        labels = _chosen(batch["labels"].flatten(), batch)
+        labels = ways.chosen(batch["labels"].flatten(), batch)
+        counted = ways.chosen(batch["weights"].flatten(), batch) if "weights" in batch else None
         if not ways.takes_plain_head(self.way, model):
-            logits = _chosen(ways.logits(self.way, model, batch).flatten(0, 1), batch)
-            return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
-        hidden = _chosen(self.hidden(model, batch).flatten(0, 1), batch)
-        total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
+            logits = ways.chosen(ways.logits(self.way, model, batch).flatten(0, 1), batch)
+            if counted is None:
+                return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+            nats = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
+            return (nats * counted).sum()
+        hidden = ways.chosen(self.hidden(model, batch).flatten(0, 1), batch)
+        total: torch.Tensor = self.cross_entropy(
+            hidden, model.get_output_embeddings().weight, labels, smoothing, counted
+        )
         return total
 
     @torch.no_grad()
@@ -173,10 +184,6 @@ class LanguageModeling:
                 shutil.copyfile(file, folder / Path(name).name)
 
 
-def _chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
-    return rows.index_select(0, batch["learned"]) if "learned" in batch else rows
-
-
 def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Return the way in which a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
 
@@ -185,25 +192,29 @@ def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
         recipe: The recipe.
 
     Raises:
-        UserError: It cannot be trained.
+        UserError: It cannot be trained, or its chat template shows no pair in a form that can be learned.
     """
-    length = recipe.preprocessing.sequence_length
-    require_length(folder, length)
-    return _load(folder, None, length)[2]
+    settings = recipe.preprocessing
+    require_length(folder, settings.sequence_length)
+    chats = settings.pairs if settings.needs_chat_template else None
+    if chats and recipe.pretraining and settings.given_tokenizer == recipe.pretraining.init:
+        framing_of(chats, Encoder(folder), folder, settings.sequence_length)
+    return _load(folder, None, settings.sequence_length)[2]
 
 
-def _load(folder: Path, tokens: int | None, length: int) -> tuple[nn.Module, Way, dict[str, Any]]:
+def _load(folder: Path, tokens: int | None, length: int, key: str = INIT) -> tuple[nn.Module, Way, dict[str, Any]]:
     """Return the model in a folder, set up for the way of feeding that is right, that way, and notes on it.
 
     Args:
         folder: The folder.
         tokens: Size of the tokenizer, if it is not that of the model's vocabulary.
         length: Tokens of a sequence.
+        key: The recipe's key that names the weights, for messages.
     """
     device = pick_device()
-    model, left_out = checkpoint.load(folder, device)
+    model, left_out = checkpoint.load(folder, device, key)
     known = tokens or model.config.get_text_config().vocab_size
-    proved = proof.prove(model, known, length, f"pretraining.init: {folder}", device)
+    proved = proof.prove(model, known, length, f"{key}: {folder}", device)
     proof.apply(proved.way, model, device)
     log.info("the model is fed as %s; a token's loss differs by %.1g nats", proved.way.words, proved.nats)
     for words, why in proved.tried.items():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from modelmill.models import document_attention
@@ -26,13 +27,14 @@ class Way(NamedTuple):
         attention: `own`, or that of transformers' with this name.
         mask: What keeps packed documents apart: `pairs`, a mask of ours for all layers; `positions`, masks that the
             model makes of positions, for each kind of layer; `layers`, the same, made for a model that does not;
-            `scores`, a mask of ours that is added to scores.
+            `scores`, a mask of ours that is added to scores; `sequences`, positions and the numbers of documents, at
+            which the kernels of recurrent layers reset their state.
         plain_head: Whether logits are the decoder's last hidden states times the head's weight and nothing else.
     """
 
     feeding: Literal["packed", "padded", "alone"] = "packed"
     attention: str = OWN
-    mask: Literal["pairs", "positions", "layers", "scores", "none"] = "pairs"
+    mask: Literal["pairs", "positions", "layers", "scores", "sequences", "none"] = "pairs"
     plain_head: bool = True
 
     @property
@@ -54,6 +56,7 @@ _MASKS = {
     "positions": ", masks made of positions",
     "layers": ", a mask for each kind of layer",
     "scores": ", mask added to scores",
+    "sequences": ", states reset by the layers' kernels",
 }
 PACKED = Way()
 
@@ -73,6 +76,8 @@ def all_ways(own: str | None) -> Iterator[Way]:
     for attention in (SDPA, EAGER):
         yield Way(attention=attention, mask="scores")
     for attention in attentions:
+        yield Way(attention=attention, mask="sequences")
+    for attention in attentions:
         yield Way("padded", attention, "none")
     yield Way("alone", EAGER, "none")
 
@@ -86,6 +91,11 @@ def hidden(way: Way, model: Any, batch: Batch) -> torch.Tensor:
 def logits(way: Way, model: Any, batch: Batch) -> torch.Tensor:
     """Return the model's own logits, (batch, length, vocabulary)."""
     return _outputs(way, model, model, batch, lambda inputs: model(**inputs).logits)
+
+
+def chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the rows of a flat batch that something is learned of, where they are few; else all."""
+    return rows.index_select(0, batch["learned"]) if "learned" in batch else rows
 
 
 def takes_plain_head(way: Way, model: Any) -> bool:
@@ -110,6 +120,10 @@ def _outputs(
     way: Way, model: Any, called: nn.Module, batch: Batch, call: Callable[[dict[str, Any]], torch.Tensor]
 ) -> torch.Tensor:
     tokens = batch["input_ids"]
+    if way.mask == "sequences" and "position_ids" in batch:
+        # A window at a time, because kernels take the ends of sequences for one row alone.
+        rows_of_windows = zip(tokens.split(1), batch["position_ids"].split(1), strict=True)
+        return torch.cat([call(unshared(called, row) | _sequences(positions)) for row, positions in rows_of_windows])
     if way.feeding == "packed":
         return call(unshared(called, tokens) | _apart(way, model, batch))
     split = rows.split(batch, padded=way.feeding == "padded")
@@ -156,6 +170,21 @@ def _seen(batch: Batch) -> torch.Tensor:
 def shares_prompts(way: Way) -> bool:
     """Return whether a way takes any mask of ours, and so one in which answers share a prompt."""
     return way.feeding == "packed" and way.mask in ("pairs", "scores")
+
+
+def _sequences(positions: torch.Tensor) -> dict[str, Any]:
+    """Return what the kernels of recurrent layers in `transformers` take: each token's sequence, or where each ends."""
+    begins = positions[0] == 0
+    ends = F.pad(torch.nonzero(begins).flatten(), (0, 1), value=begins.numel()).int()
+    longest = int(torch.diff(ends).max())
+    return {
+        "position_ids": positions,
+        "seq_idx": begins.cumsum(0, dtype=torch.int32).unsqueeze(0) - 1,
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
 
 
 def _by_layer(model: Any, positions: torch.Tensor) -> dict[str, Any]:

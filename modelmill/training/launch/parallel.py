@@ -35,6 +35,11 @@ class Scored(nn.Module):
         """Return whether the loss of a part of a batch takes something from all of it."""
         return bool(getattr(self.task, "has_first_pass", lambda: False)())
 
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms."""
+        counts: tuple[int, ...] = getattr(self.task, "counts", lambda _: ())(batch)
+        return counts
+
     def forward(self, batch: Batch, is_first: bool = False) -> torch.Tensor:
         """Return the summed loss of a batch in nats, smoothed in training only.
 

@@ -15,7 +15,8 @@ from modelmill.core import digest, lifetime, limits
 from modelmill.core.errors import Cancelled, ModelmillError, UserError, one_line
 from modelmill.recipe import Training
 from modelmill.recipe.step_specs import CORPUS
-from modelmill.runtime.step_runtime import Made, Step, prepare_process
+from modelmill.runtime.recorded import prepare_process
+from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import Store, manifest, open_store
 from modelmill.training.launch import heartbeat, job, nodes
 

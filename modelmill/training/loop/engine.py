@@ -127,7 +127,7 @@ def train(
                 result.flops += trainer.step_flops
             validation_loss = None
             if evaluates:
-                validation_loss = trainer.validation_loss(validation_examples)
+                validation_loss = trainer.validation_loss(validation_examples, state.micro_batch)
                 _require_finite(validation_loss, state.step, checkpoints)
                 _keep_best(state, parts, validation_loss)
             journal.add(state.step, rate, loss, validation_loss)

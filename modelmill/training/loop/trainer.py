@@ -21,6 +21,7 @@ from modelmill.training.loop.optimization import Average, make_optimizers, train
 from modelmill.training.loop.order import evenly_spaced
 from modelmill.training.loop.state import Parts
 
+# Examples of a batch of validation, as `validation_batches` counts them.
 VALIDATION_BATCH = 32
 
 
@@ -110,7 +111,8 @@ class Trainer:
         """
         determinism.seed_step(self.seed, step, self.world.rank, self.device)
         self.called.train()
-        self._tell(batch, [terms, *counts])
+        if self.scored.has_first_pass or counts:
+            self._tell(batch, [terms, *counts], [1.0] * len(batch))
         loss = torch.zeros((), device=self.device)
         for number, part in enumerate(batch, start=1):
             with parallel.last_of_batch(self.called, number == len(batch)), memory.explained(part):
@@ -127,37 +129,53 @@ class Trainer:
         return loss
 
     @torch.no_grad()
-    def _tell(self, batch: list[Batch], totals: list[float]) -> None:
-        """Put into each part of a batch what its loss takes from the whole batch, if the task's does."""
-        if len(totals) > 1 or self.scored.has_first_pass:
-            for part in batch:
-                part["totals"] = torch.tensor(totals, device=self.device)
+    def _tell(self, batch: list[Batch], totals: list[float], weights: Sequence[float]) -> None:
+        """Put into each part of a batch what its loss takes from the whole batch.
+
+        Args:
+            batch: This process's parts.
+            totals: Terms and counts in the parts of all processes.
+            weights: 1 for each part, or 0 for one that is another process's.
+        """
+        for part in batch:
+            part["totals"] = torch.tensor(totals, device=self.device)
         if self.scored.has_first_pass:
             summed = torch.zeros((), device=self.device)
-            for part in batch:
+            for part, weight in zip(batch, weights, strict=True):
                 with memory.explained(part), self._autocast():
-                    summed += self.scored(part, is_first=True)
+                    summed += self.scored(to_device(part, self.device), is_first=True) * weight
                 parallel.forget_whole(self.scored)
             self.world.add_up(summed)
             for part in batch:
                 part["first_pass"] = summed
 
     @torch.no_grad()
-    def validation_loss(self, examples: Examples) -> float:
-        """Return the mean loss in nats over an even sample of a split, the same sample each time."""
+    def validation_loss(self, examples: Examples, at_once: int) -> float:
+        """Return the mean loss in nats over an even sample of a split, the same sample each time.
+
+        Args:
+            examples: The split.
+            at_once: Examples that a process computes at a time; what a step holds in memory is enough for them.
+        """
         self.scored.eval()
         total, terms = torch.zeros((), device=self.device), 0
         average = self.parts.average.applied() if self.parts.average else contextlib.nullcontext()
         with average, compilation.as_written(self.compiled), self._autocast():
             for indices in evenly_spaced(len(examples), VALIDATION_BATCH, self.settings.validation_batches):
-                mine = self.world.share(indices)
+                calls = math.ceil(len(indices) / self.world.size / at_once)
+                mine = np.array_split(self.world.share(indices), calls)
                 # Every process must call a sharded model equally often, so one without examples takes another's.
-                batch = examples.batch(mine if len(mine) else indices[:1])
-                loss = self.scored(to_device(batch, self.device))
-                parallel.forget_whole(self.scored)
-                if len(mine):
-                    total += loss
-                    terms += self.task.terms(batch)
+                batches = [examples.batch(part if len(part) else indices[:1]) for part in mine]
+                is_mine = [float(len(part) > 0) for part in mine]
+                counts = [[self.task.terms(batch), *self.scored.counts(batch)] for batch in batches]
+                summed = np.array(is_mine) @ np.array(counts)
+                if self.scored.has_first_pass or len(summed) > 1:
+                    self._tell(batches, self.world.agree(*summed.tolist()), is_mine)
+                for batch, weight in zip(batches, is_mine, strict=True):
+                    loss = self.scored(to_device(batch, self.device))
+                    parallel.forget_whole(self.scored)
+                    total += loss * weight
+                terms += int(summed[0])
         return self.world.add_up(total).item() / max(1, *self.world.agree(terms))
 
     def release(self) -> None:
@@ -173,8 +191,11 @@ class Trainer:
             with self._autocast():
                 return self.scored(batch)
 
-        with memory.explained(batch):
-            cost = probe.measure(loss, blocks)
+        is_large = sum(p.numel() for p in self.scored.parameters()) > probe.LARGE
+        cost = probe.measure_without_computing(loss, blocks) if is_large and self.world.size == 1 else None
+        if cost is None:
+            with memory.explained(batch):
+                cost = probe.measure(loss, blocks)
         self.scored.zero_grad(set_to_none=True)
         return cost
 

@@ -42,12 +42,11 @@ class AnswerFiles:
         self.stems = [name.removesuffix(".tokens.npy") for name in names]
         self._tokens = [_load(files, f"{stem}.tokens.npy") for stem in self.stems]
         self._learned = [_load(files, f"{stem}.learned.npy") for stem in self.stems]
-        found = [_examples(files, stem, number) for number, stem in enumerate(self.stems)]
-        self.begins, self.sizes, self.shards = (
-            (np.concatenate([np.zeros((0, 3), np.int64), *parts]) for parts in zip(*found, strict=True))
-            if found
-            else 3 * (np.zeros((0, 3), np.int64),)
-        )
+        none = np.zeros((0, 3), np.int64)
+        found = [(none, none, none), *(_examples(files, stem, number) for number, stem in enumerate(self.stems))]
+        self.begins: np.ndarray = np.concatenate([begins for begins, _, _ in found])
+        self.sizes: np.ndarray = np.concatenate([sizes for _, sizes, _ in found])
+        self.shards: np.ndarray = np.concatenate([shards for _, _, shards in found])
         self.is_good = self.sizes[:, FIRST] > 0
         if kind == "labelled":
             self._mismatch(length)
@@ -88,7 +87,7 @@ def _examples(files: dict[str, Path], stem: str, number: int) -> tuple[np.ndarra
     offsets = np.load(files[f"{stem}.offsets.npy"], allow_pickle=False).astype(np.int64)
     sides = np.load(files[f"{stem}.sides.npy"], allow_pickle=False)[: offsets[-1]]
     if not len(sides):
-        return 3 * (np.zeros((0, 3), np.int64),)
+        return np.zeros((0, 3), np.int64), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.int64)
     falls = np.flatnonzero(np.diff(sides.astype(np.int8)) < 0) + 1
     if len(strays := np.setdiff1d(falls, offsets)):
         raise CorruptError(f"{stem}.sides.npy: token {strays[0]} is of a prompt or an answer that has ended before")

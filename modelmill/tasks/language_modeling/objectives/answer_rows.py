@@ -5,6 +5,8 @@ that cannot be fed so takes two rows, in which each answer has a copy of the pro
 """
 
 import bisect
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,17 +79,18 @@ class AnswerRows:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the rows with these numbers."""
-        rows = [self.rows[index].tolist() for index in indices.tolist()]
-        if self.shares:
-            batch = self._tensors([[(one, (FIRST, SECOND)) for one in row] for row in rows])
-        elif self.kind == "preferences":
-            both = [[(one, (side,)) for one in row] for row in rows for side in (FIRST, SECOND)]
-            batch = self._tensors(both)
-        else:
-            batch = self._tensors([[(one, (FIRST,)) for one in row] for row in rows])
-            others = self._tensors([[(one, (SECOND,)) for one in row] for row in rows])
-            batch |= {MISMATCHED + name: tensor for name, tensor in others.items()}
         chosen = self.examples(indices)
+        # An example may be in a batch twice, where an epoch ends: numbers tell its places apart.
+        ends = np.cumsum([len(self.rows[index]) for index in indices.tolist()])
+        rows = [list(enumerate(part.tolist(), first)) for first, part in _parts(chosen, ends)]
+        if self.shares:
+            batch = self._tensors(rows, [(FIRST, SECOND)], len(chosen))
+        elif self.kind == "preferences":
+            batch = self._tensors(rows, [(FIRST,), (SECOND,)], len(chosen))
+        else:
+            batch = self._tensors(rows, [(FIRST,)], len(chosen))
+            others = self._tensors(rows, [(SECOND,)], len(chosen))
+            batch |= {MISMATCHED + name: tensor for name, tensor in others.items()}
         batch["is_good"] = torch.from_numpy(self.files.is_good[chosen])
         if self.reference is not None:
             batch["reference"] = torch.from_numpy(self.reference[chosen]).float()
@@ -99,15 +102,26 @@ class AnswerRows:
         named = [f"{self.files.stems[self.files.shards[n, 0]]} example {n}" for n in chosen[:3].tolist()]
         return ", ".join(named) + (f" and {len(chosen) - 3} more" if len(chosen) > 3 else "")
 
-    def _tensors(self, rows: list[list[tuple[int, Sides]]]) -> Batch:
-        """Return the tensors of rows of examples, each with the sides that follow its prompt."""
-        made = _Filled(len(rows), self.length)
-        numbers: dict[int, int] = {}
-        for row, examples in enumerate(rows):
-            for example, sides in examples:
+    def _tensors(self, rows: list[list[tuple[int, int]]], each: list[Sides], count: int) -> Batch:
+        """Return the tensors of rows.
+
+        Args:
+            rows: By row its examples, each with its number in the batch.
+            each: Sides that follow the prompts; as many rows are made of each.
+            count: Examples of the batch.
+        """
+        made = _Filled(len(rows) * len(each), self.length)
+        for row, (examples, sides) in enumerate(itertools.product(rows, each)):
+            for number, example in examples:
                 parts = {side: self.files.part(example, side) for side in (PROMPT, *sides)}
-                made.add(row, numbers.setdefault(example, len(numbers)), parts, self.scores_prompts)
-        return made.tensors(len(numbers), self.shares)
+                made.add(row, number, parts, self.scores_prompts)
+        return made.tensors(count, self.shares)
+
+
+def _parts(examples: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield consecutive parts of an array, each with its first place."""
+    begins = [0, *ends[:-1].tolist()]
+    return zip(begins, np.split(examples, ends[:-1]), strict=True)
 
 
 class _Filled:
@@ -120,7 +134,6 @@ class _Filled:
         self.segments = np.tile(np.arange(length), (rows, 1)) + length
         self.parents = self.segments.copy()
         self.ends = np.zeros(rows, np.int64)
-        self.count = 0
         self.scored: list[np.ndarray] = []  # places, targets and owners, (3, tokens) each
 
     def add(self, row: int, number: int, parts: dict[int, tuple[np.ndarray, np.ndarray]], scores_prompt: bool) -> None:

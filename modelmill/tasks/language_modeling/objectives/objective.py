@@ -78,9 +78,9 @@ def prepare(step: "Step", task: Any, model: Any, settings: LanguageFineTuning) -
     if settings.objective == "sft":
         return None
     if settings.objective == "distil":
-        from modelmill.core.errors import UserError
+        from modelmill.tasks.language_modeling.objectives import distillation
 
-        raise UserError("fine_tuning.objective: distil is not there yet")
+        return distillation.prepare(step, task, settings)
     from modelmill.tasks.language_modeling.objectives import preferences
 
     return preferences.prepare(step, task, model, settings)

@@ -28,6 +28,7 @@ class Preferences:
         unit: What its loss counts.
         notes: What a model's manifest says of it.
         settings: The stage's settings.
+        known: Log-probabilities under the reference; None for a loss without one.
     """
 
     unit: Literal["tokens", "samples"] = "samples"
@@ -45,14 +46,14 @@ class Preferences:
         if known is not None:
             self.notes["reference_scores"] = known.digests
         self._make_rows = make_rows
-        self._known = known
+        self.known = known
         self._token_losses = LinearTokenLosses()
 
     def examples(self, plain: Any, split: str) -> AnswerRows:
         """Return the examples of a split, with their scores under the reference; see `Objective.examples`."""
         rows = self._make_rows(split)
-        if self._known is not None:
-            rows.reference = self._known.scores.get(split)
+        if self.known is not None:
+            rows.reference = self.known.scores.get(split)
         return rows
 
     def compilable(self) -> list[nn.Module]:
@@ -112,22 +113,36 @@ def prepare(step: Step, task: Any, model: Any, settings: LanguageFineTuning) -> 
     Raises:
         UserError: The corpus holds no such examples.
     """
-    kind, needed = (task.corpus.info.get("frame") or {}).get("kind", "pairs"), NEEDS[settings.objective]
+    kind, needed = kind_of(task), NEEDS[settings.objective]
     if kind != needed:
         raise UserError(
             f"fine_tuning.objective: {settings.objective} needs a corpus of {needed}, and this is of {kind}"
         )
-    device = hardware.pick_device()
-    shares = settings.objective != "kto" and prompt_sharing.is_right(
-        model, task.way, task.vocab_size, task.length, device
-    )
+    shares = settings.objective != "kto" and _can_share(task, model)
 
     def rows(split: str) -> AnswerRows:
-        is_orpo = settings.objective == "orpo"
-        return AnswerRows(task.files, split, kind, task.length, shares=shares, scores_prompts=is_orpo)
+        scores_prompts = settings.objective == "orpo"
+        return AnswerRows(task.files, split, needed, task.length, shares=shares, scores_prompts=scores_prompts)
 
-    has_reference = settings.objective == "kto" or (
-        settings.objective == "dpo" and not settings.preference.reference_free
-    )
-    known = reference.of(step, task, model, settings, rows) if has_reference else None
+    known = reference.of(step, task, model, settings, rows) if settings.needs_reference else None
     return Preferences(settings, rows, known)
+
+
+def held_out(task: Any, model: Any, split: str = "test") -> AnswerRows:
+    """Return the preferences of a split as a model takes them, for `answer_scores.preference_rows`.
+
+    Args:
+        task: The task, which has loaded the model.
+        model: The model.
+        split: Name of the split.
+    """
+    return AnswerRows(task.files, split, "preferences", task.length, shares=_can_share(task, model))
+
+
+def kind_of(task: Any) -> str:
+    """Return what the corpus of a task has for fine-tuning: `pairs`, `conversations`, `preferences` or `labelled`."""
+    return str((task.corpus.info.get("frame") or {}).get("kind", "pairs"))
+
+
+def _can_share(task: Any, model: Any) -> bool:
+    return prompt_sharing.is_right(model, task.way, task.vocab_size, task.length, hardware.pick_device())

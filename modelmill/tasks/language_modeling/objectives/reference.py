@@ -52,9 +52,9 @@ def of(step: Step, task: Any, model: Any, settings: Training, rows: Callable[[st
     device, here = hardware.pick_device(), world.here()
     dtype = precision.compute_dtype(device, settings, task.mixed_precision)
     pretrained, corpus = step.inputs[PRETRAINED], task.corpus
-    start = [[e.path, e.sha256] for e in pretrained.under(MODEL_FOLDER)] or [step.recipe.seed, repr(task.settings)]
+    start: list[Any] = [[e.path, e.sha256] for e in pretrained.under(MODEL_FOLDER)]
     made_with = {
-        "model": start,
+        "model": start or [step.recipe.seed, repr(task.settings)],
         "corpus": [[e.path, e.sha256] for e in corpus.entries if e.path.startswith(SPLITS) and ".pairs." in e.path],
         "sequence_length": task.length,
         "way": [task.way.words, rows(SPLITS[0]).shares],

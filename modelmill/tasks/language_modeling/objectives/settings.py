@@ -8,7 +8,7 @@ from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import Section
 
 # Source of pairs that an objective needs; the others learn pairs and conversations.
-NEEDS = {"dpo": "preferences", "orpo": "preferences", "kto": "labelled"}
+NEEDS: dict[str, Literal["preferences", "labelled"]] = {"dpo": "preferences", "orpo": "preferences", "kto": "labelled"}
 
 
 class Preference(Section):
@@ -61,7 +61,10 @@ class Distillation(Section):
         "`models:/NAME/VERSION`.",
     )
     top_k: int = Field(
-        default=64, ge=1, description="Tokens of which the teacher's probabilities are stored; the rest is one bucket."
+        default=64,
+        ge=1,
+        description="The teacher's likeliest tokens at each place, whose probabilities are stored; all others are one "
+        "bucket.",
     )
     temperature: float = Field(default=1.0, gt=0, description="Divisor of both models' logits.")
     weight: float = Field(
@@ -88,6 +91,24 @@ class LanguageFineTuning(AdaptedFineTuning):
     def learns_preferences(self) -> bool:
         """Return whether answers are compared or judged."""
         return self.objective in NEEDS
+
+    @property
+    def teacher(self) -> str | None:
+        """Return the model that is learned from; None where data alone is."""
+        return self.distillation.teacher if self.objective == "distil" else None
+
+    def with_teacher(self, source: str) -> "LanguageFineTuning":
+        """Return these settings with the teacher taken from elsewhere.
+
+        Args:
+            source: Model folder or version.
+        """
+        return self.model_copy(update={"distillation": self.distillation.model_copy(update={"teacher": source})})
+
+    @property
+    def needs_reference(self) -> bool:
+        """Return whether the loss compares with the model before fine-tuning."""
+        return self.objective == "kto" or (self.objective == "dpo" and not self.preference.reference_free)
 
     @model_validator(mode="after")
     def _fits_its_objective(self) -> "LanguageFineTuning":
