@@ -51,14 +51,14 @@ def run_json(recipe: Path, store: Path, *arguments: str, **env: str) -> dict[str
     """`modelmill run --json` on a folder store; its exit code under `returncode`, its errors under `stderr`."""
     if not store.exists() and "MLFLOW_TRACKING_URI" not in env:
         store.mkdir(parents=True)
-        shutil.copyfile(_empty_registry(), store / "mlflow.db")
+        shutil.copyfile(empty_registry(), store / "mlflow.db")
     done = modelmill("run", recipe, "--store", f"file://{store}", "--json", *arguments, **env)
     assert done.stdout, done.stderr
     return {**json.loads(done.stdout), "returncode": done.returncode, "stderr": done.stderr}
 
 
 @functools.cache
-def _empty_registry() -> Path:
+def empty_registry() -> Path:
     """A registry without a model: mlflow makes one in four seconds, which only a test of that has to wait for."""
     folder = Path(tempfile.mkdtemp(prefix="modelmill-test-registry-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -29,7 +29,7 @@ def build(model: Manifest, dataset: Manifest, artifacts: dict[str, Path], target
         The folder.
     """
     task = model.info["task"]
-    signature, example = task_packages.registration(task).interface(artifacts["model"], dataset.info["columns"])
+    signature, example = task_packages.registration(task).interface_with(artifacts, dataset.info["columns"])
     code = served_code.files(task)
     modules = target.with_name(f"{target.name}-{served_code.FOLDER}")
     _write(modules, code)

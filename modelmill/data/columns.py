@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelmill.core.errors import UserError
+from modelmill.data import nested_text
 from modelmill.recipe.column_type import ColumnType
 
 if TYPE_CHECKING:
@@ -206,11 +207,13 @@ def _common(one: pa.Field, other: pa.Field, kinds: set[bytes], is_strict: bool, 
 
 
 def _exactly(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
-    """Return the values in another type.
+    """Return the values in another type; lists and objects are JSON where text is wanted.
 
     Raises:
         pyarrow.ArrowInvalid: A value would be another one.
     """
+    if pa.types.is_nested(column.type) and pa.types.is_string(type_):
+        return nested_text.of(column)
     cast = column.cast(type_)
     rounds = (pa.types.is_floating(column.type) and pa.types.is_decimal(type_)) or (
         pa.types.is_decimal(column.type) and pa.types.is_floating(type_)

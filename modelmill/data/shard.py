@@ -14,13 +14,15 @@ from modelmill.data.media_files import Media
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Format = Literal["jsonl", "csv", "parquet", "text"]
+Format = Literal["jsonl", "json", "csv", "parquet", "arrow", "text"]
 Compression = Literal["gz", "zst"]
 FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
     ".txt": "text",
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
@@ -100,25 +102,20 @@ class TableStream:
                 raise
 
     def _tables(self, file: BinaryIO) -> Iterator["pa.Table"]:
-        from modelmill.data.reading import delimited, json_lines, parquet, text
-        from modelmill.data.reading.blocks import Hashing, Source, TextBlock, blocks, chunks
+        from modelmill.data.reading import delimited, json_array, json_lines, text
+        from modelmill.data.reading.blocks import Hashing, Source, TextBlock, blocks
 
         shard = self._shard
-        if shard.format == "parquet":
-            before = "" if is_remote(shard.uri) else digest_cache.status(Path(shard.uri))
-            self._settle(digest_cache.of_file(Path(shard.uri)) if before else digest.of_stream(file))
-            file.seek(0)
-            source = Source(file, shard.compression, shard.uri, shard.bytes)
-            if shard.compression:
-                source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
-            yield from parquet.tables(source, CHUNK_ROWS)
-            if before and digest_cache.status(Path(shard.uri)) != before:
-                raise UserError(f"{shard.uri}: changed while it was read; run again")
+        if shard.format in ("parquet", "arrow"):
+            yield from self._seeking(file)
             return
         hashing = Hashing(file)
         source = Source(cast(BinaryIO, hashing), shard.compression, shard.uri, shard.bytes)
+        chosen = dict(zip(shard.schema.names, shard.schema.types, strict=True)) if shard.schema is not None else {}
         if shard.format == "jsonl":
-            yield from json_lines.tables(blocks(source, json_lines.BLOCK), shard.uri)
+            yield from json_lines.tables(blocks(source, json_lines.BLOCK), shard.uri, chosen)
+        elif shard.format == "json":
+            yield from json_array.tables(source, chosen)
         elif shard.format == "csv":
             again = source._replace(file=file)
 
@@ -127,11 +124,26 @@ class TableStream:
                 file.seek(0)
                 return blocks(source if is_first else again, delimited.BLOCK)
 
-            chosen = dict(zip(shard.schema.names, shard.schema.types, strict=True)) if shard.schema is not None else {}
             yield from delimited.tables(start, shard.uri, chosen)
         else:
             yield text.table(blocks(source, text.BLOCK), shard.path)
         self._settle(hashing.hexdigest())
+
+    def _seeking(self, file: BinaryIO) -> Iterator["pa.Table"]:
+        """Yield the pieces of a file that is not read from the first byte to the last."""
+        from modelmill.data.reading import arrow, parquet
+        from modelmill.data.reading.blocks import Source, chunks
+
+        shard = self._shard
+        before = "" if is_remote(shard.uri) else digest_cache.status(Path(shard.uri))
+        self._settle(digest_cache.of_file(Path(shard.uri)) if before else digest.of_stream(file))
+        file.seek(0)
+        source = Source(file, shard.compression, shard.uri, shard.bytes)
+        if shard.compression:
+            source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
+        yield from parquet.tables(source, CHUNK_ROWS) if shard.format == "parquet" else arrow.tables(source)
+        if before and digest_cache.status(Path(shard.uri)) != before:
+            raise UserError(f"{shard.uri}: changed while it was read; run again")
 
     def _settle(self, sha256: str) -> None:
         if self._wanted - {sha256}:

@@ -24,8 +24,22 @@ _HASHERS = 8
 IGNORED = [
     *("readme*", "license*", "licence*", "copying*", "notice*", "citation*", "changelog*", "authors*", "makefile"),
     *("*.md", "*.rst", "*.html", "*.pdf", "*.json", "*.yaml", "*.yml", "*.toml", "*.py", "*.ipynb", "*.sh"),
-    *("*.crc", "*.md5", "*.sha1", "*.sha256", "*sums", "*.sha256sum", "*.log", "*.bak", "*.tmp", "thumbs.db"),
+    *(
+        "*.crc",
+        "*.md5",
+        "*.sha1",
+        "*.sha256",
+        "*sums",
+        "*.sha256sum",
+        "*.log",
+        "*.bak",
+        "*.tmp",
+        "thumbs.db",
+        "cache-*.arrow",
+    ),
 ]
+# What usually lies beside data whose files are JSON themselves.
+_DESCRIBING = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json")
 
 
 def of(data: "Data", hashed: bool = True) -> list[Shard]:
@@ -65,7 +79,8 @@ def find(
         media: Kind of the files that the shards name, if the shards are manifests.
         corrupt: What happens to rows whose file is missing or broken.
         hashed: Whether tags of files on disk are wanted, or names alone.
-        ignore: Patterns of names of files that are no data; None for `IGNORED` under `auto`.
+        ignore: Patterns of names of files that are no data; None for `IGNORED` under `auto`, where JSON files are data
+            if there are no others.
 
     Raises:
         UserError: Nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
@@ -97,7 +112,15 @@ def _sorted_out(path: str, format: str, ignore: list[str] | None) -> tuple[list[
     for file in files:
         names = (file.path.lower(), PurePosixPath(file.path).name.lower())
         lists[any(fnmatch.fnmatchcase(name, pattern.lower()) for name in names for pattern in patterns)].append(file)
+    if format == "auto" and ignore is None and not lists[0]:
+        arrays = [file for file in lists[1] if _is_json(file)]
+        return arrays, [file for file in lists[1] if file not in arrays]
     return lists
+
+
+def _is_json(file: DataFile) -> bool:
+    name = PurePosixPath(file.path).name.lower()
+    return name.endswith(".json") and name not in _DESCRIBING
 
 
 def _tables(path: str, format: str, files: list[DataFile], hashed: bool = True) -> list[Shard]:

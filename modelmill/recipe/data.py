@@ -57,8 +57,10 @@ class Data(Section):
         description="Folder, file, glob pattern or `s3://BUCKET/PREFIX`; a relative path starts at the recipe's "
         "folder.",
     )
-    format: Literal["auto", "jsonl", "csv", "parquet", "text"] = Field(
-        default="auto", description="Format of the shards; `auto` goes by the file names."
+    format: Literal["auto", "jsonl", "json", "csv", "parquet", "arrow", "text"] = Field(
+        default="auto",
+        description="Format of the shards; `auto` goes by the file names. `json` is an array of objects, `arrow` what "
+        "`save_to_disk` of the library datasets writes.",
     )
     media: Literal["images", "audio"] | None = Field(
         default=None,
@@ -76,11 +78,13 @@ class Data(Section):
     ignore: list[str] | None = Field(
         default=None,
         description="Names of files in the folder that are no data, as glob patterns such as `*.md` or `old/*`; null "
-        "leaves out what usually lies beside data, such as README.md, unless `format` is set.",
+        "leaves out what usually lies beside data, such as README.md, unless `format` is set. Files `.json` are data "
+        "where there is no other.",
     )
     columns: dict[str, ColumnType] = Field(
         default={},
-        description="Types of columns by name, such as `zip: text`. Types of the others are made out from all shards.",
+        description="Types of columns by name, such as `zip: text`. Types of the others are made out from all shards. "
+        "Lists and objects of a column of `text` are read as their JSON.",
     )
     groups: int = Field(default=1, ge=1, le=1000, description="Parallel tasks that scan, and later encode, the shards.")
     quarantine: Quarantine | None = Field(
@@ -97,6 +101,6 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _manifests_are_tables(self) -> "Data":
-        if self.media is not None and self.format == "text":
-            raise ValueError(f"media: a manifest of {self.media} is jsonl, csv or parquet, not text")
+        if self.media is not None and self.format not in ("auto", "jsonl", "csv", "parquet"):
+            raise ValueError(f"media: a manifest of {self.media} is jsonl, csv or parquet, not {self.format}")
         return self

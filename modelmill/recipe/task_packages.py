@@ -93,7 +93,10 @@ def evaluation(task: str) -> "EvaluatePart":
 
 def registration(task: str) -> "Registering":
     """Return what registration says of a task's model."""
-    return cast("Registering", _filled(task, "register", artifacts=_no_artifacts))
+    part = _filled(task, "register", artifacts=_no_artifacts)
+    if not hasattr(part, "interface_with"):
+        part.interface_with = lambda artifacts, columns: part.interface(artifacts["model"], columns)
+    return cast("Registering", part)
 
 
 def costing(task: str) -> "CostPart":

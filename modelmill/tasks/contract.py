@@ -173,6 +173,35 @@ class OpenTask(Task, Protocol):
     keeps_files: bool
     notes: dict[str, Any]
 
+    def prepare(self, step: "Step", model: "nn.Module", settings: Any) -> None:
+        """Take what a stage's settings ask of the task beside its examples and its loss; by default nothing.
+
+        Args:
+            step: The running step.
+            model: The model before training, on the CPU and without adapters; it is left as it is.
+            settings: The stage's settings.
+
+        Raises:
+            UserError: The corpus or the model does not fit them.
+        """
+        ...
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms; by default nothing.
+
+        Where there is any, the parts of a step's batch have `totals`, fp32: the terms and these, in all parts of all
+        processes.
+        """
+        ...
+
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part needs a sum over the whole batch; by default it does not."""
+        ...
+
+    def first_pass(self, model: "nn.Module", batch: Batch) -> "torch.Tensor":
+        """Return a part's contribution to that sum, a scalar; the parts have the sum as `first_pass`, and `totals`."""
+        ...
+
 
 class TaskPart(Protocol):
     """`task.py`: the model, its examples and its loss."""
@@ -261,10 +290,22 @@ class RegisterPart(Protocol):
 
 
 class Registering(RegisterPart, Protocol):
-    """A register part with its optional function `artifacts`; by default there are none."""
+    """A register part with its optional functions.
+
+    By default there are no `artifacts`, and `interface_with` is `interface` of the model's folder.
+    """
 
     def artifacts(self, step: "Step", /) -> dict[str, Path]:
         """Return files that the serving script is given beside the model, by name."""
+        ...
+
+    def interface_with(self, artifacts: dict[str, Path], columns: dict[str, str], /) -> "tuple[ModelSignature, Any]":
+        """Return the served model's signature and an example of its input, where they depend on the artifacts.
+
+        Args:
+            artifacts: What the serving script is given, by name; `model` holds the files of `DESCRIBING`.
+            columns: Types of the data's columns, by name.
+        """
         ...
 
 
@@ -279,10 +320,8 @@ class Served(Protocol):
         """Load the model from `context.artifacts["model"]`, a folder."""
         ...
 
-    def predict(
-        self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None, /
-    ) -> "pd.DataFrame":
-        """Return an answer a row."""
+    def predict(self, context: Any, model_input: "pd.DataFrame", params: dict[str, Any] | None = None, /) -> Any:
+        """Return an answer a row: a table, or for conversations what MLflow's chat models return."""
         ...
 
 
@@ -360,7 +399,7 @@ FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 OPTIONAL_FUNCTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "task": {"check_model": ("folder", "recipe")},
     "preprocess": {"fit": ("step", "shards"), "encode": ("step", "shards", "fitted", "chosen")},
-    "register": {"artifacts": ("step",)},
+    "register": {"artifacts": ("step",), "interface_with": ("artifacts", "columns")},
     "cost": {"cost": ("recipe", "stage", "known")},
 }
 NAMES: Mapping[str, Sequence[str]] = {

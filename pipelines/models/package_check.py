@@ -1,6 +1,7 @@
 """Whether a registered version, as MLflow gives it back, is what was registered, and safe to load."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from modelmill.core import digest
 from modelmill.core.errors import CorruptError, UserError
 from modelmill.runtime import model_form
 from modelmill.runtime.tracking import Version
-from modelmill.runtime.tracking.versions import IMPORTED, PACKAGE
+from modelmill.runtime.tracking.versions import PACKAGE
 from modelmill.runtime.weights import PICKLES
 from modelmill.store import Store, manifest
 from modelmill.store.manifest import Manifest
@@ -23,23 +24,25 @@ _PICKLED = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
 class Column(NamedTuple):
-    """A column that the model reads; `type` is MLflow's name of it."""
+    """A column that the model reads.
+
+    Attributes:
+        name: Its name.
+        type: MLflow's name of its type.
+        is_required: Whether each row must have it.
+    """
 
     name: str
     type: str
+    is_required: bool = True
 
 
 def require_verified(version: Version) -> None:
     """Refuse a version that registration has not verified.
 
     Raises:
-        UserError: Registration has not read the version back, or has read other bytes, or it is a base model.
+        UserError: Registration has not read the version back, or has read other bytes.
     """
-    if IMPORTED in version.tags:
-        raise UserError(
-            f"{version}: an imported base model, which answers no rows; train from it with "
-            f"pretraining.init: models:/{version.name}/{version.version}, and ask what was trained"
-        )
     if not version.is_verified:
         raise UserError(
             f"{version}: not verified (its tag modelmill.verified is not true), so it is not used; "
@@ -81,10 +84,29 @@ def check(store: Store, version: Version, folder: Path) -> None:
         raise CorruptError(f"{uri}: MLmodel loads something else than was registered; {_advice(version)}")
 
 
+def remove_bytecode(folder: Path) -> None:
+    """Remove what Python has compiled in a downloaded version: MLflow's server runs one of a folder store in place.
+
+    Bytecode could say something else than the code beside it, which is compared.
+    """
+    for found in sorted(folder.rglob("__pycache__")):
+        shutil.rmtree(found)
+
+
 def columns(folder: Path) -> list[Column]:
     """Return the columns that the model reads of each row."""
+    return [Column(one["name"], one["type"], one.get("required", True)) for one in _signature(folder, "inputs")]
+
+
+def parameters(folder: Path) -> list[str]:
+    """Return the names of the parameters that the model takes beside the rows."""
+    return [one["name"] for one in _signature(folder, "params")]
+
+
+def _signature(folder: Path, part: str) -> list[dict[str, Any]]:
     described = yaml.safe_load((folder / "MLmodel").read_text("utf-8"))
-    return [Column(one["name"], one["type"]) for one in json.loads(described["signature"]["inputs"])]
+    parsed: list[dict[str, Any]] = json.loads(described["signature"].get(part) or "[]")
+    return parsed
 
 
 def _flavor(uri: str, files: dict[str, Path]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def read(file: IO[bytes], name: str, columns: list[Column]) -> Iterator[Row]:
     file.seek(0)
     located = _of_csv(file, name, columns) if name.lower().endswith(CSV) else _of_json_lines(file, name)
     for where, row in located:
-        yield {column.name: _value(row, column, where) for column in columns}
+        yield _known(row, columns, where)
 
 
 def count(rows: Iterator[Row], name: str) -> int:
@@ -123,6 +123,14 @@ def _parse(line: bytes, where: str) -> Row:
     return row
 
 
+def _known(row: Row, columns: list[Column], where: str) -> Row:
+    """Return the columns of a row that the model reads; null is none of one that a row may lack."""
+    lacking = {column.name for column in columns if not column.is_required and row.get(column.name) is None}
+    if len(lacking) == len(columns):
+        raise UserError(f"{where}: no {columns[0].name!r} in it; the model reads that column")
+    return {column.name: _value(row, column, where) for column in columns if column.name not in lacking}
+
+
 def _value(row: Row, column: Column, where: str) -> Any:
     if column.name not in row:
         raise UserError(f"{where}: no {column.name!r} in it; the model reads that column")
@@ -159,6 +167,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "integer": ("a whole number", _is_whole(32)),
     "string": ("text", _is_text),
     "boolean": ("true or false", lambda value: isinstance(value, bool)),
+    "array": ("a list", lambda value: isinstance(value, list)),
 }
 
 

@@ -72,7 +72,7 @@ def test_the_served_model_is_asked_as_the_template_asks(
     chatted: Chatted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step: Any = SimpleNamespace(
-        recipe=SimpleNamespace(task="language_modeling"),
+        recipe=SimpleNamespace(task="language_modeling", registration=SimpleNamespace(model="m")),
         store=chatted.steps.store,
         inputs={"fine_tuning.model": chatted.tuned},
         scratch=tmp_path,
@@ -87,10 +87,13 @@ def test_the_served_model_is_asked_as_the_template_asks(
         seen.update(options, ids=ids[0].tolist())
         return ids
 
-    monkeypatch.setattr(served.model, "generate", generate)
-    served.predict(None, pd.DataFrame({"prompt": [PROMPT]}), {"max_new_tokens": 4})
-    assert seen["ids"] == chatted.asked(PROMPT)
-    assert chatted.tokenizer.convert_ids_to_tokens(sorted(seen["eos_token_id"])) == ["<|im_end|>", "</s>"]
+    monkeypatch.setattr(served.generator.model, "generate", generate)
+    for asked in ({"prompt": [PROMPT]}, {"messages": [[{"role": "user", "content": PROMPT}]]}):
+        seen.clear()
+        served.predict(None, pd.DataFrame(asked), {"max_new_tokens": 4})
+        assert seen["ids"] == chatted.asked(PROMPT)
+        ends = seen["generation_config"].eos_token_id
+        assert chatted.tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "</s>"]
 
 
 def test_a_window_that_the_template_fills_is_refused_with_a_length_that_fits(chatted: Chatted, tmp_path: Path) -> None:

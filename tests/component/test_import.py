@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelmill.core.errors import CorruptError, UserError
-from modelmill.pipelines.models import importing, package_check
+from modelmill.pipelines.models import importing, predict
 from modelmill.runtime import tracking, weights
 from modelmill.runtime.sources import bucket as buckets
 from modelmill.runtime.sources import registered
@@ -73,8 +73,22 @@ def test_a_model_is_imported_once_and_training_starts_from_it(store: Store, fold
     assert (again.version, again.is_new, again.manifest) == ("1", False, imported.manifest)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 5}))
     assert bring(store, folder).version == "2"
-    with pytest.raises(UserError, match="an imported base model, which answers no rows"):
-        package_check.require_verified(version)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"architectures": ["LlamaModel"]}, "base version 1: an imported LlamaModel, which answers no prompts"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "an imported BertForMaskedLM, which answers no"),
+        ({"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}, "LlamaForCausalLM needs 1[0-9] weights"),
+    ],
+)
+def test_a_base_that_cannot_answer_is_refused(store: Store, tmp_path: Path, config: Any, said: str) -> None:
+    bring(store, checkpoints.write(tmp_path / "m", checkpoints.sharded(**config)))
+    (version,) = tracking.registered(store, "base")
+    registered.fetch.cache_clear()
+    with pytest.raises(UserError, match=said), predict.opened(store, version) as found:
+        found.load()
 
 
 def test_a_shard_that_was_damaged_in_the_store_is_named(store: Store, folder: Path) -> None:

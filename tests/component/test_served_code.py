@@ -66,7 +66,7 @@ def test_what_is_shipped_changes_the_key_and_imports_what_is_asked_for(task: str
     packages = (one.partition("==")[0] for one in task_packages.registration(task).REQUIREMENTS)
     asked = {{"pillow": "PIL", "Jinja2": "jinja2"}.get(package, package) for package in packages}
     # mlflow asks for these itself; soxr is for recordings that may have another rate.
-    assert imported <= {*asked, *sys.stdlib_module_names, "mlflow", "pandas", "numpy", "soxr", name}
+    assert imported <= {*asked, *sys.stdlib_module_names, "mlflow", "pandas", "numpy", "pyarrow", "soxr", name}
     keyed = step_code.source_files("registration", task, step_specs.STEPS["registration"].parts)
     modules = {path.removesuffix("/__init__.py").removesuffix(".py").split("/", 2)[2] for path in files if "/" in path}
     assert {module.replace("/", ".") for module in modules} <= set(keyed)

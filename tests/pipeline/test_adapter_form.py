@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from modelmill.store import manifest, open_store
 from tests import cli
 from tests.pipeline.conftest import Finished
+from tests.pipeline.test_predict import direct, served
 from tests.recipes import change, language_recipe
 
 BASE = "models:/tiny-lm/1"
@@ -105,6 +107,17 @@ def test_both_forms_are_one_model(forms: Forms) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads(answers[0].stdout)
+
+
+def test_mlflow_serves_an_adapter_over_http(forms: Forms, tmp_path: Path) -> None:
+    with served(Finished(Path("tiny-adapter.yaml"), forms.store, {}), tmp_path) as port:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            data=json.dumps({"dataframe_records": [json.loads(ASKED)]}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        answer = json.loads(direct().open(request, timeout=60).read())
+    assert answer == {"predictions": [json.loads(forms.ask("tiny-merged").stdout)]}
 
 
 def test_a_base_in_a_folder_serves_where_no_registry_is_reached_and_another_one_is_refused(

@@ -1,4 +1,4 @@
-"""The documents of a text shard, each with its split and its pairs."""
+"""The documents of a text shard, each with its split and its pairs or its conversation."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 from modelmill.core.errors import UserError
 from modelmill.corpus.split import split_of
 from modelmill.corpus.text.cleaning import clean
-from modelmill.corpus.text.conversations.conversation import Conversation, Labelled, Preference
+from modelmill.corpus.text.conversations import contents, formats
+from modelmill.corpus.text.conversations.conversation import Preference
+from modelmill.corpus.text.conversations.formats import BadConversationError, Example
 from modelmill.corpus.text.pairs import Pair, python_docstrings
-from modelmill.corpus.text.settings import LanguagePreprocessing
+from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 
@@ -22,7 +24,8 @@ class Document(NamedTuple):
         text: The text after hygiene.
         pairs: Its pairs for fine-tuning.
         changes: What hygiene changed, as `cleaning.Cleaned` counts it.
-        conversations: Its conversations, preferences or labelled answers, where the recipe has such.
+        conversations: Its conversation, preference or labelled answer, if it has one; then there are no pairs.
+        problem: Reason to leave it out that showed when it was read, one of `rules.REASONS`; empty for none.
     """
 
     row: int
@@ -30,7 +33,8 @@ class Document(NamedTuple):
     text: str
     pairs: list[Pair]
     changes: tuple[int, int, int]
-    conversations: list[Conversation | Preference | Labelled] = []
+    conversations: list[Example] = []
+    problem: str = ""
 
 
 def training_texts(
@@ -44,7 +48,7 @@ def training_texts(
         left_out: For each shard, the rows that are not in the corpus.
     """
     for (shard, sha256), rows in zip(validated, left_out, strict=True):
-        for document in read(shard, sha256, settings.model_copy(update={"pairs": None}), rows):
+        for document in read(shard, sha256, settings.for_documents, rows):
             if document.split == "train":
                 yield document.text
 
@@ -54,6 +58,8 @@ def read(
 ) -> Iterator[Document]:
     """Yield the documents of a shard, as hygiene changes them; a document's split goes by its text before that.
 
+    The text of a conversation is that of its messages, and its split goes by the user's first.
+
     Args:
         shard: The shard.
         sha256: Digest of the bytes that were validated.
@@ -61,20 +67,30 @@ def read(
         left_out: Rows that are not in the corpus.
 
     Raises:
-        UserError: A column that the recipe names is missing, null or not text.
+        UserError: A column that the recipe names is missing, null or not text, or a row is no conversation of its
+            format.
     """
     start = 0
+    pairs = settings.conversations
     for table in shards.Stream(shard, sha256):
         values = {key: _column(table, shard, key, name, start) for key, name in _columns(settings).items()}
+        rows = None if pairs is None else _rows(table, shard, pairs)
         for place in range(table.num_rows):
-            if start + place not in left_out:
-                yield _document(start + place, {key: column[place] for key, column in values.items()}, settings)
+            row = start + place
+            if row in left_out:
+                continue
+            here = {key: column[place] for key, column in values.items()}
+            if pairs is None or rows is None:
+                yield _document(row, here, settings)
+            else:
+                said = {name: column[place] for name, column in rows.items()}
+                yield _conversation(row, here.get("preprocessing.split_by"), said, settings, pairs, shard.path)
         start += table.num_rows
 
 
 def _columns(settings: LanguagePreprocessing) -> dict[str, str]:
-    """Return the columns to read, by the recipe's key that names them."""
-    columns = {"preprocessing.text": settings.text}
+    """Return the columns of text to read, by the recipe's key that names them."""
+    columns = {} if settings.conversations else {"preprocessing.text": settings.text}
     if settings.split_by:
         columns["preprocessing.split_by"] = settings.split_by
     if settings.pairs is not None and settings.pairs.source == "columns":
@@ -94,6 +110,54 @@ def _document(row: int, values: dict[str, str], settings: LanguagePreprocessing)
     elif settings.pairs is not None:
         made = python_docstrings(cleaned.text)
     return Document(row, split, cleaned.text, made, cleaned[1:])
+
+
+def _conversation(
+    row: int, split_by: str | None, said: dict[str, Any], settings: LanguagePreprocessing, pairs: Pairs, where: str
+) -> Document:
+    """Return the document that is a conversation.
+
+    Args:
+        row: Its row in the shard, from 0.
+        split_by: Text that decides its split; None for the user's first message.
+        said: The row's values by the format's standard names.
+        settings: The recipe's `preprocessing`.
+        pairs: Their section `pairs`.
+        where: Name of the shard in errors.
+    """
+    try:
+        example = formats.of_row(pairs.source, said)
+    except BadConversationError as error:
+        if pairs.malformed == "refuse":
+            raise UserError(
+                f"preprocessing.pairs.from: {pairs.source}: {where} row {row + 1}: {error}; correct the row, or leave "
+                "such rows out with preprocessing.pairs.malformed: leave_out"
+            ) from None
+        return Document(row, "train", "", [], (0, 0, 0), problem="malformed")
+    split = split_of(contents.identity_of(example) if split_by is None else split_by, settings)
+    if isinstance(example, Preference) and example.chosen == example.rejected:
+        if pairs.equal == "refuse":
+            raise UserError(
+                f"preprocessing.pairs.equal: refuse: {where} row {row + 1}: chosen and rejected are equal; correct the "
+                "row, or leave such rows out with preprocessing.pairs.equal: drop"
+            )
+        return Document(row, split, "", [], (0, 0, 0), problem="equal_answers")
+    cleaned = clean(contents.text_of(example), settings.hygiene)
+    if settings.hygiene.unicode or settings.hygiene.redact:
+        example = contents.mended(example, lambda text: clean(text, settings.hygiene).text)
+    return Document(row, split, cleaned.text, [], cleaned[1:], [example])
+
+
+def _rows(table: Any, shard: Shard, pairs: Pairs) -> dict[str, list[Any]]:
+    """Return the columns of a format by their standard names."""
+    for name in formats.FORMATS[pairs.source].required:
+        if (column := pairs.columns.get(name, name)) not in table.column_names:
+            raise UserError(
+                f"preprocessing.pairs.from: {pairs.source}: {shard.path} has no column {column!r}; its columns are "
+                f"{', '.join(table.column_names)}; name it with preprocessing.pairs.columns: {{{name}: COLUMN}}"
+            )
+    named = formats.columns(pairs.source, pairs.columns).items()
+    return {name: table.column(column).to_pylist() for name, column in named if column in table.column_names}
 
 
 def _column(table: Any, shard: Shard, key: str, name: str, start: int) -> list[str]:

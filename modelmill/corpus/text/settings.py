@@ -1,10 +1,11 @@
 """Settings of text: the tokenizer, pairs, and which documents are mended or left out."""
 
 import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from modelmill.corpus.text.conversations.names import FORMATS, nested
 from modelmill.recipe.sections import Preparation, Section
 
 
@@ -20,15 +21,32 @@ class Tokenizer(Section):
     )
 
 
-class Pairs(Section):
-    """Prompts and responses that fine-tuning learns."""
+Source = Literal["python_docstrings", "columns", "messages", "sharegpt", "alpaca", "preferences", "labelled"]
 
-    source: Literal["python_docstrings", "columns", "messages", "sharegpt", "alpaca", "preferences", "labelled"] = (
-        Field(
-            alias="from",
-            description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
-            "docstring, and the docstring; `columns` takes two columns.",
-        )
+
+class Pairs(Section):
+    """Prompts and responses, conversations or preferences that fine-tuning learns."""
+
+    source: Source = Field(
+        alias="from",
+        description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
+        "docstring, and the docstring; `columns` takes two columns; the others are formats of conversations, "
+        "preferences and labelled answers, which need `framing: chat`.",
+    )
+    columns: dict[str, str] = Field(
+        default={},
+        description="Names of columns in the data by the standard names of the format, where they differ, such as "
+        "`messages: chat`.",
+    )
+    malformed: Literal["refuse", "leave_out"] = Field(
+        default="refuse",
+        description="What happens to a row that is not of the format, has no assistant turn or a tool result without a "
+        "call: `refuse` stops the run, `leave_out` leaves the row out and counts it.",
+    )
+    equal: Literal["drop", "refuse"] = Field(
+        default="drop",
+        description="What happens to a preference whose chosen and rejected answers are equal: it is dropped and "
+        "counted, or the run stops.",
     )
     prompt: str = Field(default="prompt", description="Column with the prompts, for `columns`.")
     response: str = Field(default="response", description="Column with the responses, for `columns`.")
@@ -53,6 +71,26 @@ class Pairs(Section):
         default=datetime.date(2024, 7, 26),
         description="Date in chat templates that write the day's date, so that equal work is equal.",
     )
+
+    @property
+    def nested(self) -> list[str]:
+        """Return the columns that may hold lists or objects; empty where the format has none."""
+        return nested(self.source, self.columns) if self.source in FORMATS else []
+
+    @model_validator(mode="after")
+    def _fits_the_format(self) -> "Pairs":
+        if self.source not in FORMATS:
+            if self.columns:
+                raise ValueError(
+                    f"columns: from: {self.source} has none to name; for two columns set prompt and response"
+                )
+            return self
+        known = (*FORMATS[self.source].required, *FORMATS[self.source].optional)
+        if unknown := [name for name in self.columns if name not in known]:
+            raise ValueError(f"columns: from: {self.source} has no {unknown[0]!r}; it has {', '.join(known)}")
+        if self.framing != "chat":
+            raise ValueError(f"from: {self.source} needs framing: chat, and a chat model's tokenizer in tokenizer.from")
+        return self
 
     @field_validator("date", mode="before")
     @classmethod
@@ -163,12 +201,38 @@ class TokenizedPreparation(Preparation):
 class LanguagePreprocessing(TokenizedPreparation):
     """How documents become packed sequences of tokens, and pairs."""
 
-    text: str = Field(default="text", description="Column with the documents.")
+    text: str = Field(
+        default="text",
+        description="Column with the documents. Where `pairs.from` is a format of conversations it is not read: the "
+        "documents are the contents of their messages.",
+    )
     sequence_length: int = Field(default=256, ge=8, le=1_048_576, description="Tokens of a packed sequence.")
     pairs: Pairs | None = Field(default=None, description="Prompts and responses that fine-tuning learns; null: none.")
     hygiene: Hygiene = Field(
         default=Hygiene(), description="Documents that are mended and documents that are left out."
     )
+
+    @property
+    def conversations(self) -> Pairs | None:
+        """Return the section `pairs` where rows are conversations, preferences or labelled answers; else None."""
+        return self.pairs if self.pairs is not None and self.pairs.source in FORMATS else None
+
+    @property
+    def for_documents(self) -> "LanguagePreprocessing":
+        """Return the settings for those who read documents only: pairs are not made where documents are without."""
+        return self if self.conversations else self.model_copy(update={"pairs": None})
+
+    @property
+    def beside_documents(self) -> frozenset[str]:
+        """Return the keys that make no difference to documents."""
+        return frozenset({"sequence_length"} if self.conversations else {"pairs", "sequence_length"})
+
+    @property
+    def held_out(self) -> dict[str, Any]:
+        """Return the settings that decide which records are in the test split, by dotted key."""
+        if self.conversations is None or self.split_by:
+            return super().held_out
+        return super().held_out | {"preprocessing.split_by": "the user's first message"}
 
     @property
     def needs_chat_template(self) -> bool:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "file"
+# Formats of manifests.
+_TABLES = ("jsonl", "csv", "parquet")
 
 
 def manifests(path: str, format: str, kind: Kind) -> tuple[list[DataFile], dict[str, DataFile]]:
@@ -31,7 +33,7 @@ def manifests(path: str, format: str, kind: Kind) -> tuple[list[DataFile], dict[
     listing = listed(path)
     named = [file for file in listing if _is_manifest(file, format)]
     if not named:
-        suffixes = ", ".join(suffix for suffix, known in FORMATS.items() if known not in ("text",))
+        suffixes = ", ".join(suffix for suffix, known in FORMATS.items() if known in _TABLES)
         raise UserError(
             f"data.path: {path}: no manifest there ({suffixes}), a table whose column {FILE!r} names the {kind}"
         )
@@ -89,4 +91,4 @@ def _is_manifest(file: DataFile, format: str) -> bool:
     if name.suffix.lower() in COMPRESSIONS:
         name = name.with_suffix("")
     known = FORMATS.get(name.suffix.lower(), "text")
-    return known != "text" if format == "auto" else known == format
+    return known in _TABLES if format == "auto" else known == format

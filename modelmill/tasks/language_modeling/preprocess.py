@@ -135,7 +135,7 @@ def _train(
     step: Step, shards: list[tuple[Shard, str]], settings: LanguagePreprocessing, examined: Examined, folder: Path
 ) -> None:
     """Fit a tokenizer to the training documents, unless one was fitted to the same documents with the same settings."""
-    cache = ShardCache(step, f"tokenizer of {settings.tokenizer.vocab_size}", frozenset({"pairs", "sequence_length"}))
+    cache = ShardCache(step, f"tokenizer of {settings.tokenizer.vocab_size}", settings.beside_documents)
     keys = [but_for(sha256, rows) for (_, sha256), rows in zip(shards, examined.left_out, strict=True)]
     key = digest.of_json(keys)
     if (known := cache.find(key)) is not None:

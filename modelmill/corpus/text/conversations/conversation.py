@@ -2,8 +2,13 @@
 
 from typing import Any, NamedTuple
 
-# A message as chat templates take it: `role`, `content`, and of some `tool_calls`, `tool_call_id` or `name`.
+# A message as chat templates take it: `role`, `content`, and of some `tool_calls`, `tool_call_id`, `name` or
+# `reasoning_content`. Beside tool calls there may be no `content`; the arguments of a call are an object.
 Message = dict[str, Any]
+
+
+class BadConversationError(ValueError):
+    """A row that is no conversation, preference or labelled answer; the message says where in the row, and why."""
 
 
 class Conversation(NamedTuple):

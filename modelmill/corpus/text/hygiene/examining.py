@@ -21,8 +21,6 @@ from modelmill.store import manifest
 
 HashedShards = list[tuple[Shard, str]]
 CHANGES = ("normalised", "emails", "secrets")
-# Settings that a scan does not depend on.
-_UNREAD = frozenset({"pairs", "sequence_length"})
 
 
 class Examined(NamedTuple):
@@ -48,7 +46,7 @@ def examine(step: Step, validated: HashedShards, settings: LanguagePreprocessing
     Raises:
         UserError: Every document would be left out, or a shard has changed.
     """
-    if settings.hygiene == Hygiene():
+    if settings.hygiene == Hygiene() and not _leaves_out_rows(settings):
         return Examined([frozenset()] * len(validated), {})
     scanned = _scan_all(step, validated, settings)
     reasons = deciding.decide(scanned, settings.hygiene)
@@ -60,13 +58,21 @@ def examine(step: Step, validated: HashedShards, settings: LanguagePreprocessing
     return Examined([_left_out(one) for one in reasons], info)
 
 
+def _leaves_out_rows(settings: LanguagePreprocessing) -> bool:
+    """Tell whether rows may be left out because of what they are, not of what hygiene asks for."""
+    pairs = settings.conversations
+    if pairs is None:
+        return False
+    return pairs.malformed == "leave_out" or (pairs.source == "preferences" and pairs.equal == "drop")
+
+
 def why(info: dict[str, Any]) -> str:
     """Return how many documents were left out for which reason; an empty text for none."""
     return ", ".join(f"{count} {reason}" for reason, count in info.get("left_out", {}).items())
 
 
 def _scan_all(step: Step, validated: HashedShards, settings: LanguagePreprocessing) -> list[Scanned]:
-    cache = ShardCache(step, "hygiene", _UNREAD)
+    cache = ShardCache(step, "hygiene", settings.beside_documents)
     known = {sha256: cache.find(sha256) for _, sha256 in validated}
     new = {sha256: shard for shard, sha256 in validated if known[sha256] is None}
     jobs = [(shard, sha256, settings, step.scratch / "scanned" / sha256) for sha256, shard in new.items()]
@@ -90,7 +96,7 @@ def _leave_out_contaminated(
     assert settings.hygiene.contamination is not None
     held_out: Path = step.scratch / "held_out.npy"
     np.save(held_out, overlaps.held_out_runs(scanned, reasons), allow_pickle=False)
-    cache = ShardCache(step, "contamination:" + digest.of_file(held_out), _UNREAD)
+    cache = ShardCache(step, "contamination:" + digest.of_file(held_out), settings.beside_documents)
     left_out = [_left_out(one) for one in reasons]
     keys = [but_for(sha256, rows) for (_, sha256), rows in zip(validated, left_out, strict=True)]
     known = {key: cache.find(key) for key in keys}

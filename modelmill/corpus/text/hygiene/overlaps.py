@@ -69,7 +69,7 @@ def find_overlaps(
     assert wanted is not None
     known, prints = np.load(held_out, allow_pickle=False), Fingerprints()
     rows, runs = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-    for document in documents.read(shard, sha256, settings.model_copy(update={"pairs": None}), left_out):
+    for document in documents.read(shard, sha256, settings.for_documents, left_out):
         if document.split == "train":
             both = _among(prints.runs(document.text, wanted.words), known)
             rows.append(np.full(len(both), document.row))

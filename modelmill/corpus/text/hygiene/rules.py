@@ -4,8 +4,11 @@ import re
 
 from modelmill.corpus.text.settings import Hygiene
 
-# In the order of trial: the first that applies is a document's reason.
-REASONS = ("broken", "too_short", "too_long", "repetitive", "exact_duplicate", "near_duplicate", "contaminated")
+# In the order of trial: the first that applies is a document's reason. The last two show when a row is read.
+REASONS = (
+    *("broken", "too_short", "too_long", "repetitive", "exact_duplicate", "near_duplicate", "contaminated"),
+    *("malformed", "equal_answers"),
+)
 # U+FFFD replaces bytes that were not UTF-8; the control characters belong to no text.
 _BROKEN = re.compile("[\ufffd\x00-\x08\x0b\x0e-\x1f\x7f]")
 

@@ -63,8 +63,8 @@ def scan(shard: Shard, sha256: str, settings: LanguagePreprocessing, target: Pat
     reasons, splits, digests, changes, with_words = [], [], [], [], []
     signatures: list[np.ndarray] = []
     held_out: list[np.ndarray] = []
-    for document in documents.read(shard, sha256, settings.model_copy(update={"pairs": None})):
-        broken = reason(document.text, hygiene)
+    for document in documents.read(shard, sha256, settings.for_documents):
+        broken = document.problem or reason(document.text, hygiene)
         reasons.append(KEPT if broken is None else REASONS.index(broken))
         splits.append(SPLITS.index(document.split))
         digests.append(bytes.fromhex(of_bytes(document.text.encode("utf-8", "surrogatepass")))[:16])
