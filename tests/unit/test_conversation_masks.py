@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
 
 from modelmill.corpus.text import given_tokenizer
-from modelmill.corpus.text.chat_tokens import Chatted, ChatTokens
+from modelmill.corpus.text.chat_tokens import ChatTokens
+from modelmill.corpus.text.chatted import Chatted
 from modelmill.corpus.text.conversations.conversation import Conversation
 from modelmill.corpus.text.shown import UnfitTemplateError
 from modelmill.corpus.text.tokenizer import Encoder

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 from modelmill.corpus import packing
 from modelmill.corpus.packing import Segment
-from modelmill.corpus.text.chat_tokens import Chatted, ChatTokens
+from modelmill.corpus.text.chat_tokens import ChatTokens
+from modelmill.corpus.text.chatted import Chatted
 from modelmill.corpus.text.conversations.conversation import Conversation, Message
 from modelmill.corpus.text.conversations.exchanges import cut, exchanges
 from modelmill.corpus.text.framed import COUNTED, Framed, Placed, is_left_out, refused, refusing
 from modelmill.corpus.text.pairs import Pair
-from modelmill.corpus.text.rendering import PROBE, probe
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.shown import UnfitTemplateError, texts_of
+from modelmill.corpus.text.template_inputs import PROBE, probe
 from modelmill.corpus.text.tokenizer import Encoder
 
 # What is counted of conversations: all that are in the corpus; those that nothing is to be learned of; those that were

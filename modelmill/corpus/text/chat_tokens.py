@@ -4,58 +4,17 @@ import functools
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from modelmill.corpus.packing import Segment
+from modelmill.corpus.text.chatted import Chatted, Ids, Turn, joined
 from modelmill.corpus.text.conversations.conversation import Message
 from modelmill.corpus.text.conversations.exchanges import shortened
 from modelmill.corpus.text.marked_text import MarkedText
-from modelmill.corpus.text.rendering import PROBE, ChatTemplate, Rendered, call_probe, probe
+from modelmill.corpus.text.rendering import ChatTemplate, Rendered
 from modelmill.corpus.text.shown import UnfitTemplateError
+from modelmill.corpus.text.template_inputs import PROBE, call_probe, probe
 
 Tools = Sequence[dict[str, Any]]
-
-
-class Turn(NamedTuple):
-    """A message of the assistant that is learned.
-
-    Attributes:
-        number: Its number among the messages, from 0.
-        weight: Weight of each of its tokens in the loss.
-        text: The conversation up to and with it.
-    """
-
-    number: int
-    weight: float
-    text: Rendered
-
-
-class Chatted(NamedTuple):
-    """A conversation, or its beginning, in token ids.
-
-    Attributes:
-        segments: Its ids, each known as learned or not.
-        turns: Number of the message that each learned segment is of.
-    """
-
-    segments: list[Segment]
-    turns: list[int]
-
-    @property
-    def size(self) -> int:
-        """Return the number of ids up to the end of the last learned segment."""
-        return sum(len(segment.ids) for segment in self.segments[:-1])
-
-    def within(self, room: int) -> "Chatted":
-        """Return it with no more than `room` ids, by leaving out what follows the last learned segment."""
-        *most, rest = self.segments
-        return self._replace(segments=[*most, rest._replace(ids=rest.ids[: max(0, room - self.size)])])
-
-
-class _Ids(NamedTuple):
-    given: list[int]
-    learned: list[int]
-    rest: list[int]
 
 
 class ChatTokens:
@@ -196,7 +155,7 @@ class ChatTokens:
             *earlier, last = turns
             ids = self._ids_of_last(last.text, None if made else whole)
             cuts = {turn.number: self._place(turn.text, last.text, ids.given) for turn in earlier}
-            made.append(_joined([turn for turn in earlier if cuts[turn.number]], cuts, last, ids))
+            made.append(joined([turn for turn in earlier if cuts[turn.number]], cuts, last, ids))
             turns = [turn for turn in earlier if not cuts[turn.number]]
         return made[::-1]
 
@@ -227,7 +186,7 @@ class ChatTokens:
                 return whole[:end]
         return self.text.ids(text)
 
-    def _ids_of_last(self, rendered: Rendered, whole: list[int] | None = None) -> _Ids:
+    def _ids_of_last(self, rendered: Rendered, whole: list[int] | None = None) -> Ids:
         """Return the ids of a rendering in three parts.
 
         Args:
@@ -246,28 +205,16 @@ class ChatTokens:
                 given, after = self.text.cut(rendered.given, whole)
         stop = self._stop_of(rendered)
         if stop is None:
-            return _Ids(given, [*after, self.stop], [])
+            return Ids(given, [*after, self.stop], [])
         # The last of these, but for those that the rest holds.
         places = [place for place, token in enumerate(after) if token == self.text.id_of(stop)]
         end = places[-1 - self.text.count(rendered.rest, stop)] + 1
-        return _Ids(given, after[:end], after[end:])
+        return Ids(given, after[:end], after[end:])
 
     def _stop_of(self, rendered: Rendered) -> str | None:
         """Return the token that ends a message; None where the template writes none."""
         ends = [*([self.template.stop] if self.template.stop else []), *self.text.longest_first]
         return next((token for token in ends if rendered.learned.endswith(token)), None)
-
-
-def _joined(earlier: list[Turn], cuts: Mapping[int, tuple[int, int] | None], last: Turn, ids: _Ids) -> Chatted:
-    """Return an example of a last turn, in which earlier ones are learned, too."""
-    segments: list[Segment] = []
-    done = 0
-    for turn in earlier:
-        begin, end = cuts[turn.number] or (0, 0)
-        segments += [Segment(ids.given[done:begin]), Segment(ids.given[begin:end], turn.weight)]
-        done = end
-    segments += [Segment(ids.given[done:]), Segment(ids.learned, last.weight), Segment(ids.rest)]
-    return Chatted(segments, [*(turn.number for turn in earlier), last.number])
 
 
 def _require_same(masked: list[str], plain: list[str]) -> None:

@@ -5,7 +5,6 @@ together by hand.
 """
 
 import functools
-import json
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -14,15 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from modelmill.corpus.text.conversations.conversation import Message
 from modelmill.corpus.text.shown import THOUGHT, UnfitTemplateError, require_calls, require_context, shows, texts_of
 from modelmill.corpus.text.template_date import written
+from modelmill.corpus.text.template_inputs import PROBE, THINKS, Shape, call_probe, probe, taken_by, with_thinking
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
 
     from modelmill.corpus.text.sandbox import Program
-
-PROBE = ("Modelmill asks", "Modelmill answers")
-TOOL = "modelmill_tool"
-THINKS = "<think>"
 
 
 class Rendered(NamedTuple):
@@ -44,13 +40,6 @@ class Rendered(NamedTuple):
     def whole(self) -> str:
         """Return all of the text."""
         return self.given + self.learned + self.rest
-
-
-class _Shape(NamedTuple):
-    """How a template takes tool calls: with arguments as text or as an object, and beside which empty content."""
-
-    as_text: bool
-    content: str | None
 
 
 class ChatTemplate:
@@ -122,7 +111,7 @@ class ChatTemplate:
         if reasoning and not (said is not None and shows(said, reasoning)):
             if THOUGHT not in self._program(bool(tools)).source:
                 raise UnfitTemplateError("does not show the thinking (reasoning_content) of a message")
-            return self.turn([*before, _with_thinking(last)], tools)
+            return self.turn([*before, with_thinking(last)], tools)
         if last.get("tool_calls"):
             rendered = self._call(asked, whole, said, last)
         else:
@@ -200,7 +189,7 @@ class ChatTemplate:
         return whole[: marks[-1][0]] if marks else ""
 
     def _run(
-        self, messages: Sequence[Message], tools: Sequence[Message], asks: bool, shape: _Shape | None = None
+        self, messages: Sequence[Message], tools: Sequence[Message], asks: bool, shape: Shape | None = None
     ) -> tuple[str, list[tuple[int, int]]]:
         """Return a rendering, and what the template marks as generated.
 
@@ -214,7 +203,7 @@ class ChatTemplate:
             shape = self._shape
         values = {
             **self._values,
-            "messages": [_taken(message, shape) for message in messages],
+            "messages": [taken_by(message, shape) for message in messages],
             "tools": list(tools) or None,
             "add_generation_prompt": asks,
         }
@@ -224,10 +213,10 @@ class ChatTemplate:
             raise UnfitTemplateError(f"fails: {error}") from error
 
     @functools.cached_property
-    def _shape(self) -> _Shape:
+    def _shape(self) -> Shape:
         """How the template takes tool calls: the first way in which it shows them."""
         messages, tools = call_probe()
-        for shape in (_Shape(as_text, content) for as_text in (False, True) for content in (None, "")):
+        for shape in (Shape(as_text, content) for as_text in (False, True) for content in (None, "")):
             try:
                 require_calls(self._run(messages, tools, False, shape)[0], messages[-1])
             except UnfitTemplateError:
@@ -247,53 +236,6 @@ class ChatTemplate:
             except Exception as error:  # the library raises whatever it stumbles over
                 raise UnfitTemplateError(f"fails: {error}") from error
         return self._programs[has_tools]
-
-
-def _with_thinking(message: Message) -> Message:
-    """Return a message with its thinking in the content, where DeepSeek-R1 writes it and others look for it."""
-    told = f"{THINKS}\n{message['reasoning_content']}\n{THOUGHT}\n\n{''.join(texts_of(message))}"
-    kept = {key: value for key, value in message.items() if key not in ("reasoning_content", "thinking", "reasoning")}
-    return {**kept, "content": told}
-
-
-def probe() -> list[Message]:
-    """Return a pair that a template is tried on."""
-    return [{"role": role, "content": text} for role, text in zip(("user", "assistant"), PROBE, strict=True)]
-
-
-def call_probe() -> tuple[list[Message], list[Message]]:
-    """Return messages with a tool call that a template is tried on, and the tool."""
-    place = {"type": "string", "description": "A place"}
-    parameters = {"type": "object", "properties": {"place": place}, "required": ["place"]}
-    tool = {"name": TOOL, "description": "A tool.", "parameters": parameters}
-    call = {"name": TOOL, "arguments": {"place": "Millstone"}}
-    calls = [{"id": "modelmill", "type": "function", "function": call}]
-    said = {"role": "assistant", "content": None, "tool_calls": calls}
-    return [probe()[0], said], [{"type": "function", "function": tool}]
-
-
-def _taken(message: Message, shape: _Shape | None) -> Message:
-    """Return a message as `transformers` gives it to templates: without nulls, with the names of thinking."""
-    from transformers.utils.chat_template_utils import _alias_reasoning_fields
-
-    taken = {key: value for key, value in message.items() if value is not None}
-    if shape is not None and taken.get("tool_calls"):
-        taken["tool_calls"] = [_call(call, shape) for call in taken["tool_calls"]]
-        if shape.content is not None:
-            taken.setdefault("content", shape.content)
-    (aliased,) = _alias_reasoning_fields([taken])
-    return dict(aliased)
-
-
-def _call(call: Message, shape: _Shape) -> Message:
-    function = call.get("function", call)
-    arguments = function.get("arguments")
-    if shape.as_text and not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    elif not shape.as_text and isinstance(arguments, str):
-        arguments = json.loads(arguments)
-    changed = {**function, "arguments": arguments}
-    return {**call, "function": changed} if "function" in call else changed
 
 
 def _first(text: str, tokens: list[str]) -> str | None:
