@@ -63,7 +63,10 @@ def test_what_is_shipped_changes_the_key_and_imports_what_is_asked_for(task: str
     files = {path: data.decode() for path, data in served_code.files(task).items()}
     (name,) = {path.split("/")[1] for path in files if path != served_code.SCRIPT}
     imported = {top for text in files.values() for top in re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE)}
-    asked = {one.partition("==")[0].replace("pillow", "PIL") for one in task_packages.registration(task).REQUIREMENTS}
+    asked = {
+        one.partition("==")[0].replace("pillow", "PIL").replace("Jinja2", "jinja2")
+        for one in task_packages.registration(task).REQUIREMENTS
+    }
     # mlflow asks for these itself; soxr is for recordings that may have another rate.
     assert imported <= {*asked, *sys.stdlib_module_names, "mlflow", "pandas", "numpy", "pyarrow", "soxr", name}
     keyed = step_code.source_files("registration", task, step_specs.STEPS["registration"].parts)
