@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast bench-data bench-train bench-gate bench-open-models bench-tasks lint docs format lock images lock-images sbom clean
+.PHONY: help install run test test-fast bench-data bench-train bench-gate bench-open-models bench-conversations bench-tasks lint docs format lock images lock-images sbom clean
 .PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
@@ -61,6 +61,9 @@ bench-gate: $(VENV)/installed-bench ## measure comparison and registration again
 
 bench-open-models: $(VENV)/installed-bench ## measure fine-tuning of SmolLM2 against TRL, and the start from 5 GB (an hour)
 	@$(BIN)/python -m benchmarks.bench_open_models
+
+bench-conversations: $(VENV)/installed-bench ## measure preferences and conversations against TRL, and that they agree (half an hour)
+	@$(BIN)/python -m benchmarks.bench_conversations
 
 bench-tasks: $(VENV)/installed-test ## run every recipe as shipped, and once more without pretraining (docs/recipes.md)
 	@$(BIN)/python -m benchmarks.bench_tasks

@@ -39,7 +39,7 @@ def main() -> None:
     print(f"{machine()}, torch {torch.__version__}{threads}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (chosen.folder or Path(scratch)).absolute()
-        model = _model(folder)
+        model = model_in(folder)
         corpus = data.write(folder, model, chosen.length)
         for part in chosen.parts:
             if part == "start":
@@ -48,7 +48,7 @@ def main() -> None:
                 show(part, _rounds(part, model, corpus, chosen), chosen)
 
 
-def _model(folder: Path) -> Path:
+def model_in(folder: Path) -> Path:
     """Return the folder of SmolLM2."""
     from modelmill.demo import smollm2
 

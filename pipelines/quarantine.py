@@ -16,7 +16,7 @@ def read(uri: str, run_id: str | None) -> tuple[str, dict[str, list[dict[str, An
         run_id: The run; None for the latest.
 
     Returns:
-        The run's id, and its quarantined `shards` and unusable `files`.
+        The run's id, and its quarantined `shards`, unusable `files` and malformed `rows`.
 
     Raises:
         UserError: There is no such run.
@@ -35,5 +35,5 @@ def read(uri: str, run_id: str | None) -> tuple[str, dict[str, list[dict[str, An
         key = f"runs/{chosen}/validation/{run_records.QUARANTINE}"
         data = manifest.read_entry(store, entry) if entry else store.get(key)
     except KeyNotFound:
-        return chosen, {"shards": [], "files": []}
-    return chosen, {"files": [], **json.loads(data)}
+        return chosen, {"shards": [], "files": [], "rows": []}
+    return chosen, {"files": [], "rows": [], **json.loads(data)}

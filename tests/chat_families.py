@@ -4,8 +4,9 @@ Each has the special tokens that its tokenizer knows, and whether that is one of
 """
 
 import json
+import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -23,6 +24,7 @@ class Family(NamedTuple):
     sentencepiece: bool = False
     plain: tuple[str, ...] = ()  # tokens that were added, but are not special
     words: str = ""  # the words that merging does not cross; none: GPT-2's
+    shows: frozenset[str] = frozenset()  # of system, tools, several (calls at once), thinking
 
 
 # Llama 3's, which keep lines' ends together; GPT-2's cut the last off from what follows.
@@ -157,6 +159,103 @@ FAMILIES = {
         "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}",
         ["<|endoftext|>"],
         "<|endoftext|>",
+    ),
+}
+TEMPLATES = Path(__file__).parent / "chat_templates"
+_MARK = re.compile(r" *{%- (end)?generation %}\n")
+ALL = frozenset({"system", "tools", "several"})
+DEEPSEEK = [
+    f"<\uff5c{name}\uff5c>"
+    for name in (
+        *("begin\u2581of\u2581sentence", "end\u2581of\u2581sentence", "User", "Assistant", "tool\u2581sep"),
+        *(
+            f"tool\u2581{what}\u2581{edge}"
+            for what in ("calls", "call", "outputs", "output")
+            for edge in ("begin", "end")
+        ),
+    )
+]
+
+
+def marked(name: str) -> Family:
+    """A family whose template marks what is generated."""
+    return TURNS[name]._replace(template=(TEMPLATES / f"{name}.jinja").read_text("utf-8"))
+
+
+def _published(name: str, *arguments: Any, **options: Any) -> Family:
+    """A family whose template is in a file, with marks that its makers do not have."""
+    return Family(_MARK.sub("", (TEMPLATES / f"{name}.jinja").read_text("utf-8")), *arguments, **options)
+
+
+CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+LLAMA = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+COHERE = [f"<|{name}_TOKEN|>" for name in ("START_OF_TURN", "END_OF_TURN", "USER", "CHATBOT", "SYSTEM")]
+# Families with the templates of whole conversations, tools and thinking.
+TURNS = {
+    name: family._replace(shows=frozenset({"system"} if name in ("qwen2.5", "llama-3.2") else ()))
+    for name, family in FAMILIES.items()
+} | {
+    "smollm2": _published("smollm2", CHATML, "<|im_end|>", shows=frozenset({"system"})),
+    "qwen2.5-tools": _published("qwen2.5-tools", CHATML, "<|im_end|>", shows=ALL),
+    "qwen3-tools": _published(
+        "qwen3-tools", CHATML, "<|im_end|>", plain=("<think>", "</think>"), shows=ALL | {"thinking"}
+    ),
+    "llama-3.1": _published(
+        "llama-3.1", LLAMA, "<|eot_id|>", LLAMA[0], words=LLAMA_WORDS, shows=frozenset({"system", "tools"})
+    ),
+    "mistral-v0.3": _published(
+        "mistral-v0.3",
+        ["<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"],
+        "</s>",
+        "<s>",
+        sentencepiece=True,
+        shows=frozenset({"tools", "several"}),
+    ),
+    "deepseek-v3": _published("deepseek-v3", DEEPSEEK, DEEPSEEK[1], DEEPSEEK[0], shows=ALL),
+    "command-r": _published(
+        "command-r", ["<BOS_TOKEN>", *COHERE], "<|END_OF_TURN_TOKEN|>", "<BOS_TOKEN>", shows=frozenset({"system"})
+    ),
+    "granite-3": _published(
+        "granite-3",
+        ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>"],
+        "<|end_of_text|>",
+        shows=ALL,
+    ),
+    "phi-4": _published("phi-4", [*CHATML, "<|im_sep|>"], "<|im_end|>", shows=frozenset({"system"})),
+    "gemma-3": _published(
+        "gemma-3",
+        ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"],
+        "<eos>",
+        "<bos>",
+        sentencepiece=True,
+        shows=frozenset({"system"}),
+    ),
+    "glm-4.5": _published(
+        "glm-4.5",
+        ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"],
+        "<|endoftext|>",
+        plain=("<think>", "</think>", "<tool_call>", "</tool_call>"),
+        shows=ALL | {"thinking"},
+    ),
+    "olmo-2": _published("olmo-2", ["<|endoftext|>"], "<|endoftext|>", "<|endoftext|>", shows=frozenset({"system"})),
+    "lfm2": _published(
+        "lfm2",
+        ["<|startoftext|>", *CHATML, *(f"<|tool_{what}|>" for what in ("call_start", "call_end"))],
+        "<|im_end|>",
+        "<|startoftext|>",
+        shows=ALL,
+    ),
+    "vicuna": _published("vicuna", ["<s>", "</s>"], "</s>", "<s>", sentencepiece=True, shows=frozenset({"system"})),
+    "gpt-oss-tools": _published(
+        "gpt-oss-tools",
+        ["<|startoftext|>", "<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"],
+        "<|return|>",
+        "<|startoftext|>",
+        shows=frozenset({"system", "tools", "thinking"}),
+    ),
+    # Its makers have the marks, around what opens a message, too.
+    "smollm3": Family(
+        (TEMPLATES / "smollm3.jinja").read_text("utf-8"), CHATML, "<|im_end|>", shows=frozenset({"system"})
     ),
 }
 # As DeepSeek-R1 later: whoever asks opens the thinking, which past answers do not show.

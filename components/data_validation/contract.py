@@ -2,15 +2,18 @@
 
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from modelmill.components.data_validation import data_docs, gx_judge, quarantine, verdict
 from modelmill.components.data_validation import draft as drafting
+from modelmill.components.data_validation import gx_judge, quarantine
 from modelmill.components.data_validation import profile as profiles
 from modelmill.components.data_validation import suite as suites
+from modelmill.components.data_validation.conversations import ConversationRows, MalformedRow
+from modelmill.components.data_validation.judgement import Judgement
 from modelmill.components.data_validation.merged_metrics import MergedMetrics, ScannedShard
 from modelmill.components.data_validation.plan import Plan, make_plan, uncounted
 from modelmill.components.data_validation.profile import Profile
@@ -41,48 +44,7 @@ class Quarantined(GateFailed):
         self.left_out = left_out
 
 
-__all__ = ["Draft", "Judgement", "Quarantined", "draft", "judge", "parse"]
-
-
-class Judgement(NamedTuple):
-    """What was judged, and Great Expectations' verdict on it.
-
-    Attributes:
-        dataset: Manifest of the shards where they lie.
-        result: Great Expectations' result as JSON, without times and ids.
-        scanned: How many shards were read, because their state was not known.
-        left_out: Quarantined shards.
-        profile: The columns' distributions, if they were asked for.
-        unusable: Rows of manifests whose image or recording is missing or broken, with `shard`, `row` (from 1), `file`
-            and `why`.
-        refused: A line for each expectation that is not supported for the types of the data.
-    """
-
-    dataset: Manifest
-    result: dict[str, Any]
-    scanned: int
-    left_out: list[LeftOut]
-    profile: Profile | None
-    unusable: list[dict[str, Any]]
-    refused: list[str]
-
-    @property
-    def success(self) -> bool:
-        """Whether the data keeps every expectation."""
-        return bool(self.result["success"])
-
-    def explain(self) -> str:
-        """Return why the data did not pass, on one line."""
-        return verdict.explain(self.result, self.dataset.entries)
-
-    def findings(self) -> list[tuple[bool, str, str]]:
-        """Return for each expectation whether it holds, its name with its columns, and what was observed."""
-        shards = self.dataset.entries
-        return [(r["success"], verdict.name(r), verdict.finding(r, shards)) for r in self.result["results"]]
-
-    def data_docs(self) -> bytes:
-        """Return Great Expectations' Data Docs as one HTML page."""
-        return data_docs.render(self.result).encode()
+__all__ = ["ConversationRows", "Draft", "Judgement", "Quarantined", "draft", "judge", "parse"]
 
 
 class Draft(NamedTuple):
@@ -92,11 +54,13 @@ class Draft(NamedTuple):
         suite: The suite as JSON.
         profile: The columns' distributions.
         types: Arrow's types by column.
+        malformed: Rows that are no conversation of their format, as `Judgement` has them.
     """
 
     suite: dict[str, Any]
     profile: Profile
     types: dict[str, str]
+    malformed: list[dict[str, Any]]
 
 
 def judge(
@@ -107,6 +71,7 @@ def judge(
     states: ShardStates | None = None,
     policy: Quarantine | None = None,
     profile: bool = False,
+    conversations: ConversationRows | None = None,
 ) -> Judgement:
     """Judge all rows of the shards against a suite.
 
@@ -118,6 +83,7 @@ def judge(
         states: States of scanned shards, which are not read again.
         policy: What may be left out; without it all of the data is judged as one.
         profile: Whether to profile the distributions of all columns too.
+        conversations: How the rows hold conversations, whose features are columns.
 
     Raises:
         UserError: The suite asks for what is not supported or not there, a shard is broken, the shards do not fit
@@ -127,12 +93,12 @@ def judge(
     give_memory_back()
     checked = suites.parse(suite)
     plan = make_plan(checked)
-    first = Pass(plan, profile=profile)
+    first = Pass(plan, profile=profile, conversations=conversations)
     with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas', about the suite's regular expressions
         scan = Scan(source_shards, Path(folder), progress, states)
         scanned = scan.all(first, first.name, may_fail=policy is not None)
-        left_out = _leave_out_unreadable(scanned) if policy else []
+        left_out = _leave_out_unreadable(scanned, policy.samples) if policy else []
         schema, scanned = _conform(scan, first, scanned)
         if policy:
             left_out += _leave_out_broken(checked, schema, scanned, policy, Path(folder))
@@ -142,7 +108,7 @@ def judge(
         merged = MergedMetrics(schema, list(scanned.values()), Path(folder))
         if not merged.rows:
             raise UserError(f"data.path: {path}: {len(source_shards)} shards and not one row; check data.path")
-        if second := _second_pass(plan, merged):
+        if second := _second_pass(plan, merged, conversations):
             again = Scan(list(scanned), Path(folder), progress, None).all(second, "second")
             merged.after_second_pass([one.state for one in again.values()])
         result = gx_judge.verdict(checked, merged)
@@ -151,22 +117,29 @@ def judge(
         Entry(path=shard.path, sha256=one.state["sha256"], bytes=shard.bytes, rows=one.state["rows"])
         for shard, one in scanned.items()
     ]
-    unusable = [
-        {"shard": shard.path, **UnusableRow(*row)._asdict()}
-        for shard, one in scanned.items()
-        for row in one.state["unusable"]
-    ]
+    unusable = _rows(scanned, "unusable", UnusableRow)
+    malformed = _rows(scanned, "malformed", MalformedRow)
     info: dict[str, Any] = {"format": source_shards[0].format, "rows": merged.rows}
     info |= {"columns": {field.name: str(field.type) for field in schema}, SCHEMA: columns.packed(schema)}
     if left_out:
         info["left_out"] = [{"path": o.shard.path, "tag": o.shard.tag, "why": o.why} for o in left_out]
     if media := source_shards[0].media:
         info["media"] = media.kind
+    if conversations:
+        info["conversations"] = conversations.format
     dataset = Manifest(kind="dataset", location="source", entries=entries, info=info)
-    return Judgement(dataset, result, scan.read, left_out, whole, unusable, uncounted(checked, schema))
+    refused = uncounted(checked, schema)
+    dropped = {shard.path: one.dropped for shard, one in scanned.items() if one.dropped}
+    return Judgement(dataset, result, scan.read, left_out, whole, unusable, malformed, dropped, refused)
 
 
-def draft(path: str, source_shards: list[Shard], name: str, progress: Progress) -> Draft:
+def draft(
+    path: str,
+    source_shards: list[Shard],
+    name: str,
+    progress: Progress,
+    conversations: ConversationRows | None = None,
+) -> Draft:
     """Return the profile of the data and a suite that all of it keeps.
 
     Args:
@@ -174,16 +147,18 @@ def draft(path: str, source_shards: list[Shard], name: str, progress: Progress) 
         source_shards: The shards.
         name: The name of the suite.
         progress: Called with the shards done, their total and a text.
+        conversations: How the rows hold conversations, whose features are columns.
 
     Raises:
         UserError: A shard is broken, the shards do not fit together, or there is not a single row.
     """
-    known = judge(path, source_shards, {"expectations": [drafting.ROWS]}, progress, profile=True)
+    suite: dict[str, Any] = {"expectations": [drafting.ROWS]}
+    known = judge(path, source_shards, suite, progress, profile=True, conversations=conversations)
     assert known.profile is not None
-    suite = {"name": name, "expectations": drafting.candidates(known.profile)}
-    results = judge(path, source_shards, suite, progress).result["results"]
-    suite["expectations"] = [e for e, r in zip(suite["expectations"], results, strict=True) if r["success"]]
-    return Draft(suite, known.profile, known.dataset.info["columns"])
+    suite = {"name": name, "expectations": drafting.candidates(known.profile, conversations)}
+    results = judge(path, source_shards, suite, progress, conversations=conversations).result["results"]
+    suite["expectations"] = drafting.kept(suite["expectations"], results)
+    return Draft(suite, known.profile, known.dataset.info["columns"], known.malformed)
 
 
 def _conform(scan: Scan, todo: Pass, scanned: dict[Shard, ScannedShard]) -> tuple[pa.Schema, dict[Shard, ScannedShard]]:
@@ -202,19 +177,19 @@ def _conform(scan: Scan, todo: Pass, scanned: dict[Shard, ScannedShard]) -> tupl
     return schema, {typed.get(s, s): again[typed[s]] if s in typed else one for s, one in scanned.items()}
 
 
-def _leave_out_unreadable(scanned: dict[Shard, ScannedShard]) -> list[LeftOut]:
+def _leave_out_unreadable(scanned: dict[Shard, ScannedShard], samples: int) -> list[LeftOut]:
     """Take out the shards that cannot be read or whose types conflict with those before, and return them."""
     left_out: list[LeftOut] = []
     kept: list[tuple[Shard, pa.Schema]] = []
     for shard, one in list(scanned.items()):
         if one.error is not None:
-            left_out.append(quarantine.unreadable(shard, one.error))
+            left_out.append(quarantine.unreadable(shard, one.error, samples))
             del scanned[shard]
             continue
         try:
             kept = [(shard, columns.resolve([*kept, (shard, _schema(one))], is_strict=True))]
         except UserError as error:
-            left_out.append(quarantine.unreadable(shard, error)._replace(rows=one.state["rows"]))
+            left_out.append(quarantine.unreadable(shard, error, samples)._replace(rows=one.state["rows"]))
             del scanned[shard]
     return left_out
 
@@ -227,7 +202,7 @@ def _leave_out_broken(
     for shard, one in list(scanned.items()):
         results = gx_judge.broken_rules(suite, MergedMetrics(schema, [one], scratch)) if one.has_rejects else []
         if results:
-            left_out.append(quarantine.broken(shard, one.state["rows"], results, policy.samples))
+            left_out.append(quarantine.broken(shard, one.state["rows"], results, policy.samples, one.dropped))
             del scanned[shard]
     return left_out
 
@@ -244,7 +219,7 @@ def _enforce(left_out: list[LeftOut], policy: Quarantine, total: int) -> None:
         raise Quarantined(str(error), left_out) from None
 
 
-def _second_pass(plan: Plan, merged: MergedMetrics) -> Pass | None:
+def _second_pass(plan: Plan, merged: MergedMetrics, conversations: ConversationRows | None) -> Pass | None:
     """Return the pass for what needs statistics of all the data: relative conditions and repeated values."""
     repeated = {
         key: values
@@ -254,7 +229,13 @@ def _second_pass(plan: Plan, merged: MergedMetrics) -> Pass | None:
     if not plan.relative and not repeated:
         return None
     again = Plan(conditions=plan.relative)
-    return Pass(again, merged.statistic, {key: (plan.value_counts[key], values) for key, values in repeated.items()})
+    looked_for = {key: (plan.value_counts[key], values) for key, values in repeated.items()}
+    return Pass(again, merged.statistic, looked_for, conversations=conversations)
+
+
+def _rows(scanned: dict[Shard, ScannedShard], what: str, kind: Callable[..., Any]) -> list[dict[str, Any]]:
+    """Return what the shards' states say of single rows, each with its shard."""
+    return [{"shard": shard.path, **kind(*row)._asdict()} for shard, one in scanned.items() for row in one.state[what]]
 
 
 def _schema(one: ScannedShard) -> pa.Schema:

@@ -127,7 +127,7 @@ def of_recipe(recipe: Recipe, source_shards: list[Shard], store: Store) -> tuple
         UserError: See `contract.judge`.
         Quarantined: See `contract.judge`.
     """
-    from modelmill.components.data_validation import contract
+    from modelmill.components.data_validation import contract, conversations
     from modelmill.components.data_validation.shard_states import ShardStates
 
     known = reference.find(store, recipe.registration.model)
@@ -144,6 +144,7 @@ def of_recipe(recipe: Recipe, source_shards: list[Shard], store: Store) -> tuple
             states,
             recipe.data.quarantine,
             profile=True,
+            conversations=conversations.of_recipe(recipe),
         )
     assert judged.profile is not None
     return known.version, compare(known.profile, judged.profile, recipe.data.drift)

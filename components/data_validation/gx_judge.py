@@ -15,7 +15,7 @@ from great_expectations.core.expectation_validation_result import (
 from great_expectations.expectations.expectation import Expectation
 
 from modelmill.components.data_validation.merged_metrics import MergedMetrics
-from modelmill.components.data_validation.plan import ORDERED, QUERY, RELATIVE, RESULT_FORMAT, UNIQUE
+from modelmill.components.data_validation.plan import ACROSS_ROWS, ORDERED, QUERY, RELATIVE, RESULT_FORMAT
 from modelmill.components.data_validation.suite import exact
 
 _MAX_TEXT = 300
@@ -52,7 +52,7 @@ def broken_rules(suite: gx.ExpectationSuite, shard: MergedMetrics) -> list[dict[
         shard: The metrics of this shard alone.
     """
     rules = [
-        e for e in suite.expectations if getattr(e, "map_metric", None) not in (None, *UNIQUE, *ORDERED, *RELATIVE)
+        e for e in suite.expectations if getattr(e, "map_metric", None) not in (None, *ACROSS_ROWS, *ORDERED, *RELATIVE)
     ]
     results = [_judge(expectation, shard) for expectation in rules]
     failed = [result for result in results if not result.success]

@@ -16,10 +16,10 @@ from modelmill.components.data_validation.engine import MISSING, CannotCompute
 from modelmill.components.data_validation.numbers import Numbers
 from modelmill.components.data_validation.packing import unpack
 from modelmill.components.data_validation.plan import (
+    ACROSS_ROWS,
     PRESENCE,
     QUERY,
     SAMPLES,
-    UNIQUE,
     Need,
     base_of,
     need_of,
@@ -54,6 +54,11 @@ class ScannedShard:
     state: State
     files: dict[str, Path]
     error: Exception | None = None
+
+    @property
+    def dropped(self) -> list[int]:
+        """Numbers of the rows that no expectation sees, from 1."""
+        return list(self.state["dropped"])
 
     @property
     def has_rejects(self) -> bool:
@@ -123,7 +128,7 @@ class MergedMetrics:
             raise CannotCompute(str(error)) from error
 
     def repeated(self, need: Need) -> pa.Table | None:
-        """Return the values that occur more than once and begin first, or None where no value repeats."""
+        """Return the values that occur more often than they may and begin first, or None where there are none."""
         try:
             total, values = self._repeated_of(need)
         except CannotCompute:  # the expectation says so
@@ -146,7 +151,7 @@ class MergedMetrics:
         if suffix == ".unexpected_count" and need.metric in PRESENCE:
             count = self.count(need)
             return count["nulls"] if need.metric == "column_values.nonnull" else count["rows"] - count["nulls"]
-        if suffix == ".filtered_row_count" and need.metric in UNIQUE:
+        if suffix == ".filtered_row_count" and need.metric in ACROSS_ROWS:
             return self.value_counts(table_need(need, "value_counts")).rows()
         states = self._conditions(need)
         for state in states:
@@ -162,7 +167,7 @@ class MergedMetrics:
         return self._values(need, samples) if samples is not None else []
 
     def _conditions(self, need: Need) -> list[State]:
-        if need.metric in UNIQUE:
+        if need.metric in ACROSS_ROWS:
             key = table_need(need, "value_counts").key
             return [s["repeated"][key] for s in self._seconds if key in s["repeated"]]
         for group, states in (("conditions", self._states), ("conditions", self._seconds)):
@@ -171,7 +176,7 @@ class MergedMetrics:
         return self._across_shards(need, [s["ordered"][need.key] for s in self._states])
 
     def _rejected(self, need: Need, states: list[State]) -> int:
-        if need.metric in UNIQUE:
+        if need.metric in ACROSS_ROWS:
             return self._repeated_of(table_need(need, "value_counts"))[0]
         return sum(state["rejected"] for state in states)
 
@@ -262,7 +267,9 @@ class MergedMetrics:
 
     def _repeated_of(self, need: Need) -> tuple[int, pa.Table]:
         if need.key not in self._repeated:
-            self._repeated[need.key] = self.value_counts(need).repeated(SAMPLES)
+            counts = self.value_counts(need)
+            is_pair = "column_A" in need.domain
+            self._repeated[need.key] = counts.undetermined(SAMPLES) if is_pair else counts.repeated(SAMPLES)
         return self._repeated[need.key]
 
     def type_of(self, need: Need) -> pa.DataType:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from modelmill.components.data_validation import engine
+from modelmill.components.data_validation import dependency, engine
 from modelmill.components.data_validation.suite import columns_of, exact
 from modelmill.core import digest
 from modelmill.core.errors import UserError
@@ -39,7 +39,8 @@ BY_VALUE_COUNTS = {
     "column_values.between.count",
 }
 PRESENCE = {"column_values.nonnull", "column_values.null"}
-UNIQUE = {"column_values.unique", "compound_columns.unique"}
+# Conditions on the rows that share a value, wherever these are.
+ACROSS_ROWS = {"column_values.unique", "compound_columns.unique", dependency.METRIC}
 ORDERED = {"column_values.increasing", "column_values.decreasing"}
 # Conditions that compare a value with statistics of the whole column.
 RELATIVE = {"column_values.z_score.under_threshold", "column_values.not_outliers"}
@@ -95,7 +96,7 @@ class Plan:
         ordered: Rows that are out of order, each compared with the row before.
         numbers: Extremes and moments of a column.
         value_counts: How often each value, or combination of values, occurs.
-        unique: Values that may occur once each, by the key of their value counts.
+        unique: Values that may occur once each, or with one other value alone, by the key of their value counts.
         relative: Conditions that need the finished numbers or value counts of their column, and so a second pass.
     """
 
@@ -204,7 +205,7 @@ def _add(plan: Plan, metric: MetricConfiguration) -> bool:
     name = need.metric
     if row_wise and name in PRESENCE and row_wise[1] == ".unexpected_count":
         return True  # `counts` has it
-    if row_wise and name in UNIQUE:
+    if row_wise and name in ACROSS_ROWS:
         value_counts = table_need(need, "value_counts")
         plan.value_counts[value_counts.key] = value_counts
         plan.unique[value_counts.key] = need

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from modelmill.components.data_validation import verdict
+from modelmill.components.data_validation.conversations import MalformedRowsError
 from modelmill.core.errors import GateFailed
 from modelmill.data.shard import Shard
 from modelmill.recipe.sections import Quarantine
@@ -32,12 +33,22 @@ class LeftOut(NamedTuple):
         return shard | {"why": self.why, "samples": self.samples}
 
 
-def unreadable(shard: Shard, error: Exception) -> LeftOut:
-    """Return the entry for a shard that cannot be read."""
-    return LeftOut(shard, None, str(error).removeprefix(f"{shard.uri}: ")[:_MAX_WHY], [])
+def unreadable(shard: Shard, error: Exception, samples: int) -> LeftOut:
+    """Return the entry for a shard that cannot be read, or some of whose rows are no conversations.
+
+    Args:
+        shard: The shard.
+        error: Why it cannot be read.
+        samples: How many rows to keep.
+    """
+    why = str(error).removeprefix(f"{shard.uri}: ")[:_MAX_WHY]
+    if not isinstance(error, MalformedRowsError):
+        return LeftOut(shard, None, why, [])
+    kept = [{"row": one.row, "value": one.sample, "rule": one.why} for one in error.malformed[:samples]]
+    return LeftOut(shard, error.rows, why, kept)
 
 
-def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int) -> LeftOut:
+def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int, dropped: list[int]) -> LeftOut:
     """Return the entry for a shard that breaks expectations.
 
     Args:
@@ -45,6 +56,7 @@ def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int)
         rows: Number of its rows.
         results: The results of the expectations that it breaks.
         samples: How many rows to keep for each.
+        dropped: Numbers of the rows that the expectations did not see, from 1.
     """
     entry = [Entry(path=shard.path, sha256="0" * 64, bytes=shard.bytes, rows=rows)]
     why = "; ".join(f"{verdict.name(r)} {verdict.finding(r, entry, samples=0)}" for r in results)
@@ -57,7 +69,7 @@ def broken(shard: Shard, rows: int, results: list[dict[str, Any]], samples: int)
             strict=False,
         )
         kept += [
-            {"row": row + 1, "value": _short(value), "rule": verdict.name(result)}
+            {"row": verdict.row_in_shard(row, dropped), "value": _short(value), "rule": verdict.name(result)}
             for row, value in list(pairs)[:samples]
         ]
     return LeftOut(shard, rows, why[:_MAX_WHY], kept)

@@ -59,7 +59,7 @@ class Piece:
 
         Rows in the domain count; of a single column, those without null.
         """
-        if "column_list" in need.domain:
+        if "column" not in need.domain:
             rows = engine.domain_rows(self.engine(need), need.domain)
         else:
             is_value = pc.is_valid(self.column(need.columns[0])).combine_chunks()

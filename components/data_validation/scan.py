@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelmill.components.data_validation import engine
+from modelmill.components.data_validation.conversations import ConversationRows, Measuring
 from modelmill.components.data_validation.engine import MetricLookup
 from modelmill.components.data_validation.numbers import Numbers
 from modelmill.components.data_validation.plan import Need, Plan
@@ -32,17 +33,20 @@ class Pass:
         known: Looks up metrics of all the data; in a second pass.
         repeated: Needs by their value counts' key, each with the values whose rows are wanted as samples.
         profile: Whether to profile the distributions of all columns too.
+        conversations: How the rows hold conversations, whose features are columns; None where they hold none.
     """
 
     plan: Plan
     known: MetricLookup = lambda metric: engine.MISSING
     repeated: dict[str, tuple[Need, pa.Table]] = field(default_factory=dict)
     profile: bool = False
+    conversations: ConversationRows | None = None
 
     @property
     def name(self) -> str:
         """The name under which states of a first pass are kept."""
-        return self.plan.digest + ("+profile" if self.profile else "")
+        further = f"+{self.conversations.key}" if self.conversations else ""
+        return self.plan.digest + ("+profile" if self.profile else "") + further
 
 
 def scan(shard: Shard, todo: Pass, folder: Path) -> State:
@@ -54,12 +58,22 @@ def scan(shard: Shard, todo: Pass, folder: Path) -> State:
         folder: The folder for the files of value counts, which the state names.
 
     Raises:
-        UserError: The shard cannot be read.
+        UserError: The shard cannot be read, or a row is no conversation where the recipe refuses such.
     """
     scanner, stream = _Scanner(todo, folder, shard.uri), shards.Stream(shard)
+    measuring = Measuring(todo.conversations, shard.uri) if todo.conversations else None
     for piece in stream:
-        scanner.add(piece)
-    return scanner.state() | {"sha256": stream.sha256, "unusable": stream.unusable}
+        scanner.add(measuring.add(piece) if measuring else piece)
+    if measuring:
+        measuring.finish()
+    malformed = measuring.malformed if measuring else []
+    media = shard.media
+    dropped = (
+        [one.row for one in malformed] if todo.conversations and todo.conversations.malformed == "leave_out" else []
+    )
+    dropped += [one.row for one in stream.unusable] if media and media.corrupt == "leave_out" else []
+    found = {"sha256": stream.sha256, "unusable": stream.unusable, "malformed": malformed, "dropped": dropped}
+    return scanner.state() | found
 
 
 class _Scanner:

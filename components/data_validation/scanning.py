@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmill.components.data_validation import suite as suites
+from modelmill.components.data_validation.conversations import ConversationRows
 from modelmill.components.data_validation.merged_metrics import ScannedShard
 from modelmill.components.data_validation.plan import make_plan
 from modelmill.components.data_validation.scan import Pass, scan
@@ -20,19 +21,22 @@ from modelmill.data.shard import Shard
 Progress = Callable[[float, float, str], None]
 
 
-def scan_only(shards: list[Shard], suite: dict[str, Any], states: ShardStates) -> int:
+def scan_only(
+    shards: list[Shard], suite: dict[str, Any], states: ShardStates, conversations: ConversationRows | None = None
+) -> int:
     """Scan shards as a run does and keep their states, without judging them.
 
     Args:
         shards: The shards.
         suite: The suite as JSON.
         states: The states of scanned shards, which are added to.
+        conversations: How the rows hold conversations.
 
     Returns:
         How many shards were read.
     """
     give_memory_back()
-    first = Pass(make_plan(suites.parse(suite)), profile=True)
+    first = Pass(make_plan(suites.parse(suite)), profile=True, conversations=conversations)
     with tempfile.TemporaryDirectory(prefix="modelmill-scan-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scan = Scan(shards, Path(folder), lambda done, total, text: None, states)

@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelmill import recipe as recipes
 from modelmill.core.digest import canonical_json, of_json
@@ -17,6 +17,9 @@ from modelmill.runtime.step_runtime import Made, Step, entry, try_step, work_ahe
 from modelmill.store import KeyNotFound, Store, manifest, open_store
 from modelmill.store.manifest import Manifest
 from modelmill.store.references import PROFILE
+
+if TYPE_CHECKING:
+    from modelmill.components.data_validation.judgement import Judgement
 
 log = logging.getLogger("modelmill")
 _MOST_NAMED = 20
@@ -72,7 +75,7 @@ def measure_drift(recipe: recipes.Recipe, store: Store, run_id: str, validation:
 
 def _make(step: Step) -> Made:
     """Keep the verdict and its page, whatever the verdict, then let the data pass or not."""
-    from modelmill.components.data_validation import contract
+    from modelmill.components.data_validation import contract, conversations
     from modelmill.components.data_validation.shard_states import ShardStates
 
     path = step.recipe.data.path
@@ -85,10 +88,11 @@ def _make(step: Step) -> Made:
     suite: dict[str, Any] = step.recipe.data.suite  # type: ignore[assignment]
     states = ShardStates(step.store, step.document["code"], step.scratch)
     policy = step.recipe.data.quarantine
+    held = conversations.of_recipe(step.recipe)
     try:
-        judged = contract.judge(path, source_shards, suite, step.progress, states, policy, profile=True)
+        judged = contract.judge(path, source_shards, suite, step.progress, states, policy, True, held)
     except contract.Quarantined as stopped:
-        step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out, []))
+        step.store.put(f"runs/{step.run_id}/validation/{QUARANTINE}", _quarantine(stopped.left_out, [], []))
         raise
     if judged.refused:
         raise UserError(judged.refused[0])
@@ -98,9 +102,9 @@ def _make(step: Step) -> Made:
         "data_docs.html": judged.data_docs(),
         PROFILE: canonical_json(judged.profile.to_json()),
     }
-    if judged.left_out or judged.unusable:
-        files[QUARANTINE] = _quarantine(judged.left_out, judged.unusable)
-        _name(judged.unusable)
+    if judged.left_out or judged.unusable or judged.malformed:
+        files[QUARANTINE] = _quarantine(judged.left_out, judged.unusable, judged.malformed)
+        _name(judged.unusable + judged.malformed)
     for name, data in files.items():
         step.store.put(f"runs/{step.run_id}/validation/{name}", data)
     if not judged.success:
@@ -116,7 +120,7 @@ def _make(step: Step) -> Made:
     )
     return Made(
         outputs={"dataset": dataset, "validation": validation},
-        headline=f"{rows} rows, {passed}/{total} expectations" + _left_out(len(judged.left_out), len(judged.unusable)),
+        headline=f"{rows} rows, {passed}/{total} expectations" + _left_out(judged),
         metrics={
             "rows": rows,
             "shards": len(dataset.entries),
@@ -178,31 +182,38 @@ def scan_group(*, recipe: str, store: str, group: int, groups: int) -> int:
     Returns:
         How many shards were read.
     """
-    from modelmill.components.data_validation import scanning
+    from modelmill.components.data_validation import conversations, scanning
     from modelmill.components.data_validation.shard_states import ShardStates
 
     def work(step: Step) -> int:
         data = step.recipe.data
         source_shards = shards.of(data)[group::groups]
         suite: dict[str, Any] = data.suite  # type: ignore[assignment]
-        return scanning.scan_only(source_shards, suite, ShardStates(step.store, step.document["code"], step.scratch))
+        states = ShardStates(step.store, step.document["code"], step.scratch)
+        return scanning.scan_only(source_shards, suite, states, conversations.of_recipe(step.recipe))
 
     return work_ahead("data_validation", work, recipe=recipe, store=store, inputs={})
 
 
-def _quarantine(left_out: list[Any], unusable: list[dict[str, Any]]) -> bytes:
-    return canonical_json({"shards": [one.to_json() for one in left_out], "files": unusable})
+def _quarantine(left_out: list[Any], unusable: list[dict[str, Any]], malformed: list[dict[str, Any]]) -> bytes:
+    return canonical_json({"shards": [o.to_json() for o in left_out], "files": unusable, "rows": malformed})
 
 
-def _left_out(count: int, rows: int) -> str:
-    shards = f", {count} {'shard' if count == 1 else 'shards'} quarantined" if count else ""
-    return shards + (f", {rows} {'row' if rows == 1 else 'rows'} with an unusable file left out" if rows else "")
+def _left_out(judged: "Judgement") -> str:
+    count, said = len(judged.left_out), ""
+    if count:
+        said = f", {count} {'shard' if count == 1 else 'shards'} quarantined"
+    for rows, what in ((judged.unusable, "with an unusable file"), (judged.malformed, "that are malformed")):
+        if rows:
+            said += f", {len(rows)} {'row' if len(rows) == 1 else 'rows'} {what} left out"
+    return said
 
 
-def _name(unusable: list[dict[str, Any]]) -> None:
+def _name(rows: list[dict[str, Any]]) -> None:
     """Say in the log which rows are left out; all of them are in the quarantine's file."""
-    for one in unusable[:_MOST_NAMED]:
-        log.warning("left out: %s row %d: %s: %s", one["shard"], one["row"], one_line(one["file"]), one["why"])
-    if len(unusable) > _MOST_NAMED:
-        more = len(unusable) - _MOST_NAMED
+    for one in rows[:_MOST_NAMED]:
+        file = f"{one_line(one['file'])}: " if "file" in one else ""
+        log.warning("left out: %s row %d: %s%s", one["shard"], one["row"], file, one["why"])
+    if len(rows) > _MOST_NAMED:
+        more = len(rows) - _MOST_NAMED
         log.warning("left out: and %d more rows; list them with modelmill data quarantine", more)

@@ -15,12 +15,14 @@ from great_expectations.expectations.registry import (
 )
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
-from modelmill.components.data_validation import row_conditions
+from modelmill.components.data_validation import dependency, row_conditions
 from modelmill.core.errors import UserError
 
 _KEYS = {"type", "kwargs", "meta", "id", "severity", "notes", "description"}
 _COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
 _ABOUT_PRESENCE = "expect_column_to_exist"  # it reports a missing column itself
+# Expectations of ours, which Great Expectations knows once their module is imported.
+OURS = (dependency.ExpectColumnPairValuesAToDetermineB,)
 # Expectations that ask a database or another table, while the data is files.
 UNSUPPORTED = {
     "expect_query_results_to_match_comparison",

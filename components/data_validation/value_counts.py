@@ -125,6 +125,21 @@ class ValueCounts:
         table = pa.concat_tables(first).sort_by("first").slice(0, samples)
         return total, table.select(self._names)
 
+    def undetermined(self, samples: int) -> tuple[int, pa.Table]:
+        """Return how many rows hold a first value that occurs with several second ones, and their first combinations.
+
+        Args:
+            samples: The most combinations to return.
+        """
+        with self._connect() as connection:
+            connection.execute(
+                "CREATE TEMP TABLE undetermined AS SELECT v0, v1, n, first FROM ("
+                f"SELECT v0, v1, sum({COUNT}) AS n, min({ROW}) AS first, count(*) OVER (PARTITION BY v0) AS others "
+                f"FROM {self._all('true')} GROUP BY v0, v1) WHERE others > 1"
+            )
+            total = int(connection.sql("SELECT coalesce(sum(n), 0) FROM undetermined").fetchall()[0][0])
+            return total, _arrow(connection.sql(f"SELECT v0, v1 FROM undetermined ORDER BY first LIMIT {samples}"))
+
     def sorted(self) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """Yield batches of distinct values in ascending order, each with the values' counts, int64."""
         with self._connect() as connection:

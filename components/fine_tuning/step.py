@@ -12,7 +12,7 @@ from modelmill.runtime.step_runtime import Made, Step, entry
 if TYPE_CHECKING:
     from torch import nn
 
-    from modelmill.tasks.contract import Task
+    from modelmill.tasks.contract import OpenTask
     from modelmill.training.loop.stage import Finish
 
 
@@ -62,7 +62,7 @@ def run_alone(*, recipe: str, store: str, run_id: str, corpus: str, pretrained: 
     run(**shared, pretrained=pretrained, model=model)
 
 
-def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
+def build(step: Step, task: "OpenTask", settings: FineTuning) -> tuple["nn.Module", "Finish"]:
     """Return the model before its first step, with adapters where the recipe wants them, and its finisher."""
     import torch
 
@@ -78,6 +78,7 @@ def build(step: Step, task: "Task", settings: FineTuning) -> tuple["nn.Module", 
         model, dtype = task.load(folder), formats.came_in(folder)
     if not _stays_as_it_is(task, settings):
         model.float()
+    task.prepare(step, model, settings)
     finishing = Finishing(task, model, settings, step.scratch, dtype)
     return model, finishing.finish
 
@@ -91,7 +92,7 @@ def _adapter() -> dict[str, Any]:
     return {"form": model_form.ADAPTER, "libraries": libraries}
 
 
-def _stays_as_it_is(task: "Task", settings: FineTuning) -> bool:
+def _stays_as_it_is(task: "OpenTask", settings: FineTuning) -> bool:
     """Return whether the weights keep their number format in training: frozen ones do, where products are in bf16."""
     import torch
 

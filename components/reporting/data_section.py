@@ -36,12 +36,13 @@ def describe(run: Run) -> dict[str, Any] | None:
         "docs": _docs(run, validation),
         "quarantine": _left_out(quarantined, "shards"),
         "unusable": _left_out(quarantined, "files"),
+        "malformed": _left_out(quarantined, "rows"),
         "drift": parse_json(run.object(f"{folder}/{DRIFT}")),
     }
 
 
 def _left_out(quarantine: bytes | None, what: str) -> list[dict[str, Any]]:
-    """Return what was left out: `shards` with samples of their bad rows, or `files` that could not be read."""
+    """Return what was left out: `shards` with samples of their bad rows, `files` that could not be read, or `rows`."""
     document = parse_json(quarantine)
     return document.get(what, []) if isinstance(document, dict) else []
 

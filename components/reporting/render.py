@@ -21,6 +21,8 @@ from modelmill.runtime.run_records import Progress, StepRecord
 from modelmill.store.manifest import Manifest
 
 MOST_SAMPLES = 64
+# Slices whose metrics before and after fine-tuning are shown.
+MOST_SLICES = 80
 STAGES = ("pretraining", "fine_tuning")
 # Metrics of a training that report unusual events.
 EVENTS = ("skipped_batches", "resumed_from_step")
@@ -159,6 +161,7 @@ def _evaluation(run: Run) -> dict[str, Any] | None:
         "passed": made.info.get("passed"),
         "rows": checks + [(name, value, None) for name, value in metrics.items() if name not in bounded],
         "decision": comparison.of_decision(made.info.get("decision")),
+        "breakdown": (parse_json(run.entry(made, "breakdown.json")) or [])[:MOST_SLICES],
         "reliability": comparison.reliability(parse_json(run.entry(made, "calibration.json"))),
         "confusion": _confusion(parse_json(run.entry(made, "confusion.json"))),
         "samples": [(kind, list(some)) for kind, some in groupby(samples, key=lambda sample: sample.get("kind"))],

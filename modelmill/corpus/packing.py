@@ -21,25 +21,33 @@ class Packed(NamedTuple):
         tokens: Ids of the stream.
         offsets: Positions at which documents start, int64, ascending from 0.
         learned: uint8, 1 for a token that is to be predicted; None where all are.
+        weights: float32, each token's weight in the loss; None where `learned` says it.
+        sides: uint8, 0 for a token of a prompt, 1 for the better answer, 2 for the worse; None where there are none.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     learned: np.ndarray | None
+    weights: np.ndarray | None = None
+    sides: np.ndarray | None = None
 
 
-class Example(NamedTuple):
-    """A pair as the model sees it.
+class Segment(NamedTuple):
+    """A part of an example.
 
     Attributes:
-        given: Ids that are not learned: the prompt, and the frame up to where the response begins.
-        learned: Ids of the response and of what ends it; of a response that was cut, nothing ends it.
-        rest: Ids after that, which are not learned.
+        ids: Ids of its tokens.
+        weight: Weight of each token in the loss; 0 for what is given.
+        side: 0 for a prompt, 1 for the better answer, 2 for the worse.
     """
 
-    given: Ids
-    learned: Ids
-    rest: Ids = ()
+    ids: Ids
+    weight: float = 0.0
+    side: int = 0
+
+
+# A conversation as the model sees it, in parts that follow one another.
+Example = Sequence[Segment]
 
 
 def token_type(vocab_size: int) -> np.dtype:
@@ -86,7 +94,7 @@ def room(length: int, shares_end: bool) -> int:
 
 
 class PairStream:
-    """A stream of examples, each of which lies within one window of `length` + 1 tokens.
+    """A stream of examples, each of which lies within one window of `length` + 1 tokens if it fits one.
 
     Where END opens and closes examples, one END lies between two of them. Where the next does not fit into a window,
     END fills it, each END a document by itself.
@@ -95,65 +103,78 @@ class PairStream:
         position: Position in the stream at which the next batch starts.
     """
 
-    def __init__(self, end: int, length: int, dtype: np.dtype) -> None:
+    def __init__(self, end: int, length: int, dtype: np.dtype, kinds: frozenset[str] = frozenset()) -> None:
         """Start without examples.
 
         Args:
             end: Id of the token that ends a document.
             length: The sequence length of training.
             dtype: Type of the ids.
+            kinds: What is packed beside `learned`: `weights`, or `sides`, where each example keeps both its END.
         """
         self.end = end
         self.length = length
         self.dtype = dtype
+        self.kinds = kinds
         self.position = 0
-        self._closed: int | None = None  # whether the END at `position`, if an example has one there, is learned
+        self._closed: float | None = None  # weight of the END at `position`, if an example has one there
 
     def pack(self, examples: Sequence[Example]) -> Packed:
         """Return a batch of the stream."""
-        parts: list[Ids] = []
+        parts: list[Segment] = []
         offsets: list[int] = []
-        runs: list[tuple[int, int]] = []  # whether tokens are learned, and how many in a row
-        for given, learned, rest in examples:
-            opens = int(len(given) > 0 and given[0] == self.end)
-            answer = len(learned)
-            size = len(given) + answer + len(rest)
+        for example in examples:
+            segments = [segment for segment in example if len(segment.ids)]
+            size = sum(len(segment.ids) for segment in segments)
+            opens = "sides" not in self.kinds and segments[0].ids[0] == self.end
             if self._closed is not None and not opens:
-                self._fill(1, parts, runs)
-            last = rest if len(rest) else learned
-            closes = bool(opens and len(last) and last[-1] == self.end)
+                self._fill(1, parts)
+            closes = bool(opens and size > 1 and segments[-1].ids[-1] == self.end)
             place = self.position % self.length
             if place and place + size - closes > self.length:
                 filled = self.length - place
                 offsets += range(self.position, self.position + filled)
-                self._fill(filled, parts, runs)
+                self._fill(filled, parts)
             offsets.append(self.position)
-            parts += [given, learned, rest]
-            runs += [(self._closed or 0, opens), (0, len(given) - opens), (1, answer), (0, len(rest))]
+            if opens:
+                first = segments[0]
+                parts.append(Segment(first.ids[:1], self._closed or 0.0))
+                segments[0] = first._replace(ids=first.ids[1:])
+            parts += segments
             self.position += size
             self._closed = None
             if closes:
-                self._take_back(parts, runs)
-        parts.append(np.array([self.end], self.dtype))
-        runs.append((self._closed or 0, 1))
-        marks = np.repeat(np.array([one for one, _ in runs], np.uint8), [count for _, count in runs])
-        return Packed(_joined(parts, self.dtype), np.array([*offsets, self.position], np.int64), marks)
+                self._take_back(parts)
+        parts.append(self._ends(1, self._closed or 0.0))
+        return self._packed(parts, np.array([*offsets, self.position], np.int64))
 
-    def _fill(self, count: int, parts: list[Ids], runs: list[tuple[int, int]]) -> None:
+    def _packed(self, parts: list[Segment], offsets: np.ndarray) -> Packed:
+        counts = [len(part.ids) for part in parts]
+        weights = np.repeat(np.array([part.weight for part in parts], np.float32), counts)
+        sides = np.repeat(np.array([part.side for part in parts], np.uint8), counts)
+        return Packed(
+            _joined([part.ids for part in parts], self.dtype),
+            offsets,
+            (weights > 0).astype(np.uint8),
+            weights if "weights" in self.kinds else None,
+            sides if "sides" in self.kinds else None,
+        )
+
+    def _ends(self, count: int, weight: float = 0.0) -> Segment:
+        return Segment(np.full(count, self.end, self.dtype), weight)
+
+    def _fill(self, count: int, parts: list[Segment]) -> None:
         """Append END `count` times; the first may be that of the example before."""
-        parts.append(np.full(count, self.end, self.dtype))
-        runs += [(self._closed or 0, 1), (0, count - 1)]
+        parts += [self._ends(1, self._closed or 0.0), self._ends(count - 1)]
         self.position += count
         self._closed = None
 
-    def _take_back(self, parts: list[Ids], runs: list[tuple[int, int]]) -> None:
+    def _take_back(self, parts: list[Segment]) -> None:
         """Take back the END of an example, which will open the next one."""
-        place = -1 if len(parts[-1]) else -2
-        parts[place] = parts[place][:-1]
-        mark, count = runs[place]
-        runs[place] = (mark, count - 1)
+        last = parts.pop()
+        parts.append(last._replace(ids=last.ids[:-1]))
         self.position -= 1
-        self._closed = mark
+        self._closed = last.weight
 
 
 def _joined(parts: Sequence[Ids], dtype: np.dtype) -> np.ndarray:

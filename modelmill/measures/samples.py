@@ -48,5 +48,30 @@ def ranking(given: list[str], ranked: list[str], expected: str) -> Sample:
     return {"kind": "ranking", "given": given, "ranked": ranked, "expected": expected}
 
 
+def conversation(messages: list[Sample], tools: list[str]) -> Sample:
+    """Return a whole conversation, in which some messages have several versions side by side.
+
+    Args:
+        messages: What `message` and `answers` return, in order.
+        tools: Names of the tools that it offers.
+    """
+    return {"kind": "conversation", "messages": messages, "tools": tools}
+
+
+def message(role: str, content: str) -> Sample:
+    """Return a message of a conversation."""
+    return {"role": role, "content": content}
+
+
+def answers(role: str, versions: dict[str, str]) -> Sample:
+    """Return a message of a conversation in several versions.
+
+    Args:
+        role: Who says it.
+        versions: What is said, by the version's name.
+    """
+    return {"role": role, "versions": versions}
+
+
 def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")

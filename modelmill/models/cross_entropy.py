@@ -6,13 +6,15 @@ was slower than logits of the whole batch.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 IGNORED = -100
+# Scores some rows: of their logits and targets, and of whether it is wanted, the summed loss and its gradient.
+Scoring = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
 # Logits of a piece: 64 MiB in bf16, which is large enough for a CPU's matrix products to run at full speed.
 LOGITS_AT_ONCE = 2**25
 # Largest share of a GPU's memory for a piece's logits in bf16: fewer and larger pieces than on a CPU.
@@ -34,7 +36,12 @@ class LinearCrossEntropy(nn.Module):
         self.score = Score()
 
     def forward(
-        self, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float = 0.0,
+        counted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the summed loss in nats, an fp32 scalar.
 
@@ -43,19 +50,47 @@ class LinearCrossEntropy(nn.Module):
             weight: (vocabulary, width).
             labels: int64, (tokens,); `IGNORED` ones cost nothing.
             smoothing: Share of a label's probability that is spread evenly over the vocabulary.
+            counted: fp32, (tokens,), how much each label counts; None where those that count do so alike.
         """
-        device = hidden.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        with torch.autocast(device, enabled=False):
-            total: torch.Tensor = _InPieces.apply(hidden, weight, labels, smoothing, dtype, self.score)
-        return total
+
+        def score(
+            logits: torch.Tensor, labels: torch.Tensor, *counts: torch.Tensor, gradient: bool
+        ) -> tuple[torch.Tensor, torch.Tensor | None]:
+            scored: tuple[torch.Tensor, torch.Tensor | None] = self.score(logits, labels, smoothing, gradient, *counts)
+            return scored
+
+        return in_pieces(hidden, weight, (labels,) if counted is None else (labels, counted), score)
+
+
+def in_pieces(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: tuple[torch.Tensor, ...], score: Scoring
+) -> torch.Tensor:
+    """Return the summed loss of a linear head, whose logits are made and scored some rows at a time: an fp32 scalar.
+
+    Args:
+        hidden: (rows, width).
+        weight: (vocabulary, width).
+        targets: What rows are scored by, each with a first axis of rows.
+        score: Returns the summed loss of some rows' logits by their targets and, with `gradient=True`, its gradient
+            by the logits, in the logits' type.
+    """
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    with torch.autocast(device, enabled=False):
+        total: torch.Tensor = _InPieces.apply(hidden, weight, targets, dtype, score)
+    return total
 
 
 class Score(nn.Module):
     """The loss of some rows, and its gradient."""
 
     def forward(
-        self, logits: torch.Tensor, labels: torch.Tensor, smoothing: float, with_gradient: bool
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float,
+        with_gradient: bool,
+        counts: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the summed loss in nats and, if asked for, its gradient by the logits, in the logits' type.
 
@@ -64,8 +99,11 @@ class Score(nn.Module):
             labels: int64, (rows,); `IGNORED` ones cost nothing.
             smoothing: Share of a label's probability that is spread evenly over the vocabulary.
             with_gradient: Whether to compute the gradient.
+            counts: fp32, (rows,), how much each label counts; None where those that count do so alike.
         """
         counted = (labels != IGNORED).float().unsqueeze(1)
+        if counts is not None:
+            counted = counted * counts.unsqueeze(1)
         label = labels.clamp(min=0).unsqueeze(1)
         highest = logits.amax(1, keepdim=True).float()
         exponentials = (logits - highest).exp_()  # in fp32, as `highest` is
@@ -95,10 +133,9 @@ class _InPieces(torch.autograd.Function):
         ctx: Any,
         hidden: torch.Tensor,
         weight: torch.Tensor,
-        labels: torch.Tensor,
-        smoothing: float,
+        targets: tuple[torch.Tensor, ...],
         dtype: torch.dtype,
-        score: Score,
+        score: Scoring,
     ) -> torch.Tensor:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         hidden_low, weight_low = hidden.to(dtype), weight.to(dtype)
@@ -110,8 +147,9 @@ class _InPieces(torch.autograd.Function):
             part = slice(first, first + rows)
             first += rows
             logits = hidden_low[part] @ weight_low.t()
-            for few, its_labels in zip(logits.split(at_once), labels[part].split(at_once), strict=True):
-                loss, gradient = score(few, its_labels, smoothing, needs_hidden or needs_weight)
+            of_few = zip(*(target[part].split(at_once) for target in targets), strict=True)
+            for few, its_targets in zip(logits.split(at_once), of_few, strict=True):
+                loss, gradient = score(few, *its_targets, gradient=needs_hidden or needs_weight)
                 total += loss
                 if gradient is not None and len(few) == len(logits):
                     logits = gradient
@@ -131,7 +169,7 @@ class _InPieces(torch.autograd.Function):
             None if grad is None else (grad * upstream[0]).to(dtype)
             for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return (*gradients, None, None, None, None)
+        return (*gradients, None, None, None)
 
 
 def _pieces(rows: int, vocabulary: int, device: torch.device) -> Iterator[tuple[int, int]]:

@@ -78,7 +78,8 @@ class Data(Section):
     ignore: list[str] | None = Field(
         default=None,
         description="Names of files in the folder that are no data, as glob patterns such as `*.md` or `old/*`; null "
-        "leaves out what usually lies beside data, such as README.md, unless `format` is set.",
+        "leaves out what usually lies beside data, such as README.md, unless `format` is set. Files `.json` are data "
+        "where there is no other.",
     )
     columns: dict[str, ColumnType] = Field(
         default={},

@@ -100,6 +100,8 @@ def _resolve(recipe: Recipe, path: Path) -> Recipe:
         changes["pretraining"] = recipe.pretraining.model_copy(update={"init": init})
     if source := recipe.preprocessing.given_tokenizer:
         changes["preprocessing"] = recipe.preprocessing.with_tokenizer(_absolute(base, source))
+    if recipe.fine_tuning is not None and recipe.fine_tuning.teacher is not None:
+        changes["fine_tuning"] = recipe.fine_tuning.with_teacher(_absolute(base, recipe.fine_tuning.teacher))
     return recipe.model_copy(update=changes)
 
 

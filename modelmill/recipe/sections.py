@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 STAGES = ("pretraining", "fine_tuning")
+# Keys that name a model from elsewhere.
+INIT, TOKENIZER, TEACHER = "pretraining.init", "preprocessing.tokenizer.from", "fine_tuning.distillation.teacher"
 
 
 class Preparation(Section):
@@ -115,6 +117,16 @@ class Recipe(Section):
         if self.pretraining is None and self.fine_tuning is None:
             raise ValueError("pretraining and fine_tuning cannot both be none")
         return self
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Return the models that are taken from elsewhere, each by the key that names it."""
+        named = {
+            INIT: self.pretraining.init if self.pretraining and self.pretraining.init != "random" else None,
+            TOKENIZER: self.preprocessing.given_tokenizer,
+            TEACHER: self.fine_tuning.teacher if self.fine_tuning else None,
+        }
+        return {key: source for key, source in named.items() if source is not None}
 
     def metric(self, is_fine_tuned: bool) -> str:
         """Return the name of the metric that models are compared by; the recipe has a comparison.

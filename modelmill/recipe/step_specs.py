@@ -7,10 +7,13 @@ parts, and `plan` predicts with the same table what will run.
 import importlib.metadata
 import platform
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel
 
 from modelmill.recipe import Recipe, step_code
 
+S = TypeVar("S", bound=BaseModel)
 # Settings that change how a step works but not what it makes, but for rounding, as other hardware does.
 RESULT_NEUTRAL = frozenset({"checkpoint_seconds", "devices", "nodes", "strategy", "activation_checkpointing"})
 
@@ -21,7 +24,7 @@ CORPUS = "preprocessing.corpus"
 PRETRAINED, FINE_TUNED = "pretraining.model", "fine_tuning.model"
 EVALUATION = "evaluation.evaluation"
 # What comes from outside the DAG.
-DATA, FITTED, INIT = "source.data", "source.fitted", "source.init"
+DATA, FITTED, INIT, TEACHER = "source.data", "source.fitted", "source.init", "source.teacher"
 CHAMPION, REGISTRY = "source.champion", "source.registry"
 
 
@@ -75,6 +78,10 @@ STEPS: dict[str, StepSpec] = {
                 "data.suite",
                 "data.quarantine",
                 "data.columns",
+                # Rows that hold conversations have features of them as columns.
+                "preprocessing.pairs.from",
+                "preprocessing.pairs.columns",
+                "preprocessing.pairs.malformed",
             ),
             locations=("data.path", "data.ignore"),
             parts=(),
@@ -103,7 +110,7 @@ STEPS: dict[str, StepSpec] = {
         StepSpec(
             name="fine_tuning",
             inputs={"corpus": CORPUS, "pretrained": PRETRAINED},
-            sources=(),
+            sources=(TEACHER,),
             outputs=("model",),
             settings=("task", "seed", "model", "fine_tuning", "registration.form"),
             locations=(),
@@ -146,16 +153,18 @@ def settings_of(step: str, recipe: Recipe) -> dict[str, Any]:
 
 def visible_to(step: str, recipe: Recipe) -> Recipe:
     """Return the recipe without the parts that the step does not declare: it cannot read what its key misses."""
-    keys = STEPS[step].settings + STEPS[step].locations
-    changes: dict[str, Any] = {}
-    for name in type(recipe).model_fields:
-        if name in keys:
-            continue
-        inner = {key.split(".", 1)[1] for key in keys if key.startswith(name + ".")}
-        section = getattr(recipe, name)
-        hidden = dict.fromkeys(set(type(section).model_fields) - inner) if inner else {}
-        changes[name] = section.model_copy(update=hidden) if inner else None
-    return recipe.model_copy(update=changes)
+    return _visible(recipe, {*STEPS[step].settings, *STEPS[step].locations})
+
+
+def _visible(section: S, keys: set[str]) -> S:
+    """Return a section with None for every field that is not among the keys, nor holds one that is."""
+    hidden: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        key, value = field.alias or name, getattr(section, name)
+        inner = {one.removeprefix(f"{key}.") for one in keys if one.startswith(f"{key}.")}
+        if key not in keys:
+            hidden[name] = _visible(value, inner) if inner and isinstance(value, BaseModel) else None
+    return section.model_copy(update=hidden)
 
 
 def code_of(step: str, recipe: Recipe) -> dict[str, str]:

@@ -169,3 +169,12 @@ class FineTuning(Training):
         default=False,
         description="Whether to make `onnx/model.onnx` as well, checked by onnxruntime on held-out examples.",
     )
+
+    @property
+    def teacher(self) -> str | None:
+        """Return the model that is learned from; None where data alone is."""
+        return None
+
+    def with_teacher(self, source: str) -> "FineTuning":
+        """Return these settings with the teacher taken from elsewhere, where there is one."""
+        return self

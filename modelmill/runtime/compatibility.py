@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from modelmill.core.errors import UserError
+from modelmill.recipe.sections import INIT
 from modelmill.runtime.weights import CHAT_TEMPLATE, TOKENIZER, matrices, own_tokenizer, read_config, read_json
 
 # Most rows that an embedding has beyond its tokens: some models have a round number of them.
@@ -16,12 +17,13 @@ EXPERTS = {"gate_up_proj", "down_proj"}
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
-def require_length(folder: Path, length: int) -> None:
+def require_length(folder: Path, length: int, key: str = INIT) -> None:
     """Check that a model takes sequences of the recipe's length.
 
     Args:
         folder: The model's folder.
         length: Tokens of a sequence.
+        key: The recipe's key that names the model, for the message.
 
     Raises:
         UserError: The model was made for shorter sequences.
@@ -30,36 +32,39 @@ def require_length(folder: Path, length: int) -> None:
     longest = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
     if longest is not None and longest < length:
         raise UserError(
-            f"pretraining.init: {folder}: it was made for {longest} positions; "
+            f"{key}: {folder}: it was made for {longest} positions; "
             f"set preprocessing.sequence_length to {longest} or less, it is {length}"
         )
 
 
-def require_vocabulary(folder: Path, tokenizer: Path) -> None:
+def require_vocabulary(folder: Path, tokenizer: Path, key: str = INIT) -> None:
     """Check that a model has learned the ids of a tokenizer.
 
     Args:
         folder: The model's folder.
         tokenizer: The `tokenizer.json` that the recipe's data is encoded with.
+        key: The recipe's key that names the model, for the message.
 
     Raises:
         UserError: The weights have learned other ids.
     """
     rows, ids = _of_text(read_config(folder)).get("vocab_size"), _ids(tokenizer)
-    advice = "set preprocessing.tokenizer.from to the same folder"
+    advice = (
+        "set preprocessing.tokenizer.from to the same folder" if key == INIT else "take a model with the same tokenizer"
+    )
     own = own_tokenizer(folder)
     if own is None:
         if not isinstance(rows, int) or not len(ids) <= rows < len(ids) + _PADDING:
             sizes = f"its vocabulary has {rows} tokens, the corpus's tokenizer {len(ids)}"
-            raise UserError(f"pretraining.init: {folder}: {sizes}; {advice}")
+            raise UserError(f"{key}: {folder}: {sizes}; {advice}")
         return
     known = _ids(own)
     if strange := sorted(token for token in known.keys() | ids if known.get(token) != ids.get(token)):
         numbers = f"{strange[0]!r} has id {known.get(strange[0])} there and {ids.get(strange[0])} in the corpus's"
-        raise UserError(f"pretraining.init: {folder}: its tokenizer is another: {numbers}; {advice}")
+        raise UserError(f"{key}: {folder}: its tokenizer is another: {numbers}; {advice}")
     if isinstance(rows, int) and rows < len(ids):
         raise UserError(
-            f"pretraining.init: {folder}: config.json says {rows} tokens, tokenizer.json has {len(ids)}; "
+            f"{key}: {folder}: config.json says {rows} tokens, tokenizer.json has {len(ids)}; "
             "take the tokenizer that the weights were saved with"
         )
 

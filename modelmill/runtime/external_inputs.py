@@ -9,7 +9,8 @@ from modelmill.core.errors import CorruptError, UserError
 from modelmill.data import shards
 from modelmill.recipe import Recipe
 from modelmill.recipe.adapters import AdaptedFineTuning
-from modelmill.recipe.step_specs import CHAMPION, DATA, FITTED, INIT, REGISTRY, STEPS
+from modelmill.recipe.sections import TEACHER as TEACHER_KEY
+from modelmill.recipe.step_specs import CHAMPION, DATA, FITTED, INIT, REGISTRY, STEPS, TEACHER
 from modelmill.runtime import compatibility, fitted, tracking, weights
 from modelmill.store import Store, manifest
 
@@ -63,6 +64,21 @@ def _init(recipe: Recipe, store: Store) -> str:
     return weights.digest(folder)
 
 
+def _teacher(recipe: Recipe, store: Store) -> str:
+    source = recipe.fine_tuning.teacher if recipe.fine_tuning else None
+    if source is None:
+        return NOTHING
+    folder = weights.locate(TEACHER_KEY, source, store)
+    if length := recipe.preprocessing.context_length:
+        compatibility.require_length(folder, length, TEACHER_KEY)
+    if given := recipe.preprocessing.given_tokenizer:
+        tokenizer = weights.locate(weights.TOKENIZER_KEY, given, store)
+        compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0], TEACHER_KEY)
+    if not source.startswith("models:/"):
+        weights.warn_of_licence(f"{TEACHER_KEY}: {source}", folder)
+    return weights.digest(folder)
+
+
 def _champion(recipe: Recipe, store: Store) -> str:
     if recipe.evaluation.comparison is None:
         return NOTHING
@@ -88,6 +104,7 @@ _DIGESTS: dict[str, Callable[[Recipe, Store], str]] = {
     DATA: _data,
     FITTED: _fitted,
     INIT: _init,
+    TEACHER: _teacher,
     CHAMPION: _champion,
     REGISTRY: _registry,
 }

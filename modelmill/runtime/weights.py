@@ -11,6 +11,7 @@ from typing import Any
 
 from modelmill.core import digest as digests
 from modelmill.core.errors import UserError
+from modelmill.recipe import sections
 from modelmill.runtime.sources import architecture, bucket, checkpoint, file_digests, hub, layout, origin, registered
 from modelmill.runtime.sources import tokenizer as tokenizers
 from modelmill.runtime.sources.checkpoint import dtype_of, matrices, tensors, weight_files
@@ -58,7 +59,7 @@ __all__ = [
 
 log = logging.getLogger("modelmill")
 
-TOKENIZER_KEY = "preprocessing.tokenizer.from"
+TOKENIZER_KEY = sections.TOKENIZER
 SOURCES = "a folder, s3://BUCKET/PREFIX, hf://ORG/NAME@REVISION or models:/NAME/VERSION"
 
 _AT_ONCE = 4

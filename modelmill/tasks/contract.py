@@ -173,6 +173,35 @@ class OpenTask(Task, Protocol):
     keeps_files: bool
     notes: dict[str, Any]
 
+    def prepare(self, step: "Step", model: "nn.Module", settings: Any) -> None:
+        """Take what a stage's settings ask of the task beside its examples and its loss; by default nothing.
+
+        Args:
+            step: The running step.
+            model: The model before training, on the CPU and without adapters; it is left as it is.
+            settings: The stage's settings.
+
+        Raises:
+            UserError: The corpus or the model does not fit them.
+        """
+        ...
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms; by default nothing.
+
+        Where there is any, the parts of a step's batch have `totals`, fp32: the terms and these, in all parts of all
+        processes.
+        """
+        ...
+
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part needs a sum over the whole batch; by default it does not."""
+        ...
+
+    def first_pass(self, model: "nn.Module", batch: Batch) -> "torch.Tensor":
+        """Return a part's contribution to that sum, a scalar; the parts have the sum as `first_pass`, and `totals`."""
+        ...
+
 
 class TaskPart(Protocol):
     """`task.py`: the model, its examples and its loss."""

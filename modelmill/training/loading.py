@@ -32,6 +32,9 @@ def _opened(task: Any, stage: str) -> OpenTask:
     task.stage = stage
     task.keeps_files = getattr(task, "keeps_files", False)
     task.notes = getattr(task, "notes", {})
+    task.prepare = getattr(task, "prepare", lambda *_: None)
+    task.counts = getattr(task, "counts", lambda _: ())
+    task.has_first_pass = getattr(task, "has_first_pass", lambda: False)
     opened: OpenTask = task
     return opened
 

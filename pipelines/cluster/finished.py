@@ -13,8 +13,8 @@ from modelmill.pipelines.cluster import placement, reach
 from modelmill.pipelines.cluster import profiles as profile_files
 from modelmill.pipelines.cluster.profiles import Profiles
 from modelmill.pipelines.cluster.settings import Cluster
-from modelmill.recipe import Recipe
-from modelmill.recipe.step_specs import FITTED, INIT, REGISTRY, STEPS, code_of
+from modelmill.recipe import Recipe, sections
+from modelmill.recipe.step_specs import FITTED, INIT, REGISTRY, STEPS, TEACHER, code_of
 from modelmill.runtime import external_inputs, memo, tracking
 from modelmill.store import Store
 
@@ -63,9 +63,8 @@ def _finished(
 
 def _would_fetch(step: str, recipe: Recipe) -> bool:
     """Return whether the digest of a step's input takes a download: of weights or a tokenizer from elsewhere."""
-    sources = STEPS[step].sources
-    init = recipe.pretraining.init if recipe.pretraining else "random"
-    return (INIT in sources and init != "random") or (FITTED in sources and bool(recipe.preprocessing.given_tokenizer))
+    named = {INIT: sections.INIT, FITTED: sections.TOKENIZER, TEACHER: sections.TEACHER}
+    return any(named.get(source) in recipe.models for source in STEPS[step].sources)
 
 
 def _code(step: str, recipe: Recipe, cluster: Cluster, profiles: Profiles, store: Store) -> dict[str, str] | None:

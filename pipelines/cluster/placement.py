@@ -210,10 +210,8 @@ def _check_paths(recipe: Recipe) -> None:
     """Refuse files of this machine, which a cluster does not see."""
     if not recipe.data.path.startswith("s3://"):
         raise UserError(f"data.path: {recipe.data.path} is on this machine; a cluster reads s3://BUCKET/PREFIX")
-    init = recipe.pretraining.init if recipe.pretraining else "random"
-    tokenizer = getattr(getattr(recipe.preprocessing, "tokenizer", None), "source", None)
-    for key, value in (("pretraining.init", init), ("preprocessing.tokenizer.from", tokenizer)):
-        if value and value != "random" and not weights.is_portable(value):
+    for key, value in recipe.models.items():
+        if not weights.is_portable(value):
             raise UserError(
                 f"{key}: {value} is on this machine; bring it to the cluster's store and registry with "
                 f"modelmill import {value} --as NAME, then write models:/NAME/VERSION"

@@ -38,7 +38,7 @@ COMMANDS = {
     "data validate": "Hold data against a suite, as the first step of a run does.",
     "data profile": "Show what the columns of data look like, and draft a suite that they keep.",
     "data drift": "Hold a recipe's data against that of its registered model.",
-    "data quarantine": "List what a run left out, and why: shards, and images or recordings that cannot be used.",
+    "data quarantine": "List what a run left out, and why: shards, malformed rows, unusable images or recordings.",
     "data show": "Print why a shard was quarantined, with samples of its bad rows.",
     "registry list": "List the models that were registered from this store, and where they stand.",
     "registry show": "Show a model's versions, or one of them with what made it and what was decided about it.",

@@ -11,6 +11,7 @@ from modelmill.pipelines.display.text import printable
 if TYPE_CHECKING:
     from modelmill.components.data_validation.api import Column, Drift
     from modelmill.components.data_validation.contract import Draft
+    from modelmill.corpus.text.conversations.detecting import Detected
 
 MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
 
@@ -31,8 +32,13 @@ def show(draft: "Draft") -> None:
     Console().print(shown)
 
 
-def as_json(draft: "Draft") -> dict[str, Any]:
-    """Return the columns of a draft for machines, with the suite."""
+def as_json(draft: "Draft", seen: "Detected | None" = None) -> dict[str, Any]:
+    """Return the columns of a draft for machines, with the suite and the format of conversations.
+
+    Args:
+        draft: The draft.
+        seen: Format of the conversations.
+    """
     profile = draft.profile
     columns = [
         {
@@ -45,7 +51,21 @@ def as_json(draft: "Draft") -> dict[str, Any]:
         }
         for name, column in profile.columns.items()
     ]
-    return {"rows": profile.rows, "columns": columns, "suite": draft.suite}
+    document = {"rows": profile.rows, "columns": columns, "suite": draft.suite}
+    if seen:
+        document |= {"pairs": {"from": seen.format, "columns": seen.columns}, "malformed": draft.malformed}
+    return document
+
+
+def show_format(draft: "Draft", seen: "Detected") -> None:
+    """Print which format the rows have, as settings of a recipe, and how many are not of it."""
+    names = ", ".join(f"{standard}: {printable(name)}" for standard, name in seen.columns.items())
+    bad = len(draft.malformed)
+    print(
+        f"the rows look like preprocessing.pairs.from: {seen.format}"
+        + (f", pairs.columns: {{{names}}}" if names else "")
+        + (f"; {bad:,} of {draft.profile.rows:,} are malformed" if bad else "")
+    )
 
 
 def show_drift(drift: "Drift") -> None:

@@ -106,7 +106,7 @@ def _prompting(version: Version, folder: Path, is_chat: bool) -> dict[str, Any]:
     """Return what registration writes for a model that it has trained."""
     from modelmill.corpus.text import tokenizer
     from modelmill.corpus.text.chat_tokens import ChatTokens
-    from modelmill.corpus.text.rendering import UnfitTemplateError
+    from modelmill.corpus.text.shown import UnfitTemplateError
 
     vocabulary, config = tokenizer.vocabulary(folder), weights.read_config(folder)
     length = next((config[name] for name in POSITIONS if config.get(name)), LENGTH)

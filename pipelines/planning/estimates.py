@@ -49,8 +49,7 @@ def if_all_run(recipe: Recipe, store: Store) -> dict[str, Estimate]:
         recipe: The resolved recipe.
         store: Where earlier trainings are remembered.
     """
-    init = recipe.pretraining.init if recipe.pretraining is not None else "random"
-    if init != "random" or recipe.preprocessing.given_tokenizer:
+    if recipe.models:
         return {}
     try:
         return estimate(recipe, store, [Planned(name, "will run", "", None) for name in STAGES])

@@ -11,6 +11,8 @@
 | `memo/STEP/KEY.json` | a finished step | recent, of a run in use or a registered version, or all it names is in use |
 | `memo/STEP/last/` | what a recipe's step was made from | always |
 | `states/`, `encoded/` | scanned and encoded shards | recent, wanted by a running step, or all it names is in use |
+| `teachers/` | what a teacher makes of a shard | as encoded shards |
+| `reference_scores/` | scores of answers under a reference | as `encoded/` |
 | `checkpoints/KEY/` | of a training | recent and not finished, or of a run in use |
 | `probe/` | left by a check that was killed | no |
 | `blobs/` | bytes | named by anything in use, directly or through manifests and the log of decisions |
@@ -39,7 +41,12 @@ from modelmill.store import KeyNotFound, Stat, Store, blobs, manifest
 from modelmill.store.retention import GRACE_SECONDS, KEY
 
 # Which step finds what under these.
-CACHES = {"states": "data_validation", "encoded": "preprocessing"}
+CACHES = {
+    "states": "data_validation",
+    "encoded": "preprocessing",
+    "reference_scores": "fine_tuning",
+    "teachers": "fine_tuning",
+}
 _KNOWN = {"blobs", "memo", "images", "runs", "recipes", "checkpoints", "probe", KEY, *CACHES}
 _SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _RECORD = re.compile(r"runs/[^/]+/steps/[^/]+\.json")

@@ -40,16 +40,12 @@ def _check_registry() -> None:
 
 
 def _check_inputs(recipe: Recipe) -> None:
-    init = recipe.pretraining.init if recipe.pretraining else "random"
     if not recipe.data.path.startswith("s3://"):
         raise UserError(
             f"data.path: {recipe.data.path} is on this machine; with {_FLAG} put the data in a bucket, s3://"
         )
-    for key, source in {
-        "pretraining.init": init,
-        "preprocessing.tokenizer.from": recipe.preprocessing.given_tokenizer,
-    }.items():
-        if source not in (None, "random") and not weights.is_portable(source):
+    for key, source in recipe.models.items():
+        if not weights.is_portable(source):
             raise UserError(
                 f"{key}: {source} is a folder of this machine; with {_FLAG} bring it to store and registry, "
                 f"modelmill import {source} --as NAME, and give models:/NAME/VERSION"

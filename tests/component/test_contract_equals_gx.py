@@ -113,6 +113,8 @@ def several_column_expectations(a: str, b: str) -> Suite:
     ]
     for ignored in ("both_values_are_missing", "either_value_is_missing", "neither"):
         suite.append(expect("column_pair_values_to_be_equal", column_A=a, column_B=b, ignore_row_if=ignored))
+        suite.append(expect("column_pair_values_a_to_determine_b", column_A=a, column_B=b, ignore_row_if=ignored))
+        suite.append(expect("column_pair_values_a_to_determine_b", column_A=b, column_B=a, ignore_row_if=ignored))
     for ignored in ("all_values_are_missing", "any_value_is_missing", "never"):
         for kind in (
             "compound_columns_to_be_unique",

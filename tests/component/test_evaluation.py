@@ -20,7 +20,7 @@ from modelmill.measures.evaluation_result import Baseline
 from modelmill.measures.ngrams import NGrams
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.language_modeling import evaluate
+from modelmill.tasks.language_modeling.measuring import baselines
 from tests.component.steps import Steps
 from tests.recipes import language_recipe, source_file, table_recipe, write_corpus, write_table
 
@@ -120,7 +120,7 @@ def test_a_language_model_must_beat_counts_and_what_it_was_before_fine_tuning(
         ("loss_after", "before fine-tuning"): metrics["loss_before"],
     }
     assert [check["passed"] for check in checks] == [True, False, True] and steps.value is False
-    monkeypatch.setattr(evaluate, "COUNTED", 100)
+    monkeypatch.setattr(baselines, "COUNTED", 100)
     again = Steps(recipe, tmp_path / "steps", "evaluation.samples=0")
     made = again.evaluated(corpus, pretrained, again.tuned(corpus, pretrained))
     checks = json.loads(manifest.read_entry(steps.store, made.entry("gate.json")))["checks"]

@@ -8,6 +8,7 @@ import pytest
 
 from modelmill.components.reporting import step as reporting
 from modelmill.core import digest
+from modelmill.measures import samples
 from modelmill.recipe.step_specs import STEPS
 from modelmill.runtime import cancellation, run_records, tracking
 from modelmill.runtime.run_records import Problem, Progress
@@ -140,6 +141,31 @@ def test_hostile_values_are_text_and_never_tags(tmp_path: Path) -> None:
     assert run.page.text.count(HOSTILE) >= 3, "shard path, column and class are shown as they are"
     assert "<script" not in run.source.lower()
     assert_self_contained(run.page, run.source)
+
+
+def test_hostile_conversations_are_shown_side_by_side_as_text(tmp_path: Path) -> None:
+    past = Past(tmp_path, "language_modeling")
+    past.trained()
+    versions = {"true": HOSTILE, "before": f"before {HOSTILE}", f"after {HOSTILE}": "half a surrogate \ud800"}
+    messages = [samples.message(HOSTILE, f"asked {HOSTILE}"), samples.answers("assistant", versions)]
+    table = [
+        {"metric": HOSTILE, "slice": f"source={HOSTILE}", "examples": 12, "before": 0.5, "after": 0.75,
+         "better_by": [0.125, 0.375]},
+        {"metric": "tool_calls_match", "slice": "all", "examples": 3, "before": None, "after": 0.5, "better_by": None},
+    ]  # fmt: skip
+    entries = [
+        past.file("samples.json", [samples.conversation(messages, ["scale", HOSTILE])]),
+        past.file("breakdown.json", table),
+    ]
+    info = {"passed": True, "metrics": {"loss_after": 1.0}}
+    past.step("evaluation", {"evaluation": Manifest(kind="evaluation", entries=entries, info=info)})
+    run = past.report()
+    assert_self_contained(run.page, run.source)
+    for shown in (f"asked {HOSTILE}", f"before {HOSTILE}", f"Tools: scale, {HOSTILE}", f"source={HOSTILE}"):
+        assert shown in run.page.text
+    assert "0.125 to 0.375" in run.page.text and "not measured" in run.page.text
+    columns = [attributes for tag, attributes in run.page.tags if tag == "div" and attributes.get("class") == "sample"]
+    assert len(columns) == 1, "what was said stands side by side"
 
 
 def test_quarantined_shards_and_drift_are_shown_escaped(tmp_path: Path) -> None:

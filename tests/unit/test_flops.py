@@ -1,5 +1,6 @@
 """The FLOPs that a plan expects are those that the engine counts, and parameters are those that a model has."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,25 @@ def test_grouped_keys_and_a_head_of_its_own_are_counted_and_long_windows_attend_
         task, model = decoder(settings, length, 500)
         assert shape.parameters == parameters(model)
         assert shape.flops(length) == pytest.approx(counted(task, model), rel=0.01)
+
+
+def test_shapes_alone_tell_what_a_computed_example_costs() -> None:
+    task, model = decoder(DecoderModel(hidden_size=64, num_hidden_layers=3, num_attention_heads=4), 64, 300)
+    tokens = torch.randint(0, task.vocab_size, (1, task.length))
+    blocks = task.blocks(model)
+
+    def loss() -> torch.Tensor:
+        return task.loss(model, {"input_ids": tokens, "labels": tokens})
+
+    for attends in (torch_attention.as_one, contextlib.nullcontext):
+        with attends():
+            known = probe.measure_without_computing(loss, blocks)
+            model.zero_grad(set_to_none=True)
+            computed = probe.measure(loss, blocks)
+            assert known is not None and known.flops == computed.flops
+            assert known.kept_bytes == pytest.approx(computed.kept_bytes, rel=0.05)
+
+
+def test_an_operation_that_needs_values_has_to_be_computed() -> None:
+    weight = nn.Parameter(torch.ones(4))
+    assert probe.measure_without_computing(lambda: weight[weight > 0].sum() * weight.sum().item(), []) is None

@@ -15,7 +15,9 @@ from transformers import AutoTokenizer
 from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.text import tokenizer
-from modelmill.corpus.text.framing import Chat, Placed, Separated
+from modelmill.corpus.text.chat_framing import Chat
+from modelmill.corpus.text.framed import Placed
+from modelmill.corpus.text.framing import Separated
 from modelmill.corpus.text.pairs import Pair
 from modelmill.corpus.text.settings import Pairs
 from modelmill.corpus.text.tokenizer import Encoder
@@ -42,7 +44,8 @@ def chat_of(folder: Path, length: int = 256) -> Chat:
 def packed(folder: Path, pairs: list[Pair]) -> tuple[packing.Packed, Chat]:
     encoder, chat = Encoder(folder), chat_of(folder)
     examples = chat.examples([Placed(pair, row) for row, pair in enumerate(pairs)], "data.jsonl", Counter())
-    return packing.PairStream(encoder.vocabulary.end, 256, encoder.dtype).pack(examples), chat
+    stream = packing.PairStream(encoder.vocabulary.end, 256, encoder.dtype)
+    return stream.pack([example.segments for example in examples]), chat
 
 
 @pytest.mark.parametrize("own_file", [False, True])
@@ -141,15 +144,16 @@ def test_a_separator_frames_with_what_opens_a_text(opens: bool, tmp_path: Path) 
     (example,) = framing.examples([Placed(Pair("a prompt", "a response"), 0)], "data.jsonl", Counter())
     theirs = AutoTokenizer.from_pretrained(folder)
     opened = theirs("a prompt").input_ids if opens else [theirs.eos_token_id, *theirs("a prompt").input_ids]
-    assert example.given.tolist() == [*opened, *encoder.vocabulary.separator]
-    assert example.learned.tolist() == [*theirs("a response", add_special_tokens=False).input_ids, theirs.eos_token_id]
+    given, learned = (np.asarray(segment.ids).tolist() for segment in example.segments)
+    assert given == [*opened, *encoder.vocabulary.separator]
+    assert learned == [*theirs("a response", add_special_tokens=False).input_ids, theirs.eos_token_id]
 
 
 def test_rendering_a_template_needs_no_torch(tmp_path: Path) -> None:
     folder = write_chat_model(tmp_path / "chat", CHATML)
     script = (
         "import sys, pathlib, datetime\nfrom modelmill.corpus.text.chat_tokens import ChatTokens\n"
-        "ChatTokens(pathlib.Path(sys.argv[1]), datetime.date(2024, 7, 26), 0).pair('a', 'b')\n"
+        "ChatTokens(pathlib.Path(sys.argv[1]), datetime.date(2024, 7, 26), 0).asked('a')\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, str(folder)], check=True)

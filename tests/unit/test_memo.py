@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,18 @@ def test_a_step_cannot_read_a_setting_that_is_not_in_its_key(tmp_path: Path) -> 
     assert visible.pretraining is not None and visible.model is not None
     assert visible.fine_tuning is None and visible.preprocessing is None and visible.evaluation is None
     assert visible_to("preprocessing", load(tmp_path)).data.suite is None
+
+
+def test_data_validation_reads_of_pairs_only_what_changes_its_columns(tmp_path: Path) -> None:
+    seen: Any = visible_to("data_validation", load(tmp_path)).preprocessing
+    assert seen.pairs.source == "python_docstrings" and seen.pairs.malformed == "refuse"
+    assert seen.pairs.too_long is None and seen.tokenizer is None and seen.sequence_length is None
+    keys = {
+        change: key("data_validation", load(tmp_path, change))
+        for change in ("seed=1", "preprocessing.pairs.too_long=drop", "preprocessing.pairs.malformed=leave_out")
+    }
+    assert keys["preprocessing.pairs.too_long=drop"] == keys["seed=1"]
+    assert keys["preprocessing.pairs.malformed=leave_out"] != keys["seed=1"]
 
 
 def finish(store: Store, recipe: Recipe, step: str = "preprocessing") -> tuple[memo.KeyDocument, Manifest]:

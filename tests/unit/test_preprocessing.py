@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from modelmill.corpus.packing import Example, PairStream, pack_documents, room, token_type
+from modelmill.corpus.packing import PairStream, Segment, pack_documents, room, token_type
 from modelmill.corpus.split import split_of
 from modelmill.corpus.text.pairs import python_docstrings
 from modelmill.recipe.sections import Preparation
@@ -62,7 +62,7 @@ def test_an_example_never_crosses_a_window_and_comes_back_whole(
         end = [END] if closes else []
         given_ids = [END] * opens + [2] * given_size
         learned = [3] * (size - given_size + 1) + ([] if is_cut else end)
-        examples.append(Example(given_ids, learned, end if is_cut else []))
+        examples.append([Segment(given_ids), Segment(learned, 1.0), Segment(end if is_cut else [])])
     stream = PairStream(END, length, np.dtype(np.uint16))
     tokens, offsets, learned_marks = [], [], []
     for batch in (examples[: len(examples) // 2], examples[len(examples) // 2 :]):
@@ -80,7 +80,7 @@ def test_an_example_never_crosses_a_window_and_comes_back_whole(
         back.append([(token, bool(mark)) for token, mark in zip(ids, marks, strict=True)][opens:])
     assert back == [
         [(t, False) for t in given_ids[opens:]] + [(t, True) for t in learned] + [(t, False) for t in rest]
-        for given_ids, learned, rest in examples
+        for given_ids, learned, rest in ([segment.ids for segment in example] for example in examples)
     ]
 
 

@@ -28,6 +28,18 @@ def recipe(tmp_path: Path) -> Path:
         ("task=language_modelling", "did you mean 'language_modeling'?"),
         ("evaluation.gate.bits_per_byt.max=3", "did you mean 'bits_per_byte'?"),
         ("evaluation.gate.bits_per_byte={}", "evaluation.gate.bits_per_byte: needs min or max"),
+        (
+            "evaluation.gate.preference_accuracy.min=0.6",
+            "evaluation.gate.preference_accuracy needs preprocessing.pairs.from: preferences, it is python_docstrings",
+        ),
+        (
+            "evaluation.comparison={metric: label_margin}",
+            "evaluation.comparison.metric: label_margin needs preprocessing.pairs.from: labelled",
+        ),
+        (
+            "evaluation.gate.tool_calls_match.min=0.6",
+            "evaluation.gate.tool_calls_match needs preprocessing.pairs.from: messages or sharegpt",
+        ),
         ("model.num_attention_heads=5", "model: hidden_size must be an even multiple of num_attention_heads"),
         ("data.suite=absent.json", "absent.json: No such file or directory"),
         ("registration={}", "registration.model: this key is needed"),
@@ -42,6 +54,25 @@ def test_a_mistake_is_one_line_that_names_the_key(recipe: Path, override: str, s
     assert said in str(refused.value)
     assert "\n" not in one_line(refused.value)
     assert override.startswith("steps") or str(recipe.parent) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["fine_tuning=none", "evaluation.gate.loss_after.max=3"], "gate.loss_after needs fine_tuning, which is none"),
+        (["pretraining=none", "evaluation.gate.loss_before.max=3"], "loss_before needs pretraining and fine_tuning"),
+        (["fine_tuning=none", "evaluation.documents=false"], "leaves nothing to score"),
+        (["evaluation.documents=false"], "evaluation.gate.bits_per_byte needs evaluation.documents: true"),
+        (
+            ["fine_tuning=none", "evaluation.comparison={metric: response_bits_per_byte}"],
+            "evaluation.comparison.metric: response_bits_per_byte needs fine_tuning, which is none",
+        ),
+    ],
+)
+def test_what_gate_and_comparison_ask_for_must_be_measured(recipe: Path, overrides: list[str], said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        recipes.load(recipe, overrides)
+    assert said in str(refused.value)
 
 
 def test_the_file_of_a_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:

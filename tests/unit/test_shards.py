@@ -108,7 +108,7 @@ def test_files_that_are_no_data_are_left_out_unless_they_are_named(tmp_path: Pat
     ]
     assert len(shards.find(str(tmp_path), "csv")) == 5, "what format says is all data"
     assert [shard.path for shard in shards.find(f"{tmp_path}/schema.json", "jsonl")] == ["schema.json"]
-    for name in ("a.csv", "old.csv"):
+    for name in ("a.csv", "old.csv", "schema.json"):
         (tmp_path / name).unlink()
     with pytest.raises(UserError, match=r"no data files there; .* is none \(data\.ignore\)"):
         shards.find(str(tmp_path), "auto")

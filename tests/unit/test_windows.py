@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modelmill.corpus import packing
 from modelmill.models import cross_entropy
 from modelmill.tasks.language_modeling import packed_windows
-from modelmill.tasks.language_modeling.evaluate import _documents
+from modelmill.tasks.language_modeling.measuring.baselines import _documents
 from modelmill.training.device.determinism import seed_everything
 from tests.packed import language_task
 

@@ -1,23 +1,61 @@
-"""Token ids of pairs in a chat template; training and the served model share it."""
+"""Token ids of conversations in a chat template; training and the served model share it."""
 
-import bisect
 import functools
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from modelmill.corpus.packing import Example
-from modelmill.corpus.text.rendering import PROBE, ChatTemplate, Rendered, UnfitTemplateError
+from modelmill.corpus.packing import Segment
+from modelmill.corpus.text.conversations.conversation import Message
+from modelmill.corpus.text.conversations.exchanges import shortened
+from modelmill.corpus.text.marked_text import MarkedText
+from modelmill.corpus.text.rendering import PROBE, ChatTemplate, Rendered, call_probe, probe
+from modelmill.corpus.text.shown import UnfitTemplateError
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+Tools = Sequence[dict[str, Any]]
 
-# Characters that no text has, as Unicode says, so that they can stand for special tokens.
-_OPEN, _CLOSE, _OWN = "\ufdd0", "\ufdd1", "\ufdd2"
-_HELD = re.compile(f"{_OPEN}(.){_CLOSE}")
-_STANDS = 0xE000
+
+class Turn(NamedTuple):
+    """A message of the assistant that is learned.
+
+    Attributes:
+        number: Its number among the messages, from 0.
+        weight: Weight of each of its tokens in the loss.
+        text: The conversation up to and with it.
+    """
+
+    number: int
+    weight: float
+    text: Rendered
+
+
+class Chatted(NamedTuple):
+    """A conversation, or its beginning, in token ids.
+
+    Attributes:
+        segments: Its ids, each known as learned or not.
+        turns: Number of the message that each learned segment is of.
+    """
+
+    segments: list[Segment]
+    turns: list[int]
+
+    @property
+    def size(self) -> int:
+        """Return the number of ids up to the end of the last learned segment."""
+        return sum(len(segment.ids) for segment in self.segments[:-1])
+
+    def within(self, room: int) -> "Chatted":
+        """Return it with no more than `room` ids, by leaving out what follows the last learned segment."""
+        *most, rest = self.segments
+        return self._replace(segments=[*most, rest._replace(ids=rest.ids[: max(0, room - self.size)])])
+
+
+class _Ids(NamedTuple):
+    given: list[int]
+    learned: list[int]
+    rest: list[int]
 
 
 class ChatTokens:
@@ -42,22 +80,29 @@ class ChatTokens:
         # The image that registers a serving script imports it, and has no tokenizers.
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self.template = ChatTemplate(folder, day, list(self._tokenizer.get_added_tokens_decoder().values()))
-        longest_first = sorted(self.template.special, key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.template = ChatTemplate(folder, day, list(tokenizer.get_added_tokens_decoder().values()))
+        self.text = MarkedText(tokenizer, self.template.special)
         stop = self.template.stop
-        self._writes_stop = stop is not None
-        self.stop = end if stop is None else _id_of(stop, self._tokenizer)
-        asked = self.template.asked(PROBE[0])
-        last = max((match.start() for match in self._special.finditer(asked)), default=len(asked))
+        self.stop = end if stop is None else self.text.id_of(stop)
         # How the template opens each response, from its last special token on; empty if it does so without one.
-        self._opens = "" if PROBE[0] in asked[last:] else asked[last:]
-        self._opener = next((match.group() for match in self._special.finditer(self._opens)), "")
-        self._opening = self._ids(self._opens)
-        self._stops_after = self._ids(self.template.rest).count(self.stop)
+        self._opens = self.text.from_last_special(self.template.asked(probe()[:1]))
+        if PROBE[0] in self._opens:
+            self._opens = ""
+        self._opener = self.text.first_special(self._opens)
+        self._opening = self.text.ids(self._opens)
+
+    @functools.cached_property
+    def stops(self) -> list[int]:
+        """Ids of the tokens that end a message of the assistant: an answer, or a call of a tool."""
+        messages, tools = call_probe()
+        try:
+            called = self._ids_of_last(self.template.turn(messages, tools)).learned[-1:]
+        except UnfitTemplateError:
+            called = []  # the template has no tools
+        return sorted({self.stop, *called})
 
     def asked(self, prompt: str, room: int | None = None) -> list[int]:
         """Return the ids up to where the response to a prompt begins.
@@ -66,187 +111,165 @@ class ChatTokens:
             prompt: The prompt.
             room: The most ids; a longer prompt loses its beginning, and the template nothing.
         """
-        if room is None:
-            return self._asked(prompt)
-        return self._asked(self.shortened(prompt, lambda kept: len(self._asked(kept)), room))
+        return self.asked_messages([{"role": "user", "content": prompt}], room=room)
 
-    def asked_messages(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[int]:
-        """Return the ids of a conversation up to where its next answer begins.
+    def asked_messages(self, messages: Sequence[Message], tools: Tools = (), room: int | None = None) -> list[int]:
+        """Return the ids up to where the assistant's next message begins.
+
+        Args:
+            messages: The messages so far.
+            tools: JSON schemas of the tools that the assistant may call.
+            room: The most ids. A longer conversation loses its oldest turns, but for system messages, and after that
+                the beginning of the first message that is left.
+
+        Raises:
+            UnfitTemplateError: The template fails, or does not show a message.
+        """
+        if room is None:
+            return self._asked(messages, tools)
+        kept = shortened(messages, lambda some: len(self._asked(some, tools)), room, self.text.without)
+        return self._asked(kept, tools)
+
+    def turns(self, messages: Sequence[Message], tools: Tools, weights: Mapping[int, float]) -> list[Turn]:
+        """Return the messages that are learned, each as the model is asked for it.
 
         Args:
             messages: The messages.
-            tools: JSON schemas of tools.
+            tools: JSON schemas of the tools that the assistant may call.
+            weights: Weights in the loss, by the numbers of messages of the assistant.
 
         Raises:
-            UnfitTemplateError: The template fails, or looks at names of special tokens.
+            UnfitTemplateError: The template fails, or does not show a message as it is.
         """
-        masked = self._masked_in(messages), self._masked_in(tools)
-        text = self.template.asked_messages(*masked)
-        if masked != (messages, tools) and self._unmasked(text) != self.template.asked_messages(messages, tools):
-            raise UnfitTemplateError("looks at the names of special tokens in messages")
-        return self._ids(text)
+        masked, masked_tools = self._masked(messages, tools)
+        is_plain = (masked, masked_tools) == (list(messages), list(tools))
+        made = []
+        for number, weight in sorted(weights.items()):
+            rendered = self.template.turn(masked[: number + 1], masked_tools)
+            if not is_plain:
+                plain = self.template.turn(messages[: number + 1], tools)
+                _require_same([self.text.unmasked(part) for part in rendered[:3]], list(plain[:3]))
+            if rendered.is_generated:
+                made.append(Turn(number, weight, rendered))
+        return made
 
-    def shortened(self, prompt: str, measure: Callable[[str], int], room: int) -> str:
-        """Return the end of a prompt, whole if it fits.
+    def examples(self, conversations: Sequence[Sequence[Turn]]) -> list[list[Chatted]]:
+        """Return conversations as examples, of any length: as few of each as show all turns as they are asked for.
+
+        Where a template shows a past message in other words than when it was asked for (Qwen3 and DeepSeek leave out
+        its thinking), an example ends with that message, and other examples with the later ones.
 
         Args:
-            prompt: The prompt.
-            measure: Returns how many ids something with a prompt has.
-            room: The most of them.
+            conversations: For each what `turns` returns.
         """
-        kept, dropped = prompt, 0
-        while kept and (over := measure(kept) - room) > 0:
-            dropped += over
-            kept = self.without(prompt, dropped)
-        return kept
+        # Most are one example, so their texts are encoded at once.
+        whole = self.text.ids_of([turns[-1].text.whole if turns else "" for turns in conversations])
+        return [self._examples(list(turns), ids) for turns, ids in zip(conversations, whole, strict=True)]
 
-    def without(self, prompt: str, count: int) -> str:
-        """Return a prompt without its first tokens."""
-        offsets = self._plain[0].encode(prompt, add_special_tokens=False).offsets
-        return prompt[offsets[count][0] :] if count < len(offsets) else ""
-
-    def pair(self, prompt: str, response: str) -> Example:
-        """Return a pair as an example.
-
-        Raises:
-            UnfitTemplateError: See `ChatTemplate.rendered`.
-        """
-        return self.examples([self.texts(prompt, response)])[0]
-
-    def examples(self, rendered: Sequence[Rendered]) -> list[Example]:
-        """Return rendered pairs as examples, of any length.
+    def conversation(self, messages: Sequence[Message], tools: Tools, weights: Mapping[int, float]) -> list[Chatted]:
+        """Return a conversation as examples; see `turns` and `examples`.
 
         Args:
-            rendered: What `texts` returns.
-        """
-        whole = self._ids_of(["".join(one) for one in rendered])
-        return [self._example(one, self._given(one.given, ids), ids) for one, ids in zip(rendered, whole, strict=True)]
-
-    def texts(self, prompt: str, response: str) -> Rendered:
-        """Return the texts of a pair; in place of special tokens' names in data stand characters of our own.
+            messages: The messages.
+            tools: JSON schemas of the tools that the assistant may call.
+            weights: Weights in the loss, by the numbers of messages of the assistant.
 
         Raises:
-            UnfitTemplateError: See `ChatTemplate.rendered`, or the template looks at such names.
+            UnfitTemplateError: See `turns`.
         """
-        masked = (self._masked(prompt), self._masked(response))
-        rendered = self.template.rendered(*masked)
-        if masked != (prompt, response):
-            plain = self.template.rendered(prompt, response)
-            if tuple(map(self._unmasked, rendered)) != plain:
-                raise UnfitTemplateError("looks at the names of special tokens in prompt or response")
-        return rendered
+        return self.examples([self.turns(messages, tools, weights)])[0]
+
+    def _asked(self, messages: Sequence[Message], tools: Tools) -> list[int]:
+        masked, masked_tools = self._masked(messages, tools)
+        text = self.template.asked(masked, masked_tools)
+        if (masked, masked_tools) != (list(messages), list(tools)):
+            _require_same([self.text.unmasked(text)], [self.template.asked(messages, tools)])
+        return self.text.ids(text)
+
+    def _masked(self, messages: Sequence[Message], tools: Tools) -> tuple[list[Message], list[Message]]:
+        """Return messages and tools with characters of our own in place of special tokens' names."""
+        return self.text.masked(list(messages)), self.text.masked(list(tools))
+
+    def _examples(self, turns: list[Turn], whole: list[int]) -> list[Chatted]:
+        made: list[Chatted] = []
+        while turns:
+            *earlier, last = turns
+            ids = self._ids_of_last(last.text, None if made else whole)
+            cuts = {turn.number: self._place(turn.text, last.text, ids.given) for turn in earlier}
+            made.append(_joined([turn for turn in earlier if cuts[turn.number]], cuts, last, ids))
+            turns = [turn for turn in earlier if not cuts[turn.number]]
+        return made[::-1]
+
+    def _place(self, earlier: Rendered, last: Rendered, given: list[int]) -> tuple[int, int] | None:
+        """Return where an earlier message's ids begin and end in a later rendering; None where it shows another."""
+        upto = earlier.given + earlier.learned
+        stop = self._stop_of(earlier)
+        if stop is None or not last.given.startswith(upto):
+            return None
+        ids = self._given(earlier.given, given)
+        places = [place for place, token in enumerate(given) if token == self.text.id_of(stop)]
+        count = self.text.count(upto, stop)
+        if given[: len(ids)] != ids or count > len(places) or places[count - 1] < len(ids):
+            return None
+        return len(ids), places[count - 1] + 1
 
     def _given(self, text: str, whole: list[int]) -> list[int]:
-        """Return the ids of the text up to the response.
+        """Return the ids of the text up to a response.
 
         A special token cuts a text in two that do not know of each other. So where the last one is the template's, and
         what comes after it is always the same, the ids are the first of the whole text's, and need not be made again.
         """
-        if self._opens and text.endswith(self._opens):
+        if self._opener and text.endswith(self._opens):
             places = [place for place, token in enumerate(whole) if token == self._opening[0]]
-            begin = places[[match.group() for match in self._special.finditer(text)].count(self._opener) - 1]
-            end = begin + len(self._opening)
-            if whole[begin:end] == self._opening:
+            count = self.text.count(text, self._opener)
+            end = places[count - 1] + len(self._opening) if count <= len(places) else 0
+            if whole[end - len(self._opening) : end] == self._opening:
                 return whole[:end]
-        return self._ids(text)
+        return self.text.ids(text)
 
-    def _example(self, rendered: Rendered, given: list[int], whole: list[int]) -> Example:
+    def _ids_of_last(self, rendered: Rendered, whole: list[int] | None = None) -> _Ids:
+        """Return the ids of a rendering in three parts.
+
+        Args:
+            rendered: The rendering.
+            whole: Ids of all of its text, if they are known.
+        """
+        whole = self.text.ids(rendered.whole) if whole is None else whole
+        given = self._given(rendered.given, whole)
         if whole[: len(given)] == given:
             after = whole[len(given) :]
         else:
             # Joined characters: the model sees a prompt before there is a response, so the prompt's ids are what they
             # are without one. Where the rest cannot be told apart from it, the ids of the whole text count.
-            after = self._after_special(rendered.learned + rendered.rest)
-            if self._decoded(given + after) != self._decoded(whole):
-                given, after = self._cut(rendered.given, whole)
-        if not self._writes_stop:
-            return Example(given, [*after, self.stop])
+            after = self.text.ids_after_special(rendered.learned + rendered.rest)
+            if self.text.decoded(given + after) != self.text.decoded(whole):
+                given, after = self.text.cut(rendered.given, whole)
+        stop = self._stop_of(rendered)
+        if stop is None:
+            return _Ids(given, [*after, self.stop], [])
         # The last of these, but for those that the rest holds.
-        places = [place for place, token in enumerate(after) if token == self.stop]
-        end = places[-1 - self._stops_after] + 1
-        return Example(given, after[:end], after[end:])
+        places = [place for place, token in enumerate(after) if token == self.text.id_of(stop)]
+        end = places[-1 - self.text.count(rendered.rest, stop)] + 1
+        return _Ids(given, after[:end], after[end:])
 
-    def _asked(self, prompt: str) -> list[int]:
-        masked = self._masked(prompt)
-        text = self.template.asked(masked)
-        if masked != prompt and self._unmasked(text) != self.template.asked(prompt):
-            raise UnfitTemplateError("looks at the names of special tokens in a prompt")
-        return self._ids(text)
-
-    def _masked(self, text: str) -> str:
-        if any(character in text for character in (_OPEN, _CLOSE, _OWN)):
-            raise UnfitTemplateError("cannot show U+FDD0 to U+FDD2, which are no characters")
-        if not self._special.search(text):
-            return text
-        return self._special.sub(lambda m: f"{_OPEN}{chr(_STANDS + self._number(m.group()))}{_CLOSE}", text)
-
-    def _masked_in(self, value: Any) -> Any:
-        """Return a value of JSON with all its texts masked."""
-        if isinstance(value, str):
-            return self._masked(value)
-        if isinstance(value, list):
-            return [self._masked_in(item) for item in value]
-        return {name: self._masked_in(item) for name, item in value.items()} if isinstance(value, dict) else value
-
-    def _unmasked(self, text: str) -> str:
-        return _HELD.sub(lambda match: self.template.special[ord(match.group(1)) - _STANDS], text)
-
-    def _number(self, token: str) -> int:
-        return self.template.special.index(token)
-
-    def _ids(self, text: str) -> list[int]:
-        return self._ids_of([text])[0]
-
-    def _ids_of(self, texts: list[str]) -> list[list[int]]:
-        """Return the ids of rendered texts, whose special tokens count, but for masked ones."""
-        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        pairs = zip(texts, encoded, strict=True)
-        return [self._ids_beside_masked(text) if _OPEN in text else one.ids for text, one in pairs]
-
-    def _ids_beside_masked(self, text: str) -> list[int]:
-        """Return the ids of a text in which the template's special tokens have other names, and data's are plain."""
-        renamed = self._special.sub(lambda match: f"{_OWN}{chr(_STANDS + self._number(match.group()))}", text)
-        plain, meant = self._plain
-        ids = plain.encode(self._unmasked(renamed), add_special_tokens=False).ids
-        return [token for one in ids if (token := meant.get(one, one)) is not None]
-
-    def _after_special(self, text: str) -> list[int]:
-        """Return the ids of a text that is not the beginning of one."""
-        return self._ids_beside_masked(_OWN + text)
-
-    @functools.cached_property
-    def _plain(self) -> "tuple[Tokenizer, dict[int, int | None]]":
-        """The tokenizer that reads special tokens as plain text, and the special tokens that stand-ins mean.
-
-        A stand-in is `_OWN` with a character for the special token; alone, it only keeps texts apart.
-        """
-        from tokenizers import AddedToken, Tokenizer
-
-        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
-        tokenizer.encode_special_tokens = True
-        special = {n: token for n, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
-        names = {n: f"{_OWN}{chr(_STANDS + self._number(token.content))}" for n, token in special.items()}
-        own = [
-            AddedToken(names[n], lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
-            for n, token in special.items()
-        ]
-        tokenizer.add_tokens([*own, AddedToken(_OWN, normalized=False)])
-        meant: dict[int, int | None] = {_id_of(name, tokenizer): n for n, name in names.items()}
-        return tokenizer, meant | {_id_of(_OWN, tokenizer): None}
-
-    def _decoded(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=False)
-
-    def _cut(self, given_text: str, whole: list[int]) -> tuple[list[int], list[int]]:
-        """Return the ids of the whole text in two, cut after the last that has a character of the given text."""
-        prefixes = range(len(whole) + 1)
-        size = bisect.bisect_left(
-            prefixes, len(self._unmasked(given_text)), key=lambda n: len(self._decoded(whole[:n]))
-        )
-        return whole[:size], whole[size:]
+    def _stop_of(self, rendered: Rendered) -> str | None:
+        """Return the token that ends a message; None where the template writes none."""
+        ends = [*([self.template.stop] if self.template.stop else []), *self.text.longest_first]
+        return next((token for token in ends if rendered.learned.endswith(token)), None)
 
 
-def _id_of(token: str, tokenizer: "Tokenizer") -> int:
-    number: int | None = tokenizer.token_to_id(token)
-    assert number is not None
-    return number
+def _joined(earlier: list[Turn], cuts: Mapping[int, tuple[int, int] | None], last: Turn, ids: _Ids) -> Chatted:
+    """Return an example of a last turn, in which earlier ones are learned, too."""
+    segments: list[Segment] = []
+    done = 0
+    for turn in earlier:
+        begin, end = cuts[turn.number] or (0, 0)
+        segments += [Segment(ids.given[done:begin]), Segment(ids.given[begin:end], turn.weight)]
+        done = end
+    segments += [Segment(ids.given[done:]), Segment(ids.learned, last.weight), Segment(ids.rest)]
+    return Chatted(segments, [*(turn.number for turn in earlier), last.number])
+
+
+def _require_same(masked: list[str], plain: list[str]) -> None:
+    if masked != plain:
+        raise UnfitTemplateError("looks at the names of special tokens in a message")

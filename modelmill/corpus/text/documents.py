@@ -143,7 +143,8 @@ def _conversation(
             )
         return Document(row, split, "", [], (0, 0, 0), problem="equal_answers")
     cleaned = clean(contents.text_of(example), settings.hygiene)
-    example = contents.mended(example, lambda text: clean(text, settings.hygiene).text)
+    if settings.hygiene.unicode or settings.hygiene.redact:
+        example = contents.mended(example, lambda text: clean(text, settings.hygiene).text)
     return Document(row, split, cleaned.text, [], cleaned[1:], [example])
 
 

@@ -1,6 +1,7 @@
 """The documents of one shard as arrays of tokens."""
 
 import functools
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -11,7 +12,8 @@ from modelmill.corpus.array_file import PackedFiles
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import documents
 from modelmill.corpus.text.documents import Document
-from modelmill.corpus.text.framing import COUNTED, Framing, Placed, framing_of
+from modelmill.corpus.text.framed import Framed, Framing, Placed
+from modelmill.corpus.text.framing import framing_of
 from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.data.shard import Shard
@@ -66,9 +68,14 @@ class _Split:
         self.pairs = stack.enter_context(PackedFiles(target, f"{split}/pairs"))
         self.encoder = encoder
         self.framing = framing
-        self.stream = packing.PairStream(encoder.vocabulary.end, length, encoder.dtype)
+        self.stream = packing.PairStream(
+            encoder.vocabulary.end, length, encoder.dtype, framing.arrays if framing else frozenset()
+        )
         self.counts: Counter[str] = Counter(documents=0, bytes=0, tokens=0, pairs=0, response_tokens=0)
-        self.counts.update(dict.fromkeys(COUNTED if framing else (), 0))
+        self.counts.update(dict.fromkeys(framing.counted if framing else (), 0))
+        self.records = f"{split}/pairs.conversations.jsonl" if split == "test" else None
+        self._target = target
+        self._is_weighted = False
 
     def add(self, batch: list[Document], where: str) -> None:
         ids, vocabulary, dtype = self.encoder.ids, self.encoder.vocabulary, self.encoder.dtype
@@ -77,20 +84,37 @@ class _Split:
         self.documents.append(packed)
         size = sum(len(text.encode()) for text in texts)
         self.counts.update(documents=len(texts), bytes=size, tokens=len(packed.tokens) - 1)
-        placed = [Placed(pair, document.row) for document in batch for pair in document.pairs]
+        placed = [
+            Placed(pair, document.row) for document in batch for pair in (*document.pairs, *document.conversations)
+        ]
         if self.framing is None or not placed:
             return
         examples = self.framing.examples(placed, where, self.counts)
         if not examples:
             return
-        packed = self.stream.pack(examples)
+        packed = self.stream.pack([example.segments for example in examples])
         self.pairs.append(packed)
         assert packed.learned is not None
         # The first token is the last of the batch before.
         self.counts.update(pairs=len(examples), response_tokens=int(packed.learned[1:].sum()))
+        if packed.weights is not None:
+            self._is_weighted |= bool(((packed.weights > 0) & (packed.weights != 1)).any())
+        self._write(examples)
+
+    def _write(self, examples: list[Framed]) -> None:
+        """Write the messages of held-out examples, for samples and slices."""
+        lines = [json.dumps(example.record, ensure_ascii=False) for example in examples if example.record is not None]
+        if self.records is not None and lines:
+            with (self._target / self.records).open("a", encoding="utf-8") as file:
+                file.writelines(line + "\n" for line in lines)
 
     def files(self) -> dict[str, Path]:
-        return self.documents.files() | self.pairs.files()
+        files = self.documents.files() | self.pairs.files()
+        if not self._is_weighted:  # `learned` says as much
+            files = {name: path for name, path in files.items() if not name.endswith("/pairs.weights.npy")}
+        if self.records is not None and (self._target / self.records).exists():
+            files[self.records] = self._target / self.records
+        return files
 
 
 @functools.lru_cache(maxsize=1)

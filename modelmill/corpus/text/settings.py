@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from modelmill.corpus.text.conversations.formats import FORMATS
+from modelmill.corpus.text.conversations.names import FORMATS, nested
 from modelmill.recipe.sections import Preparation, Section
 
 
@@ -22,8 +22,6 @@ class Tokenizer(Section):
 
 
 Source = Literal["python_docstrings", "columns", "messages", "sharegpt", "alpaca", "preferences", "labelled"]
-# Columns of formats that may hold lists or objects, by standard name.
-_NESTED = frozenset(("messages", "conversations", "tools", "history", "prompt", "chosen", "rejected", "completion"))
 
 
 class Pairs(Section):
@@ -32,10 +30,8 @@ class Pairs(Section):
     source: Source = Field(
         alias="from",
         description="Source of the pairs: `python_docstrings` makes them of Python functions, without their "
-        "docstring, and the docstring; `columns` takes two columns. Or the format of the rows, which needs `framing: "
-        "chat`: `messages` is a list of `role` and `content`, `sharegpt` has `conversations` of `from` and `value`, "
-        "`alpaca` has `instruction`, `input` and `output`, `preferences` has `prompt`, `chosen` and `rejected`, "
-        "`labelled` has `prompt`, `completion` and `label`.",
+        "docstring, and the docstring; `columns` takes two columns; the others are formats of conversations, "
+        "preferences and labelled answers, which need `framing: chat`.",
     )
     columns: dict[str, str] = Field(
         default={},
@@ -59,11 +55,17 @@ class Pairs(Section):
         description="How the model sees a pair: with a `separator` between prompt and response, or as the `chat` "
         "template of the tokenizer in `tokenizer.from` has it.",
     )
-    too_long: Literal["truncate_prompt", "drop", "refuse"] = Field(
+    learn: Literal["last_turn", "all_assistant_turns"] = Field(
+        default="all_assistant_turns",
+        description="Which messages of the assistant are learned in a conversation: all, or those after the last "
+        "message of the user. Weights of messages count beside it.",
+    )
+    too_long: Literal["truncate_prompt", "split", "drop", "refuse"] = Field(
         default="truncate_prompt",
         description="What happens to a pair that is longer than `sequence_length` tokens: its prompt loses its "
-        "beginning, and a response that is too long by itself its end, after which no stop is learned; or the pair is "
-        "dropped; or the run ends.",
+        "beginning (a conversation its oldest exchanges first), and a response that is too long by itself its end, "
+        "after which no stop is learned; or a conversation is `split` between exchanges, each part with the system "
+        "message; or the pair is dropped; or the run ends.",
     )
     date: datetime.date = Field(
         default=datetime.date(2024, 7, 26),
@@ -73,10 +75,7 @@ class Pairs(Section):
     @property
     def nested(self) -> list[str]:
         """Return the columns that may hold lists or objects; empty where the format has none."""
-        if self.source not in FORMATS:
-            return []
-        names = FORMATS[self.source]
-        return [self.columns.get(name, name) for name in (*names.required, *names.optional) if name in _NESTED]
+        return nested(self.source, self.columns) if self.source in FORMATS else []
 
     @model_validator(mode="after")
     def _fits_the_format(self) -> "Pairs":

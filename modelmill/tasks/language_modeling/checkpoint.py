@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from modelmill.core.errors import ModelmillError, UserError
 from modelmill.models import attention
+from modelmill.recipe.sections import INIT
 from modelmill.runtime import weights
 from modelmill.training.device import formats
 
@@ -21,12 +22,13 @@ RELOADED = 1_000_000_000
 SHOWN = 3
 
 
-def load(folder: Path, device: torch.device) -> tuple[Any, list[str]]:
+def load(folder: Path, device: torch.device, key: str = INIT) -> tuple[Any, list[str]]:
     """Return the model in a folder, and the names of the folder's tensors that it does not read.
 
     Args:
         folder: The folder.
         device: Where the model will be.
+        key: The recipe's key that names the model, for messages.
 
     Raises:
         UserError: It is no causal language model, or lacks weights.
@@ -46,12 +48,10 @@ def load(folder: Path, device: torch.device) -> tuple[Any, list[str]]:
             output_loading_info=True,
         )
     except (ValueError, OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"pretraining.init: {folder}: not a causal language model that transformers loads: {error}"
-        ) from error
+        raise UserError(f"{key}: {folder}: not a causal language model that transformers loads: {error}") from error
     if missing := sorted({*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])}):
         raise UserError(
-            f"pretraining.init: {folder}: {type(model).__name__} needs weights that are not in it: {some(missing)}; "
+            f"{key}: {folder}: {type(model).__name__} needs weights that are not in it: {some(missing)}; "
             "take a checkpoint of a causal language model, as save_pretrained writes it"
         )
     left_out = _unread(model, set(weights.tensors(folder)), set(report["unexpected_keys"]))

@@ -1,9 +1,11 @@
-"""Demo data for language modeling: Python's standard library, a file a document."""
+"""Demo data for language modeling: Python's standard library, a file a document; dialogues; preferences."""
 
 import json
 
 from modelmill.core.digest import fraction
 from modelmill.corpus.text.python_sources import standard_library
+from modelmill.demo.chitchat import chat_sft
+from modelmill.demo.docstring_choices import chat_dpo
 
 
 def python_lm(shards: int) -> dict[str, bytes]:
@@ -27,4 +29,4 @@ def _row(path: str, text: str) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-DEMOS = {"python-lm": python_lm}
+DEMOS = {"python-lm": python_lm, "chat-sft": chat_sft, "chat-dpo": chat_dpo}

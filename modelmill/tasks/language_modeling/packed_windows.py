@@ -27,7 +27,8 @@ class PackedTokens:
       of one document: a batch with and one without are each compiled by themselves;
     - `boundaries`, int32, one-dimensional, unless they are very many: the start of each document in the flat batch, and
       the end of the last;
-    - `learned`, int64, one-dimensional, if they are few: the flat places of the labels.
+    - `learned`, int64, one-dimensional, if they are few: the flat places of the labels;
+    - `weights`, fp32, (batch, length), where some labels count more or less than others: how much each counts.
     """
 
     lengths: np.ndarray | None = None
@@ -45,6 +46,7 @@ class PackedTokens:
         names = sorted(n for n in files if n.startswith(folder + "/") and n.endswith(f"{kind}.tokens.npy"))
         self.shards = [_Shard(files, name.removesuffix(".tokens.npy"), length) for name in names]
         self.first = np.cumsum([0, *(shard.windows for shard in self.shards)])
+        self._is_weighted = any(shard.weights is not None for shard in self.shards)
         self._has_several_documents = any(shard.has_several_documents for shard in self.shards)
 
     def __len__(self) -> int:
@@ -54,10 +56,8 @@ class PackedTokens:
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
         shards = np.searchsorted(self.first, indices, side="right") - 1
-        windows = [
-            self.shards[shard].window(int(index - self.first[shard]))
-            for shard, index in zip(shards, indices, strict=True)
-        ]
+        places = [(self.shards[s], int(index - self.first[s])) for s, index in zip(shards, indices, strict=True)]
+        windows = [shard.window(number) for shard, number in places]
         tokens, starts, learned, filled = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
         labels = torch.where(learned[:, 1:], tokens[:, 1:], IGNORED)
         batch = {"input_ids": tokens[:, :-1].contiguous(), "labels": labels}
@@ -65,6 +65,9 @@ class PackedTokens:
             batch["position_ids"] = torch.arange(self.length) - starts[:, :-1]
             if (boundaries := boundaries_of(batch["position_ids"], filled)) is not None:
                 batch["boundaries"] = boundaries
+        if self._is_weighted:
+            weights = np.stack([shard.weights_of(number) for shard, number in places])
+            batch["weights"] = torch.from_numpy(weights)[:, 1:].contiguous()
         if (few := few_places(labels.flatten())) is not None:
             batch["learned"] = few
         return batch
@@ -137,6 +140,8 @@ class _Shard:
         self.offsets = np.load(files[f"{stem}.offsets.npy"], mmap_mode="r", allow_pickle=False)
         learned = files.get(f"{stem}.learned.npy")
         self.learned = np.load(learned, mmap_mode="r", allow_pickle=False) if learned else None
+        weights = files.get(f"{stem}.weights.npy")
+        self.weights = np.load(weights, mmap_mode="r", allow_pickle=False) if weights else None
         self.windows = max(0, -(-(len(self.tokens) - 1) // length))
         self.documents = len(self.offsets) - 1
         self.has_several_documents = bool((self.offsets[1:-1] % length).any())
@@ -148,6 +153,14 @@ class _Shard:
         """
         positions = number * self.length + np.arange(self.length)
         return np.clip(np.searchsorted(self.offsets, positions, side="right") - 1, 0, self.documents - 1)
+
+    def weights_of(self, number: int) -> np.ndarray:
+        """Return how much each token of a window counts in the loss, fp32, (length + 1,)."""
+        begin = number * self.length
+        source = self.learned if self.weights is None else self.weights
+        assert source is not None
+        weights = source[begin : begin + self.length + 1].astype(np.float32)
+        return np.pad(weights, (0, self.length + 1 - len(weights)))
 
     def window(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Return a window's tokens, the starts of their documents, which are learned, and how many are not padding.

@@ -9,7 +9,7 @@ from modelmill.corpus import processes
 from modelmill.corpus.shard_cache import Encoded, ShardCache
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import documents, encoding, tokenizer
-from modelmill.corpus.text.framing import COUNTED, framing_of
+from modelmill.corpus.text.framing import framing_of
 from modelmill.corpus.text.hygiene.examining import Examined, but_for, examine, why
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.corpus.text.settings import LanguagePreprocessing
@@ -19,6 +19,17 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.recipe import Recipe
+
+# What the headline says of counts of pairs.
+SAID = {
+    "cut_prompts": "prompts cut",
+    "cut_responses": "responses cut",
+    "dropped_pairs": "pairs dropped",
+    "split_conversations": "conversations split",
+    "left_out_turns": "turns left out",
+    "unlearned_conversations": "conversations with nothing to learn",
+    "examples_for_past_turns": "examples for turns that the template shows in other words later",
+}
 
 
 class Fitted(NamedTuple):
@@ -169,9 +180,8 @@ def _left_out(info: dict[str, Any]) -> str:
 
 def _too_long(counts: dict[str, dict[str, int]]) -> str:
     """Return how many pairs were too long, in all splits, for a person; an empty text for none."""
-    prompts, responses, dropped = (sum(c.get(name, 0) for c in counts.values()) for name in COUNTED)
-    said = [(prompts, "prompts cut"), (responses, "responses cut"), (dropped, "pairs dropped")]
-    return "".join(f", {count:,} {what}" for count, what in said if count)
+    totals = {name: sum(c.get(name, 0) for c in counts.values()) for name in SAID}
+    return "".join(f", {count:,} {SAID[name]}" for name, count in totals.items() if count)
 
 
 def _add_up(counts: list[dict[str, int]]) -> dict[str, int]:

@@ -76,7 +76,7 @@ def prove(model: Any, tokens: int, length: int, where: str, device: torch.device
         UserError: No way is right.
     """
     own = attention.implementation(device)
-    with torch.random.fork_rng(), torch.enable_grad(), _exact():
+    with torch.random.fork_rng(), torch.enable_grad(), exact():
         specimen, samples, expected = _truth(model, tokens, length, where, device)
         plain = is_plain(specimen, samples[1])
         tried: dict[str, str] = {}
@@ -204,7 +204,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _exact() -> Iterator[None]:
+def exact() -> Iterator[None]:
     """Enter a block in which products of fp32 are computed in fp32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

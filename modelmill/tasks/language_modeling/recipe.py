@@ -7,9 +7,10 @@ from pydantic import Field, model_validator
 
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.recipe import sections
-from modelmill.recipe.adapters import LINEAR, AdaptedFineTuning
-from modelmill.recipe.measure import BITS, Measure
-from modelmill.recipe.sections import Bound, Comparison, Evaluation, Pretraining, Registration, Section
+from modelmill.recipe.adapters import LINEAR
+from modelmill.recipe.sections import Pretraining, Registration, Section
+from modelmill.tasks.language_modeling.evaluation_settings import JUDGED, MEASURES, LanguageEvaluation, require_measured
+from modelmill.tasks.language_modeling.objectives.settings import LanguageFineTuning, require_source
 
 
 class DecoderModel(Section):
@@ -41,64 +42,6 @@ class DecoderModel(Section):
         return self
 
 
-class LanguageGate(Section):
-    """Thresholds of a language model's metrics on held-out documents and pairs."""
-
-    bits_per_byte: Bound | None = Field(
-        default=None, description="Bits per byte of held-out documents, by the pretrained model."
-    )
-    loss_before: Bound | None = Field(
-        default=None, description="Loss on held-out pairs before fine-tuning, in nats a token."
-    )
-    loss_after: Bound | None = Field(
-        default=None, description="Loss on held-out pairs after fine-tuning, in nats a token."
-    )
-    response_bits_per_byte: Bound | None = Field(
-        default=None, description="Bits per byte of the responses of held-out pairs, after fine-tuning."
-    )
-
-
-class LanguageComparison(Comparison):
-    """How a language model is compared with the champion; no metric depends on the tokenizer."""
-
-    metric: Literal["auto", "bits_per_byte", "response_bits_per_byte"] = Field(
-        default="auto",
-        description="Metric that the models are compared by; `auto` is `response_bits_per_byte` where pairs are "
-        "learned, else `bits_per_byte`.",
-    )
-
-
-class LanguageEvaluation(Evaluation):
-    """When a language model is good enough, and which samples the report shows."""
-
-    baseline: bool = Field(
-        default=True,
-        description="Whether `bits_per_byte` must be below that of token frequencies and of n-grams, and `loss_after` "
-        "below `loss_before`; without `documents`: `response_bits_per_byte` below that of n-grams and of the model "
-        "before fine-tuning, by more than chance.",
-    )
-    gate: LanguageGate = LanguageGate()
-    comparison: LanguageComparison | None = LanguageComparison()
-    ngram_order: int = Field(
-        default=2,
-        ge=1,
-        le=5,
-        description="Tokens of the baseline's n-grams, counted in the first 20 million training tokens, which takes "
-        "up to 1.8 GiB.",
-    )
-    documents: bool = Field(
-        default=True,
-        description="Whether held-out documents are scored, all of them; false is for a model that is fine-tuned only.",
-    )
-    samples: int = Field(default=3, ge=0, le=100, description="Responses that are generated for the report.")
-    sample_tokens: int = Field(default=48, ge=1, le=4096, description="Most tokens of a generated response.")
-    pair_windows: int = Field(
-        default=128,
-        ge=1,
-        description="Most packed windows of held-out pairs, of `sequence_length` tokens, that are scored.",
-    )
-
-
 class LanguageRegistration(Registration):
     """Where a language model is registered, and in which form."""
 
@@ -117,38 +60,29 @@ class Recipe(sections.Recipe):
     preprocessing: LanguagePreprocessing = LanguagePreprocessing()
     model: DecoderModel = DecoderModel()
     pretraining: Pretraining | None
-    fine_tuning: AdaptedFineTuning | None
+    fine_tuning: LanguageFineTuning | None
     evaluation: LanguageEvaluation = LanguageEvaluation()
     registration: LanguageRegistration
 
-    measures: ClassVar = {
-        "bits_per_byte": Measure(per="bytes", set="documents", model="before", scale=BITS),
-        "response_bits_per_byte": Measure(per="bytes", set="pairs", scale=BITS),
-    }
+    measures: ClassVar = MEASURES
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "Recipe":
         if self.fine_tuning is not None and self.preprocessing.pairs is None:
             raise ValueError("fine_tuning needs preprocessing.pairs, or set fine_tuning: none")
+        if self.fine_tuning is not None and self.preprocessing.pairs is not None:
+            require_source(self.fine_tuning, self.preprocessing.pairs.source)
+        if self.fine_tuning is not None and self.fine_tuning.teacher and self.preprocessing.tokenizer.source is None:
+            raise ValueError(
+                "fine_tuning.objective: distil needs the teacher's tokenizer: set preprocessing.tokenizer.from to a "
+                "model that has it"
+            )
         unknown = sorted(set(self.fine_tuning.named_modules) - {*LINEAR, "lm_head"}) if self.fine_tuning else []
         if unknown and (self.pretraining is None or self.pretraining.init == "random"):
             raise ValueError(
                 f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
             )
-        gate, comparison = self.evaluation.gate, self.evaluation.comparison
-        for key in ("loss_after", "response_bits_per_byte"):
-            if getattr(gate, key) is not None and self.fine_tuning is None:
-                raise ValueError(f"evaluation.gate.{key} needs fine_tuning, which is none")
-        if self.fine_tuning is None and comparison is not None and comparison.metric == "response_bits_per_byte":
-            raise ValueError("evaluation.comparison.metric: response_bits_per_byte needs fine_tuning, which is none")
-        if not self.evaluation.documents and self.fine_tuning is None:
-            raise ValueError("evaluation.documents: false leaves nothing to score, because fine_tuning is none")
-        if not self.evaluation.documents and gate.bits_per_byte is not None:
-            raise ValueError("evaluation.gate.bits_per_byte needs evaluation.documents: true")
-        if not self.evaluation.documents and comparison is not None and comparison.metric == "bits_per_byte":
-            raise ValueError("evaluation.comparison.metric: bits_per_byte needs evaluation.documents: true")
-        if gate.loss_before is not None and (self.pretraining is None or self.fine_tuning is None):
-            raise ValueError("evaluation.gate.loss_before needs pretraining and fine_tuning")
+        require_measured(self.evaluation, self._source, is_pretrained=self.pretraining is not None)
         return self
 
     @model_validator(mode="after")
@@ -189,4 +123,21 @@ class Recipe(sections.Recipe):
         chosen = super().metric(is_fine_tuned)
         if chosen != "auto":
             return chosen
-        return "response_bits_per_byte" if is_fine_tuned else "bits_per_byte"
+        return JUDGED.get(self._source or "", "response_bits_per_byte") if is_fine_tuned else "bits_per_byte"
+
+    def metric_of_answers(self, kind: str) -> str:
+        """Return the metric that must be better than before fine-tuning where answers are compared or judged.
+
+        Args:
+            kind: `preferences` or `labelled`.
+        """
+        comparison = self.evaluation.comparison
+        if comparison is not None and comparison.metric == "preference_margin":
+            return comparison.metric
+        return JUDGED[kind]
+
+    @property
+    def _source(self) -> str | None:
+        """Return where the pairs come from that fine-tuning learns; None where it learns none."""
+        pairs = self.preprocessing.pairs
+        return pairs.source if pairs is not None and self.fine_tuning is not None else None

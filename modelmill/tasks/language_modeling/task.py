@@ -13,10 +13,15 @@ from modelmill.corpus.text.framing import framing_of
 from modelmill.corpus.text.tokenizer import Encoder
 from modelmill.models import attention
 from modelmill.models.cross_entropy import IGNORED, LinearCrossEntropy
+from modelmill.recipe.sections import INIT
 from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.contract import Batch
+from modelmill.tasks.contract import Batch, Examples
 from modelmill.tasks.language_modeling import checkpoint, proof, ways
+from modelmill.tasks.language_modeling.objectives import objective
+from modelmill.tasks.language_modeling.objectives.objective import Objective
+from modelmill.tasks.language_modeling.objectives.settings import LanguageFineTuning
 from modelmill.tasks.language_modeling.packed_windows import PackedTokens
 from modelmill.tasks.language_modeling.recipe import DecoderModel, Recipe
 from modelmill.tasks.language_modeling.ways import Way
@@ -33,10 +38,11 @@ class LanguageModeling:
 
     mixed_precision = True
     keeps_files = True
-    unit: Literal["tokens", "samples"] = "tokens"
     input = "input_ids"
     axes: tuple[str, ...] = ("batch", "length")
     stage = ""
+    # The recipe's key that names the weights which are loaded.
+    key = INIT
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: DecoderModel | None) -> None:
         """Take what a corpus says of the model.
@@ -54,10 +60,19 @@ class LanguageModeling:
         self.cross_entropy = LinearCrossEntropy()
         self.way = ways.PACKED
         self.notes: dict[str, Any] = {"way": ways.PACKED.words}
+        self.unit: Literal["tokens", "samples"] = "tokens"
+        self.objective: Objective | None = None
 
-    def examples(self, stage: str, split: str) -> PackedTokens:
+    def prepare(self, step: Step, model: nn.Module, settings: LanguageFineTuning) -> None:
+        """Take the objective of fine-tuning; see `modelmill.tasks.contract.OpenTask`."""
+        self.objective = objective.prepare(step, self, model, settings)
+        if self.objective:
+            self.unit, self.notes = self.objective.unit, self.notes | self.objective.notes
+
+    def examples(self, stage: str, split: str) -> Examples:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return PackedTokens(self.files, split, SOURCE_OF_STAGE[stage], self.length)
+        plain = PackedTokens(self.files, split, SOURCE_OF_STAGE[stage], self.length)
+        return self.objective.examples(plain, split) if self.objective and stage == "fine_tuning" else plain
 
     def build(self) -> nn.Module:
         """Return the recipe's model with random weights."""
@@ -82,9 +97,9 @@ class LanguageModeling:
         Raises:
             UserError: The weights do not fit the recipe or the corpus.
         """
-        require_length(folder, self.length)
-        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"])
-        model, self.way, self.notes = _load(folder, self.vocab_size, self.length)
+        require_length(folder, self.length, self.key)
+        require_vocabulary(folder, self.files["tokenizer/tokenizer.json"], self.key)
+        model, self.way, self.notes = _load(folder, self.vocab_size, self.length, self.key)
         return model
 
     def blocks(self, model: Any) -> list[nn.Module]:
@@ -98,20 +113,43 @@ class LanguageModeling:
         Rows of documents have so many shapes that blocks are not.
         """
         blocks = self.blocks(model) if self.way.feeding == "packed" else []
-        return [*blocks, self.cross_entropy.score]
+        return [*blocks, *(self.objective.compilable() if self.objective else [self.cross_entropy.score])]
 
     def terms(self, batch: Batch) -> int:
-        """Return the number of labels that count."""
+        """Return the number of labels that count, or the terms of the objective."""
+        if self.objective:
+            return self.objective.terms(batch)
         return int((batch["labels"] != IGNORED).sum())
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms; see `modelmill.tasks.contract.OpenTask`."""
+        return self.objective.counts(batch) if self.objective else ()
+
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part needs a sum over the whole batch."""
+        return self.objective is not None and self.objective.has_first_pass()
+
+    def first_pass(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return a part's contribution to that sum, a scalar."""
+        assert self.objective is not None
+        return self.objective.first_pass(self, model, batch)
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
-        labels = _chosen(batch["labels"].flatten(), batch)
+        if self.objective:
+            return self.objective.loss(self, model, batch)
+        labels = ways.chosen(batch["labels"].flatten(), batch)
+        counted = ways.chosen(batch["weights"].flatten(), batch) if "weights" in batch else None
         if not ways.takes_plain_head(self.way, model):
-            logits = _chosen(ways.logits(self.way, model, batch).flatten(0, 1), batch)
-            return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
-        hidden = _chosen(self.hidden(model, batch).flatten(0, 1), batch)
-        total: torch.Tensor = self.cross_entropy(hidden, model.get_output_embeddings().weight, labels, smoothing)
+            logits = ways.chosen(ways.logits(self.way, model, batch).flatten(0, 1), batch)
+            if counted is None:
+                return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
+            nats = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
+            return (nats * counted).sum()
+        hidden = ways.chosen(self.hidden(model, batch).flatten(0, 1), batch)
+        total: torch.Tensor = self.cross_entropy(
+            hidden, model.get_output_embeddings().weight, labels, smoothing, counted
+        )
         return total
 
     @torch.no_grad()
@@ -146,10 +184,6 @@ class LanguageModeling:
                 shutil.copyfile(file, folder / Path(name).name)
 
 
-def _chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
-    return rows.index_select(0, batch["learned"]) if "learned" in batch else rows
-
-
 def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Return the way in which a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
 
@@ -168,18 +202,19 @@ def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return _load(folder, None, settings.sequence_length)[2]
 
 
-def _load(folder: Path, tokens: int | None, length: int) -> tuple[nn.Module, Way, dict[str, Any]]:
+def _load(folder: Path, tokens: int | None, length: int, key: str = INIT) -> tuple[nn.Module, Way, dict[str, Any]]:
     """Return the model in a folder, set up for the way of feeding that is right, that way, and notes on it.
 
     Args:
         folder: The folder.
         tokens: Size of the tokenizer, if it is not that of the model's vocabulary.
         length: Tokens of a sequence.
+        key: The recipe's key that names the weights, for messages.
     """
     device = pick_device()
-    model, left_out = checkpoint.load(folder, device)
+    model, left_out = checkpoint.load(folder, device, key)
     known = tokens or model.config.get_text_config().vocab_size
-    proved = proof.prove(model, known, length, f"pretraining.init: {folder}", device)
+    proved = proof.prove(model, known, length, f"{key}: {folder}", device)
     proof.apply(proved.way, model, device)
     log.info("the model is fed as %s; a token's loss differs by %.1g nats", proved.way.words, proved.nats)
     for words, why in proved.tried.items():

@@ -93,6 +93,11 @@ def logits(way: Way, model: Any, batch: Batch) -> torch.Tensor:
     return _outputs(way, model, model, batch, lambda inputs: model(**inputs).logits)
 
 
+def chosen(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the rows of a flat batch that something is learned of, where they are few; else all."""
+    return rows.index_select(0, batch["learned"]) if "learned" in batch else rows
+
+
 def takes_plain_head(way: Way, model: Any) -> bool:
     """Return whether the head's weight is all that there is to it; an adapter on it makes it another module."""
     return way.plain_head and has_plain_head(model)
@@ -140,14 +145,31 @@ def _apart(way: Way, model: Any, batch: Batch) -> dict[str, Any]:
     if model.config._attn_implementation == document_attention.NAME and "boundaries" in batch:
         # transformers passes a mask on unchanged if it has four dimensions.
         return inputs | {"attention_mask": batch["boundaries"].view(1, 1, 1, -1)}
-    places = torch.arange(positions.shape[1], device=positions.device)
-    starts = places - positions
-    same = (starts[:, :, None] == starts[:, None, :]) & (places[:, None] >= places[None, :])
+    same = _seen(batch)
     if way.mask == "pairs":
         return inputs | {"attention_mask": same.unsqueeze(1)}
     dtype = next(model.parameters()).dtype
     scores = torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(~same, torch.finfo(dtype).min)
     return inputs | {"attention_mask": scores.unsqueeze(1)}
+
+
+def _seen(batch: Batch) -> torch.Tensor:
+    """Return which tokens each token sees, bool, (batch, length, length).
+
+    These are the earlier ones of its document or, where answers share a prompt, of its segment and of the prompt's.
+    """
+    positions = batch["position_ids"]
+    places = torch.arange(positions.shape[1], device=positions.device)
+    starts = batch["segments"] if "segments" in batch else places - positions
+    same = starts[:, :, None] == starts[:, None, :]
+    if "parents" in batch:
+        same |= batch["parents"][:, :, None] == starts[:, None, :]
+    return same & (places[:, None] >= places[None, :])
+
+
+def shares_prompts(way: Way) -> bool:
+    """Return whether a way takes any mask of ours, and so one in which answers share a prompt."""
+    return way.feeding == "packed" and way.mask in ("pairs", "scores")
 
 
 def _sequences(positions: torch.Tensor) -> dict[str, Any]:

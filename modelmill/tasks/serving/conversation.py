@@ -7,7 +7,7 @@ from modelmill.corpus.text.chat_tokens import ChatTokens
 from modelmill.corpus.text.conversations.conversation import BadConversationError, Message
 from modelmill.corpus.text.conversations.messages import read_messages
 from modelmill.corpus.text.conversations.tool_calls import check_results, read_tools
-from modelmill.corpus.text.rendering import UnfitTemplateError
+from modelmill.corpus.text.shown import UnfitTemplateError
 from modelmill.tasks.serving.model import refusal
 from modelmill.tasks.serving.settings import Settings
 

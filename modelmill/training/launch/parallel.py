@@ -30,8 +30,26 @@ class Scored(nn.Module):
         self.model = model
         self.smoothing = smoothing
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Return the summed loss of a batch in nats, smoothed in training only."""
+    @property
+    def has_first_pass(self) -> bool:
+        """Return whether the loss of a part of a batch takes something from all of it."""
+        return bool(getattr(self.task, "has_first_pass", lambda: False)())
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Return what the loss is divided by beside its terms."""
+        counts: tuple[int, ...] = getattr(self.task, "counts", lambda _: ())(batch)
+        return counts
+
+    def forward(self, batch: Batch, is_first: bool = False) -> torch.Tensor:
+        """Return the summed loss of a batch in nats, smoothed in training only.
+
+        Args:
+            batch: The batch.
+            is_first: Whether to return what the losses of all parts need instead; see `OpenTask.first_pass`.
+        """
+        if is_first:
+            summed: torch.Tensor = self.task.first_pass(self.model, batch)  # type: ignore[attr-defined]
+            return summed
         return self.task.loss(self.model, batch, self.smoothing if self.training else 0.0)
 
 

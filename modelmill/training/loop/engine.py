@@ -4,7 +4,7 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -110,9 +110,9 @@ def train(
         while state.step < settings.steps and not _exhausted(state, settings):
             began = time.monotonic()
             fed = feeder.batch(state.step)
-            terms, due = _agree(world, fed.terms, pace, asked)
+            (terms, *counts), due = _agree(world, (fed.terms, *fed.counts), pace, asked)
             rate = learning_rate(state.step, settings)
-            loss = trainer.step(state.step, fed.parts, terms, rate)
+            loss = trainer.step(state.step, fed.parts, terms, rate, counts)
             state.step += 1
             is_first = state.step == result.resumed_from + 1
             evaluates = state.step % settings.evaluate_every == 0 or state.step == settings.steps
@@ -163,12 +163,12 @@ def _batch_size(examples: Examples, settings: Training, world: World) -> int:
     return size
 
 
-def _agree(world: World, terms: int, pace: Pace, asked: threading.Event) -> tuple[float, Due]:
-    """Return the terms in the whole batch and what is due after the step, by the clock of the first process."""
+def _agree(world: World, counts: Sequence[int], pace: Pace, asked: threading.Event) -> tuple[list[float], Due]:
+    """Return the counts of the whole batch and what is due after the step, by the clock of the first process."""
     mine = pace.due(asked.is_set()) if world.rank == 0 else Due(False, False, asked.is_set())
-    total, *flags = world.agree(terms, *mine)
-    look, save, end = map(bool, flags)
-    return total, Due(look, save or end, end)
+    totals = world.agree(*counts, *mine)
+    look, save, end = map(bool, totals[len(counts) :])
+    return totals[: len(counts)], Due(look, save or end, end)
 
 
 def _exhausted(state: State, settings: Training) -> bool:

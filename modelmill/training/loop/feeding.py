@@ -19,10 +19,12 @@ class Fed(NamedTuple):
     Attributes:
         parts: Micro-batches that fit into memory.
         terms: Terms of the loss in all of them.
+        counts: What else the loss is divided by, in all of them; see `OpenTask.counts`.
     """
 
     parts: list[Batch]
     terms: int
+    counts: tuple[int, ...] = ()
 
 
 class Feeder:
@@ -63,7 +65,7 @@ class Feeder:
         wanted = range(position, position + 1 + AHEAD)
         self._coming = {p: self._coming.get(p) or self._pool.submit(self._make, p) for p in wanted}
         fed = self._coming.pop(position).result()
-        return Fed([to_device(part, self.device) for part in fed.parts], fed.terms)
+        return fed._replace(parts=[to_device(part, self.device) for part in fed.parts])
 
     def _make(self, position: int) -> Fed:
         indices = self.world.share(self.order.indices(position))
@@ -72,9 +74,11 @@ class Feeder:
             for first in range(0, len(indices), self.micro_batch)
         ]
         terms = sum(self.task.terms(part) for part in parts)
+        count = getattr(self.task, "counts", None)
+        counts = tuple(map(sum, zip(*map(count, parts), strict=True))) if count else ()
         if self.device.type == "cuda":
             parts = [{name: tensor.pin_memory() for name, tensor in part.items()} for part in parts]
-        return Fed(parts, terms)
+        return Fed(parts, terms, counts)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

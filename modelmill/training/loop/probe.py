@@ -6,7 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
+
+# Weights of a model for which a step on one example takes longer than looking at its shapes.
+LARGE = 300_000_000
 
 
 class Cost(NamedTuple):
@@ -37,7 +41,7 @@ def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if not (tensor.is_leaf and tensor.requires_grad):
-            kept[storage.data_ptr()] = storage.nbytes()
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     def enter(module: nn.Module, inputs: Any, named: Any) -> None:
@@ -46,13 +50,29 @@ def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
                 keep(value)
 
     hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in blocks]
-    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_UNKNOWN) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            total = loss()
-        total.backward()
-    for hook in hooks:
-        hook.remove()
+    try:
+        with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_UNKNOWN) as counter:
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                total = loss()
+            total.backward()
+    finally:
+        for hook in hooks:
+            hook.remove()
     return Cost(float(counter.get_total_flops()), sum(kept.values()))
+
+
+def measure_without_computing(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost | None:
+    """Return the cost of one example from the shapes alone; None where shapes depend on values, as those of experts do.
+
+    Args:
+        loss: See `measure`.
+        blocks: See `measure`.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return measure(loss, blocks)
+    except Exception:  # of an operation that needs values
+        return None
 
 
 def _forward_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:

@@ -96,7 +96,7 @@ def sweep(
     with Feeder(task, examples, order, trainer.fitting_micro_batch, trainer.device, World()) as feeder:
         for step, rate in enumerate(rates):
             fed = feeder.batch(step)
-            loss = trainer.step(step, fed.parts, fed.terms, rate).item()
+            loss = trainer.step(step, fed.parts, fed.terms, rate, fed.counts).item()
             if not math.isfinite(loss):
                 break
             losses.append(loss)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -93,7 +94,9 @@ class Trainer:
         self._weights = list(trainable(model).values())
         self._dressed = [*blocks, *task.compilable(model)]
 
-    def step(self, step: int, batch: list[Batch], terms: float, rate: float) -> torch.Tensor:
+    def step(
+        self, step: int, batch: list[Batch], terms: float, rate: float, counts: Sequence[float] = ()
+    ) -> torch.Tensor:
         """Run one step: forward, backward, clip, update.
 
         Args:
@@ -101,12 +104,15 @@ class Trainer:
             batch: This process's part, in micro-batches.
             terms: Terms of the loss in the parts of all processes.
             rate: The learning rate.
+            counts: What else the loss is divided by, in the parts of all processes; see `OpenTask.counts`.
 
         Returns:
             The mean loss in nats, a scalar on the device.
         """
         determinism.seed_step(self.seed, step, self.world.rank, self.device)
         self.called.train()
+        if self.scored.has_first_pass or counts:
+            self._tell(batch, [terms, *counts], [1.0] * len(batch))
         loss = torch.zeros((), device=self.device)
         for number, part in enumerate(batch, start=1):
             with parallel.last_of_batch(self.called, number == len(batch)), memory.explained(part):
@@ -123,6 +129,27 @@ class Trainer:
         return loss
 
     @torch.no_grad()
+    def _tell(self, batch: list[Batch], totals: list[float], weights: Sequence[float]) -> None:
+        """Put into each part of a batch what its loss takes from the whole batch.
+
+        Args:
+            batch: This process's parts.
+            totals: Terms and counts in the parts of all processes.
+            weights: 1 for each part, or 0 for one that is another process's.
+        """
+        for part in batch:
+            part["totals"] = torch.tensor(totals, device=self.device)
+        if self.scored.has_first_pass:
+            summed = torch.zeros((), device=self.device)
+            for part, weight in zip(batch, weights, strict=True):
+                with memory.explained(part), self._autocast():
+                    summed += self.scored(to_device(part, self.device), is_first=True) * weight
+                parallel.forget_whole(self.scored)
+            self.world.add_up(summed)
+            for part in batch:
+                part["first_pass"] = summed
+
+    @torch.no_grad()
     def validation_loss(self, examples: Examples, at_once: int) -> float:
         """Return the mean loss in nats over an even sample of a split, the same sample each time.
 
@@ -136,14 +163,19 @@ class Trainer:
         with average, compilation.as_written(self.compiled), self._autocast():
             for indices in evenly_spaced(len(examples), VALIDATION_BATCH, self.settings.validation_batches):
                 calls = math.ceil(len(indices) / self.world.size / at_once)
-                for mine in np.array_split(self.world.share(indices), calls):
-                    # Every process must call a sharded model equally often, so one without examples takes another's.
-                    batch = examples.batch(mine if len(mine) else indices[:1])
+                mine = np.array_split(self.world.share(indices), calls)
+                # Every process must call a sharded model equally often, so one without examples takes another's.
+                batches = [examples.batch(part if len(part) else indices[:1]) for part in mine]
+                is_mine = [float(len(part) > 0) for part in mine]
+                counts = [[self.task.terms(batch), *self.scored.counts(batch)] for batch in batches]
+                summed = np.array(is_mine) @ np.array(counts)
+                if self.scored.has_first_pass or len(summed) > 1:
+                    self._tell(batches, self.world.agree(*summed.tolist()), is_mine)
+                for batch, weight in zip(batches, is_mine, strict=True):
                     loss = self.scored(to_device(batch, self.device))
                     parallel.forget_whole(self.scored)
-                    if len(mine):
-                        total += loss
-                        terms += self.task.terms(batch)
+                    total += loss * weight
+                terms += int(summed[0])
         return self.world.add_up(total).item() / max(1, *self.world.agree(terms))
 
     def release(self) -> None:
@@ -159,8 +191,11 @@ class Trainer:
             with self._autocast():
                 return self.scored(batch)
 
-        with memory.explained(batch):
-            cost = probe.measure(loss, blocks)
+        is_large = sum(p.numel() for p in self.scored.parameters()) > probe.LARGE
+        cost = probe.measure_without_computing(loss, blocks) if is_large and self.world.size == 1 else None
+        if cost is None:
+            with memory.explained(batch):
+                cost = probe.measure(loss, blocks)
         self.scored.zero_grad(set_to_none=True)
         return cost
 

@@ -7,6 +7,8 @@ import typer
 from modelmill.core.errors import UserError
 
 if TYPE_CHECKING:
+    from modelmill.components.data_validation.api import ConversationRows
+    from modelmill.corpus.text.conversations.detecting import Detected
     from modelmill.data.shard import Shard
     from modelmill.recipe.column_type import ColumnType
 
@@ -16,6 +18,17 @@ Columns = Annotated[
     list[str], typer.Option("--column", help="A column's type, such as zip=text; once for each column.")
 ]
 Media = Annotated[str | None, typer.Option("--media", help="The shards name files of this kind: images or audio.")]
+
+PairsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--pairs-from", help="Format of conversations in the rows, as in preprocessing.pairs.from, or none; detected."
+    ),
+]
+PairsColumns = Annotated[
+    list[str],
+    typer.Option("--pairs-column", help="A column with another name, such as messages=dialog; once for each column."),
+]
 
 
 def find_shards(path: str, format_: str, media: str | None, columns: list[str]) -> "list[Shard]":
@@ -36,6 +49,48 @@ def find_shards(path: str, format_: str, media: str | None, columns: list[str]) 
     if media and format_ in ("text", "json", "arrow"):
         raise UserError(f"--format {format_}: a manifest of {media} is jsonl, csv or parquet")
     return shards.with_types(shards.find(path, format_, media), _types(columns))  # type: ignore[arg-type]
+
+
+def find_format(shards: "list[Shard]", format_: str | None, columns: list[str]) -> "Detected | None":
+    """Find out the format of the conversations in rows, by the options, else by the columns of the first shard.
+
+    Raises:
+        UserError: an option is wrong.
+    """
+    from modelmill.components.data_validation.api import detect
+    from modelmill.corpus.text.conversations.detecting import Detected
+    from modelmill.corpus.text.conversations.formats import FORMATS
+
+    if format_ not in (None, "none", *FORMATS):
+        raise UserError(f"--pairs-from {format_}: {', '.join(FORMATS)} or none")
+    if columns and format_ in (None, "none"):
+        raise UserError(f"--pairs-column {columns[0]}: needs --pairs-from, the format whose column it is")
+    if format_ is None:
+        return detect(shards)
+    if format_ == "none":
+        return None
+    chosen = {}
+    for column in columns:
+        standard, _, name = column.partition("=")
+        known = [*FORMATS[format_].required, *FORMATS[format_].optional]
+        if not name or standard not in known:
+            raise UserError(f"--pairs-column {column}: write NAME=COLUMN, where NAME is {', '.join(known)}")
+        chosen[standard] = name
+    return Detected(format_, chosen)
+
+
+def with_json(shards: "list[Shard]", held: "ConversationRows | None", columns: list[str]) -> "list[Shard]":
+    """Return shards whose nested columns of conversations are read as JSON text, as a recipe's are.
+
+    Args:
+        shards: The shards.
+        held: How their rows hold conversations.
+        columns: Columns whose types the options choose.
+    """
+    from modelmill.data import shards as all_shards
+
+    types: dict[str, ColumnType] = dict.fromkeys(held.nested if held else [], "text")
+    return all_shards.with_types(shards, types | _types(columns))
 
 
 def _types(columns: list[str]) -> "dict[str, ColumnType]":

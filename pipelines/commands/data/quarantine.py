@@ -7,7 +7,7 @@ EXAMPLE = "modelmill data quarantine"
 
 
 def command(run_id: LatestRun = None, store: StoreUri = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """List what a run left out, and why: shards, and images or recordings that cannot be used."""
+    """List what a run left out, and why: shards, malformed rows, unusable images or recordings."""
     from modelmill.pipelines import quarantine
     from modelmill.pipelines.display import quarantine as lines
 

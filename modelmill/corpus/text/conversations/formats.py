@@ -1,7 +1,7 @@
 """Formats of conversations, preferences and labelled answers: a row of a data set as one of them, checked."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from modelmill.corpus.text.conversations.conversation import (
     BadConversationError,
@@ -11,45 +11,14 @@ from modelmill.corpus.text.conversations.conversation import (
     Preference,
 )
 from modelmill.corpus.text.conversations.messages import normalised, read_messages
+from modelmill.corpus.text.conversations.names import FORMATS, columns
 from modelmill.corpus.text.conversations.sharegpt import as_messages
 from modelmill.corpus.text.conversations.tool_calls import check_results, read_tools
 from modelmill.corpus.text.conversations.values import is_json_of_messages, kind, parsed
 
-__all__ = ["FORMATS", "BadConversationError", "Example", "Names", "columns", "of_row"]
+__all__ = ["FORMATS", "BadConversationError", "Example", "columns", "of_row"]
 
 Example = Conversation | Preference | Labelled
-
-
-class Names(NamedTuple):
-    """Standard names of a format's columns.
-
-    Attributes:
-        required: Columns that it must have.
-        optional: Columns that are read where they are there.
-    """
-
-    required: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-
-
-FORMATS: dict[str, Names] = {
-    "messages": Names(("messages",), ("tools",)),
-    "sharegpt": Names(("conversations",), ("system", "tools")),
-    "alpaca": Names(("instruction", "output"), ("input", "system", "history")),
-    "preferences": Names(("chosen", "rejected"), ("prompt", "tools")),
-    "labelled": Names(("prompt", "completion", "label"), ("tools",)),
-}
-
-
-def columns(format: str, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the names of a format's columns in the data by their standard names, of optional ones as well.
-
-    Args:
-        format: One of FORMATS.
-        chosen: Names in the data by standard names, where they differ.
-    """
-    names = FORMATS[format]
-    return {name: chosen.get(name, name) for name in (*names.required, *names.optional)}
 
 
 def of_row(format: str, row: Mapping[str, Any]) -> Example:

@@ -1,0 +1,1 @@
+"""What conversations and preferences are compared with: TRL, as oracle and as peer."""

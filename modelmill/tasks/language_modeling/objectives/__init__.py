@@ -1,0 +1,1 @@
+"""Objectives of fine-tuning beside the cross-entropy of responses."""

@@ -1,0 +1,101 @@
+"""Log-probabilities of whole answers under a model, and rows of held-out preferences for evaluation."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from modelmill.models.token_losses import LinearTokenLosses
+from modelmill.tasks.contract import Batch
+from modelmill.tasks.language_modeling import ways
+from modelmill.tasks.language_modeling.objectives.answer_files import FIRST, SECOND
+from modelmill.tasks.language_modeling.objectives.answer_rows import MISMATCHED, AnswerRows
+from modelmill.training.device.world import World
+from modelmill.training.loop.feeding import to_device
+
+# Rows that are scored at a time where no gradient is wanted.
+ROWS = 8
+
+
+def scores(task: Any, model: Any, batch: Batch, token_losses: LinearTokenLosses) -> torch.Tensor:
+    """Return the log-probabilities of prompts and answers, sums over their scored tokens, fp32, (examples, 3).
+
+    Args:
+        task: The task.
+        model: The model.
+        batch: A batch of `AnswerRows` on the model's device.
+        token_losses: The loss of tokens under a plain head.
+    """
+    places, targets = batch["places"], batch["targets"]
+    if ways.takes_plain_head(task.way, model):
+        hidden = ways.hidden(task.way, model, batch).flatten(0, 1).index_select(0, places)
+        losses = token_losses(hidden, model.get_output_embeddings().weight, targets)
+    else:
+        logits = ways.logits(task.way, model, batch).flatten(0, 1).index_select(0, places)
+        losses = F.cross_entropy(logits.float(), targets, reduction="none")
+    sums = losses.new_zeros(3 * len(batch["lengths"])).index_add(0, batch["owners"], -losses)
+    return sums.unflatten(0, (-1, 3))
+
+
+@torch.no_grad()
+def of_split(
+    task: Any, model: Any, examples: AnswerRows, world: World | None = None, said: Any = lambda done, total: None
+) -> np.ndarray:
+    """Return the log-probabilities of both answers of each example of a split, fp32, (examples, 2).
+
+    Args:
+        task: The task.
+        model: The model, for evaluation.
+        examples: The split's examples.
+        world: The processes that share the work, each with the whole model; they get the same numbers.
+        said: Called with the rows done and their total.
+    """
+    world, token_losses = world or World(), LinearTokenLosses()
+    device = next(model.parameters()).device
+    found = torch.zeros(len(examples.files), 2, device=device)
+    batches = [np.arange(first, min(first + ROWS, len(examples))) for first in range(0, len(examples), ROWS)]
+    for done, indices in enumerate(batches[world.rank :: world.size]):
+        batch = to_device(examples.batch(indices), device)
+        both = scores(task, model, batch, token_losses)[:, FIRST:]
+        if MISMATCHED + "input_ids" in batch:
+            both[:, SECOND - FIRST] = scores(task, model, mismatched(batch), token_losses)[:, SECOND]
+        found[torch.from_numpy(examples.examples(indices)).to(device)] = both.float()
+        said(done * ROWS * world.size, len(examples))
+    return world.add_up(found).cpu().numpy()
+
+
+def mismatched(batch: Batch) -> Batch:
+    """Return the part of a batch with labelled answers that belong to other prompts."""
+    return {name.removeprefix(MISMATCHED): tensor for name, tensor in batch.items() if name.startswith(MISMATCHED)}
+
+
+def preference_rows(
+    task: Any, model: Any, examples: AnswerRows, reference: np.ndarray | None = None
+) -> list[dict[str, float]]:
+    """Return a row for each held-out preference, in the order of the split.
+
+    `margin` is how much more likely the better answer is than the worse one, in nats, less the same under the
+    reference; a pair is `right` if that is more than nothing.
+
+    Args:
+        task: The task, which has loaded a model.
+        model: The model, on its device and for evaluation.
+        examples: The split's preferences.
+        reference: Log-probabilities under the reference, (examples, 2), as `of_split` gives them; None for none.
+    """
+    found = of_split(task, model, examples).astype(np.float64)
+    ratios = found if reference is None else found - reference
+    lengths = [[int(examples.files.part(n, side)[1].sum()) for side in (FIRST, SECOND)] for n in range(len(found))]
+    return [
+        {
+            "pair": number,
+            "chosen": float(chosen),
+            "rejected": float(rejected),
+            "chosen_tokens": sizes[0],
+            "rejected_tokens": sizes[1],
+            "margin": float(ratio[0] - ratio[1]),
+            "right": float(ratio[0] > ratio[1]),
+        }
+        for number, ((chosen, rejected), ratio, sizes) in enumerate(zip(found, ratios, lengths, strict=True))
+    ]
