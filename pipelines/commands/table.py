@@ -40,7 +40,7 @@ COMMANDS = {
     "data drift": "Hold a recipe's data against that of its registered model.",
     "data quarantine": "List what a run left out, and why: shards, malformed rows, unusable images or recordings.",
     "data show": "Print why a shard was quarantined, with samples of its bad rows.",
-    "registry list": "List the models that were registered from this store, and where they stand.",
+    "registry list": "List the models that this store has registered, where they stand, and imported base models.",
     "registry show": "Show a model's versions, or one of them with what made it and what was decided about it.",
     "registry diff": "Show what differs between two versions: settings, shards of the data, metrics, code.",
     "registry log": "Show every decision about a model, newest first, and check that none was changed or left out.",

@@ -101,7 +101,8 @@ def test_both_forms_are_one_model(forms: Forms) -> None:
     answers = [forms.ask(f"tiny-{form}") for form in ("adapter", "merged")]
     assert [answer.returncode for answer in answers] == [0, 0], answers
     assert answers[0].stdout == answers[1].stdout
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{forms.store}/mlflow.db"}
+    uri = f"sqlite:///{forms.store}/mlflow.db"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}
     done = subprocess.run(
         [sys.executable, "-P", "-c", CHILD, ASKED], capture_output=True, text=True, env=environment, cwd=forms.store
     )
