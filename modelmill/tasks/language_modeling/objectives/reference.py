@@ -61,7 +61,10 @@ def of(step: Step, task: Any, model: Any, settings: Training, rows: Callable[[st
         "computed": [device.type, str(dtype)],
     }
 
+    computed = []
+
     def make() -> dict[str, np.ndarray]:
+        computed.append(True)
         log.info("scores of answers under the reference: computed once, and kept for later runs")
         was_training = model.training
         model.to(device).eval()
@@ -75,4 +78,7 @@ def of(step: Step, task: Any, model: Any, settings: Training, rows: Callable[[st
         model.to(torch.device("cpu")).train(was_training)
         return made
 
-    return Reference(*kept_arrays.find_or_make(step, PREFIX, made_with, make, here))
+    found = Reference(*kept_arrays.find_or_make(step, PREFIX, made_with, make, here))
+    if not computed:
+        log.info("scores of answers under the reference: those that an earlier run kept")
+    return found
