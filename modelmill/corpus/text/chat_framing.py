@@ -72,7 +72,7 @@ class Template:
             self.tokens = ChatTokens(folder, settings.date, end)
             (tried,) = self.tokens.conversation(*_probed())
         except UnfitTemplateError as error:
-            raise refused(str(error)) from error
+            raise refused(f"{error}, with a prompt and a response alone") from error
         self.stop = self.tokens.stop
         ids = [token for segment in tried.segments for token in segment.ids]
         self.shares_end = ids[:1] == [end] == ids[-1:]

@@ -129,5 +129,5 @@ def refused(why: str) -> UserError:
         why: What the template does.
     """
     return UserError(
-        f"{KEY}: the tokenizer's chat template {why}; mend what it stumbles over, or set framing: separator"
+        f"{KEY}: the tokenizer's chat template {why}; mend what it stumbles over, or for pairs set framing: separator"
     )
