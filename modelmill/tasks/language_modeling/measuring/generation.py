@@ -39,16 +39,20 @@ def answers(model: Any, asked: Sequence[Asked], ends: Sequence[int]) -> list[lis
     """Return the token ids of the answers, without what ends them.
 
     Prompts of about the same length are answered together, padded on the left, if that does not change what the model
-    says; else each is answered alone.
+    says; else each is answered alone. The model's own generation settings, such as a repetition penalty, do not count,
+    as they do not when it is served.
 
     Args:
         model: The causal language model.
         asked: The prompts.
         ends: Ids that end an answer; the first of them pads.
     """
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig()
     order = sorted(range(len(asked)), key=lambda place: len(asked[place].prompt))
     prompts = [asked[place].prompt for place in order]
-    size = AT_ONCE if len(order) > 1 and _bears_company(model, prompts[0], prompts[-1], ends) else 1
+    size = AT_ONCE if len(order) > 1 and _can_pad(model, prompts[0], prompts[-1], ends) else 1
     found: dict[int, list[int]] = {}
     for first in range(0, len(order), size):
         group = order[first : first + size]
@@ -64,7 +68,7 @@ def _ended(ids: list[int], ends: Sequence[int]) -> list[int]:
     return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
 
-def _bears_company(model: Any, short: list[int], long: list[int], ends: Sequence[int]) -> bool:
+def _can_pad(model: Any, short: list[int], long: list[int], ends: Sequence[int]) -> bool:
     """Return whether the model gives the shorter prompt the same logits alone and beside the longer one, padded."""
     alone = _generate(model, [short], TRIED, ends, logits=True).logits
     together = _generate(model, [short, long], TRIED, ends, logits=True).logits
