@@ -194,10 +194,12 @@ def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePrepr
     Args:
         counts: Documents and pairs of each split.
         settings: The recipe's section.
-        left_out: How many documents hygiene left out, and why; empty if none.
+        left_out: How many documents were left out, and why; empty if none.
     """
     total = sum(c["documents"] for c in counts.values())
-    also = f" (preprocessing.hygiene left out {left_out})" if left_out else ""
+    # Malformed rows and equal answers are left out whatever hygiene asks for.
+    who = "preprocessing" if settings.conversations else "preprocessing.hygiene"
+    also = f" ({who} left out {left_out})" if left_out else ""
     for split in SPLITS:
         if not counts[split]["documents"]:
             raise UserError(
