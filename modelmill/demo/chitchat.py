@@ -29,7 +29,8 @@ def chat_sft(shards: int) -> dict[str, bytes]:
 
     Whoever wrote first is the user and the other the assistant; the question that both were given is in the system
     message. Lines that one sent in a row are one message. A dialogue ends with its last answer. Left out are dialogues
-    of fewer than six messages, with an empty or a very long message, or with what may lead to a person.
+    of fewer than six messages, with an empty or a very long message, or with what may lead to a person. Of the
+    dialogues, `SHARE` are drawn by their ids.
 
     Args:
         shards: Number of files; a dialogue's id draws its own.
