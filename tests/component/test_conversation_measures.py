@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from modelmill.measures import breakdown
 from modelmill.store import manifest
 from modelmill.tasks.language_modeling.evaluation_settings import MEASURES, LanguageComparison, LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring import examples, preferences, responses
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
+from modelmill.tasks.language_modeling.measuring.answering import answers
 from modelmill.tasks.language_modeling.measuring.preference_measures import PreferenceMeasures
 from modelmill.tasks.language_modeling.measuring.response_measures import ResponseMeasures
 from modelmill.tasks.language_modeling.measuring.speaking import Speaker
@@ -132,7 +133,7 @@ def test_what_is_said_in_a_turn_is_the_models_greedy_answer_to_what_came_before(
 def test_samples_are_whole_conversations_with_what_was_said_before_and_after(chats: Chats) -> None:
     task = task_of(chats, [call(3), talk(4, 6)])
     settings = LanguageEvaluation(samples=2, sample_tokens=4, tool_calls=0)
-    measures = ResponseMeasures(task, task.corpus, settings, "conversations")
+    measures = ResponseMeasures(task, settings, "conversations")
     before, after = measures.measure(chats.model(1), "before"), measures.measure(chats.model(2), "after")
     assert not [row for row in before + after if row["set"] == "tool_calls"]
     called, long = measures.samples()
@@ -153,11 +154,14 @@ def test_answers_are_the_same_together_and_alone(chats: Chats, kind: str) -> Non
         model = RwkvForCausalLM(config).eval()
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=1.0)
+    task = SimpleNamespace(length=LENGTH, corpus=SimpleNamespace(info={"end_of_text": 63, "frame": {"stop": 63}}))
     prompts = [[5, 9, 3], [7], [11, 2, 40, 21, 9, 30], [8, 1, 3], [33] * 20]
-    asked = [Asked(prompt, 3 + 2 * place) for place, prompt in enumerate(prompts)]
-    alone = [answers(model, [one], [63])[0] for one in asked]
-    assert answers(model, asked, [63]) == alone
+    asked = [(prompt, 3 + 2 * place) for place, prompt in enumerate(prompts)]
+    alone = [answers(task, model, [one])[0] for one in asked]
+    assert answers(task, model, asked) == alone
     assert len({tuple(one) for one in alone}) > 1 and len(alone[4]) == 11
+    task.length = 24
+    assert answers(task, model, asked) == [*alone[:4], alone[4][:4]]
 
 
 def preferences_of(chats: Chats, kind: str, answered: list[tuple[str, str, str]]) -> tuple[Any, Any]:
@@ -201,7 +205,7 @@ def test_preferences_must_be_kept_better_than_before_by_more_than_chance(chats: 
     task = chats.task(files, "preferences")
     settings = LanguageEvaluation(samples=1, sample_tokens=4)
     compared = ("preference_margin", MEASURES["preference_margin"])
-    measures = PreferenceMeasures(task, task.corpus, settings, "preferences", compared)
+    measures = PreferenceMeasures(task, settings, "preferences", compared)
     before, after = measures.measure(chats.model(1), "before"), measures.measure(chats.model(2), "after")
     metrics = measures.metrics(before, after)
     (baseline,) = measures.baselines(before, after, metrics)
