@@ -13,7 +13,7 @@ from modelmill.champion.comparison import decide_between
 from modelmill.measures import breakdown
 from modelmill.store import manifest
 from modelmill.tasks.language_modeling.evaluation_settings import MEASURES, LanguageComparison, LanguageEvaluation
-from modelmill.tasks.language_modeling.measuring import examples, preferences, responses
+from modelmill.tasks.language_modeling.measuring import conversations, examples, preferences, responses
 from modelmill.tasks.language_modeling.measuring.answering import answers
 from modelmill.tasks.language_modeling.measuring.preference_measures import PreferenceMeasures
 from modelmill.tasks.language_modeling.measuring.response_measures import ResponseMeasures
@@ -65,6 +65,17 @@ def test_slices_tell_turns_tools_source_and_what_is_answered(chats: Chats) -> No
     assert [one[0] for one in turns[6:11]] == ["turn=1", "turn=2", "turn=3", "turn=4 or later", "turn=4 or later"]
     named = {part["slice"] for part in breakdown.of_metric("bits", MEASURES["response_bits_per_byte"], [], rows)}
     assert {"all", "source=forum", "turns=3", "tools=called", "length=short"} <= named
+
+
+def test_rare_sources_are_one_slice(chats: Chats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "MOST_SOURCES", 1)
+    task = task_of(chats, TALKS)
+    file = task.files["test/00000.pairs.conversations.jsonl"]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    named = zip(lines, ["forum", "wiki", "forum", "book", None, ""], strict=True)
+    file.write_text("".join(json.dumps(line | {"source": name}) + "\n" for line, name in named))
+    sources = [[name for name in one.slices if "source" in name] for one in responses.read(task, True).talks]
+    assert sources == [["source=forum"], ["source=others"], ["source=forum"], ["source=others"], [], []]
 
 
 def test_a_conversation_that_the_windows_cut_off_is_left_out(chats: Chats) -> None:
