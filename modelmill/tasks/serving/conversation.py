@@ -19,10 +19,12 @@ class Prompt(NamedTuple):
     Attributes:
         ids: Its token ids.
         dropped: How many messages were left out because it was too long.
+        tools: Names of the tools that the answer may call.
     """
 
     ids: list[int]
     dropped: int
+    tools: frozenset[str] = frozenset()
 
 
 def read(request: Mapping[str, Any]) -> tuple[list[Message], list[dict[str, Any]]]:
@@ -79,7 +81,8 @@ def prompt(
                 + ("shorten the last ones" if settings.drops_turns else "drop old ones, or set truncation: auto")
             )
         tail = tail[turns[0] :]
-    return Prompt(ids, len(messages) - len(head) - len(tail))
+    names = frozenset(str(tool.get("function", tool)["name"]) for tool in tools)
+    return Prompt(ids, len(messages) - len(head) - len(tail), names)
 
 
 def _ids(messages: list[Message], tools: list[dict[str, Any]], tokens: ChatTokens) -> list[int]:
