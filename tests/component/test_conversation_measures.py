@@ -175,15 +175,6 @@ def test_answers_are_the_same_together_and_alone(chats: Chats, kind: str) -> Non
     assert answers(task, model, asked) == [*alone[:4], alone[4][:4]]
 
 
-def test_a_models_own_generation_settings_do_not_count(chats: Chats) -> None:
-    torch.manual_seed(0)
-    model: Any = chats.model()
-    asked = [Asked([5, 9, 3], 8), Asked([7] * 9, 8)]
-    expected = answers(model, asked, [63])
-    model.generation_config.repetition_penalty = 1e-9  # with it, an answer says what was said before
-    assert answers(model, asked, [63]) == expected
-
-
 def preferences_of(chats: Chats, kind: str, answered: list[tuple[str, str, str]]) -> tuple[Any, Any]:
     files = chats.preferences("train", [("x", "y", "z")]) | chats.preferences("test", answered)
     task = chats.task(files, kind)

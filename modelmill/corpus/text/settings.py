@@ -62,10 +62,9 @@ class Pairs(Section):
     )
     too_long: Literal["truncate_prompt", "split", "drop", "refuse"] = Field(
         default="truncate_prompt",
-        description="What happens to a pair that is longer than `sequence_length` tokens: its prompt loses its "
-        "beginning (a conversation its oldest exchanges first), and a response that is too long by itself its end, "
-        "after which no stop is learned; or a conversation is `split` between exchanges, each part with the system "
-        "message; or the pair is dropped; or the run ends. Only conversations can be `split`.",
+        description="What happens to a pair longer than `sequence_length` tokens: its prompt loses its beginning, a "
+        "conversation its oldest exchanges, and a response that is longer by itself its end and its stop; conversations "
+        "can be `split` between exchanges, each with the system message.",
     )
     date: datetime.date = Field(
         default=datetime.date(2024, 7, 26),
