@@ -62,9 +62,9 @@ class Pairs(Section):
     )
     too_long: Literal["truncate_prompt", "split", "drop", "refuse"] = Field(
         default="truncate_prompt",
-        description="What happens to a pair longer than `sequence_length` tokens: its prompt loses its beginning, a "
-        "conversation its oldest exchanges, and a response that is longer by itself its end and its stop; conversations "
-        "can be `split` between exchanges, each with the system message.",
+        description="What happens to a pair longer than `sequence_length` tokens: its prompt loses its beginning (a "
+        "conversation its oldest exchanges), a response that is longer by itself its end and its stop. Conversations "
+        "can be `split` between exchanges, each part with the system message.",
     )
     date: datetime.date = Field(
         default=datetime.date(2024, 7, 26),
