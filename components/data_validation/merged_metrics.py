@@ -1,6 +1,5 @@
 """The states of all shards merged, and the values of metrics that follow from them."""
 
-import bisect
 import math
 from dataclasses import dataclass
 from decimal import Decimal
@@ -275,11 +274,6 @@ class MergedMetrics:
     def type_of(self, need: Need) -> pa.DataType:
         """Return the type of the need's first column."""
         return self.schema.field(need.columns[0]).type
-
-    def place_of(self, row: int) -> tuple[int, int]:
-        """Return the number of the shard that holds a row of all the data, and the row's number in it, from 0."""
-        shard = bisect.bisect_right(self._starts, row) - 1
-        return shard, row - self._starts[shard]
 
 
 def _float_sum(totals: list[float]) -> float:

@@ -26,7 +26,6 @@ MOST_SLICES = 80
 STAGES = ("pretraining", "fine_tuning")
 # Metrics of a training that report unusual events.
 EVENTS = ("skipped_batches", "resumed_from_step")
-_TONES = {REGISTERED: "good", IDLE: "good", GATE_FAILED: "warn", CANCELLED: "warn"}
 
 
 def render(run: Run, outcome: dict[str, Any]) -> str:

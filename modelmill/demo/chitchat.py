@@ -17,6 +17,8 @@ from modelmill.core.errors import UserError
 PACKAGE, FILE = "chitchat_dataset", "dataset.json"
 # The shortest dialogue: three answers. Characters of the longest message: what is longer was pasted.
 MIN_TURNS, MOST_CHARACTERS = 6, 1000
+# Part of the dialogues that is kept, by a draw of their ids: enough for a training of minutes.
+SHARE = 0.25
 SYSTEM = "You are chatting with a stranger. Answer as a person does, in a line or two. You were asked: {topic}"
 # What may lead to a person: addresses, links and numbers of telephones.
 _PERSONAL = re.compile(r"\w@\w|https?:|www\.|\d{3}\W?\d{4}")
@@ -27,7 +29,8 @@ def chat_sft(shards: int) -> dict[str, bytes]:
 
     Whoever wrote first is the user and the other the assistant; the question that both were given is in the system
     message. Lines that one sent in a row are one message. A dialogue ends with its last answer. Left out are dialogues
-    of fewer than six messages, with an empty or a very long message, or with what may lead to a person.
+    of fewer than six messages, with an empty or a very long message, or with what may lead to a person. Of the
+    dialogues, `SHARE` are drawn by their ids.
 
     Args:
         shards: Number of files; a dialogue's id draws its own.
@@ -37,7 +40,7 @@ def chat_sft(shards: int) -> dict[str, bytes]:
     """
     rows: list[list[str]] = [[] for _ in range(shards)]
     for name, dialogue in sorted(_dialogues().items()):
-        if (row := _row(name, dialogue)) is not None:
+        if fraction(f"{name} is kept") < SHARE and (row := _row(name, dialogue)) is not None:
             rows[int(fraction(name) * shards)].append(json.dumps(row, ensure_ascii=False) + "\n")
     return {f"dialogues-{n:05d}.jsonl": "".join(lines).encode() for n, lines in enumerate(rows) if lines}
 

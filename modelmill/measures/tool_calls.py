@@ -21,6 +21,20 @@ class Call(NamedTuple):
     arguments: str
 
 
+class Place(NamedTuple):
+    """Where calls stand in a text.
+
+    Attributes:
+        begin: Place of their JSON value.
+        end: Place after it.
+        calls: The calls.
+    """
+
+    begin: int
+    end: int
+    calls: list[Call]
+
+
 def of_message(message: Mapping[str, Any]) -> list[Call]:
     """Return the calls of a message in OpenAI's shape.
 
@@ -31,7 +45,16 @@ def of_message(message: Mapping[str, Any]) -> list[Call]:
 
 
 def of_text(text: str) -> list[Call]:
-    """Return the calls in what a model said, in order: JSON objects with a name and arguments, wherever they stand.
+    """Return the calls in what a model said, in order; see `places_in`.
+
+    Args:
+        text: The text.
+    """
+    return [call for place in places_in(text) for call in place.calls]
+
+
+def places_in(text: str) -> list[Place]:
+    """Return where a model calls tools: JSON objects with a name and arguments, wherever they stand.
 
     That is how the templates of most families write them, between marks or without (Hermes, Qwen 2.5 and 3, Llama 3,
     Mistral up to its third tokenizer, Granite, Command R). Calls that are written otherwise are not found.
@@ -39,17 +62,18 @@ def of_text(text: str) -> list[Call]:
     Args:
         text: The text.
     """
-    found: list[Call] = []
-    place = _next(text, 0)
-    while place is not None:
+    found: list[Place] = []
+    begin = _next(text, 0)
+    while begin is not None:
         try:
-            value, end = _DECODER.raw_decode(text, place)
+            value, end = _DECODER.raw_decode(text, begin)
         except ValueError:
-            value, end = None, place + 1
+            value, end = None, begin + 1
         except RecursionError:
             break  # so would be nearly all that follows
-        found += _calls_in(value)
-        place = _next(text, end)
+        if calls := list(_calls_in(value)):
+            found.append(Place(begin, end, calls))
+        begin = _next(text, end)
     return found
 
 

@@ -116,7 +116,7 @@ def _prompting(version: Version, folder: Path, is_chat: bool) -> dict[str, Any]:
         return {**said, "before": before, "after": [], "end": [vocabulary.end], "trims": False}
     today = date.today()
     try:
-        stop = ChatTokens(folder, today, vocabulary.end).stop
+        stops = ChatTokens(folder, today, vocabulary.end).stops
     except UnfitTemplateError as error:
         raise UserError(f"{version}: its chat template {error}") from error
-    return {**said, "chat": True, "date": today.isoformat(), "end": sorted({stop, vocabulary.end})}
+    return {**said, "chat": True, "date": today.isoformat(), "end": sorted({*stops, vocabulary.end})}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from modelmill.champion.comparison import decide_between
 from modelmill.measures import breakdown
 from modelmill.store import manifest
 from modelmill.tasks.language_modeling.evaluation_settings import MEASURES, LanguageComparison, LanguageEvaluation
-from modelmill.tasks.language_modeling.measuring import examples, preferences, responses
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers
+from modelmill.tasks.language_modeling.measuring import conversations, examples, preferences, responses
+from modelmill.tasks.language_modeling.measuring.answering import answers
 from modelmill.tasks.language_modeling.measuring.preference_measures import PreferenceMeasures
 from modelmill.tasks.language_modeling.measuring.response_measures import ResponseMeasures
 from modelmill.tasks.language_modeling.measuring.speaking import Speaker
@@ -64,6 +65,17 @@ def test_slices_tell_turns_tools_source_and_what_is_answered(chats: Chats) -> No
     assert [one[0] for one in turns[6:11]] == ["turn=1", "turn=2", "turn=3", "turn=4 or later", "turn=4 or later"]
     named = {part["slice"] for part in breakdown.of_metric("bits", MEASURES["response_bits_per_byte"], [], rows)}
     assert {"all", "source=forum", "turns=3", "tools=called", "length=short"} <= named
+
+
+def test_rare_sources_are_one_slice(chats: Chats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "MOST_SOURCES", 1)
+    task = task_of(chats, TALKS)
+    file = task.files["test/00000.pairs.conversations.jsonl"]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    named = zip(lines, ["forum", "wiki", "forum", "book", None, ""], strict=True)
+    file.write_text("".join(json.dumps(line | {"source": name}) + "\n" for line, name in named))
+    sources = [[name for name in one.slices if "source" in name] for one in responses.read(task, True).talks]
+    assert sources == [["source=forum"], ["source=others"], ["source=forum"], ["source=others"], [], []]
 
 
 def test_a_conversation_that_the_windows_cut_off_is_left_out(chats: Chats) -> None:
@@ -132,7 +144,7 @@ def test_what_is_said_in_a_turn_is_the_models_greedy_answer_to_what_came_before(
 def test_samples_are_whole_conversations_with_what_was_said_before_and_after(chats: Chats) -> None:
     task = task_of(chats, [call(3), talk(4, 6)])
     settings = LanguageEvaluation(samples=2, sample_tokens=4, tool_calls=0)
-    measures = ResponseMeasures(task, task.corpus, settings, "conversations")
+    measures = ResponseMeasures(task, settings, "conversations")
     before, after = measures.measure(chats.model(1), "before"), measures.measure(chats.model(2), "after")
     assert not [row for row in before + after if row["set"] == "tool_calls"]
     called, long = measures.samples()
@@ -153,11 +165,14 @@ def test_answers_are_the_same_together_and_alone(chats: Chats, kind: str) -> Non
         model = RwkvForCausalLM(config).eval()
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=1.0)
+    task = SimpleNamespace(length=LENGTH, corpus=SimpleNamespace(info={"end_of_text": 63, "frame": {"stop": 63}}))
     prompts = [[5, 9, 3], [7], [11, 2, 40, 21, 9, 30], [8, 1, 3], [33] * 20]
-    asked = [Asked(prompt, 3 + 2 * place) for place, prompt in enumerate(prompts)]
-    alone = [answers(model, [one], [63])[0] for one in asked]
-    assert answers(model, asked, [63]) == alone
+    asked = [(prompt, 3 + 2 * place) for place, prompt in enumerate(prompts)]
+    alone = [answers(task, model, [one])[0] for one in asked]
+    assert answers(task, model, asked) == alone
     assert len({tuple(one) for one in alone}) > 1 and len(alone[4]) == 11
+    task.length = 24
+    assert answers(task, model, asked) == [*alone[:4], alone[4][:4]]
 
 
 def preferences_of(chats: Chats, kind: str, answered: list[tuple[str, str, str]]) -> tuple[Any, Any]:
@@ -201,7 +216,7 @@ def test_preferences_must_be_kept_better_than_before_by_more_than_chance(chats: 
     task = chats.task(files, "preferences")
     settings = LanguageEvaluation(samples=1, sample_tokens=4)
     compared = ("preference_margin", MEASURES["preference_margin"])
-    measures = PreferenceMeasures(task, task.corpus, settings, "preferences", compared)
+    measures = PreferenceMeasures(task, settings, "preferences", compared)
     before, after = measures.measure(chats.model(1), "before"), measures.measure(chats.model(2), "after")
     metrics = measures.metrics(before, after)
     (baseline,) = measures.baselines(before, after, metrics)

@@ -73,7 +73,7 @@ def test_an_answer_ends_at_an_end_or_where_its_room_is_full() -> None:
     first, second = alone(model, ids, 12, end), alone(model, other, 2)
     model.generation_config.update(eos_token_id=end, repetition_penalty=9.0)
     generator = Generator(model, [END])
-    assert generator.ends == [END, end]
+    assert generator.ends == Generator(model, [END]).ends == [END, end]
     answers = generator.answers([Asked(ids, 12), Asked(other, 2)], GREEDY)
     assert answers == [Answer(first, True), Answer(second, False)]
 

@@ -15,6 +15,7 @@ from tests.chat_models import CHATML, write_chat_model
 
 
 def encoded(folder: Path, rows: list[dict[str, Any]], source: str, **pairs: Any) -> tuple[dict[str, Path], Any]:
+    folder.mkdir(exist_ok=True)
     model = write_chat_model(folder / "model", CHATML, eos_token="<|im_end|>")
     given_tokenizer.copy(model, folder / "tokenizer")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -75,3 +76,15 @@ def test_preferences_have_sides(tmp_path: Path) -> None:
     assert ((sides > 0) == learned).all()
     line = json.loads(files["test/pairs.conversations.jsonl"].read_text().splitlines()[0])
     assert line["chosen"] == [{"role": "assistant", "content": "Yes."}] and line["messages"][0]["role"] == "user"
+
+
+def test_held_out_rows_say_where_they_are_from(tmp_path: Path) -> None:
+    sources = ["forum", "wiki", None, "", "a text " * 20, "two\nlines"]
+    rows = [{**chat(n), "origin": sources[n % 6]} for n in range(60)]
+    said, _ = encoded(tmp_path / "chats", rows, "messages", columns={"source": "origin"})
+    rows = [{"prompt": f"Q {n}?", "chosen": "Yes.", "rejected": "No.", "source": n % 3} for n in range(60)]
+    answered, _ = encoded(tmp_path / "answers", rows, "preferences")
+    for files, wanted in ((said, ["forum", "wiki", None, None, None, None]), (answered, ["0", "1", "2"])):
+        lines = [json.loads(line) for line in files["test/pairs.conversations.jsonl"].read_text().splitlines()]
+        assert [line.get("source") for line in lines] == [wanted[line["row"] % len(wanted)] for line in lines]
+        assert {line.get("source") for line in lines} == set(wanted)

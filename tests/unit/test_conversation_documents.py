@@ -136,6 +136,12 @@ def recipe_of(pairs: dict[str, Any]) -> Recipe:
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"from": "messages"}, "pairs: from: messages needs framing: chat"),
     ({"from": "messages", "framing": "chat", "columns": {"prompt": "q"}}, "columns: from: messages has no 'prompt'"),
+    (
+        {"from": "preferences", "framing": "chat", "too_long": "split"},
+        "pairs: too_long: split is for conversations, and from: preferences has none",
+    ),
+    ({"from": "labelled", "framing": "chat", "too_long": "split"}, "too_long: split is for conversations"),
+    ({"from": "python_docstrings", "too_long": "split"}, "too_long: split is for conversations"),
     ({"from": "columns", "columns": {"prompt": "q"}}, "columns: from: columns has none to name"),
 ]
 

@@ -282,4 +282,8 @@ def test_the_format_is_seen_in_the_columns(row: dict[str, Any], wanted: Detected
 
 
 def test_names_of_columns_can_be_chosen() -> None:
-    assert formats.columns("messages", {"messages": "chat"}) == {"messages": "chat", "tools": "tools"}
+    assert formats.columns("messages", {"messages": "chat"}) == {
+        "messages": "chat",
+        "tools": "tools",
+        "source": "source",
+    }

@@ -100,6 +100,7 @@ def test_a_dialogue_is_messages_of_user_and_assistant_in_turn_up_to_the_last_ans
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_dialogues(tmp_path, {"a": DIALOGUE})
+    monkeypatch.setattr("modelmill.demo.chitchat.SHARE", 1.0)
     monkeypatch.syspath_prepend(str(tmp_path))
     (row,) = rows_of("chat-sft", tmp_path / "out")
     system, *said = row["messages"]
@@ -115,6 +116,7 @@ def test_dialogues_that_are_short_or_lead_to_a_person_are_left_out(
     turn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_dialogues(tmp_path, {"a": DIALOGUE, "b": DIALOGUE[:5], "c": [*DIALOGUE[:3], [turn], *DIALOGUE[4:]]})
+    monkeypatch.setattr("modelmill.demo.chitchat.SHARE", 1.0)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert [row["dialogue"] for row in rows_of("chat-sft", tmp_path / "out")] == ["a"]
 

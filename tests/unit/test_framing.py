@@ -110,7 +110,7 @@ def test_a_template_that_shows_no_pair_is_refused_by_name(mistake: str, tmp_path
         UserError, match=r"preprocessing\.pairs\.framing: chat: the tokenizer's chat template"
     ) as raised:
         chat_of(folder)
-    assert said in str(raised.value) and "for pairs set framing: separator" in str(raised.value)
+    assert said in str(raised.value) and "set framing: separator" in str(raised.value)
 
 
 def test_a_pair_that_the_template_changes_is_refused_by_name(tmp_path: Path) -> None:

@@ -103,20 +103,6 @@ def test_answers_are_scored_as_each_is_alone_and_shared_prompts_take_fewer_token
     assert fed == sum((1 if shares else 2) * p + answers for p, answers in sizes)
 
 
-def test_rows_for_evaluation_say_which_answer_is_more_likely_than_under_the_reference(tmp_path: Path) -> None:
-    examples = preferences.drawn(6)
-    task = preferences.task_over(preferences.write(tmp_path, {"test": examples}, shards=1), "preferences")
-    rows = AnswerRows(task.files, "test", "preferences", LENGTH, shares=True)
-    model, base = (preferences.stirred(task, seed).eval() for seed in (1, 7))
-    made = answer_scores.preference_rows(task, model, rows, answer_scores.of_split(task, base, rows))
-    with torch.no_grad():
-        for row, (prompt, *answers) in zip(made, examples, strict=True):
-            ratios = [alone(model, prompt, one) - alone(base, prompt, one) for one in answers]
-            assert row["margin"] == pytest.approx(ratios[0] - ratios[1], abs=1e-3)
-            assert row["right"] == (ratios[0] > ratios[1])
-            assert [row["chosen_tokens"], row["rejected_tokens"]] == [len(one) for one in answers]
-
-
 def test_a_pair_that_needs_more_than_a_sequence_makes_rows_longer(tmp_path: Path) -> None:
     long: Example = ([1] * 20, [2] * 28, [3] * 28)
     task = preferences.task_over(

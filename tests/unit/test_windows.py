@@ -23,6 +23,8 @@ def opened_task(folder: Path, documents: list[list[int]], opening: list[int], le
     task = language_task(folder, documents, length)
     packed = packing.pack_documents(documents, 0, np.dtype(np.uint16), 0, opening)
     for name, array in packed._asdict().items():
+        if array is None:
+            continue
         task.files[f"train/00000.documents.{name}.npy"] = folder / f"{name}.npy"
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
     return task

@@ -15,6 +15,8 @@ from modelmill.corpus.text.shown import UnfitTemplateError, texts_of
 from modelmill.corpus.text.tokenizer import Encoder
 
 BETTER, WORSE = 1, 2
+# What an example is called in messages.
+_NAMES = {"preferences": "preference", "labelled": "labelled answer"}
 
 
 class Answers(Template):
@@ -58,7 +60,7 @@ class Answers(Template):
         size = sized(answered.prompt)
         prompt: Sequence[Message] = answered.prompt
         if size > self.room:
-            if is_left_out(self.settings, counts, where, size, self.room, self.kind.removesuffix("s")):
+            if is_left_out(self.settings, counts, where, size, self.room, _NAMES[self.kind]):
                 return None
             prompt = shortened(prompt, sized, self.room, self.tokens.text.without)
             if sized(prompt) > self.room:
@@ -89,7 +91,8 @@ class Answers(Template):
         chatted = self.tokens.conversation([*prompt, *answer], tools, weights)
         if len(chatted) != 1 or chatted[0].turns[0] != first:
             raise UnfitTemplateError(
-                "shows an earlier message of an answer in other words once it is past, so that the answer is none text"
+                "shows an earlier message of an answer in other words once it is past, so that the answer cannot be "
+                "scored as one text"
             )
         given, *said = chatted[0].segments[:-1]
         return [given, *(segment._replace(side=side) for segment in said)]

@@ -154,36 +154,37 @@ class ChatTokens:
         while turns:
             *earlier, last = turns
             ids = self._ids_of_last(last.text, None if made else whole)
-            cuts = {turn.number: self._place(turn.text, last.text, ids.given) for turn in earlier}
+            given = _Places(ids.given)
+            cuts = {turn.number: self._place(turn.text, last.text, given) for turn in earlier}
             made.append(joined([turn for turn in earlier if cuts[turn.number]], cuts, last, ids))
             turns = [turn for turn in earlier if not cuts[turn.number]]
         return made[::-1]
 
-    def _place(self, earlier: Rendered, last: Rendered, given: list[int]) -> tuple[int, int] | None:
+    def _place(self, earlier: Rendered, last: Rendered, given: "_Places") -> tuple[int, int] | None:
         """Return where an earlier message's ids begin and end in a later rendering; None where it shows another."""
         upto = earlier.given + earlier.learned
         stop = self._stop_of(earlier)
         if stop is None or not last.given.startswith(upto):
             return None
         ids = self._given(earlier.given, given)
-        places = [place for place, token in enumerate(given) if token == self.text.id_of(stop)]
+        places = given.of(self.text.id_of(stop))
         count = self.text.count(upto, stop)
-        if given[: len(ids)] != ids or count > len(places) or places[count - 1] < len(ids):
+        if given.ids[: len(ids)] != ids or count > len(places) or places[count - 1] < len(ids):
             return None
         return len(ids), places[count - 1] + 1
 
-    def _given(self, text: str, whole: list[int]) -> list[int]:
+    def _given(self, text: str, whole: "_Places") -> list[int]:
         """Return the ids of the text up to a response.
 
         A special token cuts a text in two that do not know of each other. So where the last one is the template's, and
         what comes after it is always the same, the ids are the first of the whole text's, and need not be made again.
         """
         if self._opener and text.endswith(self._opens):
-            places = [place for place, token in enumerate(whole) if token == self._opening[0]]
+            places = whole.of(self._opening[0])
             count = self.text.count(text, self._opener)
             end = places[count - 1] + len(self._opening) if count <= len(places) else 0
-            if whole[end - len(self._opening) : end] == self._opening:
-                return whole[:end]
+            if whole.ids[end - len(self._opening) : end] == self._opening:
+                return whole.ids[:end]
         return self.text.ids(text)
 
     def _ids_of_last(self, rendered: Rendered, whole: list[int] | None = None) -> Ids:
@@ -194,7 +195,7 @@ class ChatTokens:
             whole: Ids of all of its text, if they are known.
         """
         whole = self.text.ids(rendered.whole) if whole is None else whole
-        given = self._given(rendered.given, whole)
+        given = self._given(rendered.given, _Places(whole))
         if whole[: len(given)] == given:
             after = whole[len(given) :]
         else:
@@ -207,7 +208,7 @@ class ChatTokens:
         if stop is None:
             return Ids(given, [*after, self.stop], [])
         # The last of these, but for those that the rest holds.
-        places = [place for place, token in enumerate(after) if token == self.text.id_of(stop)]
+        places = _Places(after).of(self.text.id_of(stop))
         end = places[-1 - self.text.count(rendered.rest, stop)] + 1
         return Ids(given, after[:end], after[end:])
 
@@ -215,6 +216,19 @@ class ChatTokens:
         """Return the token that ends a message; None where the template writes none."""
         ends = [*([self.template.stop] if self.template.stop else []), *self.text.longest_first]
         return next((token for token in ends if rendered.learned.endswith(token)), None)
+
+
+class _Places:
+    """Ids, and where each of some tokens is among them."""
+
+    def __init__(self, ids: list[int]) -> None:
+        self.ids = ids
+        self._known: dict[int, list[int]] = {}
+
+    def of(self, token: int) -> list[int]:
+        if token not in self._known:
+            self._known[token] = [place for place, one in enumerate(self.ids) if one == token]
+        return self._known[token]
 
 
 def _require_same(masked: list[str], plain: list[str]) -> None:

@@ -9,10 +9,14 @@ from modelmill.corpus.text.cleaning import clean
 from modelmill.corpus.text.conversations import contents, formats
 from modelmill.corpus.text.conversations.conversation import Preference
 from modelmill.corpus.text.conversations.formats import BadConversationError, Example
+from modelmill.corpus.text.conversations.names import SOURCE
 from modelmill.corpus.text.pairs import Pair, python_docstrings
 from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.data import shards
 from modelmill.data.shard import Shard
+
+# Characters of the longest name of a source.
+_LONGEST_SOURCE = 100
 
 
 class Document(NamedTuple):
@@ -26,6 +30,7 @@ class Document(NamedTuple):
         changes: What hygiene changed, as `cleaning.Cleaned` counts it.
         conversations: Its conversation, preference or labelled answer, if it has one; then there are no pairs.
         problem: Reason to leave it out that showed when it was read, one of `rules.REASONS`; empty for none.
+        source: Name of where its conversation is from; empty where the data does not say.
     """
 
     row: int
@@ -35,6 +40,7 @@ class Document(NamedTuple):
     changes: tuple[int, int, int]
     conversations: list[Example] = []
     problem: str = ""
+    source: str = ""
 
 
 def training_texts(
@@ -145,7 +151,14 @@ def _conversation(
     cleaned = clean(contents.text_of(example), settings.hygiene)
     if settings.hygiene.unicode or settings.hygiene.redact:
         example = contents.mended(example, lambda text: clean(text, settings.hygiene).text)
-    return Document(row, split, cleaned.text, [], cleaned[1:], [example])
+    return Document(row, split, cleaned.text, [], cleaned[1:], [example], source=_source(said))
+
+
+def _source(said: dict[str, Any]) -> str:
+    """Return the name of where a row is from, if its column holds names and not, say, whole texts."""
+    value = said.get(SOURCE)
+    name = str(value) if isinstance(value, str | int) else ""
+    return name if len(name) <= _LONGEST_SOURCE and name.isprintable() else ""
 
 
 def _rows(table: Any, shard: Shard, pairs: Pairs) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from modelmill.corpus import packing
 from modelmill.corpus.array_file import PackedFiles
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import documents
+from modelmill.corpus.text.conversations.names import SOURCE
 from modelmill.corpus.text.documents import Document
 from modelmill.corpus.text.framed import Framed, Framing, Placed
 from modelmill.corpus.text.framing import framing_of
@@ -99,11 +100,15 @@ class _Split:
         self.counts.update(pairs=len(examples), response_tokens=int(packed.learned[1:].sum()))
         if packed.weights is not None:
             self._is_weighted |= bool(((packed.weights > 0) & (packed.weights != 1)).any())
-        self._write(examples)
+        self._write(examples, {document.row: document.source for document in batch if document.source})
 
-    def _write(self, examples: list[Framed]) -> None:
-        """Write the messages of held-out examples, for samples and slices."""
-        lines = [json.dumps(example.record, ensure_ascii=False) for example in examples if example.record is not None]
+    def _write(self, examples: list[Framed], sources: dict[int, str]) -> None:
+        """Write the messages of held-out examples, for samples and slices, and where each row is from."""
+        records = [example.record for example in examples if example.record is not None]
+        named = [
+            {**record, SOURCE: sources[record["row"]]} if record["row"] in sources else record for record in records
+        ]
+        lines = [json.dumps(record, ensure_ascii=False) for record in named]
         if self.records is not None and lines:
             with (self._target / self.records).open("a", encoding="utf-8") as file:
                 file.writelines(line + "\n" for line in lines)

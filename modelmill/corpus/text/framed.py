@@ -129,5 +129,6 @@ def refused(why: str) -> UserError:
         why: What the template does.
     """
     return UserError(
-        f"{KEY}: the tokenizer's chat template {why}; mend what it stumbles over, or for pairs set framing: separator"
+        f"{KEY}: the tokenizer's chat template {why}; correct the data or take another chat model's "
+        "tokenizer; where pairs are prompts and responses, you can also set framing: separator"
     )

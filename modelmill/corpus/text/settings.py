@@ -36,7 +36,7 @@ class Pairs(Section):
     columns: dict[str, str] = Field(
         default={},
         description="Names of columns in the data by the standard names of the format, where they differ, such as "
-        "`messages: chat`.",
+        "`messages: chat`. A column `source` names where a row is from, and evaluation slices by it.",
     )
     malformed: Literal["refuse", "leave_out"] = Field(
         default="refuse",
@@ -62,10 +62,9 @@ class Pairs(Section):
     )
     too_long: Literal["truncate_prompt", "split", "drop", "refuse"] = Field(
         default="truncate_prompt",
-        description="What happens to a pair that is longer than `sequence_length` tokens: its prompt loses its "
-        "beginning (a conversation its oldest exchanges first), and a response that is too long by itself its end, "
-        "after which no stop is learned; or a conversation is `split` between exchanges, each part with the system "
-        "message; or the pair is dropped; or the run ends.",
+        description="What happens to a pair longer than `sequence_length` tokens: its prompt loses its beginning (a "
+        "conversation its oldest exchanges), a response that is longer by itself its end and its stop. Conversations "
+        "can be `split` between exchanges, each part with the system message.",
     )
     date: datetime.date = Field(
         default=datetime.date(2024, 7, 26),
@@ -90,6 +89,12 @@ class Pairs(Section):
             raise ValueError(f"columns: from: {self.source} has no {unknown[0]!r}; it has {', '.join(known)}")
         if self.framing != "chat":
             raise ValueError(f"from: {self.source} needs framing: chat, and a chat model's tokenizer in tokenizer.from")
+        return self
+
+    @model_validator(mode="after")
+    def _can_split(self) -> "Pairs":
+        if self.too_long == "split" and self.source not in ("messages", "sharegpt", "alpaca"):
+            raise ValueError(f"too_long: split is for conversations, and from: {self.source} has none; set drop")
         return self
 
     @field_validator("date", mode="before")

@@ -53,7 +53,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
             baselines += counts.of_documents(task, corpus, settings.ngram_order, metrics["bits_per_byte"])
     if not was_tuned or not len(examples.of_split(task, "pairs", "test")):
         return EvaluationResult(metrics, table, {samples.FILE: []}, tuple(baselines))
-    measures = _measures(task, corpus, recipe)
+    measures = _measures(task, recipe)
     before: list[Row] = []
     if pretrained.entries:
         step.progress(1, 4, "held-out pairs, before fine-tuning")
@@ -69,12 +69,12 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     return EvaluationResult(metrics, table + before + after, files, tuple(baselines))
 
 
-def _measures(task: Any, corpus: Manifest, recipe: Recipe) -> ResponseMeasures | PreferenceMeasures:
-    kind = corpus.info["frame"].get("kind", "pairs")
+def _measures(task: Any, recipe: Recipe) -> ResponseMeasures | PreferenceMeasures:
+    kind = task.corpus.info["frame"].get("kind", "pairs")
     if kind not in KINDS:
-        return ResponseMeasures(task, corpus, recipe.evaluation, kind)
+        return ResponseMeasures(task, recipe.evaluation, kind)
     metric = recipe.metric_of_answers(kind)
-    return PreferenceMeasures(task, corpus, recipe.evaluation, kind, (metric, recipe.measures[metric]))
+    return PreferenceMeasures(task, recipe.evaluation, kind, (metric, recipe.measures[metric]))
 
 
 def _breakdown(recipe: Recipe, before: list[Row], after: list[Row]) -> list[Row]:

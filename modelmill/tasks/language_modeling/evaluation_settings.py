@@ -108,10 +108,9 @@ class LanguageEvaluation(Evaluation):
 
     baseline: bool = Field(
         default=True,
-        description="Whether `bits_per_byte` must be below that of token frequencies and of n-grams, and `loss_after` "
-        "below `loss_before`; without `documents`: `response_bits_per_byte` below that of n-grams and of the model "
-        "before fine-tuning, by more than chance. Of preferences and labelled answers: the metric that models are "
-        "compared by better than before fine-tuning, by more than chance.",
+        description="Whether the model must beat baselines: token frequencies and n-grams in `bits_per_byte`, and "
+        "itself before fine-tuning in the loss of responses; without `documents`, by more than chance, n-grams and "
+        "itself before fine-tuning in the metric that models are compared by.",
     )
     gate: LanguageGate = LanguageGate()
     comparison: LanguageComparison | None = LanguageComparison()

@@ -194,10 +194,12 @@ def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePrepr
     Args:
         counts: Documents and pairs of each split.
         settings: The recipe's section.
-        left_out: How many documents hygiene left out, and why; empty if none.
+        left_out: How many documents were left out, and why; empty if none.
     """
     total = sum(c["documents"] for c in counts.values())
-    also = f" (preprocessing.hygiene left out {left_out})" if left_out else ""
+    # Malformed rows and equal answers are left out whatever hygiene asks for.
+    who = "preprocessing" if settings.conversations else "preprocessing.hygiene"
+    also = f" ({who} left out {left_out})" if left_out else ""
     for split in SPLITS:
         if not counts[split]["documents"]:
             raise UserError(
@@ -206,12 +208,23 @@ def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePrepr
             )
         dropped = counts[split].get("dropped_pairs", 0)
         if dropped and not counts[split]["pairs"]:
-            raise UserError(
-                f"preprocessing.pairs.too_long: drop: all {dropped} pairs of the {split} split are longer than "
-                f"{settings.sequence_length} tokens; raise preprocessing.sequence_length, or set truncate_prompt"
-            )
+            raise UserError(_all_too_long(settings, split, dropped))
         if settings.pairs is not None and not counts[split]["pairs"]:
             raise UserError(
                 f"preprocessing.pairs: the {split} split has no pairs in its {counts[split]['documents']} documents"
                 f"{also}; add data, or set preprocessing.pairs and fine_tuning to none"
             )
+
+
+def _all_too_long(settings: LanguagePreprocessing, split: str, dropped: int) -> str:
+    """Return what to say of a split whose pairs were all dropped; answers are never cut, so they may be too long."""
+    assert settings.pairs is not None
+    policy, length = settings.pairs.too_long, settings.sequence_length
+    what = (
+        f"all {dropped} pairs" if policy == "drop" else f"the answers of all {dropped} preferences or labelled answers"
+    )
+    advice = ", or set truncate_prompt" if policy == "drop" else ""
+    return (
+        f"preprocessing.pairs.too_long: {policy}: {what} of the {split} split are longer than {length} tokens; raise "
+        f"preprocessing.sequence_length{advice}"
+    )

@@ -109,7 +109,7 @@ def _prompting(step: Step, folder: Path) -> dict[str, list[int] | int | bool | s
     length = config.get("max_position_embeddings") or corpus["sequence_length"]
     name = step.recipe.registration.model
     if frame.get("chat"):
-        ends = sorted({frame["stop"], end})
+        ends = sorted({frame["stop"], *frame.get("stops", []), end})
         return {"chat": True, "date": frame["date"], "end": ends, "length": length, "model": name}
     return {
         "before": frame["before"],

@@ -38,6 +38,7 @@ class LanguageModeling:
 
     mixed_precision = True
     keeps_files = True
+    unit: Literal["tokens", "samples"] = "tokens"
     input = "input_ids"
     axes: tuple[str, ...] = ("batch", "length")
     stage = ""
@@ -60,7 +61,6 @@ class LanguageModeling:
         self.cross_entropy = LinearCrossEntropy()
         self.way = ways.PACKED
         self.notes: dict[str, Any] = {"way": ways.PACKED.words}
-        self.unit: Literal["tokens", "samples"] = "tokens"
         self.objective: Objective | None = None
 
     def prepare(self, step: Step, model: nn.Module, settings: LanguageFineTuning) -> None:

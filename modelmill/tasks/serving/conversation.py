@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 from modelmill.corpus.text.chat_tokens import ChatTokens
 from modelmill.corpus.text.conversations.conversation import BadConversationError, Message
+from modelmill.corpus.text.conversations.exchanges import SYSTEM
 from modelmill.corpus.text.conversations.messages import read_messages
 from modelmill.corpus.text.conversations.tool_calls import check_results, read_tools
 from modelmill.corpus.text.shown import UnfitTemplateError
 from modelmill.tasks.serving.model import refusal
 from modelmill.tasks.serving.settings import Settings
-
-_BEFORE = ("system", "developer")
 
 
 class Prompt(NamedTuple):
@@ -20,10 +19,12 @@ class Prompt(NamedTuple):
     Attributes:
         ids: Its token ids.
         dropped: How many messages were left out because it was too long.
+        tools: Names of the tools that the answer may call.
     """
 
     ids: list[int]
     dropped: int
+    tools: frozenset[str] = frozenset()
 
 
 def read(request: Mapping[str, Any]) -> tuple[list[Message], list[dict[str, Any]]]:
@@ -69,7 +70,7 @@ def prompt(
     Raises:
         MlflowException: The template does not take the conversation, or it is too long.
     """
-    first = next((n for n, message in enumerate(messages) if message["role"] not in _BEFORE), 0)
+    first = next((n for n, message in enumerate(messages) if message["role"] not in SYSTEM), 0)
     head, tail = messages[:first], messages[first:]
     wanted = length - min(settings.most, length // 2) if settings.drops_turns else length - 1
     while (size := len(ids := _ids([*head, *tail], tools, tokens))) > wanted:
@@ -80,7 +81,8 @@ def prompt(
                 + ("shorten the last ones" if settings.drops_turns else "drop old ones, or set truncation: auto")
             )
         tail = tail[turns[0] :]
-    return Prompt(ids, len(messages) - len(head) - len(tail))
+    names = frozenset(str(tool.get("function", tool)["name"]) for tool in tools)
+    return Prompt(ids, len(messages) - len(head) - len(tail), names)
 
 
 def _ids(messages: list[Message], tools: list[dict[str, Any]], tokens: ChatTokens) -> list[int]:

@@ -1,8 +1,7 @@
 """Answers of a causal language model: a static cache, batches of like lengths, and draws that a seed decides.
 
 An answer depends on its own prompt, settings and seed, and not on what is asked beside it: each row has a generator of
-its own, and prompts of different lengths share a batch only where the model is seen to give a padded one the same
-scores.
+its own, and prompts share a batch only where the model is seen to give a padded one the same scores.
 """
 
 import queue
@@ -17,6 +16,8 @@ from modelmill.tasks.serving.settings import Sampling
 ROWS, TOKENS = 16, 16384
 # Largest difference of a padded prompt's scores, as a fraction of the largest score.
 _FULL, _HALF = 1e-3, 5e-2
+# Tokens of an answer whose scores are compared.
+_TRIED = 3
 
 
 class Asked(NamedTuple):
@@ -67,9 +68,9 @@ class Generator:
         self.ends = sorted({*ends, *([own] if isinstance(own, int) else own or [])})
         self.model = model
         # A repetition penalty, say, which nobody has asked for, and which evaluation does not measure with.
-        model.generation_config = GenerationConfig()
+        model.generation_config = GenerationConfig(eos_token_id=own)
         self._alone = threading.Lock()
-        self._pads: bool | None = None
+        self._shares: bool | None = None
 
     def answers(self, asked: Sequence[Asked], sampling: Sampling, is_over: IsOver | None = None) -> list[Answer]:
         """Return an answer to each prompt, in their order.
@@ -123,26 +124,34 @@ class Generator:
         batch: list[int] = []
         for number in sorted(range(len(asked)), key=lambda n: -len(asked[n].ids)):
             if batch:
-                width, size = len(asked[batch[0]].ids), len(asked[number].ids)
-                fits = len(batch) < ROWS and (len(batch) + 1) * width <= TOKENS
-                if not fits or (size != width and not self._can_pad(asked[batch[0]].ids, asked[number].ids)):
+                longest = asked[batch[0]].ids
+                fits = len(batch) < ROWS and (len(batch) + 1) * len(longest) <= TOKENS
+                if not fits or not self._can_share(longest, asked[number].ids):
                     yield batch
                     batch = []
             batch.append(number)
         if batch:
             yield batch
 
-    def _can_pad(self, long: list[int], short: list[int]) -> bool:
-        """Return whether the model gives a prompt the same scores beside a longer one, seen once on two prompts."""
-        if self._pads is None:
-            alone, beside = (self._first_scores(prompts)[-1] for prompts in ([short], [long, short]))
-            allowed = _FULL if self.model.dtype.itemsize > 2 else _HALF
-            self._pads = bool((alone - beside).abs().max() <= allowed * alone.abs().max())
-        return self._pads
+    def _can_share(self, long: list[int], short: list[int]) -> bool:
+        """Return whether the model says the same in a batch with padding, seen once on a token beside a long prompt.
 
-    def _first_scores(self, prompts: list[list[int]]) -> Any:
-        made = self._generate(prompts, 1, {"output_logits": True, "return_dict_in_generate": True})
-        return made.logits[0].float().cpu()
+        A state forgets padding before many tokens, but not before one.
+        """
+        if self._shares is None:
+            one, other = short[-1:], (2 * long)[: max(2, len(long) - _TRIED)]
+            alone, beside = (self._first_scores(prompts) for prompts in ([one], [other, one]))
+            allowed = _FULL if self.model.dtype.itemsize > 2 else _HALF
+            self._shares = all(
+                bool((mine - shared).abs().max() <= allowed * mine.abs().max())
+                for mine, shared in zip(alone, beside, strict=False)
+            )
+        return self._shares
+
+    def _first_scores(self, prompts: list[list[int]]) -> list[Any]:
+        """Return the scores of the last prompt's next tokens."""
+        made = self._generate(prompts, _TRIED, {"output_logits": True, "return_dict_in_generate": True})
+        return [logits[-1].float().cpu() for logits in made.logits]
 
     def _run(self, prompts: list[list[int]], watch: "_Watch", sampling: Sampling) -> None:
         drawing = [Draw(sampling, len(prompts))] if sampling.temperature else []

@@ -16,14 +16,16 @@ class Names(NamedTuple):
     optional: tuple[str, ...] = ()
 
 
+# Column with the name of where a row is from, by which evaluation slices.
+SOURCE = "source"
 # Columns that may hold lists or objects, by standard name.
 _NESTED = frozenset(("messages", "conversations", "tools", "history", "prompt", "chosen", "rejected", "completion"))
 FORMATS: dict[str, Names] = {
-    "messages": Names(("messages",), ("tools",)),
-    "sharegpt": Names(("conversations",), ("system", "tools")),
-    "alpaca": Names(("instruction", "output"), ("input", "system", "history")),
-    "preferences": Names(("chosen", "rejected"), ("prompt", "tools")),
-    "labelled": Names(("prompt", "completion", "label"), ("tools",)),
+    "messages": Names(("messages",), ("tools", SOURCE)),
+    "sharegpt": Names(("conversations",), ("system", "tools", SOURCE)),
+    "alpaca": Names(("instruction", "output"), ("input", "system", "history", SOURCE)),
+    "preferences": Names(("chosen", "rejected"), ("prompt", "tools", SOURCE)),
+    "labelled": Names(("prompt", "completion", "label"), ("tools", SOURCE)),
 }
 
 

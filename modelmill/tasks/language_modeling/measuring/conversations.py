@@ -1,6 +1,7 @@
 """Held-out conversations: their messages beside the tokens that the model sees, turn by turn."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from modelmill.measures.tool_calls import Call
 from modelmill.tasks.language_modeling.measuring.examples import Runs
 
 LAST_TURN, LONG_TALK = 4, 4
+# Sources that are slices of their own, and the name of all others.
+MOST_SOURCES, OTHERS = 20, "others"
 Message = dict[str, Any]
 
 
@@ -102,12 +105,19 @@ def read(files: Mapping[str, Path], examples: Any, runs: Runs) -> list[Talk]:
 def lines_of(files: Mapping[str, Path], examples: Any) -> list[dict[str, Any]]:
     """Return the lines of the corpus's files of held-out conversations, in the order of the examples; none without.
 
+    Of their sources the most frequent are kept; the others are one.
+
     Args:
         files: The corpus's files by their names in it.
         examples: The held-out examples.
     """
     names = (f"{shard.stem}.conversations.jsonl" for shard in examples.shards)
-    return [json.loads(line) for name in names if name in files for line in files[name].read_bytes().splitlines()]
+    lines = [json.loads(line) for name in names if name in files for line in files[name].read_bytes().splitlines()]
+    counts = Counter(line["source"] for line in lines if line.get("source"))
+    frequent = dict(counts.most_common(MOST_SOURCES))
+    return [
+        line | {"source": OTHERS} if line.get("source") and line["source"] not in frequent else line for line in lines
+    ]
 
 
 def _talk(number: int, runs: Runs, group: list[int], line: dict[str, Any]) -> Talk:

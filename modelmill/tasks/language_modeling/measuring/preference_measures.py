@@ -7,25 +7,21 @@ from modelmill.measures import breakdown, samples
 from modelmill.measures.evaluation_result import Baseline
 from modelmill.measures.samples import Sample
 from modelmill.recipe.measure import Measure
-from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring import examples, preferences
+from modelmill.tasks.language_modeling.measuring.answering import answers
 from modelmill.tasks.language_modeling.measuring.examples import Row
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers, ends_of
 from modelmill.tasks.language_modeling.objectives.answer_files import PROMPT, Kind
 
 
 class PreferenceMeasures:
     """Margins of held-out answers, and samples; models are measured one after the other."""
 
-    def __init__(
-        self, task: Any, corpus: Manifest, settings: LanguageEvaluation, kind: Kind, compared: tuple[str, Measure]
-    ) -> None:
+    def __init__(self, task: Any, settings: LanguageEvaluation, kind: Kind, compared: tuple[str, Measure]) -> None:
         """Read the held-out examples.
 
         Args:
             task: The task, as `make_task` returns it.
-            corpus: Manifest of the corpus.
             settings: The recipe's section.
             kind: `preferences` or `labelled`.
             compared: The metric that must be better than before fine-tuning, and its measure.
@@ -33,7 +29,6 @@ class PreferenceMeasures:
         self._task = task
         self._settings = settings
         self._compared = compared
-        self._ends = ends_of(corpus.info)
         self._kind = kind
         self._held_out = preferences.read(task, kind)
         self._tokenizer = examples.tokenizer_of(task)
@@ -47,11 +42,10 @@ class PreferenceMeasures:
             when: Name of the model: `before` or `after` fine-tuning.
         """
         rows = preferences.rows_of(self._task, model, self._held_out, when, self._settings.pair_windows)
-        most, room = self._settings.sample_tokens, self._task.length
         count = min(self._settings.samples, len(self._held_out.texts))
         prompts = [self._held_out.files.part(n, PROMPT)[0].tolist() for n in range(count)]
-        asked = [Asked(prompt, min(most, max(1, room - len(prompt)))) for prompt in prompts]
-        self._said[when] = answers(model, asked, self._ends)
+        asked = [(prompt, self._settings.sample_tokens) for prompt in prompts]
+        self._said[when] = answers(self._task, model, asked)
         return rows
 
     def metrics(self, before: list[Row], after: list[Row]) -> dict[str, float]:

@@ -6,29 +6,26 @@ from typing import Any
 from modelmill.measures import samples
 from modelmill.measures.evaluation_result import Baseline
 from modelmill.measures.samples import Sample
-from modelmill.store.manifest import Manifest
 from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
 from modelmill.tasks.language_modeling.measuring import baselines, examples, responses
+from modelmill.tasks.language_modeling.measuring.answering import answers
 from modelmill.tasks.language_modeling.measuring.examples import Row
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers, ends_of
 from modelmill.tasks.language_modeling.measuring.speaking import Said, Speaker
 
 
 class ResponseMeasures:
     """Losses of held-out responses, calls of tools, and samples; models are measured one after the other."""
 
-    def __init__(self, task: Any, corpus: Manifest, settings: LanguageEvaluation, kind: str) -> None:
+    def __init__(self, task: Any, settings: LanguageEvaluation, kind: str) -> None:
         """Read the held-out examples.
 
         Args:
             task: The task, as `make_task` returns it.
-            corpus: Manifest of the corpus.
             settings: The recipe's section.
             kind: `pairs` or `conversations`.
         """
         self._task = task
         self._settings = settings
-        self._ends = ends_of(corpus.info)
         self._held_out = responses.read(task, kind == "conversations")
         self._tokenizer = examples.tokenizer_of(task)
         talks = self._held_out.talks
@@ -100,9 +97,8 @@ class ResponseMeasures:
             examples.tokens_of(self._held_out.windows, int(runs.documents[n]))[: runs.begins[n]].tolist()
             for n in range(count)
         ]
-        most, room = self._settings.sample_tokens, self._task.length
-        asked = [Asked(prompt, min(most, max(1, room - len(prompt)))) for prompt in prompts]
-        for n, said in enumerate(answers(model, asked, self._ends)):
+        asked = [(prompt, self._settings.sample_tokens) for prompt in prompts]
+        for n, said in enumerate(answers(self._task, model, asked)):
             parts = {"prompt": prompts[n], "expected": runs.tokens[n].tolist(), "generated": said}
             shown.append(samples.text(**{name: self._tokenizer.decode(ids) for name, ids in parts.items()}))
         return shown

@@ -11,9 +11,9 @@ from modelmill.measures import samples, tool_calls
 from modelmill.measures.breakdown import PART
 from modelmill.measures.samples import Sample
 from modelmill.tasks.language_modeling.evaluation_settings import LanguageEvaluation
+from modelmill.tasks.language_modeling.measuring.answering import answers
 from modelmill.tasks.language_modeling.measuring.conversations import Message, Talk, Turn
 from modelmill.tasks.language_modeling.measuring.examples import Row, tokens_of
-from modelmill.tasks.language_modeling.measuring.generation import Asked, answers, ends_of
 from modelmill.tasks.language_modeling.measuring.responses import HeldOut
 
 log = logging.getLogger("modelmill")
@@ -42,8 +42,7 @@ class Speaker:
             tokenizer: The corpus's tokenizer.
             settings: The recipe's section.
         """
-        self._ends = ends_of(task.corpus.info)
-        self._length = task.length
+        self._task = task
         self._held_out = held_out
         self._tokenizer = tokenizer
         self._sample_tokens = settings.sample_tokens
@@ -65,8 +64,8 @@ class Speaker:
             size = 3 * len(self._held_out.runs.tokens[turn.run]) // 2 + SLACK
             most[turn.run] = max(size, most.get(turn.run, 0))
             asked[turn.run] = self._prompt(talk, turn)
-        prompts = [Asked(one, min(most[run], max(1, self._length - len(one)))) for run, one in asked.items()]
-        return dict(zip(asked, answers(model, prompts, self._ends), strict=True))
+        prompts = [(ids, most[run]) for run, ids in asked.items()]
+        return dict(zip(asked, answers(self._task, model, prompts), strict=True))
 
     def call_rows(self, said: Said, when: str) -> list[Row]:
         """Return a row for each turn that calls tools.

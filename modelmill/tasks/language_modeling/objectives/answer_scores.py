@@ -1,4 +1,4 @@
-"""Log-probabilities of whole answers under a model, and rows of held-out preferences for evaluation."""
+"""Log-probabilities of whole answers under a model."""
 
 from typing import Any
 
@@ -68,34 +68,3 @@ def of_split(
 def mismatched(batch: Batch) -> Batch:
     """Return the part of a batch with labelled answers that belong to other prompts."""
     return {name.removeprefix(MISMATCHED): tensor for name, tensor in batch.items() if name.startswith(MISMATCHED)}
-
-
-def preference_rows(
-    task: Any, model: Any, examples: AnswerRows, reference: np.ndarray | None = None
-) -> list[dict[str, float]]:
-    """Return a row for each held-out preference, in the order of the split.
-
-    `margin` is how much more likely the better answer is than the worse one, in nats, less the same under the
-    reference; a pair is `right` if that is more than nothing.
-
-    Args:
-        task: The task, which has loaded a model.
-        model: The model, on its device and for evaluation.
-        examples: The split's preferences.
-        reference: Log-probabilities under the reference, (examples, 2), as `of_split` gives them; None for none.
-    """
-    found = of_split(task, model, examples).astype(np.float64)
-    ratios = found if reference is None else found - reference
-    lengths = [[int(examples.files.part(n, side)[1].sum()) for side in (FIRST, SECOND)] for n in range(len(found))]
-    return [
-        {
-            "pair": number,
-            "chosen": float(chosen),
-            "rejected": float(rejected),
-            "chosen_tokens": sizes[0],
-            "rejected_tokens": sizes[1],
-            "margin": float(ratio[0] - ratio[1]),
-            "right": float(ratio[0] > ratio[1]),
-        }
-        for number, ((chosen, rejected), ratio, sizes) in enumerate(zip(found, ratios, lengths, strict=True))
-    ]

@@ -128,17 +128,6 @@ def prepare(step: Step, task: Any, model: Any, settings: LanguageFineTuning) -> 
     return Preferences(settings, rows, known)
 
 
-def held_out(task: Any, model: Any, split: str = "test") -> AnswerRows:
-    """Return the preferences of a split as a model takes them, for `answer_scores.preference_rows`.
-
-    Args:
-        task: The task, which has loaded the model.
-        model: The model.
-        split: Name of the split.
-    """
-    return AnswerRows(task.files, split, "preferences", task.length, shares=_can_share(task, model))
-
-
 def kind_of(task: Any) -> str:
     """Return what the corpus of a task has for fine-tuning: `pairs`, `conversations`, `preferences` or `labelled`."""
     return str((task.corpus.info.get("frame") or {}).get("kind", "pairs"))

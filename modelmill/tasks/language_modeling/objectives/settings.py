@@ -80,8 +80,8 @@ class LanguageFineTuning(AdaptedFineTuning):
 
     objective: Literal["sft", "dpo", "orpo", "kto", "distil"] = Field(
         default="sft",
-        description="What is learned: responses (`sft`); the better of two answers (`dpo`; `orpo`: Hong et al., 2024, "
-        "https://arxiv.org/abs/2403.07691); good answers and not bad ones (`kto`: Ethayarajh et al., 2024, "
+        description="What is learned: responses (`sft`); the better of two answers (`dpo`; `orpo`, "
+        "https://arxiv.org/abs/2403.07691); good answers and not bad ones (`kto`, "
         "https://arxiv.org/abs/2402.01306); or a larger model's distribution over responses (`distil`).",
     )
     preference: Preference = Field(default=Preference(), description="Loss of `dpo`, `orpo` and `kto`.")
