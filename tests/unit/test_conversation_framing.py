@@ -134,7 +134,7 @@ def test_a_conversation_that_a_template_refuses_is_named(folder: Path, tmp_path:
     model = write_chat_model(tmp_path / "chat", strict + CHATML)
     with pytest.raises(UserError, match=r"fails: no order, at data\.jsonl row 7, with the prompt 'a'") as raised:
         made(model, Conversation([said("user", "a"), said("user", "b"), said("assistant", "c")]))
-    assert "mend what it stumbles over" in str(raised.value)
+    assert "correct the data or take another" in str(raised.value)
 
 
 PREFERENCE = Preference([SYSTEM, said("user", "Why?")], [said("assistant", "So.")], [said("assistant", "No idea.")])
