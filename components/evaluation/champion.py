@@ -6,7 +6,7 @@ from modelmill.champion import champion_state
 from modelmill.champion.comparison import decide_between
 from modelmill.champion.comparison.decision import Decision
 from modelmill.core.errors import CorruptError
-from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.recipe.step_specs import CORPUS, FINE_TUNED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
@@ -18,7 +18,8 @@ def settings(step: Step) -> dict[str, Any] | None:
     if recipe.evaluation.comparison is None:
         return None
     tuned = step.inputs[FINE_TUNED].info
-    metric = recipe.metric(is_fine_tuned=tuned["trained"] and tuned["stage"] == "fine_tuning")
+    is_fine_tuned = tuned["trained"] and tuned["stage"] == "fine_tuning"
+    metric = recipe.metric(is_fine_tuned, step.inputs[CORPUS].info)
     chosen = recipe.evaluation.comparison.model_dump() | {"metric": metric, "seed": recipe.seed}
     return chosen | {"measure": recipe.measures[metric]._asdict()}
 

@@ -1,5 +1,6 @@
 """Sections that every recipe has, whatever its task."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -128,11 +129,12 @@ class Recipe(Section):
         }
         return {key: source for key, source in named.items() if source is not None}
 
-    def metric(self, is_fine_tuned: bool) -> str:
+    def metric(self, is_fine_tuned: bool, corpus: Mapping[str, Any]) -> str:
         """Return the name of the metric that models are compared by; the recipe has a comparison.
 
         Args:
             is_fine_tuned: Whether the model is one that was fine-tuned.
+            corpus: What the manifest of its corpus says.
         """
         assert self.evaluation.comparison is not None
         return self.evaluation.comparison.metric

@@ -1,7 +1,8 @@
 """The recipe of a decoder language model."""
 
 import re
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -82,7 +83,8 @@ class Recipe(sections.Recipe):
             raise ValueError(
                 f"fine_tuning.lora.target_modules: the model has no module {unknown[0]!r}; it has {', '.join(LINEAR)}"
             )
-        require_measured(self.evaluation, self._source, is_pretrained=self.pretraining is not None)
+        pairs = self.preprocessing.pairs if self.fine_tuning is not None else None
+        require_measured(self.evaluation, pairs.source if pairs else None, is_pretrained=self.pretraining is not None)
         return self
 
     @model_validator(mode="after")
@@ -114,16 +116,18 @@ class Recipe(sections.Recipe):
             )
         return self
 
-    def metric(self, is_fine_tuned: bool) -> str:
+    def metric(self, is_fine_tuned: bool, corpus: Mapping[str, Any]) -> str:
         """Return the name of the metric that models are compared by; the recipe has a comparison.
 
         Args:
             is_fine_tuned: Whether the model is one that was fine-tuned.
+            corpus: What the manifest of its corpus says.
         """
-        chosen = super().metric(is_fine_tuned)
+        chosen = super().metric(is_fine_tuned, corpus)
         if chosen != "auto":
             return chosen
-        return JUDGED.get(self._source or "", "response_bits_per_byte") if is_fine_tuned else "bits_per_byte"
+        learned = corpus.get("frame", {}).get("kind", "")
+        return JUDGED.get(learned, "response_bits_per_byte") if is_fine_tuned else "bits_per_byte"
 
     def metric_of_answers(self, kind: str) -> str:
         """Return the metric that must be better than before fine-tuning where answers are compared or judged.
@@ -135,9 +139,3 @@ class Recipe(sections.Recipe):
         if comparison is not None and comparison.metric == "preference_margin":
             return comparison.metric
         return JUDGED[kind]
-
-    @property
-    def _source(self) -> str | None:
-        """Return where the pairs come from that fine-tuning learns; None where it learns none."""
-        pairs = self.preprocessing.pairs
-        return pairs.source if pairs is not None and self.fine_tuning is not None else None
