@@ -143,7 +143,11 @@ class Chat(Template):
         found, first, parts = exchanges(whole.messages), 0, []
         while first < len(found.groups):
             end = first + 1
-            while end < len(found.groups) and self._fits(whole.of(found.numbers(first, end + 1))):
+            while end < len(found.groups):
+                grown = whole.of(found.numbers(first, end + 1))
+                # Turns before the last exchange are shown as they were without it.
+                if not self._fits(_learned_of_end(grown, len(found.groups[end]))):
+                    break
                 end += 1
             parts.append(whole.of(found.numbers(first, end)))
             first = end
@@ -207,6 +211,12 @@ def _part(pair: Any, learn: str) -> Part:
     weights = pair.weights or [1.0] * len(roles)
     learned = {n: weights[n] for n, role in enumerate(roles) if role == "assistant" and n > first and weights[n] > 0}
     return Part(pair.messages, pair.tools, learned)
+
+
+def _learned_of_end(part: Part, count: int) -> Part:
+    """Return a part of which only turns among the last `count` messages are learned."""
+    begin = len(part.messages) - count
+    return part._replace(weights={number: weight for number, weight in part.weights.items() if number >= begin})
 
 
 def _probed() -> tuple[list[Message], list[dict[str, Any]], dict[int, float]]:
