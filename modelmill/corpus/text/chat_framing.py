@@ -168,6 +168,9 @@ class Chat(Template):
 
     def _cut(self, part: Part, counts: Counter[str]) -> tuple[Part, list[Chatted]]:
         """Return a part whose prompt, and if that is not enough whose end, is cut until it fits."""
+        chatted = self.tokens.conversation(*part)
+        if all(one.size <= self.room for one in chatted):
+            return part, chatted
 
         def measure(messages: Sequence[Message]) -> int:
             return max(one.size for one in self.tokens.conversation(messages, part.tools, part.weights))
