@@ -53,6 +53,7 @@ def _rounds(kind: str, model: Path, chosen: argparse.Namespace) -> Figures:
             ours = best.get(OURS)
             batch = chosen.rows if peer.startswith(OURS) or not ours else round(ours["step_examples"])
             made = _run(peer, kind, model, batch, chosen)
+            print(f"{kind}, {peer}: {_speed(made):.2f} {WHAT[kind]} a second", file=sys.stderr, flush=True)
             was = best.get(peer, made)
             fastest = min(was, made, key=lambda one: one["seconds"] / one["examples"])
             best[peer] = fastest | {"peak_mib": max(was["peak_mib"], made["peak_mib"])}

@@ -25,7 +25,7 @@ from modelmill.tasks.language_modeling.objectives.answer_rows import AnswerRows
 from modelmill.tasks.language_modeling.objectives.preferences import Preferences
 from modelmill.tasks.language_modeling.objectives.reference import Reference
 from modelmill.tasks.language_modeling.objectives.settings import LanguageFineTuning
-from modelmill.training.device import determinism, hardware
+from modelmill.training.device import determinism, hardware, precision
 
 OURS, TRL = "modelmill", "TRL"
 RATE, BETA = 1e-4, 0.1
@@ -157,7 +157,10 @@ def trl(job: Job, kept: bool = False, compiled: bool = False, packs: bool = Fals
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
 
-    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32, attn_implementation="sdpa")
+    has_bf16 = precision.has_bf16(hardware.pick_device())
+    # A base that is not trained is in bf16 where that is fast, as TRL's documentation advises.
+    dtype = torch.bfloat16 if has_bf16 else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, attn_implementation="sdpa")
     shared = {
         "output_dir": str(job.scratch),
         "max_steps": job.steps,
@@ -167,7 +170,7 @@ def trl(job: Job, kept: bool = False, compiled: bool = False, packs: bool = Fals
         "adam_beta2": 0.95,
         "lr_scheduler_type": "constant",
         "optim": "adamw_torch_fused",
-        "bf16": False,
+        "bf16": has_bf16,
         "use_cpu": not torch.cuda.is_available(),
         "gradient_checkpointing": False,
         "torch_compile": compiled,
