@@ -10,7 +10,8 @@ from modelmill.store.manifest import Manifest
 
 MOST_SHARDS = 50
 SPLITS = ("train", "validation", "test")
-# What a corpus says of itself that programs read, or that stands elsewhere.
+# What a dataset and a corpus say of themselves that programs read, or that stands elsewhere.
+_NO_FACTS_OF_DATA = ("columns", "left_out", "schema")
 _NO_FACTS = ("splits", "task", "hygiene", "held_out", "frame", "opening")
 
 
@@ -26,8 +27,9 @@ def describe(run: Run) -> dict[str, Any] | None:
         return None
     expectations = [words.of_expectation(one) for one in results or []]
     quarantined = run.entry(validation, QUARANTINE) or quarantined
+    facts = dict(dataset.info) | dict.fromkeys(_NO_FACTS_OF_DATA) | {"shards": len(dataset.entries)} if dataset else {}
     return {
-        "facts": dict(dataset.info, columns=None, left_out=None) | {"shards": len(dataset.entries)} if dataset else {},
+        "facts": facts,
         "columns": dataset.info.get("columns", {}) if dataset else {},
         "shards": dataset.entries[:MOST_SHARDS] if dataset else [],
         "more_shards": max(len(dataset.entries) - MOST_SHARDS, 0) if dataset else 0,

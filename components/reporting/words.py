@@ -66,6 +66,8 @@ def of_value(value: Any) -> str:
         return of_number(value)
     if isinstance(value, list) and value and all(isinstance(item, str | int | float) for item in value):
         return cut(", ".join(map(str, value)))
+    if isinstance(value, dict) and value and all(isinstance(item, str) for item in value.values()):
+        return cut(", ".join(f"{name} {item}" for name, item in value.items()))
     return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def of_metric(metric: str, measure: Measure, before: list[Row], after: list[Row], seed: int = 0) -> list[Row]:
-    """Return a metric of all examples and of each slice; parts of one example are drawn together.
+    """Return a metric of all examples and of each slice that some are not of; parts of one example are drawn together.
 
     Args:
         metric: Name of the metric.
@@ -35,11 +35,13 @@ def of_metric(metric: str, measure: Measure, before: list[Row], after: list[Row]
         interval in which the fine-tuned model is better, or None.
     """
     was = {row["example"]: row for row in before if row["set"] == measure.set}
+    mine = [row for row in after if row["set"] == measure.set]
     members: dict[str, list[Row]] = {}
-    for row in (row for row in after if row["set"] == measure.set):
+    for row in mine:
         for name in ("all", *row["slices"]) if measure.set != PARTS else row["slices"]:
             members.setdefault(name, []).append(row)
-    names = sorted(members, key=lambda name: (name != "all", name))
+    telling = [name for name, rows in members.items() if name == "all" or len(rows) < len(mine)]
+    names = sorted(telling, key=lambda name: (name != "all", name))
     return [part for name in names if (part := _part(metric, name, measure, was, members[name], seed))]
 
 

@@ -35,6 +35,13 @@ def test_all_and_each_slice_have_their_ratio_of_sums_and_the_bootstraps_interval
     assert even["better_by"] == [interval.low, interval.high] and even["examples"] == 12
 
 
+def test_a_slice_of_all_examples_tells_nothing() -> None:
+    table = rows([2.0] * 4)
+    for row in table:
+        row["slices"] = ["length=short", *row["slices"]]
+    assert [part["slice"] for part in breakdown.of_metric("bits", BYTES, [], table)] == ["all", "even", "odd"]
+
+
 def test_parts_of_an_example_are_drawn_together() -> None:
     """A table in which each example's loss is split over two turns says what the whole examples say."""
     before, after = rows([float(n % 5) for n in range(20)]), rows([float(n % 3) for n in range(20)])
