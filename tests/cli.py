@@ -144,10 +144,15 @@ def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 
 def registry(store: Path) -> MlflowClient:
-    """The folder store's own registry, which `mlflow`'s functions then use as well."""
+    """The folder store's own registry, which `mlflow`'s functions then use as well, but no process that is started."""
     uri = f"sqlite:///{store}/mlflow.db"
+    variables = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    for name in variables:
+        os.environ.pop(name, None)
+    os.environ |= before
     return MlflowClient(uri, uri)
 
 
