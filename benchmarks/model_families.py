@@ -41,8 +41,8 @@ What no way computes right is refused. A way is one of:
 - **packed** windows, with Modelmill's attention or transformers' own, and masks that keep documents apart;
 - **padded**: one document a row, rows padded to few lengths and grouped by them, for models that carry a state from
   token to token or take no mask of pairs. Examples, batches and steps are those of packed windows. Where the kernels of
-  recurrent layers are installed (mamba-ssm and causal-conv1d, or flash-linear-attention, on a GPU), windows stay packed and
-  the kernels reset the state; the self-test decides, and no row below is of such a machine;
+  recurrent layers are installed (mamba-ssm and causal-conv1d, or flash-linear-attention, on a GPU), windows stay packed
+  and the kernels reset the state; the self-test decides, and no row below is of such a machine;
 - **alone**: the same without padding, rows of equal length together.
 
 The table is made by `python -m benchmarks.model_families --write` from tiny models with random weights, transformers
