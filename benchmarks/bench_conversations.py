@@ -1,9 +1,6 @@
 """`make bench-conversations`: preferences and conversations on SmolLM2-135M-Instruct with LoRA, beside TRL."""
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +11,7 @@ import torch
 from benchmarks.bench_open_models import model_in
 from benchmarks.conversations import oracle
 from benchmarks.conversations.peers import OURS, PEERS, TRL
-from benchmarks.machine import machine
+from benchmarks.machine import machine, printed_by
 from benchmarks.open_models.peers import CLOCKS
 
 PARTS = ("oracle", "preferences", "conversations")
@@ -87,15 +84,10 @@ def _speed(one: dict[str, Any]) -> float:
 
 
 def _run(peer: str, kind: str, model: Path, batch: int, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Return what a process printed last."""
+    """Return what a peer's process printed last."""
     numbers = chosen.length, batch, chosen.warm_up + chosen.steps, chosen.warm_up
-    given = [peer, kind, *map(str, (model, *numbers)), chosen.clock]
-    command = [sys.executable, "-m", "benchmarks.conversations.peers", *given]
-    threads = {"OMP_NUM_THREADS": "1"} if chosen.clock == "cpu" else {}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | threads)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    given = (peer, kind, model, *numbers, chosen.clock)
+    return printed_by("benchmarks.conversations.peers", *given, one_thread=chosen.clock == "cpu")
 
 
 if __name__ == "__main__":

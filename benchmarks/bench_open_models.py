@@ -1,9 +1,6 @@
 """`make bench-open-models`: fine-tuning of SmolLM2-135M-Instruct beside TRL, and the start from a large checkpoint."""
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, printed_by
 from benchmarks.open_models import data, start
 from benchmarks.open_models.peers import CLOCKS, OURS, PEERS, TRL
 
@@ -124,13 +121,8 @@ def _started(name: str, model: Path, corpus: Path, chosen: argparse.Namespace) -
 
 
 def _run(module: str, clock: str, *arguments: object) -> dict[str, Any]:
-    """Return what a process printed last."""
-    command = [sys.executable, "-m", f"benchmarks.open_models.{module}", *map(str, arguments), clock]
-    threads = {"OMP_NUM_THREADS": "1"} if clock == "cpu" else {}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | threads)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    """Return what a module's process printed last."""
+    return printed_by(f"benchmarks.open_models.{module}", *arguments, clock, one_thread=clock == "cpu")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from tests.chat_families import TURNS
 
 MESSAGES = [{"role": "user", "content": "Hello."}]
 LOOPS = {
+    "wide filter": "{{ 'a' | center(1000000000) }}",
     "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "a macro that calls itself twice": "{% macro m(n) %}{% if n %}{{ m(n - 1) ~ m(n - 1) }}{% endif %}{% endmacro %}"
     "{{ m(99) }}",

@@ -21,6 +21,8 @@ SECONDS = 20.0
 # Characters of a text, or values of a list, that a template makes; and bits of a power.
 LENGTH = 1 << 26
 BITS = 100_000
+# Filters that take a width.
+_WIDENING = ("center", "indent")
 _GENERATION = re.compile(r"{%-?\s*generation\s*-?%}")
 _WIDE = re.compile(r"%[^a-zA-Z%]*(\d{6,}|\*)")
 
@@ -74,6 +76,8 @@ class Program:
             extensions=[type(extension) for extension in theirs.extensions.values()],
         )
         environment.filters.update(theirs.filters)
+        for name in _WIDENING:
+            environment.filters[name] = _of_small_width(theirs.filters[name])
         environment.globals.update({**theirs.globals, "strftime_now": strftime_now})
         self.source = source
         self.marks = bool(_GENERATION.search(source))
@@ -104,6 +108,16 @@ class Program:
             for block in self._template.generate(values):
                 blocks.append(block)  # the extension looks at the list meanwhile
         return "".join(blocks), marked
+
+
+def _of_small_width(widen: Callable[..., str]) -> Callable[..., str]:
+    """Return a filter that refuses a width which would make a very long text."""
+
+    def limited(*args: Any, **kwargs: Any) -> str:
+        _require_small([value for value in (*args, *kwargs.values()) if isinstance(value, int)])
+        return widen(*args, **kwargs)
+
+    return limited
 
 
 class _Limited(ImmutableSandboxedEnvironment):
