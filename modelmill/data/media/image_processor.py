@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from modelmill.core.errors import UserError, one_line
 
@@ -39,8 +38,8 @@ class ImageProcessor:
             UserError: There is none, it is no image processor of transformers, or its output is not one tensor of one
                 size.
         """
-        settings = read(where, folder)
-        name = _class(where, settings)
+        name = named(where, folder)
+        _require_known(where, name)
         self.channels = _channels(folder)
         self._process = _load(where, folder, name)
         self.shape = self._probe(where, name)
@@ -56,6 +55,8 @@ class ImageProcessor:
         return np.ascontiguousarray(made[0], np.float32)
 
     def _output(self, pixels: np.ndarray) -> Any:
+        from PIL import Image
+
         picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         return self._process(images=[picture], return_tensors="np")
 
@@ -148,29 +149,36 @@ def _read(where: str, file: Path) -> dict[str, Any]:
     return content
 
 
-def _class(where: str, settings: dict[str, Any]) -> str:
-    """Return the name of the processor's class, without what tells its kinds apart.
+def named(where: str, folder: Path) -> str:
+    """Return the name of a processor's class, without what tells its kinds apart; transformers is not asked.
+
+    Args:
+        where: Key and source, for messages.
+        folder: The folder.
 
     Raises:
-        UserError: transformers has no image processor of this name, or it would take code of the checkpoint's own.
+        UserError: There is no image processor, or it would take code of the checkpoint's own.
     """
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
-
+    settings = read(where, folder)
     if settings.get("auto_map"):
         raise UserError(
             f"{where}: {FILE} needs code that comes with the model (auto_map), and such code is never run; take a "
             "model whose processor is in transformers"
         )
-    named = settings.get("image_processor_type") or settings.get("feature_extractor_type")
-    name = str(named or "").replace("FeatureExtractor", "ImageProcessor")
-    name = name.removesuffix("Fast").removesuffix("Pil")
-    known = {
-        one.removesuffix("Pil") for kinds in IMAGE_PROCESSOR_MAPPING_NAMES.values() for one in kinds.values() if one
-    }
-    if named is None or name not in known:
-        said = f"is of the class {named!s:.80}, which is no image processor" if named else "names no class"
-        raise UserError(f"{where}: {FILE} {said} of transformers; take the file of the checkpoint that you name")
+    given = settings.get("image_processor_type") or settings.get("feature_extractor_type")
+    name = str(given or "").removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
+    if not name.endswith("ImageProcessor") or "sampling_rate" in settings:
+        said = f"is of the class {given!s:.80}, which is no image processor" if given else "names no class"
+        raise UserError(f"{where}: {FILE} {said}; take the file of a checkpoint that classifies images")
     return name
+
+
+def _require_known(where: str, name: str) -> None:
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+    classes = {one for kinds in IMAGE_PROCESSOR_MAPPING_NAMES.values() for one in kinds.values() if one}
+    if name not in {one.removesuffix("Pil") for one in classes}:
+        raise UserError(f"{where}: {FILE} is of the class {name:.80}, which transformers does not have")
 
 
 def _channels(folder: Path) -> int:

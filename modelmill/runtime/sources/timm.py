@@ -27,12 +27,12 @@ _OTHERS = ("vgg", "inception", "efficientnet", "resnext", "wide_resnet", "densen
 
 
 def is_one(config: Mapping[str, Any]) -> bool:
-    """Return whether a configuration is one of timm's: it names an architecture, and no `model_type`.
+    """Return whether a configuration is one of timm's: it names an architecture, but neither `model_type` nor layers.
 
     Args:
         config: The content of `config.json`.
     """
-    return isinstance(config.get(ARCHITECTURE), str) and "model_type" not in config
+    return isinstance(config.get(ARCHITECTURE), str) and not {"model_type", "layers"} & config.keys()
 
 
 def ready(where: str, folder: Path) -> Path:

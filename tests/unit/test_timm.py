@@ -1,0 +1,106 @@
+"""Weights in the layout of torchvision and timm become transformers' networks, which give the same logits."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import AutoModelForImageClassification
+
+from modelmill.core.errors import UserError
+from modelmill.data.media.image_processor import ImageProcessor
+from modelmill.runtime import weights
+from modelmill.runtime.sources import timm
+from modelmill.store import open_store
+from tests import timm_networks
+
+CLASSES = 7
+NETWORKS = {
+    "resnet18": (lambda: timm_networks.ResNet("resnet18", CLASSES), 64),
+    "resnet50.tv_in1k": (lambda: timm_networks.ResNet("resnet50", CLASSES), 64),
+    "tf_efficientnet_b0.ns_jft_in1k": (lambda: timm_networks.EfficientNet(CLASSES), 224),
+    "tf_efficientnet_b1": (lambda: timm_networks.EfficientNet(CLASSES, depth=1.1), 240),
+    "tf_efficientnet_lite0": (lambda: timm_networks.EfficientNet(CLASSES, is_lite=True), 224),
+}
+
+
+def write(folder: Path, name: str, network: nn.Module | None, **settings: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    if network is not None:
+        save_file(network.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": name, "num_classes": CLASSES, **settings}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_the_logits_are_those_of_the_network_that_was_saved(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    make, side = NETWORKS[name]
+    network = timm_networks.shaken(make())
+    given = write(tmp_path / "given", name, network)
+    folder = weights.locate("pretraining.init", str(given), open_store(f"file://{tmp_path}/store"))
+    model, report = AutoModelForImageClassification.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    images = torch.randn(2, 3, side, side)
+    expected = network(images)
+    assert (model.eval()(images).logits - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert weights.locate("pretraining.init", str(given), open_store(f"file://{tmp_path}/store")) == folder
+
+
+def test_images_are_prepared_as_the_configuration_says(tmp_path: Path) -> None:
+    prepared = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "input_size": [3, 64, 64], "crop_pct": 0.8}
+    given = write(tmp_path / "given", "resnet18", None, pretrained_cfg={**prepared, "interpolation": "bilinear"})
+    folder = weights.locate_description("preprocessing.processor.from", str(given), open_store(f"file://{tmp_path}/s"))
+    processor = ImageProcessor("here", folder)
+    assert processor.shape == (3, 64, 64)
+    assert processor.black[:, 0, 0].tolist() == pytest.approx([-0.1 / 0.5, -0.2 / 0.6, -0.3 / 0.7])
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    assert settings["size"] == {"shortest_edge": 80} and settings["resample"] == 2
+
+
+def test_the_names_of_classes_are_kept(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(CLASSES)]
+    folder = timm.ready("here", write(tmp_path / "given", "resnet18", None, label_names=names))
+    config = json.loads((folder / "config.json").read_text())
+    assert list(config["id2label"].values()) == names and config["label2id"]["class 3"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("vgg16", "transformers has no such network"),
+        ("inception_v3", "transformers has no such network"),
+        ("efficientnet_b0", "it pads images evenly"),
+        ("resnet50d", "cannot be taken"),
+    ],
+)
+def test_a_network_that_transformers_does_not_have_is_refused_with_those_that_it_has(
+    name: str, why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=why) as refused:
+        timm.ready("pretraining.init: here", write(tmp_path / "given", name, None))
+    assert "tf_efficientnet_b0" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_weights_of_another_network_are_refused_by_the_tensor_that_has_no_place(tmp_path: Path) -> None:
+    given = write(tmp_path / "given", "tf_efficientnet_b0", timm_networks.ResNet("resnet18", CLASSES))
+    with pytest.raises(UserError, match=r"which tf_efficientnet_b0 does not have") as refused:
+        timm.ready("here", given)
+    assert "conv1.weight" in str(refused.value) or "fc." in str(refused.value) or "layer1" in str(refused.value)
+
+
+def test_a_network_of_ours_is_none_of_timms(tmp_path: Path) -> None:
+    ours = {"architecture": "resnet", "layers": [["mean"]], "classes": ["a", "b"]}
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(ours))
+    assert timm.ready("here", folder) == folder
