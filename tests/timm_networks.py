@@ -74,6 +74,11 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+def even(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """A convolution that is padded alike on all sides."""
+    return conv(F.pad(x, [conv.kernel_size[0] // 2] * 4))
+
+
 def same(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """A convolution with TensorFlow's padding: what is over goes to the right and to the bottom."""
     pads: list[int] = []
@@ -93,16 +98,19 @@ class _Gate(nn.Module):
 
 
 class _Inverted(nn.Module):
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, ratio: int, is_lite: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, ratio: int, is_lite: bool, pad: Any
+    ) -> None:
         super().__init__()
         inner, self.ratio, self.act = inputs * ratio, ratio, F.relu6 if is_lite else F.silu
+        self.pad, eps = pad, 1e-3 if pad is same else 1e-5
         sizes = [inner, inner, outputs] if ratio > 1 else [inner, outputs]
         if ratio > 1:
             self.conv_pw = nn.Conv2d(inputs, inner, 1, bias=False)
         self.conv_dw = nn.Conv2d(inner, inner, kernel, stride, groups=inner, bias=False)
         setattr(self, "conv_pwl" if ratio > 1 else "conv_pw", nn.Conv2d(inner, outputs, 1, bias=False))
         for number, size in enumerate(sizes, 1):
-            setattr(self, f"bn{number}", nn.BatchNorm2d(size, eps=1e-3))
+            setattr(self, f"bn{number}", nn.BatchNorm2d(size, eps=eps))
         if not is_lite:
             self.se = _Gate(inner, max(1, inputs // 4))
         self.is_residual = stride == 1 and inputs == outputs
@@ -111,16 +119,16 @@ class _Inverted(nn.Module):
         kept = x
         if self.ratio > 1:
             x = self.act(self.bn1(self.conv_pw(x)))
-            x = self.act(self.bn2(same(self.conv_dw, x)))
+            x = self.act(self.bn2(self.pad(self.conv_dw, x)))
         else:
-            x = self.act(self.bn1(same(self.conv_dw, x)))
+            x = self.act(self.bn1(self.pad(self.conv_dw, x)))
         x = self.se(x, self.act) if hasattr(self, "se") else x
         x = self.bn3(self.conv_pwl(x)) if self.ratio > 1 else self.bn2(self.conv_pw(x))
         return x + kept if self.is_residual else x
 
 
 class EfficientNet(nn.Module):
-    """timm's tf_efficientnet, with or without gates; `depth` is the factor of the blocks' numbers."""
+    """timm's EfficientNet, with or without gates; `depth` is the factor of the blocks' numbers, `pad` the padding."""
 
     STAGES = [
         (3, 1, 1, 16, 1),
@@ -132,21 +140,21 @@ class EfficientNet(nn.Module):
     ]
     LAST = (3, 1, 6, 320, 1)
 
-    def __init__(self, classes: int, depth: float = 1.0, is_lite: bool = False) -> None:
+    def __init__(self, classes: int, depth: float = 1.0, is_lite: bool = False, pad: Any = same) -> None:
         super().__init__()
-        self.act = F.relu6 if is_lite else F.silu
-        self.conv_stem, self.bn1 = nn.Conv2d(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32, eps=1e-3)
+        self.act, self.pad, eps = F.relu6 if is_lite else F.silu, pad, 1e-3 if pad is same else 1e-5
+        self.conv_stem, self.bn1 = nn.Conv2d(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32, eps=eps)
         stages, inputs = [], 32
         for kernel, stride, ratio, outputs, repeats in [*self.STAGES, self.LAST]:
             blocks = []
             for number in range(math.ceil(repeats * depth)):
-                blocks.append(_Inverted(inputs, outputs, kernel, 1 if number else stride, ratio, is_lite))
+                blocks.append(_Inverted(inputs, outputs, kernel, 1 if number else stride, ratio, is_lite, pad))
                 inputs = outputs
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
-        self.conv_head, self.bn2 = nn.Conv2d(inputs, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3)
+        self.conv_head, self.bn2 = nn.Conv2d(inputs, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=eps)
         self.classifier = nn.Linear(1280, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.blocks(self.act(self.bn1(same(self.conv_stem, x))))
+        x = self.blocks(self.act(self.bn1(self.pad(self.conv_stem, x))))
         return self.classifier(self.act(self.bn2(self.conv_head(x))).mean((2, 3)))

@@ -4,16 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModelForImageClassification
 
 from modelmill.core.errors import UserError
 from modelmill.data.media.image_processor import ImageProcessor
+from modelmill.models.vision.classifier import VisionConfig, VisionForImageClassification
 from modelmill.runtime import weights
 from modelmill.runtime.sources import timm
+from modelmill.runtime.sources import timm_networks as timm_networks_of_ours
 from modelmill.store import open_store
 from tests import timm_networks
 
@@ -23,6 +27,7 @@ NETWORKS = {
     "resnet50.tv_in1k": (lambda: timm_networks.ResNet("resnet50", CLASSES), 64),
     "tf_efficientnet_b0.ns_jft_in1k": (lambda: timm_networks.EfficientNet(CLASSES), 224),
     "tf_efficientnet_b1": (lambda: timm_networks.EfficientNet(CLASSES, depth=1.1), 240),
+    "efficientnet_b0.ra_in1k": (lambda: timm_networks.EfficientNet(CLASSES, pad=timm_networks.even), 224),
     "tf_efficientnet_lite0": (lambda: timm_networks.EfficientNet(CLASSES, is_lite=True), 224),
 }
 
@@ -46,7 +51,7 @@ def test_the_logits_are_those_of_the_network_that_was_saved(name: str, tmp_path:
     torch.manual_seed(0)
     make, side = NETWORKS[name]
     network = timm_networks.shaken(make())
-    given = write(tmp_path / "given", name, network)
+    given = write(tmp_path / "given", name, network, pretrained_cfg={"crop_pct": 0.9})
     folder = weights.locate("pretraining.init", str(given), open_store(f"file://{tmp_path}/store"))
     model, report = AutoModelForImageClassification.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
@@ -74,20 +79,55 @@ def test_the_names_of_classes_are_kept(tmp_path: Path) -> None:
     assert list(config["id2label"].values()) == names and config["label2id"]["class 3"] == 3
 
 
+def test_large_linear_layers_may_be_convolutions_over_all_pixels() -> None:
+    torch.manual_seed(0)
+    kernel, features = torch.randn(8, 4, 7, 7), torch.randn(2, 4, 7, 7)
+    given = {"pre_logits.fc1.weight": kernel.numpy(), "features.0.weight": kernel.numpy(), "head.fc.bias": np.zeros(3)}
+    made = timm_networks_of_ours.of("vgg16", 224, is_timms=True).converted(given)
+    assert set(made) == {"network.classifier.0.weight", "network.features.0.weight", "classifier.bias"}
+    matrix = torch.from_numpy(made["network.classifier.0.weight"])
+    assert torch.allclose(features.flatten(1) @ matrix.T, F.conv2d(features, kernel).flatten(1), atol=1e-4)
+
+
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "count"),
     [
-        ("vgg16", "transformers has no such network"),
-        ("inception_v3", "transformers has no such network"),
-        ("efficientnet_b0", "it pads images evenly"),
-        ("resnet50d", "cannot be taken"),
+        ("vgg11", 132_863_336),
+        ("vgg19_bn", 143_678_248),
+        ("inception_v3", 27_161_264 - 3_326_696),
+        ("efficientnet_b0", 5_288_548),
+        ("efficientnet_b7", 66_347_960),
     ],
 )
-def test_a_network_that_transformers_does_not_have_is_refused_with_those_that_it_has(
-    name: str, why: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UserError, match=why) as refused:
-        timm.ready("pretraining.init: here", write(tmp_path / "given", name, None))
+def test_networks_have_as_many_weights_as_torchvisions(name: str, count: int) -> None:
+    """The numbers are those of torchvision's documentation; Inception's is without its auxiliary classifier."""
+    with torch.device("meta"):
+        model = VisionForImageClassification(VisionConfig(network=name, num_labels=1000))
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+@torch.no_grad()
+def test_inception_takes_the_names_of_torchvision_and_leaves_its_auxiliary_classifier_out(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    given = VisionForImageClassification(VisionConfig(network="inception_v3", num_labels=CLASSES)).eval()
+    tensors = {name.removeprefix("network."): tensor for name, tensor in given.state_dict().items()}
+    tensors = {name.replace("classifier.", "fc."): tensor.clone() for name, tensor in tensors.items()}
+    tensors["AuxLogits.fc.weight"] = torch.zeros(3)
+    (tmp_path / "given").mkdir()
+    save_file(tensors, tmp_path / "given" / "model.safetensors")
+    assert {"Conv2d_1a_3x3.conv.weight", "Mixed_6b.branch7x7dbl_5.bn.bias", "Mixed_7c.branch3x3dbl_3b.conv.weight"} <= (
+        tensors.keys()
+    )
+    folder = timm.ready("here", write(tmp_path / "given", "inception_v3", None))
+    made = AutoModelForImageClassification.from_pretrained(folder).eval()
+    images = torch.randn(1, 3, 96, 96)
+    assert torch.equal(made(images).logits, given(images).logits)
+    assert ImageProcessor("here", folder).shape == (3, 299, 299)
+
+
+def test_another_network_is_refused_with_those_that_can_be_taken(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="resnet50d in the layout of timm or torchvision cannot be taken") as refused:
+        timm.ready("pretraining.init: here", write(tmp_path / "given", "resnet50d", None))
     assert "tf_efficientnet_b0" in str(refused.value) and "\n" not in str(refused.value)
 
 

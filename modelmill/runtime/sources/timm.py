@@ -1,4 +1,4 @@
-"""Weights of ResNet and EfficientNet as torchvision and timm name them, laid out as transformers has these networks.
+"""Weights of image classifiers as torchvision and timm name them, laid out as transformers has networks.
 
 A folder with such weights has a `config.json` as timm publishes it: `architecture`, such as `resnet50`, and
 `pretrained_cfg`, which says how images are prepared. docs/open-models.md has the mapping.
@@ -17,13 +17,13 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.runtime.sources import cached, file_digests, layout, timm_networks
 from modelmill.runtime.sources.layout import CONFIG, WEIGHTS
-from modelmill.runtime.sources.timm_networks import LITE, Network, Tensors
+from modelmill.runtime.sources.timm_names import Network, Tensors
 
 ARCHITECTURE = "architecture"
+# What timm says of the weights; torchvision says nothing.
+PREPARED = "pretrained_cfg"
 PROCESSOR = "preprocessor_config.json"
-_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "interpolation": "bicubic"}
 _RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
-_OTHERS = ("vgg", "inception", "efficientnet", "resnext", "wide_resnet", "densenet", "mobilenet")
 
 
 def is_one(config: Mapping[str, Any]) -> bool:
@@ -80,7 +80,7 @@ def write(folder: Path, name: str, config: Mapping[str, Any], tensors: Tensors |
     Raises:
         UserError: The weights are not those of the architecture.
     """
-    network = timm_networks.of(name, _pixels(name, config))
+    network = timm_networks.of(name, _pixels(name, config), PREPARED in config)
     if tensors is not None:
         from safetensors.numpy import save_file
 
@@ -94,13 +94,8 @@ def _architecture(where: str, config: Mapping[str, Any]) -> str:
     name = str(config[ARCHITECTURE]).partition(".")[0]
     if name in timm_networks.NAMES:
         return name
-    why = ""
-    if name.startswith("efficientnet"):
-        why = ": it pads images evenly, transformers' EfficientNet as TensorFlow does; take tf_efficientnet_b0 to b7"
-    elif name.startswith(_OTHERS):
-        why = ": transformers has no such network"
     raise UserError(
-        f"{where}: {name:.80} in the layout of timm or torchvision cannot be taken{why}; those that can: "
+        f"{where}: {name:.80} in the layout of timm or torchvision cannot be taken; those that can: "
         f"{', '.join(timm_networks.NAMES)}"
     )
 
@@ -120,22 +115,20 @@ def _converted(where: str, name: str, tensors: Tensors, network: Network) -> Ten
     Raises:
         UserError: A tensor has no place in the architecture.
     """
-    converted: Tensors = {}
-    for theirs, tensor in tensors.items():
-        ours = network.renamed(theirs)
-        if ours is None:
-            raise UserError(
-                f"{where}: {WEIGHTS} holds {theirs}, which {name} does not have; does {CONFIG} name another network "
-                "than that of the weights?"
-            )
-        converted[ours] = tensor
-    return converted | network.more(converted)
+    try:
+        return network.converted(tensors)
+    except KeyError as error:
+        raise UserError(
+            f"{where}: {WEIGHTS} holds {error.args[0]}, which {name} does not have; does {CONFIG} name another network "
+            "than that of the weights?"
+        ) from error
 
 
 def _labels(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that names the classes."""
-    count = int(config.get("num_classes") or config.get("pretrained_cfg", {}).get("num_classes") or 1000)
-    names = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names")
+    given = config.get(PREPARED) or {}
+    count = int(config.get("num_classes") or given.get("num_classes") or 1000)
+    names = config.get("label_names") or given.get("label_names")
     if not (isinstance(names, list) and len(names) == count):
         names = [f"LABEL_{number}" for number in range(count)]
     return {
@@ -144,29 +137,29 @@ def _labels(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pixels(name: str, config: Mapping[str, Any]) -> int:
-    """Return the pixels a side of the images that the network has learned."""
-    size = (config.get("pretrained_cfg") or {}).get("input_size")
-    return int(size[-1]) if size else timm_networks.pixels(name)
-
-
 def _processor(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how images are prepared: scaled on their shorter side, cut to the middle, normalised."""
-    given = config.get("pretrained_cfg") or {}
-    lite = {"mean": [0.5] * 3, "std": [0.5] * 3} if LITE in name else {}
-    said = _IMAGENET | lite | {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
+    known, given = timm_networks.prepared(name), config.get(PREPARED) or {}
     pixels = _pixels(name, config)
-    share = given.get("crop_pct") or 0.875
+    share = given.get("crop_pct") or known.pixels / known.scaled
+    squares = {"height": pixels, "width": pixels}
+    is_squashed = given.get("crop_mode") == "squash"
     return {
-        "image_processor_type": "ViTImageProcessor" if share == 1 else "BitImageProcessor",
+        "image_processor_type": "ViTImageProcessor" if is_squashed else "BitImageProcessor",
         "do_resize": True,
-        "size": {"height": pixels, "width": pixels} if share == 1 else {"shortest_edge": int(pixels / share)},
-        "resample": _RESAMPLE.get(str(said["interpolation"]), 3),
-        **({} if share == 1 else {"do_center_crop": True, "crop_size": {"height": pixels, "width": pixels}}),
+        "size": squares if is_squashed else {"shortest_edge": int(pixels / share)},
+        "resample": _RESAMPLE.get(str(given.get("interpolation", known.interpolation)), _RESAMPLE["bicubic"]),
+        **({} if is_squashed else {"do_center_crop": True, "crop_size": squares}),
         "do_convert_rgb": True,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": said["mean"],
-        "image_std": said["std"],
+        "image_mean": list(given.get("mean", known.mean)),
+        "image_std": list(given.get("std", known.std)),
     }
+
+
+def _pixels(name: str, config: Mapping[str, Any]) -> int:
+    """Return the pixels a side of the images that the network has learned."""
+    size = (config.get(PREPARED) or {}).get("input_size")
+    return int(size[-1]) if size else timm_networks.prepared(name).pixels

@@ -1,14 +1,14 @@
-"""ResNet and EfficientNet: how transformers describes them, and what it calls the weights that timm names otherwise."""
+"""ResNet and EfficientNet: how transformers describes them, and what it calls the weights that timm names otherwise.
+
+Networks that transformers does not have are those of `modelmill.models.vision`.
+"""
 
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-# A pattern of timm's names, and what transformers calls the tensors that match it.
-Rule = tuple[str, str | Callable[[re.Match[str]], str]]
-Tensors = dict[str, np.ndarray]
+from modelmill.runtime.sources import timm_efficientnet
+from modelmill.runtime.sources.timm_efficientnet import EFFICIENTNETS, LITE
+from modelmill.runtime.sources.timm_names import NOWHERE, Network, Rule
 
 # Blocks of each stage, and their kind.
 RESNETS = {
@@ -18,68 +18,64 @@ RESNETS = {
     "resnet101": ([3, 4, 23, 3], "bottleneck"),
     "resnet152": ([3, 8, 36, 3], "bottleneck"),
 }
-# Factors of width and depth (Tan and Le, 2019, https://arxiv.org/abs/1905.11946, and the authors' code), and pixels.
-EFFICIENTNETS = {
-    "tf_efficientnet_b0": (1.0, 1.0, 224),
-    "tf_efficientnet_b1": (1.0, 1.1, 240),
-    "tf_efficientnet_b2": (1.1, 1.2, 260),
-    "tf_efficientnet_b3": (1.2, 1.4, 300),
-    "tf_efficientnet_b4": (1.4, 1.8, 380),
-    "tf_efficientnet_b5": (1.6, 2.2, 456),
-    "tf_efficientnet_b6": (1.8, 2.6, 528),
-    "tf_efficientnet_b7": (2.0, 3.1, 600),
-    "tf_efficientnet_lite0": (1.0, 1.0, 224),
+# Networks of `modelmill.models.vision`: pixels of their images, and those that torchvision scales to before it cuts.
+VISION = "modelmill_vision"
+EVEN = {
+    **{f"vgg{depth}{norm}": (224, 256) for depth in (11, 13, 16, 19) for norm in ("", "_bn")},
+    "inception_v3": (299, 342),
+    "efficientnet_b0": (224, 256),
+    "efficientnet_b1": (240, 256),
+    "efficientnet_b2": (288, 288),
+    "efficientnet_b3": (300, 320),
+    "efficientnet_b4": (380, 384),
+    "efficientnet_b5": (456, 456),
+    "efficientnet_b6": (528, 528),
+    "efficientnet_b7": (600, 600),
 }
-LITE = "_lite"
-# A gate of squeeze and excitation whose bias is this lets everything through: its sigmoid is 1 in fp32, its gradient 0.
-OPEN = 30.0
-_REPEATS, _STRIDES, _KERNELS = (1, 2, 2, 3, 3, 4, 1), (1, 2, 2, 2, 1, 2, 1), (3, 3, 5, 3, 5, 5, 3)
-_STEM = 32
-NAMES = (*RESNETS, *EFFICIENTNETS)
+NAMES = (*RESNETS, *EFFICIENTNETS, *EVEN)
 
 
-class Network(NamedTuple):
-    """A network as transformers has it.
+class Prepared(NamedTuple):
+    """How a network's images are prepared, where nothing else is said.
 
     Attributes:
-        config: The content of `config.json`, but for the labels.
-        rules: Names of its tensors, by patterns of timm's.
-        lacks_gates: Whether it lacks the gates that transformers' network always has.
+        pixels: Pixels a side.
+        scaled: Pixels of the shorter side that they are scaled to, before the middle is cut out.
+        interpolation: How they are scaled.
+        mean: What is subtracted of each channel, of values from 0 to 1.
+        std: What each channel is divided by.
     """
 
-    config: dict[str, Any]
-    rules: list[Rule]
-    lacks_gates: bool = False
-
-    def renamed(self, name: str) -> str | None:
-        """Return what transformers calls a tensor; None where the network has none of this name.
-
-        Args:
-            name: timm's name.
-        """
-        for pattern, ours in self.rules:
-            if re.fullmatch(pattern, name):
-                return re.sub(pattern, ours, name)
-        return None
-
-    def more(self, tensors: Tensors) -> Tensors:
-        """Return tensors that transformers' network has beside the given ones."""
-        return _open_gates(tensors) if self.lacks_gates else {}
+    pixels: int
+    scaled: int
+    interpolation: str
+    mean: list[float]
+    std: list[float]
 
 
-def of(name: str, pixels: int) -> Network:
+def of(name: str, pixels: int, is_timms: bool) -> Network:
     """Return the network of an architecture.
 
     Args:
         name: One of `NAMES`.
         pixels: Pixels a side of the images that it has learned.
+        is_timms: Whether it is timm's; else it is torchvision's.
     """
-    return _resnet(name) if name in RESNETS else _efficientnet(name, pixels)
+    if name in EVEN:
+        return _even(name, is_timms)
+    return _resnet(name) if name in RESNETS else timm_efficientnet.as_tensorflow(name, pixels)
 
 
-def pixels(name: str) -> int:
-    """Return the pixels a side of the images that an architecture was made for."""
-    return EFFICIENTNETS[name][2] if name in EFFICIENTNETS else 224
+def prepared(name: str) -> Prepared:
+    """Return how images are prepared for an architecture, where its configuration does not say that."""
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    if LITE in name or name == "inception_v3":  # torchvision's does so itself, whatever it is given
+        mean, std = [0.5] * 3, [0.5] * 3
+    if name in EFFICIENTNETS:
+        pixels = EFFICIENTNETS[name][2]
+        return Prepared(pixels, round(pixels / 0.875), "bicubic", mean, std)
+    interpolation = "bicubic" if name.startswith("efficientnet") else "bilinear"
+    return Prepared(*EVEN.get(name, (224, 256)), interpolation, mean, std)
 
 
 def _resnet(name: str) -> Network:
@@ -115,83 +111,32 @@ def _resnet(name: str) -> Network:
     return Network(described, rules)
 
 
-def _efficientnet(name: str, pixels: int) -> Network:
-    width, depth, _ = EFFICIENTNETS[name]
-    repeats = [-(-depth * one // 1) for one in _REPEATS]
-    starts = [int(sum(repeats[:stage])) for stage in range(len(repeats))]
+def _even(name: str, is_timms: bool) -> Network:
     described = {
-        "model_type": "efficientnet",
-        "architectures": ["EfficientNetForImageClassification"],
-        "image_size": pixels,
-        "width_coefficient": width,
-        "depth_coefficient": depth,
-        "hidden_dim": _rounded(1280 * width),
-        "depthwise_padding": _evenly_padded(pixels, starts),
-        "dropout_rate": 0.2,
-        **({"hidden_act": "relu6", "squeeze_expansion_ratio": 1e-6} if LITE in name else {}),
+        "model_type": VISION,
+        "architectures": ["VisionForImageClassification"],
+        "network": name,
+        "batch_norm_eps": 1e-5 if is_timms and name.startswith("efficientnet") else None,
     }
-    base = "efficientnet.encoder"
-
-    def block(names: dict[str, str]) -> Callable[[re.Match[str]], str]:
-        def made(match: re.Match[str]) -> str:
-            stage, number, part, rest = match.groups()
-            return f"{base}.blocks.{starts[int(stage)] + int(number)}.{names[part]}.{rest}"
-
-        return made
-
-    first = {
-        "conv_dw": "depthwise_conv.depthwise_conv",
-        "bn1": "depthwise_conv.depthwise_norm",
-        "conv_pw": "projection.project_conv",
-        "bn2": "projection.project_bn",
-    }
-    later = {
-        "conv_pw": "expansion.expand_conv",
-        "bn1": "expansion.expand_bn",
-        "conv_dw": "depthwise_conv.depthwise_conv",
-        "bn2": "depthwise_conv.depthwise_norm",
-        "conv_pwl": "projection.project_conv",
-        "bn3": "projection.project_bn",
-    }
-    gates = {"se.conv_reduce": "squeeze_excite.reduce", "se.conv_expand": "squeeze_excite.expand"}
-    parts = r"(conv_\w+|bn\d|se\.conv_\w+)\.(.+)"
+    wide = ("network.classifier.0.weight", "network.classifier.3.weight")
     rules: list[Rule] = [
-        (r"conv_stem\.(weight)", r"efficientnet.embeddings.convolution.\1"),
-        (r"bn1\.(.+)", r"efficientnet.embeddings.batchnorm.\1"),
-        (rf"blocks\.(0)\.(\d+)\.{parts}", block(first | gates)),
-        (rf"blocks\.([1-6])\.(\d+)\.{parts}", block(later | gates)),
-        (r"conv_head\.(weight)", rf"{base}.top_conv.\1"),
-        (r"bn2\.(.+)", rf"{base}.top_bn.\1"),
-        (r"classifier\.(weight|bias)", r"classifier.\1"),
+        (r"features\.(.+)", r"network.features.\1"),
+        (r"classifier\.([03])\.(.+)", r"network.classifier.\1.\2"),
+        (r"classifier\.6\.(.+)", r"classifier.\1"),
+        (r"pre_logits\.fc1\.(.+)", r"network.classifier.0.\1"),
+        (r"pre_logits\.fc2\.(.+)", r"network.classifier.3.\1"),
+        (r"head\.fc\.(.+)", r"classifier.\1"),
     ]
-    return Network(described, rules, LITE in name)
-
-
-def _evenly_padded(pixels: int, starts: list[int]) -> list[int]:
-    """Return the blocks that halve an odd number of pixels a side, which TensorFlow pads evenly."""
-    side, odd = -(-pixels // 2), []
-    for start, stride in zip(starts, _STRIDES, strict=True):
-        if stride == 2:
-            odd += [start] if side % 2 else []
-            side = -(-side // 2)
-    return odd
-
-
-def _rounded(channels: float) -> int:
-    """Return a number of channels that 8 divides, as EfficientNet rounds them."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-def _open_gates(tensors: Tensors) -> Tensors:
-    """Return gates for the blocks of a network that has none: they multiply by 1."""
-    gates: Tensors = {}
-    for name, tensor in tensors.items():
-        block, found, _ = name.partition(".depthwise_conv.depthwise_conv.weight")
-        if found:
-            channels = len(tensor)
-            gates[f"{block}.squeeze_excite.reduce.weight"] = np.zeros((1, channels, 1, 1), np.float32)
-            gates[f"{block}.squeeze_excite.reduce.bias"] = np.zeros(1, np.float32)
-            gates[f"{block}.squeeze_excite.expand.weight"] = np.zeros((channels, 1, 1, 1), np.float32)
-            gates[f"{block}.squeeze_excite.expand.bias"] = np.full(channels, OPEN, np.float32)
-    return gates
+    if name == "inception_v3":
+        rules = [
+            (r"AuxLogits\..+", NOWHERE),
+            (r"((?:Conv2d|Mixed)_.+)", r"network.\1"),
+            (r"fc\.(.+)", r"classifier.\1"),
+        ]
+    if name.startswith("efficientnet"):
+        rules = [
+            (r"features\.(.+)", r"network.features.\1"),
+            (r"classifier\.1\.(.+)", r"classifier.\1"),
+            *timm_efficientnet.as_torchvision(),
+        ]
+    return Network(described, rules, flat=wide if name.startswith("vgg") else ())

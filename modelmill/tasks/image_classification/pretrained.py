@@ -76,7 +76,9 @@ class PretrainedImages(PretrainedTask):
         """Return the hidden blocks in order; of a network of stages, the stages."""
         lists = {name: one for name, one in model.named_modules() if isinstance(one, nn.ModuleList) and len(one)}
         outer = [one for name, one in lists.items() if not any(name.startswith(f"{other}.") for other in lists)]
-        return list(max(outer, key=lambda one: sum(p.numel() for p in one.parameters()), default=[]))
+        if not outer:
+            return _chain(getattr(model, model.base_model_prefix))
+        return list(max(outer, key=lambda one: sum(p.numel() for p in one.parameters())))
 
     def examples(self, stage: str, split: str) -> Pictures:
         """Return the examples of a split; see `Task.examples`."""
@@ -123,6 +125,16 @@ class PretrainedImages(PretrainedTask):
                 f"{error}; the checkpoint is of images of {size} pixels a side, its processor gives {shape[2]} x "
                 f"{shape[1]}: leave preprocessing.processor.size out, if this network cannot interpolate its positions"
             ) from error
+
+
+def _chain(network: nn.Module) -> list[nn.Module]:
+    """Return the modules of a network that are called one after the other and have weights."""
+    children = [
+        part
+        for module in network.children()
+        for part in (module.children() if isinstance(module, nn.Sequential) else [module])
+    ]
+    return [one for one in children if any(True for _ in one.parameters())]
 
 
 def checked(folder: Path, recipe: Any) -> dict[str, Any]:

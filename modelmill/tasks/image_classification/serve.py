@@ -9,6 +9,9 @@ from mlflow.pyfunc.model import PythonModel
 
 from modelmill.tasks.serving.model import device_of, folder_of, load_network, on_device, read_json
 
+# The type of networks that transformers does not have, and that are shipped with this script.
+VISION = "modelmill_vision"
+
 
 class ImageClassifier(PythonModel):
     """Image classifier, loaded from a folder with `model.safetensors` and a `config.json` that describes the network.
@@ -40,6 +43,9 @@ class ImageClassifier(PythonModel):
         from transformers import AutoModelForImageClassification
 
         from modelmill.data.media.image_processor import ImageProcessor
+
+        if self.config["model_type"] == VISION:
+            from modelmill.models.vision import classifier  # noqa: F401 - transformers knows it from now on
 
         loaded = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         self.network = on_device(loaded.float())
