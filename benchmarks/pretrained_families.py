@@ -26,7 +26,7 @@ HEAD = """# Families of checkpoints
 
 With `model.type: auto` the checkpoint in `pretraining.init` decides what the network is: any architecture that
 `transformers` has with the task's head. Before it is trained, a self-test compares a padded batch of made-up inputs,
-with transformers' sdpa attention, with eager attention over each of them alone, and takes the fastest way that gives the
+with transformers' sdpa attention, with eager attention over each alone, and takes the fastest way that gives the
 same; the model's manifest names it. `modelmill plan RECIPE --check-model` does the same before anything is spent. What
 no way computes right is refused. After training, the folder is loaded again, and must hold what was trained.
 
