@@ -52,6 +52,8 @@ def _fitted(recipe: Recipe, store: Store) -> str:
             from modelmill.data.media import image_processor
 
             image_processor.named(f"{key}: {source}", folder)
+        if length := recipe.preprocessing.context_length:
+            compatibility.require_length(folder, length, key)
         return weights.describing_digest(folder)
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
     if recipe.preprocessing.needs_chat_template:

@@ -15,7 +15,8 @@ def command(
     name: Annotated[
         str,
         typer.Argument(
-            help="The model: smollm2, which is SmolLM2-135M-Instruct, or efficientnet, which is EfficientNet-Lite0."
+            help="The model: efficientnet (EfficientNet-Lite0), minilm (all-MiniLM-L6-v2) or smollm2 "
+            "(SmolLM2-135M-Instruct)."
         ),
     ],
     output: Annotated[
