@@ -14,9 +14,10 @@ from PIL import Image
 from modelmill.runtime import run_records
 from modelmill.store import manifest, open_store
 from modelmill.store.manifest import Manifest
-from tests import cli, media, recipes, vision_families
+from tests import cli, media, recipes
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished, finish
+from tests.pretrained import vision
 
 RECIPE: dict[str, Any] = {
     "name": "tiny-checkpoint",
@@ -57,7 +58,7 @@ def bar(kind: str, number: int) -> bytes:
 
 
 def write(folder: Path, **changes: Any) -> Path:
-    vision_families.write(folder / "checkpoint", "vit", ["down", "across"])
+    vision.write(folder / "checkpoint", "vit", ["down", "across"])
     images = {f"{kind}-{n}": (kind, bar(kind, n)) for kind in ("across", "down") for n in range(40)}
     (folder / "data" / "images").mkdir(parents=True)
     for name, (_, data) in images.items():
@@ -148,7 +149,7 @@ def test_another_size_is_proved_before_the_run(tmp_path: Path) -> None:
     recipe = write(tmp_path)
     checked = cli.modelmill("plan", recipe, "--check-model", "--set", "preprocessing.processor.size=48")
     assert checked.returncode == 0, checked.stderr
-    vision_families.write(tmp_path / "checkpoint", "levit")
+    vision.write(tmp_path / "checkpoint", "levit")
     checked = cli.modelmill("plan", recipe, "--check-model", "--set", "preprocessing.processor.size=48")
     assert checked.returncode == 2
     assert "leave preprocessing.processor.size out" in " ".join(checked.stderr.split())

@@ -1,6 +1,5 @@
 """A classifier of images of any family computes in training what transformers computes of each image alone."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,53 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from modelmill.components.fine_tuning import lora
 from modelmill.core.errors import UserError
-from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.recipe.adapters import AdaptedFineTuning
-from modelmill.store.manifest import Manifest
 from modelmill.tasks.image_classification.pretrained import PretrainedImages
-from modelmill.tasks.image_classification.recipe import PretrainedImageModel
-from tests import vision_families
-from tests.vision_families import FAMILIES, LABELS
-
-STILL = {"shift": 0, "turn": 0, "zoom": 0}
-SIZES = [(40, 64), (64, 40), (33, 33), (90, 50)]
-
-
-def pictures() -> list[Image.Image]:
-    """Photographs' worth of detail: smooth noise of several sizes."""
-    draws = np.random.default_rng(0)
-    small = [draws.integers(0, 256, (6, 6, 3), np.uint8) for _ in SIZES]
-    return [Image.fromarray(one).resize(size, Image.Resampling.BICUBIC) for one, size in zip(small, SIZES, strict=True)]
-
-
-def encoded(image: Image.Image) -> np.ndarray:
-    sink = io.BytesIO()
-    image.save(sink, "PNG")
-    return np.frombuffer(sink.getvalue(), np.uint8)
-
-
-def task_of(folder: Path, checkpoint: Path, labels: list[str] = LABELS, **settings: Any) -> PretrainedImages:
-    """A task over the pictures, with a checkpoint's processor."""
-    numbers = np.arange(len(SIZES)) % len(labels)
-    arrays = {"labels": numbers, "places": np.arange(len(SIZES)), "ids": np.arange(len(SIZES), dtype=np.uint64)}
-    (folder / "train").mkdir(parents=True, exist_ok=True)
-    files = {f"train/{name}.npy": folder / "train" / f"{name}.npy" for name in arrays}
-    for name, array in arrays.items():
-        np.save(files[f"train/{name}.npy"], array)
-    with ShardedWriter(folder) as writer:
-        for number, picture in enumerate(pictures()):
-            writer.add("train", number, {"image": encoded(picture)})
-    files |= writer.files()
-    files |= {f"checkpoint/{name}": checkpoint / name for name in ("config.json", "preprocessor_config.json")}
-    corpus = Manifest(kind="corpus", entries=[], made_from={}, info={"model": "auto", "classes": labels})
-    task = PretrainedImages(corpus, files, PretrainedImageModel(**{**STILL, **settings}))
-    task.stage = "fine_tuning"
-    return task
+from tests.pretrained import vision
+from tests.pretrained.vision import FAMILIES, LABELS, SIZES, pictures, task_over
 
 
 @torch.no_grad()
@@ -68,8 +28,8 @@ def reference(checkpoint: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_trained_saved_and_loaded_as_transformers_computes_it(name: str, tmp_path: Path) -> None:
-    checkpoint, saved = vision_families.write(tmp_path / "checkpoint", name), tmp_path / "saved"
-    task = task_of(tmp_path, checkpoint, labels=[LABELS[2], LABELS[0], LABELS[1]])
+    checkpoint, saved = vision.write(tmp_path / "checkpoint", name), tmp_path / "saved"
+    task = task_over(tmp_path, checkpoint, labels=[LABELS[2], LABELS[0], LABELS[1]])
     model = task.load(checkpoint).eval()
     assert task.notes["head"] == "the checkpoint's", "the labels are the data's, in another order"
     batch = task.examples("fine_tuning", "train").batch(np.arange(len(SIZES)))
@@ -99,8 +59,8 @@ def step(task: PretrainedImages, model: Any, batch: dict[str, torch.Tensor]) -> 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.has_linear])
 def test_a_family_takes_adapters_and_a_new_head_beside_them(name: str, tmp_path: Path) -> None:
-    checkpoint = vision_families.write(tmp_path / "checkpoint", name)
-    task = task_of(tmp_path, checkpoint, labels=["red", "blue"])
+    checkpoint = vision.write(tmp_path / "checkpoint", name)
+    task = task_over(tmp_path, checkpoint, labels=["red", "blue"])
     model = task.load(checkpoint)
     settings = AdaptedFineTuning(method="lora", steps=1, learning_rate=0.1)
     adapters = lora.add_adapters(model, settings, task.whole(model))
@@ -111,8 +71,8 @@ def test_a_family_takes_adapters_and_a_new_head_beside_them(name: str, tmp_path:
 
 
 def test_networks_with_random_weights_begin_with_averages_of_their_images(tmp_path: Path) -> None:
-    checkpoint = vision_families.write(tmp_path / "checkpoint", "resnet")
-    task = task_of(tmp_path, checkpoint)
+    checkpoint = vision.write(tmp_path / "checkpoint", "resnet")
+    task = task_over(tmp_path, checkpoint)
     model = task.build()
     averages = {name: buffer for name, buffer in model.named_buffers() if name.endswith("running_var")}
     assert averages and all(not torch.allclose(one, torch.ones_like(one)) for one in averages.values())
@@ -127,13 +87,13 @@ def test_images_of_another_size_have_interpolated_positions_or_are_refused(tmp_p
         ("swin", None),
         ("levit", "cannot be called"),
     ):
-        checkpoint = vision_families.write(tmp_path / name, name)
+        checkpoint = vision.write(tmp_path / name, name)
         file = checkpoint / "preprocessor_config.json"
         side = {"height": 48, "width": 48}
         crops = {"crop_size": side, "do_center_crop": True} if name == "levit" else {}
         kind = {"image_processor_type": "ViTImageProcessor"} if name == "resnet" else {}
         file.write_text(json.dumps(json.loads(file.read_text()) | {"size": side} | crops | kind))
-        task = task_of(tmp_path / f"{name}-task", checkpoint)
+        task = task_over(tmp_path / f"{name}-task", checkpoint)
         if refusal:
             with pytest.raises(UserError, match=refusal):
                 task.load(checkpoint)
@@ -148,9 +108,9 @@ def test_images_of_another_size_have_interpolated_positions_or_are_refused(tmp_p
 
 
 def test_changes_of_images_are_the_same_for_the_same_draws_and_leave_validation_alone(tmp_path: Path) -> None:
-    checkpoint = vision_families.write(tmp_path / "checkpoint")
+    checkpoint = vision.write(tmp_path / "checkpoint")
     changes = {"shift": 0.2, "turn": 20, "zoom": 0.2, "flip": True, "colour": 0.3, "erase": 1.0}
-    task = task_of(tmp_path, checkpoint, **changes)
+    task = task_over(tmp_path, checkpoint, **changes)
     model = task.load(checkpoint)
     batch = task.examples("fine_tuning", "train").batch(np.arange(4))
     losses = []

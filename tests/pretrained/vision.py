@@ -1,14 +1,27 @@
 """Tiny checkpoints with random weights of classifiers of images, as `save_pretrained` writes them."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import transformers
+from PIL import Image
 from transformers import AutoModelForImageClassification
 
+from modelmill.corpus.example_shards import ShardedWriter
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.image_classification.pretrained import PretrainedImages
+from modelmill.tasks.image_classification.recipe import PretrainedImageModel
+
+TITLE = "Vision: image classification"
+
 SIDE = 32
+# Width and height of the pictures of a task.
+SIZES = [(40, 64), (64, 40), (33, 33), (90, 50)]
+STILL = {"shift": 0, "turn": 0, "zoom": 0}
 LABELS = ["cat", "dog", "owl"]
 _LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 _PATCHES = {**_LAYERS, "image_size": SIDE, "patch_size": 8}
@@ -121,3 +134,41 @@ def write(folder: Path, name: str = "vit", labels: list[str] | None = None) -> P
     (folder / "preprocessor_config.json").write_text(json.dumps(processor_of(name)))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     return folder
+
+
+def pictures() -> list[Image.Image]:
+    """Smooth noise of several sizes."""
+    draws = np.random.default_rng(0)
+    small = [draws.integers(0, 256, (6, 6, 3), np.uint8) for _ in SIZES]
+    return [Image.fromarray(one).resize(size, Image.Resampling.BICUBIC) for one, size in zip(small, SIZES, strict=True)]
+
+
+def task_over(folder: Path, checkpoint: Path, labels: list[str] | None = None, **settings: Any) -> PretrainedImages:
+    """A task over the pictures for a checkpoint, all of them in the training split; their labels take turns."""
+    given = labels or LABELS
+    arrays = {
+        "labels": np.arange(len(SIZES)) % len(given),
+        "places": np.arange(len(SIZES)),
+        "ids": np.arange(len(SIZES), dtype=np.uint64),
+    }
+    (folder / "train").mkdir(parents=True, exist_ok=True)
+    files = {f"train/{name}.npy": folder / "train" / f"{name}.npy" for name in arrays}
+    for name, array in arrays.items():
+        np.save(files[f"train/{name}.npy"], array)
+    with ShardedWriter(folder) as writer:
+        for number, picture in enumerate(pictures()):
+            sink = io.BytesIO()
+            picture.save(sink, "PNG")
+            writer.add("train", number, {"image": np.frombuffer(sink.getvalue(), np.uint8)})
+    files |= writer.files()
+    files |= {f"checkpoint/{name}": checkpoint / name for name in ("config.json", "preprocessor_config.json")}
+    corpus = Manifest(kind="corpus", info={"model": "auto", "classes": given})
+    task = PretrainedImages(corpus, files, PretrainedImageModel(**{**STILL, **settings}))
+    task.stage = "fine_tuning"
+    return task
+
+
+def task_of(family: str, folder: Path) -> tuple[PretrainedImages, Path]:
+    """See `tests.pretrained`."""
+    checkpoint = write(folder / "model", family)
+    return task_over(folder, checkpoint), checkpoint
