@@ -65,7 +65,7 @@ def test_images_are_prepared_as_the_configuration_says(tmp_path: Path) -> None:
     prepared = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "input_size": [3, 64, 64], "crop_pct": 0.8}
     given = write(tmp_path / "given", "resnet18", None, pretrained_cfg={**prepared, "interpolation": "bilinear"})
     folder = weights.locate_description("preprocessing.processor.from", str(given), open_store(f"file://{tmp_path}/s"))
-    processor = ImageProcessor("here", folder)
+    processor = ImageProcessor(folder)
     assert processor.shape == (3, 64, 64)
     assert processor.black[:, 0, 0].tolist() == pytest.approx([-0.1 / 0.5, -0.2 / 0.6, -0.3 / 0.7])
     settings = json.loads((folder / "preprocessor_config.json").read_text())
@@ -122,7 +122,7 @@ def test_inception_takes_the_names_of_torchvision_and_leaves_its_auxiliary_class
     made = AutoModelForImageClassification.from_pretrained(folder).eval()
     images = torch.randn(1, 3, 96, 96)
     assert torch.equal(made(images).logits, given(images).logits)
-    assert ImageProcessor("here", folder).shape == (3, 299, 299)
+    assert ImageProcessor(folder).shape == (3, 299, 299)
 
 
 def test_another_network_is_refused_with_those_that_can_be_taken(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from modelmill.core.errors import UserError, one_line
+from modelmill.data.media.unusable import Unusable
 
 FILE, NESTED = "preprocessor_config.json", "processor_config.json"
 # Pictures, width and height, that show whether a processor gives one size whatever it is given.
@@ -27,22 +27,21 @@ class ImageProcessor:
         white: What it makes of white; values between are in between, as far.
     """
 
-    def __init__(self, where: str, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         """Load the processor.
 
         Args:
-            where: Key and source, for messages.
             folder: Holds `preprocessor_config.json` and the model's `config.json`.
 
         Raises:
-            UserError: There is none, it is no image processor of transformers, or its output is not one tensor of one
+            Unusable: There is none, it is no image processor of transformers, or its output is not one tensor of one
                 size.
         """
-        name = named(where, folder)
-        _require_known(where, name)
+        name = named(folder)
+        _require_known(name)
         self.channels = _channels(folder)
-        self._process = _load(where, folder, name)
-        self.shape = self._probe(where, name)
+        self._process = _load(folder, name)
+        self.shape = self._probe(name)
         self.black, self.white = (self(self._plain(value)).mean(axis=(1, 2), keepdims=True) for value in (0, 255))
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -63,11 +62,11 @@ class ImageProcessor:
     def _plain(self, value: int) -> np.ndarray:
         return np.full((*_PROBES[0][::-1], self.channels), value, np.uint8)
 
-    def _probe(self, where: str, name: str) -> tuple[int, int, int]:
+    def _probe(self, name: str) -> tuple[int, int, int]:
         """Return the shape that pictures of any size get.
 
         Raises:
-            UserError: They get several, or the network is given more than pixels.
+            Unusable: They get several, or the network is given more than pixels.
         """
         draws, shapes = np.random.default_rng(0), set()
         for width, height in _PROBES:
@@ -75,55 +74,53 @@ class ImageProcessor:
             try:
                 made = self._output(pixels)
             except Exception as error:  # whatever a processor raises for settings that do not fit each other
-                raise UserError(f"{where}: {name} cannot process a picture: {one_line(error)[:200]}") from error
+                raise Unusable(f"{name} cannot process a picture: {_first_line(error)}") from error
             if list(made) != ["pixel_values"]:
-                raise UserError(
-                    f"{where}: {name} gives {', '.join(made)}, a classifier of images takes pixel_values alone; "
+                raise Unusable(
+                    f"{name} gives {', '.join(made)}, a classifier of images takes pixel_values alone; "
                     "take a checkpoint of image classification"
                 )
             shapes.add(np.shape(made["pixel_values"])[1:])
         if len(shapes) > 1:
             sizes = sorted({f"{shape[-1]} x {shape[-2]}" for shape in shapes})
-            raise UserError(
-                f"{where}: {name} gives pictures of several sizes ({', '.join(sizes)}), which cannot share a batch; "
+            raise Unusable(
+                f"{name} gives pictures of several sizes ({', '.join(sizes)}), which cannot share a batch; "
                 "set preprocessing.processor.size"
             )
         channels, height, width = shapes.pop()
         return int(channels), int(height), int(width)
 
 
-def read(where: str, folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> dict[str, Any]:
     """Return what a folder says of its image processor.
 
     Args:
-        where: Key and source, for messages.
         folder: The folder.
 
     Raises:
-        UserError: It says nothing.
+        Unusable: It says nothing.
     """
     for name in (NESTED, FILE):
-        content = _read(where, folder / name) if (folder / name).is_file() else {}
+        content = _read(folder / name) if (folder / name).is_file() else {}
         content = content.get("image_processor", {}) if name == NESTED else content
         if isinstance(content, dict) and content:
             return content
-    raise UserError(
-        f"{where}: no {FILE} in it, so how pictures are scaled for this model is not known; copy that file, too, or "
+    raise Unusable(
+        f"no {FILE} in it, so how pictures are scaled for this model is not known; copy that file, too, or "
         "name a checkpoint that has one in preprocessing.processor.from"
     )
 
 
-def resized(where: str, folder: Path, size: int) -> bytes:
+def resized(folder: Path, size: int) -> bytes:
     """Return the `preprocessor_config.json` of a folder with another size of the pictures.
 
     What is scaled before it is cropped keeps the proportion of both sizes.
 
     Args:
-        where: Key and source, for messages.
         folder: The folder.
         size: Pixels of a side.
     """
-    settings = read(where, folder)
+    settings = read(folder)
     square = {"height": size, "width": size}
     crops = settings.get("do_center_crop", "crop_size" in settings)
     edge = settings.get("size")
@@ -139,46 +136,45 @@ def resized(where: str, folder: Path, size: int) -> bytes:
     return json.dumps(settings | changes, indent=2, sort_keys=True).encode()
 
 
-def _read(where: str, file: Path) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{where}: {file.name}: not JSON: {error}") from error
+        raise Unusable(f"{file.name}: not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{where}: {file.name}: not a JSON object")
+        raise Unusable(f"{file.name}: not a JSON object")
     return content
 
 
-def named(where: str, folder: Path) -> str:
+def named(folder: Path) -> str:
     """Return the name of a processor's class, without what tells its kinds apart; transformers is not asked.
 
     Args:
-        where: Key and source, for messages.
         folder: The folder.
 
     Raises:
-        UserError: There is no image processor, or it would take code of the checkpoint's own.
+        Unusable: There is no image processor, or it would take code of the checkpoint's own.
     """
-    settings = read(where, folder)
+    settings = read(folder)
     if settings.get("auto_map"):
-        raise UserError(
-            f"{where}: {FILE} needs code that comes with the model (auto_map), and such code is never run; take a "
+        raise Unusable(
+            f"{FILE} needs code that comes with the model (auto_map), and such code is never run; take a "
             "model whose processor is in transformers"
         )
     given = settings.get("image_processor_type") or settings.get("feature_extractor_type")
     name = str(given or "").removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
     if not name.endswith("ImageProcessor") or "sampling_rate" in settings:
         said = f"is of the class {given!s:.80}, which is no image processor" if given else "names no class"
-        raise UserError(f"{where}: {FILE} {said}; take the file of a checkpoint that classifies images")
+        raise Unusable(f"{FILE} {said}; take the file of a checkpoint that classifies images")
     return name
 
 
-def _require_known(where: str, name: str) -> None:
+def _require_known(name: str) -> None:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
     classes = {one for kinds in IMAGE_PROCESSOR_MAPPING_NAMES.values() for one in kinds.values() if one}
     if name not in {one.removesuffix("Pil") for one in classes}:
-        raise UserError(f"{where}: {FILE} is of the class {name:.80}, which transformers does not have")
+        raise Unusable(f"{FILE} is of the class {name:.80}, which transformers does not have")
 
 
 def _channels(folder: Path) -> int:
@@ -187,7 +183,7 @@ def _channels(folder: Path) -> int:
     return 1 if config.get("num_channels") == 1 else 3
 
 
-def _load(where: str, folder: Path, name: str) -> Any:
+def _load(folder: Path, name: str) -> Any:
     import transformers
 
     before = transformers.logging.get_verbosity()
@@ -197,6 +193,10 @@ def _load(where: str, folder: Path, name: str) -> Any:
             folder, backend="pil", local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # whatever a processor raises for settings that are not its own
-        raise UserError(f"{where}: {name} cannot be loaded: {one_line(error)[:200]}") from error
+        raise Unusable(f"{name} cannot be loaded: {_first_line(error)}") from error
     finally:
         transformers.logging.set_verbosity(before)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

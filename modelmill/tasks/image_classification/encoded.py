@@ -19,6 +19,7 @@ from modelmill.corpus.shard_cache import Encoded, ShardCache
 from modelmill.corpus.split import SPLITS
 from modelmill.data.media import image_processor
 from modelmill.data.media.image_processor import ImageProcessor
+from modelmill.data.media.refusing import refused
 from modelmill.data.shard import Shard
 from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.sections import PROCESSOR
@@ -70,7 +71,8 @@ def _checkpoint(step: Step, settings: ImagePreprocessing) -> dict[str, bytes]:
     folder = checkpoint.the_checkpoint(step, PROCESSOR, source)
     where, files = f"{PROCESSOR}: {source}", checkpoint.files(folder)
     if settings.processor.size is not None:
-        resized = image_processor.resized(where, folder, settings.processor.size)
+        with refused(where):
+            resized = image_processor.resized(folder, settings.processor.size)
         files.pop(f"checkpoint/{image_processor.NESTED}", None)
         files[f"checkpoint/{image_processor.FILE}"] = resized
     _require_processor(where, files, step.scratch / "processor", settings.processor.size)
@@ -86,7 +88,8 @@ def _require_processor(where: str, files: dict[str, bytes], folder: Path, size: 
     folder.mkdir(exist_ok=True)
     for name, data in files.items():
         (folder / Path(name).name).write_bytes(data)
-    shape = ImageProcessor(where, folder).shape
+    with refused(where):
+        shape = ImageProcessor(folder).shape
     if size is not None and shape[1:] != (size, size):
         raise UserError(
             f"{where}: its image processor gives {shape[2]} x {shape[1]} pixels where preprocessing.processor.size is "

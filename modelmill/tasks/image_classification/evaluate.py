@@ -57,7 +57,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 def _probabilities(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarray:
     """Return the probability of each class, float64, (examples, classes)."""
     where = hardware.pick_device()
-    model.to(where).eval()
+    model.to(where).float().eval()  # as it is served
     values = examples.batch(np.arange(1))[task.input].numel()
     size, parts = max(1, min(BATCH, VALUES // values)), []
     for first in range(0, len(examples), size):

@@ -15,6 +15,7 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import checkpoint
 from modelmill.data.media import image_processor
 from modelmill.data.media.image_processor import ImageProcessor
+from modelmill.data.media.refusing import refused
 from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.sections import PROCESSOR
 from modelmill.runtime import weights
@@ -53,7 +54,8 @@ class PretrainedImages(PretrainedTask):
     @cached_property
     def processor(self) -> ImageProcessor:
         """Image processor of the checkpoint."""
-        return ImageProcessor(PROCESSOR, self.checkpoint)
+        with refused(PROCESSOR):
+            return ImageProcessor(self.checkpoint)
 
     @cached_property
     def _augment(self) -> Augmentation:
@@ -98,7 +100,8 @@ class PretrainedImages(PretrainedTask):
 
     def logits(self, model: Any, values: torch.Tensor) -> torch.Tensor:
         """Return the logits of images, (batch, classes)."""
-        logits: torch.Tensor = model(pixel_values=values, **size_arguments(model, values.shape[-2:])).logits
+        given = values.to(next(model.parameters()).dtype)
+        logits: torch.Tensor = model(pixel_values=given, **size_arguments(model, values.shape[-2:])).logits
         return logits
 
     def made_up(self, model: Any) -> tuple[Batch, Sequence[Batch]]:
@@ -157,7 +160,8 @@ def checked(folder: Path, recipe: Any) -> dict[str, Any]:
         files = {f"{checkpoint.FOLDER}/{file.name}": file for file in weights.describing_files(described)}
         if settings.processor.size is not None:
             resized = Path(scratch) / image_processor.FILE
-            resized.write_bytes(image_processor.resized(PROCESSOR, described, settings.processor.size))
+            with refused(PROCESSOR):
+                resized.write_bytes(image_processor.resized(described, settings.processor.size))
             files.pop(f"{checkpoint.FOLDER}/{image_processor.NESTED}", None)
             files[f"{checkpoint.FOLDER}/{image_processor.FILE}"] = resized
         task = PretrainedImages(corpus, files, recipe.model)

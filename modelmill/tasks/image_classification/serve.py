@@ -49,7 +49,7 @@ class ImageClassifier(PythonModel):
 
         loaded = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         self.network = on_device(loaded.float())
-        self.processor = ImageProcessor("model", folder)
+        self.processor = ImageProcessor(folder)
         labels = self.config["id2label"]
         self.config = {"channels": self.processor.channels, "classes": [labels[n] for n in sorted(labels, key=int)]}
 
