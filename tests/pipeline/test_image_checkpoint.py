@@ -123,6 +123,15 @@ def test_a_new_shard_costs_one_shard(finished: Finished, tmp_path: Path) -> None
     assert {"checkpoint/config.json", "checkpoint/preprocessor_config.json"} <= encoded
 
 
+def test_labels_in_another_spelling_stop_preprocessing(tmp_path: Path) -> None:
+    recipe = write(tmp_path)
+    vision.write(tmp_path / "checkpoint", "vit", ["Down", "Across"])
+    steps = Steps(recipe, tmp_path / "steps")
+    dataset = steps.call("data_validation", ["dataset", "validation"])["dataset"]
+    code, message = steps.fails("preprocessing", ["corpus"], dataset=dataset)
+    assert code == 2 and "its labels differ from the data's in spelling alone" in message
+
+
 def test_mistakes_are_one_line_in_plan(tmp_path: Path) -> None:
     recipe = write(tmp_path)
 

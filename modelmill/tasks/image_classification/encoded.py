@@ -23,9 +23,10 @@ from modelmill.data.media.refusing import refused
 from modelmill.data.shard import Shard
 from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.sections import PROCESSOR
+from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.image_classification.labels import Numbered
-from modelmill.tasks.image_classification.recipe import ImagePreprocessing
+from modelmill.tasks.image_classification.recipe import ImagePreprocessing, PretrainedImageModel
 
 # Settings that make no difference to the bytes of a shard's images, nor to their split.
 _UNREAD = frozenset(
@@ -51,7 +52,7 @@ def corpus(step: Step, shards: list[tuple[Shard, str]], rows: AllRows, numbered:
         UserError: The checkpoint has no image processor, or one that does not prepare images for a classifier.
     """
     settings = step.recipe.preprocessing
-    files = _checkpoint(step, settings)
+    files = _checkpoint(step, settings, numbered.classes)
     encoded = _encoded(step, shards, rows)
     places = _places(rows.splits)[kept]
     chosen = AllRows({}, rows.splits[kept], rows.ids[kept], [])
@@ -64,12 +65,18 @@ def corpus(step: Step, shards: list[tuple[Shard, str]], rows: AllRows, numbered:
     return made
 
 
-def _checkpoint(step: Step, settings: ImagePreprocessing) -> dict[str, bytes]:
-    """Return the checkpoint's files, with the recipe's size of images where it names one."""
+def _checkpoint(step: Step, settings: ImagePreprocessing, classes: list[str]) -> dict[str, bytes]:
+    """Return the checkpoint's files, with the recipe's size of images where it names one.
+
+    Raises:
+        UserError: It has no image processor, or its labels contradict the data's.
+    """
     source = settings.given_checkpoint
     assert source is not None
     folder = checkpoint.the_checkpoint(step, PROCESSOR, source)
     where, files = f"{PROCESSOR}: {source}", checkpoint.files(folder)
+    config = weights.read_json(where, folder / weights.CONFIG)
+    checkpoint.agreed_labels(where, config, PretrainedImageModel.heads[0], classes)
     if settings.processor.size is not None:
         with refused(where):
             resized = image_processor.resized(folder, settings.processor.size)

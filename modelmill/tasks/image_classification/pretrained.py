@@ -25,6 +25,7 @@ from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_classification import norms
 from modelmill.tasks.image_classification.augmenting import Augmentation
 from modelmill.tasks.image_classification.pictures import Pictures
+from modelmill.tasks.image_classification.recipe import PretrainedImageModel
 from modelmill.tasks.image_classification.sizes import size_arguments
 from modelmill.tasks.pretrained.task import PretrainedTask
 
@@ -41,7 +42,7 @@ class PretrainedImages(PretrainedTask):
     batch that is computed in parts gives the same gradient, and a checkpoint of the training holds all that changes.
     """
 
-    head = "AutoModelForImageClassification"
+    head = PretrainedImageModel.heads[0]
     input = "pixel_values"
     axes: tuple[str, ...] = ("batch",)
 
