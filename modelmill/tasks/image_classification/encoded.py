@@ -52,6 +52,7 @@ def corpus(step: Step, shards: list[tuple[Shard, str]], rows: AllRows, numbered:
         UserError: The checkpoint has no image processor, or one that does not prepare images for a classifier.
     """
     settings = step.recipe.preprocessing
+    assert isinstance(settings, ImagePreprocessing)
     files = _checkpoint(step, settings, numbered.classes)
     encoded = _encoded(step, shards, rows)
     places = _places(rows.splits)[kept]

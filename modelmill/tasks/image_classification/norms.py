@@ -55,5 +55,5 @@ def _norms(model: nn.Module) -> list[Any]:
 
 
 @functools.cache
-def _kept(kind: type[nn.Module]) -> type[nn.Module]:
+def _kept(kind: Any) -> type[nn.Module]:
     return type(f"Kept{kind.__name__}", (_Kept, kind), {})
