@@ -20,7 +20,8 @@ def keep_averages(model: nn.Module) -> None:
     """Make a network's batch normalisation keep its averages, in place; names and weights stay as they are."""
     for module in _norms(model):
         if not isinstance(module, _Kept):
-            module.__class__ = _kept(type(module))
+            kind: Any = type(module)
+            module.__class__ = _kept(kind)
         module.train(False)
 
 
