@@ -11,12 +11,16 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory, packing
 from modelmill.corpus.in_memory import AllRows
+from modelmill.corpus.shard_cache import Encoded
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import given_tokenizer, tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.data.shard import Shard
+from modelmill.recipe.pretrained import PretrainedModel
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
+from modelmill.tasks.translation import pretrained_corpus
+from modelmill.tasks.translation.pretrained_corpus import Fitted
 from modelmill.tasks.translation.recipe import Recipe, TranslationPreprocessing
 
 SIDES = ("source", "target")
@@ -25,7 +29,7 @@ NAMED = {"mask_token": "<|mask|>", "pad_token": "<|pad|>", "source_token": "<|so
 
 
 def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
-    """Return the corpus.
+    """Return the corpus; see `pretrained_corpus` for that of a checkpoint.
 
     Each split has `source` and `target`, (rows, sequence_length), texts with the token that ends them, padded, and
     `paired`, bool, (rows,).
@@ -40,6 +44,8 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
+    if isinstance(recipe.model, PretrainedModel):
+        return pretrained_corpus.preprocess(step, shards)
     settings = recipe.preprocessing
     columns = {"preprocessing.source": settings.source, "preprocessing.target": settings.target}
     rows = in_memory.read(step, shards, columns)
@@ -86,6 +92,30 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
         metrics=made.metrics | {"training_pairs": pairs, "left_out": dropped},
         same_for=settled,
     )
+
+
+def fit(step: Step, shards: list[tuple[Shard, str]]) -> Fitted | None:
+    """Return what a checkpoint's texts are encoded with; None for a tokenizer that is fitted on all texts.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+    """
+    return pretrained_corpus.fit(step) if isinstance(step.recipe.model, PretrainedModel) else None
+
+
+def encode(
+    step: Step, shards: list[tuple[Shard, str]], fitted: Fitted | None, chosen: range
+) -> tuple[list[Encoded], int]:
+    """Encode some shards for `preprocess` to find; see `modelmill.tasks.contract.Preprocessing`.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+        fitted: What `fit` has returned.
+        chosen: Numbers of the shards to encode.
+    """
+    return pretrained_corpus.encode(step, shards, fitted, chosen) if fitted else ([], 0)
 
 
 def _empty(texts: dict[str, list[Any]], settings: TranslationPreprocessing) -> np.ndarray:

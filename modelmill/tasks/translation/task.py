@@ -11,9 +11,11 @@ from torch import nn
 
 from modelmill.core.errors import UserError
 from modelmill.models.keyed_random import drawn
+from modelmill.recipe.pretrained import AUTO
 from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import Arrays, ArrayTask
-from modelmill.tasks.contract import Batch
+from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.translation import noise
 
 IGNORED = -100
@@ -207,4 +209,10 @@ class Translation(ArrayTask):
         return {"dropout": rate, "attention_dropout": rate}
 
 
-make_task = Translation
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
+    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`."""
+    if corpus.info.get("model") == AUTO:
+        from modelmill.tasks.translation.pretrained import PretrainedTranslation
+
+        return PretrainedTranslation(corpus, files, settings)
+    return Translation(corpus, files, settings)
