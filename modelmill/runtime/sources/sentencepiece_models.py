@@ -1,8 +1,8 @@
 """Tokenizers of translators that have no `tokenizer.json`, made of their SentencePiece files without that library.
 
-Marian has a SentencePiece model for each side and one vocabulary for both, so each side gets a tokenizer that reads, and
-`tokenizer.json` turns ids into text. M2M100 has one model. Both are told from their files; `transformers` reads them with
-the library sentencepiece alone.
+Marian has a SentencePiece model for each side and one vocabulary for both, so each side gets a tokenizer that reads,
+and `tokenizer.json` turns ids into text. M2M100 has one model. `transformers` reads them with the library sentencepiece
+alone.
 """
 
 import json
@@ -111,7 +111,9 @@ def _reader(where: str, file: Path, tokens: list[str], unknown: int) -> Any:
     proto = _model(where, file, _UNIGRAM)
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type in (_NORMAL, _USER_DEFINED)}
     held = set(tokens)
-    pieces = [(token, scores[token]) if token in scores else (f"{_UNREADABLE}{n}", 0.0) for n, token in enumerate(tokens)]
+    pieces = [
+        (token, scores[token]) if token in scores else (f"{_UNREADABLE}{n}", 0.0) for n, token in enumerate(tokens)
+    ]
     others = [(piece, score) for piece, score in scores.items() if piece not in held]
     tokenizer = Tokenizer(models.Unigram([*pieces, *others], unknown, False))
     _set_reading(tokenizer, proto)
@@ -147,8 +149,8 @@ def _model(where: str, file: Path, kind: int) -> Any:
         raise UserError(f"{where}: {file.name} is not a SentencePiece model; copy it again") from error
     if proto.trainer_spec.model_type != kind or proto.trainer_spec.byte_fallback or not proto.pieces:
         raise UserError(
-            f"{where}: {file.name} is a SentencePiece model of another kind; save the tokenizer where transformers can, "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER), and name FOLDER"
+            f"{where}: {file.name} is a SentencePiece model of another kind; save the tokenizer where transformers "
+            "can, AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER), and name FOLDER"
         )
     return proto
 

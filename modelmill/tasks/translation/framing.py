@@ -82,7 +82,9 @@ class Framing:
         first = next((n for n in range(len(whole)) if whole[n : n + len(bare)] == bare), None)
         if first is None:
             kind = type(self.theirs).__name__
-            raise UserError(f"{TOKENIZER_KEY}: {self.folder}: {kind} changes the ids of a text by what it puts around it")
+            raise UserError(
+                f"{TOKENIZER_KEY}: {self.folder}: {kind} changes the ids of a text by what it puts around it"
+            )
         before, after = whole[:first], whole[first + len(bare) :]
         if self.known and not self.knows_languages:
             before = self._with_language(before, is_target)

@@ -1,8 +1,10 @@
 """How a checkpoint writes: which token begins a translation, and which language it is told to write."""
 
+from pathlib import Path
 from typing import Any
 
 from modelmill.core.errors import UserError
+from modelmill.runtime.weights import GENERATION
 from modelmill.tasks.translation.decoder_inputs import Start
 from modelmill.tasks.translation.sides import Sides
 
@@ -22,18 +24,23 @@ def opening(model: Any, start: Start, sides: Sides) -> list[int]:
     return [token, *sides.target.before]
 
 
-def tell(model: Any, start: Start, sides: Sides, where: str) -> None:
-    """Set what `generate` begins with to what the decoder begins with in training, in place.
+def tell(model: Any, start: Start, sides: Sides, folder: Path, where: str) -> None:
+    """Set how `generate` writes: as the checkpoint says, and beginning as the decoder does in training, in place.
 
     Args:
         model: The model.
         start: How transformers starts the texts that it learns.
         sides: Both sides of a translation.
+        folder: The checkpoint; its `generation_config.json` counts where it has one.
         where: What the model is, for messages.
 
     Raises:
         UserError: The decoder is not told the language.
     """
+    from transformers import GenerationConfig
+
+    if (folder / GENERATION).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     begins, generation = opening(model, start, sides), model.generation_config
     if sides.language is not None and sides.language not in begins[:2]:
         raise UserError(
@@ -51,5 +58,7 @@ def tell(model: Any, start: Start, sides: Sides, where: str) -> None:
 def said(model: Any) -> str:
     """Return in words how translations are written."""
     generation = model.generation_config
-    found = {name: value for name in _SAID if (value := getattr(generation, name, None)) not in (None, 0, 1, 1.0, False)}
+    found = {
+        name: value for name in _SAID if (value := getattr(generation, name, None)) not in (None, 0, 1, 1.0, False)
+    }
     return ", ".join(f"{name} {value}" for name, value in found.items()) or "greedily"

@@ -1,7 +1,7 @@
 """Languages that a checkpoint's tokenizer has tokens for, told by the files alone.
 
-Families write them in three ways: mBART and NLLB as `en_XX` or `eng_Latn`, M2M100 as `__en__`, Marian as `>>eng<<`, which
-stands before a text that is read and names the language to write.
+Families write them in three ways: mBART and NLLB as `en_XX` or `eng_Latn`, M2M100 as `__en__`, Marian as `>>eng<<`,
+which stands before a text that is read and names the language to write.
 """
 
 import re
@@ -14,7 +14,11 @@ from modelmill.recipe.load import did_you_mean
 from modelmill.runtime.weights import TOKENIZER, read_json
 
 KEY = "preprocessing.languages"
-_BARE, _UNDERSCORED, _MARIAN = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}"), re.compile(r"__(.+)__"), re.compile(r">>(.+)<<")
+_BARE, _UNDERSCORED, _MARIAN = (
+    re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}"),
+    re.compile(r"__(.+)__"),
+    re.compile(r">>(.+)<<"),
+)
 # Languages that a message lists.
 _SHOWN = 12
 

@@ -1,5 +1,6 @@
 """Pairs of one split as a checkpoint takes them, read from the corpus's files while it trains."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,8 @@ class PairExamples:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
-        read, lengths = self._rows("source", indices, self.padding)
-        written, _ = self._rows("target", indices, IGNORED)
-        mask = np.arange(read.shape[1]) < lengths[:, None]
-        arrays = {"input_ids": read, "attention_mask": mask.astype(np.int64), "labels": written}
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        pairs = [[self._examples.get(side, index) for side in ("source", "target")] for index in indices.tolist()]
+        return batch_of(pairs, self.padding, self.longest)
 
     def texts(self, side: str, indices: np.ndarray) -> list[str]:
         """Return the texts of a side, `source` or `target`, of the examples with these numbers."""
@@ -59,12 +57,29 @@ class PairExamples:
         """Return where these examples come from, for a person: the first few of them."""
         return f"pairs {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
 
-    def _rows(self, side: str, indices: np.ndarray, filler: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of a side, filled up: int64, (batch, length); and how many each row has."""
-        texts = [self._examples.get(side, index) for index in indices.tolist()]
-        lengths = np.array([len(text) for text in texts])
-        width = min(-(-int(lengths.max()) // ROUNDED_TO) * ROUNDED_TO, self.longest)
-        rows = np.full((len(texts), width), filler, np.int64)
-        for row, text in zip(rows, texts, strict=True):
-            row[: len(text)] = text
-        return rows, lengths
+
+def batch_of(pairs: Sequence[Sequence[np.ndarray]], padding: int, longest: int | None = None) -> Batch:
+    """Return a batch of pairs, as `PairExamples` describes it.
+
+    Args:
+        pairs: Ids of each source and its target.
+        padding: Id of the token that fills up a row.
+        longest: Most tokens of a row, for rows that are rounded up to few lengths; None leaves them as long as the
+            longest text.
+    """
+    read, mask = _rows([source for source, _ in pairs], padding, longest)
+    written, _ = _rows([target for _, target in pairs], IGNORED, longest)
+    arrays = {"input_ids": read, "attention_mask": mask, "labels": written}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _rows(texts: list[np.ndarray], filler: int, longest: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids, filled up, and which of them are a text's: int64, (batch, length)."""
+    lengths = np.array([len(text) for text in texts])
+    width = int(lengths.max())
+    if longest is not None:
+        width = min(-(-width // ROUNDED_TO) * ROUNDED_TO, longest)
+    rows = np.full((len(texts), width), filler, np.int64)
+    for row, text in zip(rows, texts, strict=True):
+        row[: len(text)] = text
+    return rows, (np.arange(width) < lengths[:, None]).astype(np.int64)

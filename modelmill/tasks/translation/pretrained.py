@@ -1,64 +1,93 @@
 """A translator whose network a checkpoint decides, with its own tokenizer, languages and way of writing."""
 
-import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelmill.core.errors import UserError, one_line
+from modelmill.corpus import checkpoint
+from modelmill.corpus.text import given_tokenizer
 from modelmill.models.cross_entropy import IGNORED
+from modelmill.runtime import weights
+from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
-from modelmill.tasks.pretrained.task import PretrainedTask
-from modelmill.tasks.translation import decoder_inputs, generating, sides
+from modelmill.tasks.pretrained.task import PretrainedTask, blocks_of
+from modelmill.tasks.translation import decoder_inputs, generating, pretrained_corpus, sides
 from modelmill.tasks.translation.decoder_inputs import Start
-from modelmill.tasks.translation.pair_examples import PairExamples
+from modelmill.tasks.translation.pair_examples import PairExamples, batch_of
+from modelmill.tasks.translation.recipe import Recipe
 
-log = logging.getLogger("modelmill")
+# Tokens of made-up texts, those around them not counted: of sources, and of what is written.
+MADE_UP = ((5, 11, 3), (7, 2, 6))
+# Weights times tokens of the largest model that is given a text of the recipe's length: a second of work.
+WORK = 2e10
 
 
 class PretrainedTranslation(PretrainedTask):
-    """Cross-entropy on each token of the written text; see `modelmill.tasks.contract.Task`."""
+    """Cross-entropy on each token of the written text; see `modelmill.tasks.contract.Task`.
+
+    Attributes:
+        sides: Both sides of a translation as the checkpoint's tokenizer has them.
+        start: How the decoder's input begins, as transformers has it; known once there is a model.
+    """
 
     head = "AutoModelForSeq2SeqLM"
-    mixed_precision = True
-    unit: Literal["tokens", "samples"] = "samples"
-    input = "input_ids"
-    axes: tuple[str, ...] = ("batch", "length")
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: Any) -> None:
         """Take what a corpus says of the model; see `PretrainedTask`."""
         super().__init__(corpus, files, settings)
-        self.sides = sides.read(files[f"checkpoint/{sides.FILE}"])
+        self.sides = sides.read(self.checkpoint / sides.FILE)
         self.start: Start = "token"
+
+    def check(self, folder: Path) -> None:
+        """Check that weights fit the corpus; see `PretrainedTask`."""
+        super().check(folder)
+        require_length(folder, self.sides.length, self.key)
+        require_vocabulary(folder, self.checkpoint / sides.SHARED, self.key)
 
     def examples(self, stage: str, split: str) -> PairExamples:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return PairExamples(self.files, split, self.padding, self.sides.length)
+        return PairExamples(self.files, split, self.corpus.info["padding"], self.sides.length)
+
+    def decoder(self) -> sides.Decoder:
+        """Return the decoder of what the model writes."""
+        return sides.Decoder(self.checkpoint, self.sides)
+
+    def blocks(self, model: Any) -> list[nn.Module]:
+        """Return the encoder's blocks, then the decoder's."""
+        return [*blocks_of(model.get_encoder()), *blocks_of(model.get_decoder())]
 
     def terms(self, batch: Batch) -> int:
         """Return the number of tokens to write."""
         return int((batch["labels"] != IGNORED).sum())
 
-    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+    def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
         logits = self.written(model, batch).flatten(0, 1).float()
         return F.cross_entropy(logits, batch["labels"].flatten(), reduction="sum", label_smoothing=smoothing)
 
     def written(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return the logits of each label after those before it, (batch, target length, vocabulary)."""
-        given = decoder_inputs.shifted(
-            batch["labels"], self.start, model.config.decoder_start_token_id, model.config.pad_token_id
-        )
-        logits: torch.Tensor = model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            decoder_input_ids=given,
-            use_cache=False,
-        ).logits
-        return logits
+        if self.way.padded:
+            return self._written(model, batch)
+        lengths = torch.stack([batch["attention_mask"].sum(1), (batch["labels"] != IGNORED).sum(1)], dim=1)
+        kinds, kind = lengths.unique(dim=0, return_inverse=True)
+        order, parts = [], []
+        for number, (read, written) in enumerate(kinds.tolist()):
+            rows = torch.nonzero(kind == number).flatten()
+            cut = {name: tensor[rows, : written if name == "labels" else read] for name, tensor in batch.items()}
+            logits = self._written(model, cut)
+            parts.append(F.pad(logits, (0, 0, 0, batch["labels"].shape[1] - written)))
+            order.append(rows)
+        return torch.cat(parts)[torch.cat(order).argsort()]
 
     def logits(self, model: Any, values: torch.Tensor) -> torch.Tensor:
         """Return the logits of the first token of each translation, (batch, vocabulary)."""
@@ -70,3 +99,94 @@ class PretrainedTranslation(PretrainedTask):
             use_cache=False,
         ).logits[:, -1]
         return logits
+
+    def made_up(self, model: Any) -> tuple[Batch, Sequence[Batch]]:
+        """Return made-up pairs of several lengths in a batch, and a batch each; see `PretrainedTask`."""
+        config = model.config
+        numbered = (config.pad_token_id, config.eos_token_id, config.bos_token_id, config.decoder_start_token_id)
+        plain = np.setdiff1d(np.arange(self.corpus.info["vocab_size"]), [one for one in numbered if one is not None])
+        random = np.random.default_rng(0)
+        pairs = [
+            [
+                np.array([*side.before, *random.choice(plain, count), *side.after])
+                for side, count in zip((self.sides.source, self.sides.target), counts, strict=True)
+            ]
+            for counts in zip(*MADE_UP, strict=True)
+        ]
+        padding = int(config.pad_token_id)
+        return batch_of(pairs, padding), [batch_of([pair], padding) for pair in pairs]
+
+    def outputs(self, model: Any, batch: Batch) -> list[torch.Tensor]:
+        """Return the logits of each translation, (length, vocabulary)."""
+        lengths = (batch["labels"] != IGNORED).sum(1).tolist()
+        return [logits[:length] for logits, length in zip(self._written(model, batch), lengths, strict=True)]
+
+    def _written(self, model: Any, batch: Batch) -> torch.Tensor:
+        config = model.config
+        given = decoder_inputs.shifted(batch["labels"], self.start, config.decoder_start_token_id, config.pad_token_id)
+        logits: torch.Tensor = model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            decoder_input_ids=given,
+            use_cache=False,
+        ).logits
+        return logits
+
+    def _proved(self, model: Any, folder: str) -> nn.Module:
+        """Return a model set up for the way of feeding that is right, and for writing as it learns to."""
+        where = f"{self.key}: {folder}"
+        together, _ = self.made_up(model)
+        self.start = decoder_inputs.start_of(model, together, where)
+        generating.tell(model, self.start, self.sides, Path(folder), where)
+        proved = super()._proved(model, folder)
+        self._require_positions(proved, where)
+        return proved
+
+    @torch.no_grad()
+    def _require_positions(self, model: Any, where: str) -> None:
+        """Check that a model has positions for texts of the recipe's length; one that would take long is not asked.
+
+        Raises:
+            UserError: It has not.
+        """
+        length = self.sides.length
+        if model.num_parameters() * length > WORK:
+            return
+        ids = np.full(length, self.made_up(model)[0]["input_ids"][1, 2])
+        try:
+            with torch.random.fork_rng():
+                self._written(model, batch_of([[ids, ids]], int(model.config.pad_token_id)))
+        except Exception as error:  # of an embedding, a buffer or a table of positions
+            raise UserError(
+                f"{where}: {type(model).__name__} has no positions for {length} tokens: {one_line(error)[:200]}; set "
+                "preprocessing.sequence_length to less"
+            ) from error
+
+
+def check(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return how a checkpoint would be fed, told with its own tokenizer; nothing where it has none.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    from modelmill.tasks.translation.framing import Framing
+
+    own = weights.own_tokenizer(folder)
+    if own is None:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="modelmill-checkpoint-") as scratch:
+        place = Path(scratch)
+        for file in weights.describing_files(folder):
+            shutil.copyfile(file, place / file.name)
+        given_tokenizer.copy(own.parent, place)
+        both = Framing(place, recipe.preprocessing).sides()
+        (place / sides.FILE).write_bytes(both.to_json())
+        files = {f"{checkpoint.FOLDER}/{file.name}": file for file in place.iterdir()}
+        corpus = Manifest(kind="corpus", entries=[], made_from={}, info=pretrained_corpus.described(place, both))
+        task = PretrainedTranslation(corpus, files, recipe.model)
+        task.load(folder)
+        return task.notes

@@ -53,14 +53,12 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     counts = {split: _added(encoded, split) for split in SPLITS}
     for split in SPLITS:
         _require_examples(split, counts[split])
-    described = checkpoint.files(fitted.folder) | {f"{checkpoint.FOLDER}/{sides.FILE}": fitted.sides.to_json()}
-    entries = [manifest.add_bytes(step.store, data, name) for name, data in described.items()]
+    files = checkpoint.files(fitted.folder) | {f"{checkpoint.FOLDER}/{sides.FILE}": fitted.sides.to_json()}
+    entries = [manifest.add_bytes(step.store, data, name) for name, data in files.items()]
     entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
-    info = {
+    info = described(fitted.folder, fitted.sides) | {
         "task": recipe.task,
         "model": recipe.model.type,
-        "sequence_length": fitted.sides.length,
-        "vocab_size": sides.load_tokenizer(fitted.folder / sides.SHARED).get_vocab_size(with_added_tokens=True),
         "splits": counts,
         "held_out": recipe.preprocessing.held_out,
     }
@@ -90,9 +88,7 @@ def fit(step: Step) -> Fitted:
     return Fitted(folder, Framing(folder, settings).sides())  # type: ignore[arg-type]
 
 
-def encode(
-    step: Step, shards: list[tuple[Shard, str]], fitted: Fitted, which: range
-) -> tuple[list[Encoded], int]:
+def encode(step: Step, shards: list[tuple[Shard, str]], fitted: Fitted, which: range) -> tuple[list[Encoded], int]:
     """Return some shards encoded, in order, and how many of them were not encoded before.
 
     Args:
@@ -116,6 +112,27 @@ def encode(
         known[key] = cache.keep(key, *made)
         step.progress(1 + done, len(jobs), "encoding")
     return [encoded for key in keys.values() if (encoded := known[key])], len(new)
+
+
+def described(folder: Path, both: Sides) -> dict[str, Any]:
+    """Return what a corpus says of a checkpoint beside its files.
+
+    Args:
+        folder: The checkpoint's configuration and tokenizer.
+        both: Both sides of a translation.
+
+    Raises:
+        UserError: The checkpoint names no token that fills up rows.
+    """
+    from transformers import AutoConfig
+
+    padding = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).pad_token_id
+    if padding is None:
+        raise UserError(
+            f"{TOKENIZER}: its config.json names no pad_token_id, and texts of other lengths need one; set it"
+        )
+    size = sides.load_tokenizer(folder / sides.SHARED).get_vocab_size(with_added_tokens=True)
+    return {"sequence_length": both.length, "padding": padding, "vocab_size": size}
 
 
 def _require_alike(fitted: Fitted, settings: Any, files: dict[str, Path]) -> None:

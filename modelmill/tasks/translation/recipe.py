@@ -1,5 +1,6 @@
 """The recipe of a translator."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Tag, model_validator
@@ -71,6 +72,12 @@ class TranslationPreprocessing(TokenizedPreparation):
     def codes(self) -> tuple[str | None, str | None]:
         """Return the codes of the languages that are read and written; None where the recipe names none."""
         return (self.languages.source, self.languages.target) if self.languages else (None, None)
+
+    def require_tokenizer(self, folder: Path) -> None:
+        """Check that a checkpoint's tokenizer has tokens for the languages; see `Preparation.require_tokenizer`."""
+        from modelmill.tasks.translation import languages
+
+        languages.require(folder, *self.codes)
 
     @model_validator(mode="after")
     def _is_split_by_source(self) -> "TranslationPreprocessing":
@@ -147,7 +154,7 @@ class Recipe(sections.Recipe):
     model: Annotated[
         Annotated[TranslatorModel, Tag("mbart")] | Annotated[PretrainedTranslator, Tag("auto")], by_type("mbart")
     ] = Field(default=TranslatorModel(), description="The network: an mBART, or that of a checkpoint.")
-    fine_tuning: AdaptedFineTuning | None
+    fine_tuning: AdaptedFineTuning | None = Field(default=None, description="Second stage of training, on the pairs.")
     evaluation: TranslationEvaluation = TranslationEvaluation()
 
     measures: ClassVar = {"sentence_chrf": Measure("score", higher_is_better=True), "loss": LOSS}

@@ -17,6 +17,7 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import Arrays, ArrayTask
 from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.translation import noise
+from modelmill.tasks.translation.recipe import Recipe
 
 IGNORED = -100
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
@@ -216,3 +217,20 @@ def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
 
         return PretrainedTranslation(corpus, files, settings)
     return Translation(corpus, files, settings)
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return how a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    if recipe.model.type != AUTO:
+        return {}
+    from modelmill.tasks.translation import pretrained
+
+    return pretrained.check(folder, recipe)
