@@ -73,7 +73,7 @@ def _marian() -> tuple[Any, Any, dict[str, Any]]:
     from transformers import MarianConfig
 
     tokenizer = _unigram("</s>", "<unk>", "<pad>", languages=[">>ukr<<", ">>bel<<"])
-    more = {"pad_token_id": 2, "eos_token_id": 0, "bos_token_id": 0, "decoder_start_token_id": 2, "num_beams": 3}
+    more = {"pad_token_id": 2, "eos_token_id": 0, "bos_token_id": 0, "decoder_start_token_id": 2}
     return MarianConfig, tokenizer, SIZES | more | {"forced_eos_token_id": 0}
 
 
@@ -161,6 +161,8 @@ def write(family: str, folder: Path, seed: int = 0) -> Path:
                 weight.normal_(std=0.7 * weight.shape[-1] ** -0.5)
             else:
                 weight += 0.1 * torch.randn_like(weight)
+    if family == "marian":  # as those of the hub, which begin with padding and never write it
+        model.generation_config.update(num_beams=3, bad_words_ids=[[config.pad_token_id]])
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")

@@ -8,6 +8,10 @@ from modelmill.runtime.weights import GENERATION
 from modelmill.tasks.translation.decoder_inputs import Start
 from modelmill.tasks.translation.sides import Sides
 
+# Settings that act in sampling alone, and with several beams alone.
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_SAMPLING += ("num_return_sequences",)
+_BEAMS = ("early_stopping", "length_penalty")
 # Settings of generation_config.json that are said in the log where they are not as usual.
 _SAID = ("num_beams", "length_penalty", "min_length", "no_repeat_ngram_size", "early_stopping")
 
@@ -51,8 +55,11 @@ def tell(model: Any, start: Start, sides: Sides, folder: Path, where: str) -> No
     if sides.language is not None:
         is_second = begins[0] != sides.language
         generation.forced_bos_token_id = sides.language if is_second else None
-    generation.do_sample = False
     generation.max_length, generation.max_new_tokens = None, sides.length
+    # What has no effect here is not saved: transformers refuses to write it.
+    generation.do_sample = False
+    for name in (*_SAMPLING, *(() if (generation.num_beams or 1) > 1 else _BEAMS)):
+        setattr(generation, name, None)
 
 
 def said(model: Any) -> str:
