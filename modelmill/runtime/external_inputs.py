@@ -50,6 +50,8 @@ def _fitted(recipe: Recipe, store: Store) -> str:
         _require_head(f"{key}: {source}", recipe.model, folder)
         if key == weights.TOKENIZER_KEY:
             recipe.preprocessing.require_tokenizer(weights.locate(key, source, store))
+        if length := recipe.preprocessing.context_length:
+            compatibility.require_length(folder, length, key)
         return weights.describing_digest(folder)
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
     if recipe.preprocessing.needs_chat_template:

@@ -15,7 +15,7 @@ from modelmill.tasks.translation.decoding import write
 from modelmill.tasks.translation.framing import Framing
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
 from modelmill.tasks.translation.sides import Encoder, Side
-from tests import seq2seq
+from tests.pretrained import seq2seq
 
 TEXTS = ["a word", "two words, or more.", "слово", "it's a </s> <pad> <s>", "  spaces  are   many ", "x", "naïve ☃"]
 LENGTHS = [(5, 9), (12, 3), (3, 17), (9, 9)]

@@ -11,10 +11,11 @@ from modelmill import recipe as recipes
 from modelmill.core.errors import UserError
 from modelmill.runtime import external_inputs
 from modelmill.store import open_store
-from tests import cli, seq2seq
+from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished, finish
 from tests.pipeline.test_translation import RECIPE, TRAINING, rows
+from tests.pretrained import seq2seq
 from tests.recipes import write
 
 CHANGES: dict[str, Any] = {

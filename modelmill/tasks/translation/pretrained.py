@@ -1,6 +1,5 @@
 """A translator whose network a checkpoint decides, with its own tokenizer, languages and way of writing."""
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from torch import nn
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.corpus import checkpoint
-from modelmill.corpus.text import given_tokenizer
 from modelmill.models.cross_entropy import IGNORED
 from modelmill.runtime import weights
 from modelmill.runtime.compatibility import require_length, require_vocabulary
@@ -180,9 +178,7 @@ def check(folder: Path, recipe: Recipe) -> dict[str, Any]:
         return {}
     with tempfile.TemporaryDirectory(prefix="modelmill-checkpoint-") as scratch:
         place = Path(scratch)
-        for file in weights.describing_files(folder):
-            shutil.copyfile(file, place / file.name)
-        given_tokenizer.copy(own.parent, place)
+        checkpoint.take(folder, own.parent, place)
         both = Framing(place, recipe.preprocessing).sides()
         (place / sides.FILE).write_bytes(both.to_json())
         files = {f"{checkpoint.FOLDER}/{file.name}": file for file in place.iterdir()}

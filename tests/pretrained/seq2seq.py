@@ -13,6 +13,7 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.translation.pretrained import PretrainedTranslation
 from modelmill.tasks.translation.sides import Side, Sides
 
+TITLE = "Encoders with decoders: translation"
 LETTERS = "".join(map(chr, [*range(ord("a"), ord("z") + 1), *range(0x430, 0x460)])) + ".,'"
 SIZES: dict[str, Any] = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2}
 SIZES |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 64}
