@@ -12,13 +12,13 @@ from torch import nn
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.corpus import checkpoint
-from modelmill.models.cross_entropy import IGNORED
+from modelmill.models.cross_entropy import IGNORED, LinearCrossEntropy
 from modelmill.runtime import weights
 from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.pretrained.task import PretrainedTask, blocks_of
-from modelmill.tasks.translation import decoder_inputs, generating, pretrained_corpus, sides
+from modelmill.tasks.translation import decoder_inputs, generating, plain_head, pretrained_corpus, sides
 from modelmill.tasks.translation.decoder_inputs import Start
 from modelmill.tasks.translation.pair_examples import PairExamples, batch_of
 from modelmill.tasks.translation.recipe import Recipe
@@ -35,6 +35,7 @@ class PretrainedTranslation(PretrainedTask):
     Attributes:
         sides: Both sides of a translation as the checkpoint's tokenizer has them.
         start: How the decoder's input begins, as transformers has it; known once there is a model.
+        scale: What hidden states are multiplied by before the head's matrix; None where there is more to the head.
     """
 
     head = "AutoModelForSeq2SeqLM"
@@ -44,6 +45,8 @@ class PretrainedTranslation(PretrainedTask):
         super().__init__(corpus, files, settings)
         self.sides = sides.read(self.checkpoint / sides.FILE)
         self.start: Start = "token"
+        self.scale: float | None = None
+        self.cross_entropy = LinearCrossEntropy()
 
     def check(self, folder: Path) -> None:
         """Check that weights fit the corpus; see `PretrainedTask`."""
@@ -63,14 +66,26 @@ class PretrainedTranslation(PretrainedTask):
         """Return the encoder's blocks, then the decoder's."""
         return [*blocks_of(model.get_encoder()), *blocks_of(model.get_decoder())]
 
+    def compilable(self, model: nn.Module) -> list[nn.Module]:
+        """Return the score of the head; texts have too many shapes for blocks."""
+        return [] if self.scale is None else [self.cross_entropy.score]
+
     def terms(self, batch: Batch) -> int:
         """Return the number of tokens to write."""
         return int((batch["labels"] != IGNORED).sum())
 
-    def loss(self, model: nn.Module, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+    def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
-        logits = self.written(model, batch).flatten(0, 1).float()
-        return F.cross_entropy(logits, batch["labels"].flatten(), reduction="sum", label_smoothing=smoothing)
+        labels = batch["labels"].flatten()
+        if self.scale is None or not self.way.padded:
+            logits = self.written(model, batch).flatten(0, 1).float()
+            return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
+        counts = torch.nonzero(labels != IGNORED).flatten()
+        hidden = self._hidden(model, batch).flatten(0, 1)[counts] * self.scale
+        total: torch.Tensor = self.cross_entropy(
+            hidden, model.get_output_embeddings().weight, labels[counts], smoothing
+        )
+        return total
 
     def written(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return the logits of each label after those before it, (batch, target length, vocabulary)."""
@@ -120,23 +135,39 @@ class PretrainedTranslation(PretrainedTask):
         return [logits[:length] for logits, length in zip(self._written(model, batch), lengths, strict=True)]
 
     def _written(self, model: Any, batch: Batch) -> torch.Tensor:
-        config = model.config
-        given = decoder_inputs.shifted(batch["labels"], self.start, config.decoder_start_token_id, config.pad_token_id)
         logits: torch.Tensor = model(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            decoder_input_ids=given,
+            decoder_input_ids=self._given(model, batch),
             use_cache=False,
         ).logits
         return logits
 
+    def _hidden(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return the decoder's last hidden states, (batch, target length, width)."""
+        read = model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        hidden: torch.Tensor = model.get_decoder()(
+            input_ids=self._given(model, batch),
+            encoder_hidden_states=read.last_hidden_state,
+            encoder_attention_mask=batch["attention_mask"],
+            use_cache=False,
+        ).last_hidden_state
+        return hidden
+
+    def _given(self, model: Any, batch: Batch) -> torch.Tensor:
+        config = model.config
+        return decoder_inputs.shifted(batch["labels"], self.start, config.decoder_start_token_id, config.pad_token_id)
+
     def _proved(self, model: Any, folder: str) -> nn.Module:
-        """Return a model set up for the way of feeding that is right, and for writing as it learns to."""
+        """Return a model set up for the way of feeding that is right, and that writes as it learns to."""
         where = f"{self.key}: {folder}"
         together, _ = self.made_up(model)
         self.start = decoder_inputs.start_of(model, together, where)
         generating.tell(model, self.start, self.sides, Path(folder), where)
         proved = super()._proved(model, folder)
+        self.scale = plain_head.scale_of(
+            model, lambda one: self._written(one, together), lambda one: self._hidden(one, together)
+        )
         self._require_positions(proved, where)
         return proved
 
