@@ -5,7 +5,7 @@ from typing import Any
 
 from modelmill.core.errors import ModelmillError, UserError, one_line
 from modelmill.corpus.text import given_tokenizer
-from modelmill.runtime.sources.layout import PAIRED_TOKENIZERS
+from modelmill.runtime.sources.layout import PAIRED_TOKENIZERS, PAIRED_VOCABULARY
 from modelmill.runtime.weights import TOKENIZER_KEY
 from modelmill.tasks.translation import languages
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
@@ -53,7 +53,7 @@ class Framing:
             raise UserError("preprocessing.sequence_length: the tokens around a text leave no room for it; raise it")
         token = self.known.both.get(str(self.target))
         language = None if token is None else self.theirs.convert_tokens_to_ids(token)
-        return Sides(source._replace(prefix=self.settings.prefix), target, length, language, self._cleans())
+        return Sides(source._replace(prefix=self.settings.prefix), target, length, language, self.is_paired, self._cleans())
 
     def require_alike(self, encoder: Encoder, texts: list[str]) -> None:
         """Check that texts are encoded as the checkpoint's own tokenizer does it.
@@ -95,7 +95,8 @@ class Framing:
         number = self.theirs.convert_tokens_to_ids
         before = self._with_language([], is_target) if self.known else []
         after = [number(self.theirs.eos_token)]
-        return Side(PAIRED_TOKENIZERS[is_target], "", before, after, len(self.theirs), number(self.theirs.unk_token))
+        unknown = number(self.theirs.unk_token)
+        return Side(PAIRED_TOKENIZERS[is_target], "", before, after, PAIRED_VOCABULARY, unknown)
 
     def _with_language(self, before: list[int], is_target: bool) -> list[int]:
         """Return the ids before a text with its language's, for a tokenizer to which languages are mere tokens."""
