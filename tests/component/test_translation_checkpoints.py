@@ -23,7 +23,7 @@ LENGTHS = [(5, 9), (12, 3), (3, 17), (9, 9)]
 
 def settings(family: str, **more: Any) -> TranslationPreprocessing:
     codes = {"languages": seq2seq.CODES[family]} if family in seq2seq.CODES else {}
-    return TranslationPreprocessing.model_validate({"sequence_length": 48, **codes, **more})
+    return TranslationPreprocessing.model_validate({"sequence_length": 24, **codes, **more})
 
 
 def _ids(side: Side, count: int, random: np.random.Generator) -> list[int]:
@@ -103,7 +103,7 @@ def test_a_prefix_is_read_before_each_text_and_written_before_none(tmp_path: Pat
 def test_a_text_that_is_too_long_keeps_what_is_around_it(tmp_path: Path) -> None:
     folder = seq2seq.write("nllb", tmp_path / "checkpoint")
     sides = Framing(folder, settings("nllb")).sides()
-    whole, cut = (Encoder(folder, sides.source).cut("a long text", length) for length in (48, 6))
+    whole, cut = (Encoder(folder, sides.source).cut("a long text", length) for length in (24, 6))
     assert len(cut) == 6 and cut[:5] == whole[:5] and cut[-1] == whole[-1] and len(whole) > 6
 
 

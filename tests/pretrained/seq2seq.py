@@ -193,4 +193,4 @@ def plain_sides(checkpoint: Path, length: int = 24) -> Sides:
     """Sides that end each text, whatever the tokenizer does."""
     end = json.loads((checkpoint / "config.json").read_text())["eos_token_id"]
     side = Side("tokenizer.json", "", [], [end])
-    return Sides(side, side, length, None, False)
+    return Sides(side, side, length, None, False, False)

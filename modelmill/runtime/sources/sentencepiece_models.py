@@ -40,7 +40,9 @@ def is_m2m(folder: Path, config: Mapping[str, Any]) -> bool:
         folder: The folder.
         config: Content of its `config.json`.
     """
-    return config.get("model_type") == "m2m_100" and all((folder / n).is_file() for n in (PAIRED_VOCABULARY, _M2M_MODEL))
+    return config.get("model_type") == "m2m_100" and all(
+        (folder / n).is_file() for n in (PAIRED_VOCABULARY, _M2M_MODEL)
+    )
 
 
 def convert_paired(where: str, folder: Path, made: Path) -> None:
@@ -148,7 +150,7 @@ def _model(where: str, file: Path, kind: int) -> Any:
     # Not that of sentencepiece itself, where it is installed: it asks for a protobuf as new as its own.
     from transformers.utils import sentencepiece_model_pb2_new
 
-    proto: Any = sentencepiece_model_pb2_new.ModelProto()  # type: ignore[attr-defined]
+    proto: Any = sentencepiece_model_pb2_new.ModelProto()
     try:
         proto.ParseFromString(file.read_bytes())
     except Exception as error:  # of protobuf's own kind
@@ -166,7 +168,9 @@ def _tokens(where: str, folder: Path) -> tuple[list[str], int]:
     numbers = layout.read_json(where, folder / PAIRED_VOCABULARY)
     tokens = sorted(numbers, key=lambda token: numbers[token])
     if [numbers[token] for token in tokens] != list(range(len(tokens))) or "<unk>" not in numbers:
-        raise UserError(f"{where}: {PAIRED_VOCABULARY} does not number its tokens from 0 on, or has no <unk>; copy it again")
+        raise UserError(
+            f"{where}: {PAIRED_VOCABULARY} does not number its tokens from 0 on, or has no <unk>; copy it again"
+        )
     return tokens, int(numbers["<unk>"])
 
 

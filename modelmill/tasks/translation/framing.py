@@ -53,7 +53,9 @@ class Framing:
             raise UserError("preprocessing.sequence_length: the tokens around a text leave no room for it; raise it")
         token = self.known.both.get(str(self.target))
         language = None if token is None else self.theirs.convert_tokens_to_ids(token)
-        return Sides(source._replace(prefix=self.settings.prefix), target, length, language, self.is_paired, self._cleans())
+        return Sides(
+            source._replace(prefix=self.settings.prefix), target, length, language, self.is_paired, self._cleans()
+        )
 
     def require_alike(self, encoder: Encoder, texts: list[str]) -> None:
         """Check that texts are encoded as the checkpoint's own tokenizer does it.

@@ -116,7 +116,7 @@ class PretrainedTranslation(PretrainedTask):
     def made_up(self, model: Any) -> tuple[Batch, Sequence[Batch]]:
         """Return made-up pairs of several lengths in a batch, and a batch each; see `PretrainedTask`."""
         config = model.config
-        numbered = (config.pad_token_id, config.eos_token_id, config.bos_token_id, config.decoder_start_token_id)
+        numbered = [getattr(config, f"{name}_token_id", None) for name in ("pad", "eos", "bos", "decoder_start")]
         plain = np.setdiff1d(np.arange(self.corpus.info["vocab_size"]), [one for one in numbered if one is not None])
         random = np.random.default_rng(0)
         pairs = [
