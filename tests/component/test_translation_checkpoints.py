@@ -149,14 +149,17 @@ def test_a_language_after_the_text_is_refused_where_the_decoder_would_not_see_it
 
 
 def test_networks_whose_loss_has_other_parts_are_refused(tmp_path: Path) -> None:
-    from transformers import SwitchTransformersConfig, SwitchTransformersForConditionalGeneration
+    from transformers import ProphetNetConfig, ProphetNetForConditionalGeneration
 
     folder = seq2seq.write("t5", tmp_path / "checkpoint")
     (folder / "model.safetensors").unlink()
-    config = SwitchTransformersConfig(**seq2seq.T5, vocab_size=200, num_experts=2, num_sparse_encoder_layers=1)
-    SwitchTransformersForConditionalGeneration(config).save_pretrained(folder)
+    halves = {f"{half}_ffn_dim": 16 for half in ("encoder", "decoder")}
+    halves |= {f"num_{half}_{name}": 2 for half in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1, "decoder_start_token_id": 0}
+    config = ProphetNetConfig(vocab_size=200, hidden_size=16, max_position_embeddings=64, **halves, **ends)
+    ProphetNetForConditionalGeneration(config).save_pretrained(folder)
     task = seq2seq.corpus(tmp_path, folder, seq2seq.plain_sides(folder), [([5, 1], [6, 1])])
-    with pytest.raises(UserError, match="SwitchTransformersForConditionalGeneration"):
+    with pytest.raises(UserError, match="the loss of ProphetNetForConditionalGeneration is .* and not that of each"):
         task.load(folder)
 
 
