@@ -159,7 +159,7 @@ def test_networks_whose_loss_has_other_parts_are_refused(tmp_path: Path) -> None
     config = ProphetNetConfig(vocab_size=200, hidden_size=16, max_position_embeddings=64, **halves, **ends)
     ProphetNetForConditionalGeneration(config).save_pretrained(folder)
     task = seq2seq.corpus(tmp_path, folder, seq2seq.plain_sides(folder), [([5, 1], [6, 1])])
-    with pytest.raises(UserError, match="the loss of ProphetNetForConditionalGeneration is .* and not that of each"):
+    with pytest.raises(UserError, match=r"the loss of ProphetNetForConditionalGeneration is .* and not that of each"):
         task.load(folder)
 
 

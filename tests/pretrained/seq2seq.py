@@ -174,7 +174,7 @@ def corpus(
     folder: Path, checkpoint: Path, sides: Sides, pairs: list[tuple[list[int], list[int]]]
 ) -> PretrainedTranslation:
     """The task over a corpus of given ids in all splits."""
-    from modelmill.tasks.translation.pretrained_corpus import described
+    from modelmill.tasks.translation.framing import described
 
     with ShardedWriter(folder / "examples") as writer:
         for number, (source, target) in enumerate(pairs):

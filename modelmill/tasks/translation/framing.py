@@ -9,7 +9,7 @@ from modelmill.runtime.sources.layout import PAIRED_TOKENIZERS, PAIRED_VOCABULAR
 from modelmill.runtime.weights import TOKENIZER_KEY
 from modelmill.tasks.translation import languages
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
-from modelmill.tasks.translation.sides import SHARED, Encoder, Side, Sides
+from modelmill.tasks.translation.sides import SHARED, Encoder, Side, Sides, load_tokenizer
 
 # What is asked: a text whose ids are found again among those of the whole.
 _PROBE = "a b"
@@ -115,6 +115,27 @@ class Framing:
         is_bpe = type(getattr(getattr(theirs, "backend_tokenizer", None), "model", None)).__name__ == "BPE"
         forced = theirs.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
         return bool(theirs.clean_up_tokenization_spaces) and (not is_bpe or forced)
+
+
+def described(folder: Path, both: Sides) -> dict[str, Any]:
+    """Return what a corpus says of a checkpoint beside its files.
+
+    Args:
+        folder: The checkpoint's configuration and tokenizer.
+        both: Both sides of a translation.
+
+    Raises:
+        UserError: The checkpoint names no token that fills up rows.
+    """
+    from transformers import AutoConfig
+
+    padding = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).pad_token_id
+    if padding is None:
+        raise UserError(
+            f"{TOKENIZER_KEY}: its config.json names no pad_token_id, and texts of other lengths need one; set it"
+        )
+    size = load_tokenizer(folder / SHARED).get_vocab_size(with_added_tokens=True)
+    return {"sequence_length": both.length, "padding": padding, "vocab_size": size}
 
 
 def _tokenizer(folder: Path) -> Any:
