@@ -11,7 +11,6 @@ from modelmill import recipe as recipes
 from modelmill.core.errors import UserError
 from modelmill.runtime import external_inputs
 from modelmill.store import open_store
-from tests import cli
 from tests.component.steps import Steps
 from tests.pipeline.conftest import Finished, finish
 from tests.pipeline.test_translation import RECIPE, TRAINING, rows
@@ -54,13 +53,6 @@ def test_the_registered_model_writes_as_the_report_shows(finished: Finished) -> 
     answered = finished.predict(*({"text": one["source"]} for one in shown))
     found = [json.loads(line)["translation"] for line in answered.stdout.splitlines()]
     assert found == [one["translation"] for one in shown], answered.stderr
-
-
-def test_it_has_learned_from_the_pairs(finished: Finished) -> None:
-    before = cli.run_json(finished.recipe, finished.store, "--set", "fine_tuning.steps=0")
-    assert before["returncode"] == 0, before["stderr"]
-    untrained = Finished(finished.recipe, finished.store, before).evaluation("metrics.json")
-    assert finished.evaluation("metrics.json")["loss"] < 0.8 * untrained["loss"]
 
 
 @pytest.mark.parametrize("family", ["mbart", "t5"])

@@ -148,7 +148,7 @@ def _tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except ImportError:  # of the library that its class reads other files with
+    except (ImportError, ValueError):  # for want of the library that its class reads other files with
         return _bare_tokenizer(folder)
     except Exception as error:  # whatever a tokenizer's class raises of its files
         raise UserError(
