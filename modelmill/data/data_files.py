@@ -15,6 +15,8 @@ from modelmill.data import digest_cache
 
 # Objects up to this size are read at once, larger ones in ranges of at least that one; in bytes.
 WHOLE, _RANGE = 64 << 20, 8 << 20
+# The name of COCO annotations as some tools write them.
+NOT_HIDDEN = "_annotations.coco.json"
 
 
 class DataFile(NamedTuple):
@@ -103,6 +105,20 @@ def open_file(uri: str, tag: str, size: int) -> BinaryIO:
     return io.BytesIO(remote.readall()) if size <= WHOLE else io.BufferedReader(remote, _RANGE)
 
 
+def open_ranges(uri: str, tag: str, size: int) -> io.RawIOBase | BinaryIO:
+    """Open a file or an S3 object of which parts are wanted; each read of an object is one request of its own.
+
+    Args:
+        uri: Path of the file, or `s3://bucket/key`.
+        tag: Tag that the S3 object must have.
+        size: Bytes of the S3 object.
+
+    Raises:
+        UserError: See `open_file`.
+    """
+    return _Object(uri, tag, size) if uri.startswith("s3://") else open_file(uri, tag, size)
+
+
 class _Object(io.RawIOBase):
     """An S3 object of one version, read by ranges."""
 
@@ -150,7 +166,7 @@ class _Object(io.RawIOBase):
 
 
 def _is_hidden(path: str) -> bool:
-    return any(part.startswith((".", "_")) for part in path.split("/"))
+    return any(part.startswith((".", "_")) and part != NOT_HIDDEN for part in path.split("/"))
 
 
 def _fixed_part(path: str) -> str:

@@ -9,12 +9,18 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.data import digest_cache
 from modelmill.data.data_files import open_file
+from modelmill.data.listing import Listing
 from modelmill.data.media_files import Media
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Format = Literal["jsonl", "json", "csv", "parquet", "arrow", "text"]
+    from modelmill.recipe.layout import Layout
+
+# The last ones are of layouts that are no tables; `listing` is a folder without a file that lists its rows.
+Format = Literal[
+    "jsonl", "json", "csv", "parquet", "arrow", "text", "coco", "voices", "transcripts", "conll", "tar", "listing"
+]
 Compression = Literal["gz", "zst"]
 FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -41,11 +47,13 @@ class Shard(NamedTuple):
         bytes: Size as it is stored, before decompression.
         tag: Text that changes with the content: the sha256 of a file, the ETag of an S3 object. Empty where only names
             were asked for.
-        format: One of FORMATS' values.
+        format: One of FORMATS' values, or of a layout.
         compression: One of COMPRESSIONS' values.
         media: The files that a manifest names.
         schema: The types of its columns, as far as they are known before it is read: those of all shards, or those that
             the recipe chooses.
+        layout: How the data lies that it is part of.
+        listing: The rows of a folder that is a shard without a file.
     """
 
     path: str
@@ -56,6 +64,8 @@ class Shard(NamedTuple):
     compression: Compression | None
     media: Media | None = None
     schema: "pa.Schema | None" = None
+    layout: "Layout" = "table"
+    listing: Listing | None = None
 
 
 class TableStream:
@@ -77,36 +87,54 @@ class TableStream:
         """
         self._shard = shard
         # A file's tag is its digest.
-        is_digest = shard.media is None and not is_remote(shard.uri)
+        is_digest = shard.media is None and shard.listing is None and not is_remote(shard.uri)
         self._wanted = {sha256, shard.tag if is_digest else None} - {None, ""}
         self.sha256 = ""
 
     def __iter__(self) -> Iterator["pa.Table"]:
         """Yield the pieces."""
-        from modelmill.data.columns import conform
-
         shard = self._shard
+        if shard.listing is not None:
+            yield from self._sliced(self._listed(shard.listing))
+            return
         with open_file(shard.uri, shard.tag, shard.bytes) as file:
             try:
-                for table in self._tables(file):
-                    if shard.schema is not None:
-                        table = conform(table, shard.schema, shard.uri)
-                    if not table.num_columns:  # a slice of it would claim rows
-                        yield table
-                        continue
-                    for start in range(0, max(table.num_rows, 1), CHUNK_ROWS):
-                        yield table.slice(start, CHUNK_ROWS)
+                yield from self._sliced(self._tables(file))
             except UserError:
                 file.seek(0)
                 self._settle(digest.of_stream(file))  # bytes that have changed are the better explanation
                 raise
 
+    def _sliced(self, tables: Iterator["pa.Table"]) -> Iterator["pa.Table"]:
+        """Yield tables in pieces, with the names of a layout's columns and the types that are known."""
+        from modelmill.data.columns import conform
+        from modelmill.data.reading import file_names
+
+        shard = self._shard
+        for table in tables:
+            if shard.layout == "metadata":
+                table = file_names.renamed(table, shard.uri)
+            if shard.schema is not None:
+                table = conform(table, shard.schema, shard.uri)
+            if not table.num_columns:  # a slice of it would claim rows
+                yield table
+                continue
+            for start in range(0, max(table.num_rows, 1), CHUNK_ROWS):
+                yield table.slice(start, CHUNK_ROWS)
+
+    def _listed(self, listing: Listing) -> Iterator["pa.Table"]:
+        from modelmill.data.reading import listed
+
+        rows = listed.Rows(listing, CHUNK_ROWS)
+        yield from rows
+        self._settle(rows.sha256)
+
     def _tables(self, file: BinaryIO) -> Iterator["pa.Table"]:
-        from modelmill.data.reading import delimited, json_array, json_lines, text
+        from modelmill.data.reading import coco, conll, delimited, json_array, json_lines, text, voices
         from modelmill.data.reading.blocks import Hashing, Source, TextBlock, blocks
 
         shard = self._shard
-        if shard.format in ("parquet", "arrow"):
+        if shard.format in ("parquet", "arrow", "tar"):
             yield from self._seeking(file)
             return
         hashing = Hashing(file)
@@ -125,13 +153,21 @@ class TableStream:
                 return blocks(source if is_first else again, delimited.BLOCK)
 
             yield from delimited.tables(start, shard.uri, chosen)
+        elif shard.format == "coco":
+            yield from coco.tables(source)
+        elif shard.format == "voices":
+            yield from voices.tables(blocks(source, voices.BLOCK), shard.uri)
+        elif shard.format == "transcripts":
+            yield from voices.transcripts(blocks(source, voices.BLOCK), shard.uri)
+        elif shard.format == "conll":
+            yield from conll.tables(blocks(source, conll.BLOCK), shard.uri, shard.path)
         else:
             yield text.table(blocks(source, text.BLOCK), shard.path)
         self._settle(hashing.hexdigest())
 
     def _seeking(self, file: BinaryIO) -> Iterator["pa.Table"]:
         """Yield the pieces of a file that is not read from the first byte to the last."""
-        from modelmill.data.reading import arrow, parquet
+        from modelmill.data.reading import arrow, parquet, tar
         from modelmill.data.reading.blocks import Source, chunks
 
         shard = self._shard
@@ -141,7 +177,10 @@ class TableStream:
         source = Source(file, shard.compression, shard.uri, shard.bytes)
         if shard.compression:
             source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
-        yield from parquet.tables(source, CHUNK_ROWS) if shard.format == "parquet" else arrow.tables(source)
+        if shard.format == "tar":
+            yield from tar.tables(source)
+        else:
+            yield from parquet.tables(source, CHUNK_ROWS) if shard.format == "parquet" else arrow.tables(source)
         if before and digest_cache.status(Path(shard.uri)) != before:
             raise UserError(f"{shard.uri}: changed while it was read; run again")
 
