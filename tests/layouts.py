@@ -18,6 +18,17 @@ BOXES: dict[str, list[tuple[str, list[float]]]] = {
 }
 CONLL = "-DOCSTART- -X- O\n\nAda NNP B-PER\nwrote VBD O\n\nParis NNP B-LOC\n"
 
+# Members of a tar: two samples, and a file that is none.
+SAMPLES: dict[str, bytes | str] = {
+    "000.png": png(1),
+    "000.cls": "3",
+    "000.json": '{"caption": "one", "width": 9}',
+    "x/001.json": '{"caption": "two", "width": 8}',
+    "x/001.png": png(2),
+    "x/001.cls": "4",
+    "README": "no sample",
+}
+
 
 def write_all(folder: Path, files: dict[str, bytes | str]) -> Path:
     """Files below a folder, by their paths."""

@@ -105,18 +105,21 @@ def open_file(uri: str, tag: str, size: int) -> BinaryIO:
     return io.BytesIO(remote.readall()) if size <= WHOLE else io.BufferedReader(remote, _RANGE)
 
 
-def open_ranges(uri: str, tag: str, size: int) -> io.RawIOBase | BinaryIO:
-    """Open a file or an S3 object of which parts are wanted; each read of an object is one request of its own.
+def read_range(uri: str, tag: str, start: int, count: int) -> bytes:
+    """Return some bytes of an S3 object with one request.
 
     Args:
-        uri: Path of the file, or `s3://bucket/key`.
-        tag: Tag that the S3 object must have.
-        size: Bytes of the S3 object.
+        uri: The object, as `s3://bucket/key`.
+        tag: Tag that it must have.
+        start: Where they begin.
+        count: How many they are.
 
     Raises:
         UserError: See `open_file`.
     """
-    return _Object(uri, tag, size) if uri.startswith("s3://") else open_file(uri, tag, size)
+    remote = _Object(uri, tag, start + count)
+    remote.seek(start)
+    return remote.readall()
 
 
 class _Object(io.RawIOBase):

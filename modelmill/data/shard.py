@@ -32,6 +32,8 @@ FORMATS: dict[str, Format] = {
     ".txt": "text",
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
+# Formats whose digest is of what is read of the shard, and not of a file's bytes.
+_OWN_DIGEST = ("tar", "listing")
 # Rows that are held in memory at once.
 CHUNK_ROWS = 65_536
 
@@ -87,7 +89,7 @@ class TableStream:
         """
         self._shard = shard
         # A file's tag is its digest.
-        is_digest = shard.media is None and shard.listing is None and not is_remote(shard.uri)
+        is_digest = shard.media is None and shard.format not in _OWN_DIGEST and not is_remote(shard.uri)
         self._wanted = {sha256, shard.tag if is_digest else None} - {None, ""}
         self.sha256 = ""
 
@@ -101,8 +103,9 @@ class TableStream:
             try:
                 yield from self._sliced(self._tables(file))
             except UserError:
-                file.seek(0)
-                self._settle(digest.of_stream(file))  # bytes that have changed are the better explanation
+                if shard.format not in _OWN_DIGEST:
+                    file.seek(0)
+                    self._settle(digest.of_stream(file))  # bytes that have changed are the better explanation
                 raise
 
     def _sliced(self, tables: Iterator["pa.Table"]) -> Iterator["pa.Table"]:
@@ -135,7 +138,7 @@ class TableStream:
 
         shard = self._shard
         if shard.format in ("parquet", "arrow", "tar"):
-            yield from self._seeking(file)
+            yield from self._samples(file) if shard.format == "tar" else self._seeking(file)
             return
         hashing = Hashing(file)
         source = Source(cast(BinaryIO, hashing), shard.compression, shard.uri, shard.bytes)
@@ -167,22 +170,40 @@ class TableStream:
 
     def _seeking(self, file: BinaryIO) -> Iterator["pa.Table"]:
         """Yield the pieces of a file that is not read from the first byte to the last."""
-        from modelmill.data.reading import arrow, parquet, tar
+        from modelmill.data.reading import arrow, parquet
         from modelmill.data.reading.blocks import Source, chunks
 
         shard = self._shard
-        before = "" if is_remote(shard.uri) else digest_cache.status(Path(shard.uri))
+        before = self._status()
         self._settle(digest_cache.of_file(Path(shard.uri)) if before else digest.of_stream(file))
         file.seek(0)
         source = Source(file, shard.compression, shard.uri, shard.bytes)
         if shard.compression:
             source = source._replace(file=io.BytesIO(b"".join(chunks(source, has_lines=False))))
-        if shard.format == "tar":
-            yield from tar.tables(source)
-        else:
-            yield from parquet.tables(source, CHUNK_ROWS) if shard.format == "parquet" else arrow.tables(source)
-        if before and digest_cache.status(Path(shard.uri)) != before:
-            raise UserError(f"{shard.uri}: changed while it was read; run again")
+        yield from parquet.tables(source, CHUNK_ROWS) if shard.format == "parquet" else arrow.tables(source)
+        self._refuse_changed(before)
+
+    def _samples(self, file: BinaryIO) -> Iterator["pa.Table"]:
+        """Yield the pieces of a tar, whose digest is that of what is read of it: its images may be most of its bytes."""
+        from modelmill.data.reading import tar
+        from modelmill.data.reading.blocks import Source
+
+        shard = self._shard
+        before = self._status()
+        if before and shard.tag not in ("", digest_cache.of_file(Path(shard.uri))):
+            raise UserError(f"{shard.uri}: changed since it was found; run again")
+        samples = tar.Samples(Source(file, None, shard.uri, shard.bytes))
+        yield from samples
+        self._refuse_changed(before)
+        self._settle(samples.sha256)
+
+    def _status(self) -> str:
+        """Return what tells whether the file was written to; an object in S3 is of one version."""
+        return "" if is_remote(self._shard.uri) else digest_cache.status(Path(self._shard.uri))
+
+    def _refuse_changed(self, before: str) -> None:
+        if self._status() != before:
+            raise UserError(f"{self._shard.uri}: changed while it was read; run again")
 
     def _settle(self, sha256: str) -> None:
         if self._wanted - {sha256}:

@@ -21,7 +21,7 @@ from modelmill.data.media import audio, images, joining
 from modelmill.data.reading import blocks, conll, tar
 from modelmill.recipe.data import Data
 from tests import layouts
-from tests.layouts import BOXES, CONLL, IMAGES, write_all, write_tar
+from tests.layouts import BOXES, CONLL, IMAGES, SAMPLES, write_all, write_tar
 from tests.media import png, sound, tone
 
 Row = dict[str, Any]
@@ -334,16 +334,6 @@ def test_wrong_lines_of_conll_are_refused(tmp_path: Path) -> None:
 
 
 # --- tars
-
-SAMPLES: dict[str, bytes | str] = {
-    "000.png": png(1),
-    "000.cls": "3",
-    "000.json": '{"caption": "one", "width": 9}',
-    "x/001.json": '{"caption": "two", "width": 8}',
-    "x/001.png": png(2),
-    "x/001.cls": "4",
-    "README": "no sample",
-}
 
 
 def test_a_sample_of_a_tar_is_a_row(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import os
 import threading
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import BinaryIO
 
 from modelmill.core.errors import UserError
-from modelmill.data.data_files import DataFile, open_file, open_ranges
+from modelmill.data.data_files import DataFile, open_file, read_range
 from modelmill.data.layouts.place import Place, nothing, tagged
 from modelmill.data.media.unusable import Unusable
 from modelmill.data.media_files import Media, require_size, tag_of
@@ -13,7 +15,9 @@ from modelmill.data.reading import tar
 from modelmill.data.reading.tar import Member
 from modelmill.data.shard import Shard
 
-# Held while members of a tar are looked for: files are read in several threads.
+# Bytes of an object in S3 that are asked for at once.
+_BLOCK = 8 << 20
+# Held while a tar's members or a block are looked for: files are read in several threads.
 _LOOKING = threading.Lock()
 
 
@@ -48,18 +52,34 @@ class TarMedia(Media):
         if member is None:
             raise Unusable("not in the tar")
         require_size(member.bytes)
-        with open_ranges(self.uri, self.tag, self.size) as file:
-            file.seek(member.start)
-            data = file.read(member.bytes) or b""
-            changed = self.status[0] not in ("remote", _status(self.uri, file))
-        if changed or len(data) != member.bytes:
+        data = self._remote(member) if self.uri.startswith("s3://") else self._local(member)
+        if len(data) != member.bytes:
             raise UserError(f"{self.uri}: changed since it was found; run again")
         return data
+
+    def _local(self, member: Member) -> bytes:
+        with open_file(self.uri, self.tag, self.size) as file:
+            file.seek(member.start)
+            data = file.read(member.bytes)
+            return data if _status(self.uri, file) == self.status[0] else b""
+
+    def _remote(self, member: Member) -> bytes:
+        """Return a member's bytes from blocks of the object: members are mostly small, and asked for in their order."""
+        first, last = member.start // _BLOCK, (member.start + member.bytes - 1) // _BLOCK
+        with _LOOKING:
+            data = b"".join(_block(self.uri, self.tag, self.size, number) for number in range(first, last + 1))
+        start = member.start - first * _BLOCK
+        return data[start : start + member.bytes]
 
     def _look(self) -> None:
         with open_file(self.uri, self.tag, self.size) as file:
             self.index.update({one.name: one for one in tar.members(file, self.uri)})
             self.status.append(_status(self.uri, file))
+
+
+@lru_cache(4)
+def _block(uri: str, tag: str, size: int, number: int) -> bytes:
+    return read_range(uri, tag, number * _BLOCK, min(_BLOCK, size - number * _BLOCK))
 
 
 def find(place: Place) -> list[Shard]:
@@ -92,5 +112,5 @@ def _with_members(shard: Shard, place: Place) -> Shard:
     return shard._replace(media=TarMedia(place.kind, place.corrupt, shard.tag, shard.bytes, {}, shard.uri))
 
 
-def _status(uri: str, file: object) -> str:
-    return "remote" if uri.startswith("s3://") else tag_of(os.fstat(file.fileno()))  # type: ignore[attr-defined]
+def _status(uri: str, file: BinaryIO) -> str:
+    return "remote" if uri.startswith("s3://") else tag_of(os.fstat(file.fileno()))

@@ -3,6 +3,7 @@
 Members are read where they lie in the tar; nothing is ever extracted.
 """
 
+import hashlib
 import io
 import json
 import re
@@ -76,65 +77,88 @@ def members(file: BinaryIO, where: str) -> Iterator[Member]:
         raise UserError(f"{where}: cut off or broken: the mark of its end is missing; write the file again")
 
 
-def tables(source: Source) -> Iterator[pa.Table]:
-    """Yield the samples of a tar in pieces, at least one.
+class Samples:
+    """The samples of a tar as tables, at least one.
 
     Columns: `key`, `file` (the member that is an image or a recording), `txt` and `cls` as text, and the keys of the
     member `json`; `json_KEY` where a measure of the file has the name.
 
-    Args:
-        source: File that can seek.
-
-    Raises:
-        UserError: See `members`; or a sample has two images, or is in two places, or a text is not UTF-8 or not JSON.
+    Attributes:
+        sha256: Digest of the members' names and sizes, and of all text that was read; known after the last table.
     """
-    return json_rows.tables(_rows(source), source.where, {})
+
+    def __init__(self, source: Source) -> None:
+        """Make the samples.
+
+        Args:
+            source: File that can seek.
+        """
+        self._source = source
+        self._hash = hashlib.sha256()
+        self.sha256 = ""
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Yield the tables.
+
+        Raises:
+            UserError: See `members`; or a sample has two images or is in two places, or a text is not UTF-8 or no JSON.
+        """
+        yield from json_rows.tables(self._rows(), self._source.where, {})
+        self.sha256 = self._hash.hexdigest()
+
+    def _rows(self) -> Iterator[Rows]:
+        where, seen = self._source.where, set[str]()
+        objects: list[dict[str, Any]] = []
+        length = 0
+        for member in members(self._source.file, where):
+            match = _KEY.fullmatch(member.name)
+            if match is None:
+                continue  # it has no suffix, or its name begins with a dot
+            key, suffix = match[1], match[2].lower()
+            if not objects or objects[-1]["key"] != key:
+                if key in seen:
+                    raise UserError(f"{where}: sample {key!r} is in two places; write its members side by side")
+                if length >= json_rows.BLOCK:
+                    yield _numbered(objects, len(seen))
+                    objects, length = [], 0
+                seen.add(key)
+                objects.append({"key": key})
+            self._hash.update(f"{member.bytes} {member.name}\0".encode())
+            length += self._add(objects[-1], member, suffix)
+        yield _numbered(objects, len(seen))
+
+    def _add(self, row: dict[str, Any], member: Member, suffix: str) -> int:
+        """Add what a member says to its sample's row, and return the bytes that it takes."""
+        where = f"{self._source.where}: {member.name}"
+        added: dict[str, Any] = {}
+        if suffix in MEDIA:
+            added = {"file": member.name}
+        elif suffix in _TEXTS:
+            text = self._text(member, where)
+            added = _object(text, where) if suffix == "json" else {suffix: text.strip()}
+        if taken := [name for name in added if name in row]:
+            raise UserError(f"{where}: the sample has two members that give it {taken[0]!r}; leave one out")
+        row |= added
+        return len(row["key"]) + (member.bytes if suffix in _TEXTS else 0)
+
+    def _text(self, member: Member, where: str) -> str:
+        if member.bytes > _MAX_TEXT:
+            raise UserError(f"{where}: {member.bytes:,} bytes of text, more than {_MAX_TEXT >> 20} MiB")
+        self._source.file.seek(member.start)
+        data = self._source.file.read(member.bytes)
+        if len(data) < member.bytes:
+            raise UserError(f"{where}: cut off in the middle; write the tar again")
+        self._hash.update(data)
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            what = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
+            raise UserError(f"{where}: {what}; convert the member") from None
 
 
-def _rows(source: Source) -> Iterator[Rows]:
-    objects: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    count = length = 0
-    for member in members(source.file, source.where):
-        match = _KEY.fullmatch(member.name)
-        if match is None:
-            continue  # it has no suffix, or its name begins with a dot
-        key, suffix = match[1], match[2].lower()
-        if not objects or objects[-1]["key"] != key:
-            if key in seen:
-                raise UserError(f"{source.where}: sample {key!r} is in two places; write its members side by side")
-            if length >= json_rows.BLOCK:
-                yield Rows(objects, list(range(count + 1, count + len(objects) + 1)))
-                objects, count, length = [], count + len(objects), 0
-            seen.add(key)
-            objects.append({"key": key})
-        length += _add(objects[-1], member, suffix, source)
-    yield Rows(objects, list(range(count + 1, count + len(objects) + 1)))
-
-
-def _add(row: dict[str, Any], member: Member, suffix: str, source: Source) -> int:
-    """Add what a member says to its sample's row, and return the bytes that it takes."""
-    where = f"{source.where}: {member.name}"
-    added: dict[str, Any] = {}
-    if suffix in MEDIA:
-        added = {"file": member.name}
-    elif suffix in _TEXTS:
-        text = _text(member, source.file, where)
-        added = _object(text, where) if suffix == "json" else {suffix: text.strip()}
-    if taken := [name for name in added if name in row]:
-        raise UserError(f"{where}: the sample has two members that give it {taken[0]!r}; leave one out")
-    row |= added
-    return len(row["key"]) + (member.bytes if suffix in _TEXTS else 0)
-
-
-def _text(member: Member, file: BinaryIO, where: str) -> str:
-    if member.bytes > _MAX_TEXT:
-        raise UserError(f"{where}: {member.bytes:,} bytes of text, more than {_MAX_TEXT >> 20} MiB")
-    file.seek(member.start)
-    try:
-        return file.read(member.bytes).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the member") from None
+def _numbered(objects: list[dict[str, Any]], last: int) -> Rows:
+    """Return rows with their numbers in the tar."""
+    return Rows(objects, list(range(last - len(objects) + 1, last + 1)))
 
 
 def _object(text: str, where: str) -> dict[str, Any]:
