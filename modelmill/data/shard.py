@@ -184,7 +184,7 @@ class TableStream:
         self._refuse_changed(before)
 
     def _samples(self, file: BinaryIO) -> Iterator["pa.Table"]:
-        """Yield the pieces of a tar, whose digest is that of what is read of it: its images may be most of its bytes."""
+        """Yield the pieces of a tar, whose digest is of what is read of it: most of its bytes may be images."""
         from modelmill.data.reading import tar
         from modelmill.data.reading.blocks import Source
 

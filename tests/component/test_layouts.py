@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from modelmill.store import manifest
-from tests import cli, layouts, recipes
+from tests import cli, layouts, media, recipes
 from tests.component.steps import Steps
 from tests.component.test_media import upload
 from tests.layouts import SAMPLES, write_all, write_tar
@@ -38,12 +37,16 @@ def arrays(at: Steps) -> dict[str, np.ndarray]:
     return {name: array[orders[name.rpartition("/")[0] + "/ids.npy"]] for name, array in found.items()}
 
 
+def write_bars_by_class(folder: Path, count: int = 30) -> None:
+    """The images of the test of classification, in a folder for each class."""
+    for kind in media.BAR_KINDS:
+        bars = {f"{kind}/{n}.png": test_image_classification.bar(kind, n) for n in range(count)}
+        write_all(folder, dict(bars))
+
+
 def test_images_by_class_become_the_corpus_that_their_manifest_becomes(tmp_path: Path) -> None:
     test_image_classification.write_images(tmp_path / "data", count=30)
-    for image in (tmp_path / "data" / "images").iterdir():
-        label = image.name.partition("-")[0]
-        (tmp_path / "folders" / label).mkdir(parents=True, exist_ok=True)
-        shutil.copy(image, tmp_path / "folders" / label)
+    write_bars_by_class(tmp_path / "folders")
     by_manifest = Steps(recipes.write(tmp_path / "a", BARS, data__path=str(tmp_path / "data")), tmp_path / "a")
     folder = {"data__path": str(tmp_path / "folders"), "data__layout": "image_folder", "preprocessing__label": "label"}
     by_folder = Steps(recipes.write(tmp_path / "b", BARS, **folder), tmp_path / "b")

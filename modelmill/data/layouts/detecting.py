@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from modelmill.core.errors import UserError
-from modelmill.data.data_files import DataFile, open_file, with_tag
+from modelmill.data.data_files import DataFile, open_file, read_range, with_tag
 from modelmill.data.layouts import coco, image_folders, place, tables, yolo
 from modelmill.data.layouts.place import IMAGES, Place
 from modelmill.data.shard import Shard, TableStream
@@ -144,6 +144,8 @@ def _head(file: DataFile) -> str:
     if place.suffix_of(file.path) != PurePosixPath(file.path).suffix.lower():
         return ""
     try:
+        if file.uri.startswith("s3://"):
+            return read_range(file.uri, file.tag, 0, min(file.bytes, _HEAD)).decode("utf-8", "replace")
         with open_file(file.uri, file.tag, file.bytes) as stream:
             return stream.read(_HEAD).decode("utf-8", "replace")
     except UserError:
