@@ -10,8 +10,9 @@ from typing import Literal
 from modelmill.core.errors import UserError
 from modelmill.data.data_files import DataFile, open_file
 from modelmill.data.media.unusable import Unusable
+from modelmill.recipe.layout import MediaKind
 
-Kind = Literal["images", "audio"]
+Kind = MediaKind
 # What happens to rows whose file is missing or broken; who only looks at data keeps them.
 CorruptPolicy = Literal["refuse", "leave_out", "keep"]
 # Larger files are not read: each is held in memory; in bytes.

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from modelmill.recipe.column_type import ColumnType
-from modelmill.recipe.layout import Layout, media_of
+from modelmill.recipe.layout import Layout, MediaKind, media_of
 from modelmill.recipe.section import Section
 
 
@@ -68,7 +68,7 @@ class Data(Section):
         description="Format of the shards; `auto` goes by the file names. `json` is an array of objects, `arrow` what "
         "`save_to_disk` of the library datasets writes.",
     )
-    media: Literal["images", "audio"] | None = Field(
+    media: MediaKind | None = Field(
         default=None,
         description="Kind of the files that the column `file` of the shards names; null if they name none, or if the "
         "layout has one kind alone.",
