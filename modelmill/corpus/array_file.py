@@ -10,26 +10,28 @@ from modelmill.corpus.packing import Packed
 
 
 class ArrayFile:
-    """A one-dimensional .npy file that grows; once closed, it holds the bytes that `np.save` would write.
+    """A .npy file that grows along its first axis; once closed, it holds the bytes that `np.save` would write.
 
     Attributes:
         path: The file.
         dtype: Type of the values.
-        length: How many values were written.
+        shape: The shape without the first axis.
+        length: Length of the first axis.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype) -> None:
+    def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, ...] = ()) -> None:
         """Create the file and its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.dtype = dtype
+        self.shape = shape
         self.length = 0
         self._file = open(path, "wb")  # noqa: SIM115  closed by close
         self._write_header()
 
     def append(self, values: np.ndarray) -> None:
-        """Write values of the file's type."""
-        assert values.dtype == self.dtype
+        """Write values of the file's type and shape."""
+        assert values.dtype == self.dtype and values.shape[1:] == self.shape
         self._file.write(np.ascontiguousarray(values).data)
         self.length += len(values)
 
@@ -44,7 +46,7 @@ class ArrayFile:
         described = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
-            "shape": (self.length,),
+            "shape": (self.length, *self.shape),
         }
         np.lib.format.write_array_header_1_0(self._file, described)
 

@@ -25,7 +25,8 @@ class Encoded(NamedTuple):
 
     def numbered(self, number: int) -> list[Entry]:
         """Return the entries as files of the shard with this number, such as `train/00003.documents.tokens.npy`."""
-        return [e.model_copy(update={"path": e.path.replace("/", f"/{number:05d}.")}) for e in self.entries]
+        names = ((entry, *entry.path.rpartition("/")) for entry in self.entries)
+        return [e.model_copy(update={"path": f"{folder}/{number:05d}.{name}"}) for e, folder, _, name in names]
 
 
 class ShardCache:
