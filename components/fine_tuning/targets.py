@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -16,6 +16,8 @@ KEY = "fine_tuning.lora.target_modules"
 _IN_A_BLOCK = re.compile(r"\.\d+\.")
 # Read as weights by the fused kernels of these architectures, so that adapters on them would do nothing.
 _READ_AS_WEIGHTS = {"out_proj", "dt_proj", "x_proj"}
+# Three axes of a weight are inputs, heads and a head's width here: no expert has a matrix of its own.
+_WITHOUT_EXPERTS = {"xlnet"}
 _STATE_SPACE = re.compile(r"mamba|falcon_h1|jamba|bamba|zamba|nemotron_h|granitemoehybrid")
 
 
@@ -35,17 +37,19 @@ class Targets(NamedTuple):
     places: int
 
 
-def choose(model: Any, settings: AdaptedFineTuning) -> Targets:
+def choose(model: Any, settings: AdaptedFineTuning, whole: Sequence[str] = ()) -> Targets:
     """Return what gets adapters in a model.
 
     Args:
         model: A model of `transformers`.
         settings: The stage's settings.
+        whole: Names of modules that are trained whole, and so get none.
 
     Raises:
         UserError: A named module is not there or cannot have adapters, or there is nothing to adapt.
     """
-    linear, experts, tied = _linear(model), _experts(model), _tied(model)
+    linear = [name for name in _linear(model) if not any(f"{name}.".startswith(f"{one}.") for one in whole)]
+    experts, tied = _experts(model), _tied(model)
     if settings.lora.target_modules == ALL_LINEAR:
         modules = [n for n in linear if _IN_A_BLOCK.search(n) and n not in tied and _last(n) not in _unread(model)]
         modules = _not_taken(modules, model, log.warning)
@@ -72,8 +76,10 @@ def _linear(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
 
 
-def _experts(model: nn.Module) -> list[str]:
+def _experts(model: Any) -> list[str]:
     """Return the names of parameters with a matrix an expert: three-dimensional, in a module that is not torch's."""
+    if model.config.model_type in _WITHOUT_EXPERTS:
+        return []
     return [
         f"{name}.{parameter}"
         for name, module in model.named_modules()
@@ -85,7 +91,12 @@ def _experts(model: nn.Module) -> list[str]:
 
 def _tied(model: Any) -> set[str]:
     """Return the names of modules that share their weights with the embedding."""
-    shared = model.get_input_embeddings().weight
+    try:
+        shared = getattr(model.get_input_embeddings(), "weight", None)
+    except NotImplementedError:  # of networks without an embedding
+        return set()
+    if shared is None:
+        return set()
     return {name for name, module in model.named_modules() if getattr(module, "weight", None) is shared}
 
 
