@@ -1,6 +1,5 @@
 """Evaluation of a text classifier, with TF-IDF as a baseline."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED]))
     training, validation, held_out = (task.examples("fine_tuning", split) for split in ("train", "validation", "test"))
     probabilities = _probabilities(task, model, held_out)
-    truth, texts = held_out.labels, _texts(task, "test", held_out.rows)
+    truth, texts = held_out.labels, _texts(held_out)
     slices = [[f"length={length_of(int(tokens))}"] for tokens in held_out.lengths]
     measured = classification.measure(task.classes, truth, probabilities, held_out.ids, training.ids, slices)
     assert isinstance(step.recipe, Recipe)
@@ -42,8 +41,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     measured = measured._replace(files=files)
     if not step.recipe.evaluation.baseline:
         return measured
-    known = (_texts(task, "train", training.rows), training.labels)
-    chosen_by = (_texts(task, "validation", validation.rows), validation.labels)
+    known, chosen_by = (_texts(training), training.labels), (_texts(validation), validation.labels)
     shares = classification.shares(training.labels, truth, len(task.classes), measured.metrics["loss"])
     tfidf = baseline.of_words(known, chosen_by, (texts, truth), len(task.classes), measured.metrics)
     return measured._replace(baselines=(shares, *tfidf))
@@ -71,9 +69,8 @@ def _probabilities(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarr
     return torch.cat(parts).numpy()
 
 
-def _texts(task: Any, split: str, rows: np.ndarray) -> list[str]:
-    texts = json.loads(task.files[f"texts/{split}.json"].read_text("utf-8"))
-    return [texts[row] for row in rows.tolist()]
+def _texts(examples: Any) -> list[str]:
+    return [examples.text(index) for index in range(len(examples))]
 
 
 def _shown(most: int, classes: list[str], texts: list[str], truth: np.ndarray, probabilities: np.ndarray) -> list[Any]:

@@ -1,15 +1,17 @@
 """Preprocessing of texts and labels into token arrays: split, fit the tokenizer on the training split, encode."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from modelmill.core.errors import UserError
-from modelmill.corpus import in_memory, packing
-from modelmill.corpus.in_memory import AllRows
+from modelmill.corpus import example_shards, in_memory, packing, row_notes, streaming
+from modelmill.corpus.example_shards import ShardedWriter
+from modelmill.corpus.row_notes import Piece, ShardRows, Validated
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import given_tokenizer, tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
@@ -20,6 +22,8 @@ from modelmill.tasks.text_classification import labels
 from modelmill.tasks.text_classification.recipe import Recipe
 
 MASK, PAD = "<|mask|>", "<|pad|>"
+# Settings that change no text's tokens.
+UNREAD = frozenset({"labels", "label", "labelled", "unknown_label", "empty_text"})
 
 
 class Special(NamedTuple):
@@ -41,7 +45,7 @@ class Special(NamedTuple):
 def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     """Return the corpus.
 
-    Each split has `tokens`, (rows, sequence_length), framed and padded, `labels` as in `Numbered`, and `ids`.
+    Each split has `labels` as in `Numbered`, and examples with `tokens`, framed, and `text`.
 
     Args:
         step: The running step.
@@ -54,39 +58,46 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    rows = in_memory.read(step, shards, {"preprocessing.text": settings.text, "preprocessing.label": settings.label})
+    columns = {"preprocessing.text": settings.text, "preprocessing.label": settings.label}
+    noted = row_notes.note(step, shards, columns, [settings.label], partial(_look, column=settings.text))
+    rows = noted.rows
+    # Of a text, all that matters here is whether it is empty.
+    rows.columns[settings.text] = ["" if empty else "text" for empty in noted.notes["empty"].tolist()]
     rows, empty = labels.without_empty(rows, settings)
     rows, numbered, unknown = labels.number(rows, settings)
-    texts = [str(text) for text in rows.columns[settings.text]]
-    training = (text for text, split in zip(texts, rows.splits, strict=True) if split == "train")
+    in_memory.require_classes(numbered.labels, rows.splits, numbered.classes, "preprocessing.labelled")
+    chosen = noted.where(rows)
     named = {"mask_token": MASK, "pad_token": PAD}
     folder, settled = the_tokenizer(
         step,
         settings.tokenizer.source,
-        lambda folder: tokenizer.train(training, settings.tokenizer.vocab_size, folder, named),
+        lambda folder: tokenizer.train(
+            _training_texts(shards, chosen, settings.text), settings.tokenizer.vocab_size, folder, named
+        ),
     )
     special = special_tokens(folder)
-    tokens, size = _encode(folder, texts, settings.sequence_length, special)
-    in_memory.require_classes(numbered.labels, rows.splits, numbered.classes, "preprocessing.labelled")
-    arrays = in_memory.by_split(rows, {"tokens": tokens, "labels": numbered.labels})
-    files = {f"tokenizer/{file.name}": file.read_bytes() for file in weights.tokenizer_files(folder)}
-    files |= {f"texts/{split}.json": _of_split(texts, rows, split) for split in SPLITS}
-    made = in_memory.corpus(
-        step,
-        arrays,
-        {
-            "classes": numbered.classes,
-            "vocab_size": size,
-            "sequence_length": settings.sequence_length,
-            "special": special._asdict(),
-        },
-        files,
+    work = partial(
+        _encode,
+        folder=folder,
+        column=settings.text,
+        length=settings.sequence_length,
+        ends=(special.first, special.last),
     )
+    encoded, new = streaming.encode(step, shards, chosen, work, weights.tokenizer_digest(folder), UNREAD)
+    arrays = {split: {"labels": numbered.labels[rows.splits == split]} for split in SPLITS}
+    files = {f"tokenizer/{file.name}": file.read_bytes() for file in weights.tokenizer_files(folder)}
+    info = {
+        "classes": numbered.classes,
+        "vocab_size": tokenizer.load(folder).get_vocab_size(with_added_tokens=True),
+        "sequence_length": settings.sequence_length,
+        "special": special._asdict(),
+    }
+    made = streaming.corpus(step, encoded, info, files, arrays)
     labelled = int((arrays["train"]["labels"] >= 0).sum())
     headline = made.headline + f"; {labelled:,} labelled"
     headline += f", {empty + unknown:,} left out" if empty + unknown else ""
-    left_out = {"labelled_examples": labelled, "left_out_empty": empty, "left_out_unknown_label": unknown}
-    return replace(made, headline=headline, metrics=made.metrics | left_out, same_for=settled)
+    counts = {"labelled_examples": labelled, "left_out_empty": empty, "left_out_unknown_label": unknown}
+    return replace(made, headline=headline, metrics=made.metrics | counts | {"new_shards": new}, same_for=settled)
 
 
 def special_tokens(folder: Path) -> Special:
@@ -119,17 +130,26 @@ def special_tokens(folder: Path) -> Special:
     )
 
 
-def _encode(folder: Path, texts: list[str], length: int, special: Special) -> tuple[np.ndarray, int]:
-    """Return framed and padded ids, (texts, length), and the size of the vocabulary."""
+def _look(piece: Piece, column: str) -> dict[str, np.ndarray]:
+    """Note which rows have no text."""
+    return {"empty": np.array([not str(text).strip() for text in piece.values(column)], bool)}
+
+
+def _training_texts(validated: Validated, rows: list[ShardRows], column: str) -> Iterator[str]:
+    for (shard, sha256), chosen in zip(validated, rows, strict=True):
+        for piece in streaming.pieces(shard, sha256, chosen.of("train")):
+            yield from map(str, piece.values(column))
+
+
+def _encode(
+    piece: Piece, writer: ShardedWriter, *, folder: Path, column: str, length: int, ends: tuple[int, int]
+) -> dict[str, dict[str, int]]:
+    """Write the tokens of texts, framed and cut, and the texts themselves."""
     encoder = tokenizer.load(folder)
-    size = encoder.get_vocab_size(with_added_tokens=True)
-    tokens = np.full((len(texts), length), special.padding, packing.token_type(size))
-    for row, encoded in zip(tokens, encoder.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-        ids = [special.first, *encoded.ids[: length - 2], special.last]
-        row[: len(ids)] = ids
-    return tokens, size
-
-
-def _of_split(texts: list[str], rows: AllRows, split: str) -> bytes:
-    chosen = [text for text, its in zip(texts, rows.splits, strict=True) if its == split]
-    return json.dumps(chosen, ensure_ascii=False).encode()
+    dtype = packing.token_type(encoder.get_vocab_size(with_added_tokens=True))
+    texts = [str(text) for text in piece.values(column)]
+    encodings = encoder.encode_batch_fast(texts, add_special_tokens=False)
+    for split, identity, text, encoding in zip(piece.splits, piece.ids, texts, encodings, strict=True):
+        tokens = np.array([ends[0], *encoding.ids[: length - 2], ends[1]], dtype)
+        writer.add(split, identity, {"tokens": tokens, "text": example_shards.of_text(text)})
+    return {}

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from modelmill.core.errors import UserError
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.keyed_random import drawn
 from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.runtime.weights import read_config
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.array_task import Arrays
+from modelmill.tasks.array_task import described
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.text_classification import masking
 from modelmill.tasks.text_classification.recipe import EncoderModel
@@ -24,7 +25,7 @@ ROUNDED_TO = 8
 HEADS = ("cls.", "classifier.", "bert.pooler.")
 
 
-class Texts(Arrays):
+class Texts:
     """Texts of one split.
 
     A batch has `input_ids` and `attention_mask`, int64, (batch, length). In fine-tuning it has `labels`, int64,
@@ -33,32 +34,48 @@ class Texts(Arrays):
 
     lengths: np.ndarray
 
-    def __init__(self, files: dict[str, Path], split: str, stage: str, padding: int) -> None:
-        """Open the arrays of a split.
+    def __init__(self, files: dict[str, Path], split: str, stage: str, padding: int, most: int) -> None:
+        """Open the examples of a split.
 
         Args:
             files: The corpus's files by their names in it.
             split: Name of the split.
             stage: `pretraining` or `fine_tuning`, which has the labelled texts alone.
             padding: Id of the token that fills up a row.
+            most: The most tokens of a row.
         """
-        super().__init__(files, split)
-        self.stage, self.padding = stage, padding
-        labels = self.arrays["labels"]
+        self.split, self.stage, self.padding, self.most = split, stage, padding, most
+        self.examples = ShardedExamples(files, split)
+        labels = np.load(files[f"{split}/labels.npy"], mmap_mode="r", allow_pickle=False)
         is_wanted = labels >= 0 if stage == "fine_tuning" else np.ones(len(labels), bool)
         self.rows = np.flatnonzero(is_wanted)
-        self.ids, self.labels = self.ids[self.rows], labels[self.rows]
-        self.lengths = (self.arrays["tokens"] != padding).sum(1)[self.rows]
+        self.ids, self.labels = self.examples.ids[self.rows], labels[self.rows]
+        self.lengths = self.examples.lengths("tokens")[self.rows]
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.rows)
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
         longest = int(self.lengths[indices].max())
-        width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.arrays["tokens"].shape[1])
-        tokens = torch.from_numpy(self.arrays["tokens"][self.rows[indices], :width].astype(np.int64))
+        width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.most)
+        tokens = torch.full((len(indices), width), self.padding)
+        for row, number in zip(tokens.numpy(), self.rows[indices].tolist(), strict=True):
+            text = self.examples.get("tokens", number)
+            row[: len(text)] = text
         batch = {"input_ids": tokens, "attention_mask": (tokens != self.padding).long()}
         if self.stage == "fine_tuning":
             return batch | {"labels": torch.from_numpy(self.labels[indices])}
         return batch | {"keys": torch.from_numpy(self.ids[indices].view(np.int64))}
+
+    def text(self, index: int) -> str:
+        """Return a text as it was before it became tokens."""
+        return self.examples.text("text", int(self.rows[index]))
+
+    def describe(self, indices: np.ndarray) -> str:
+        """Return where these examples come from, for a person: the first few of them."""
+        return described(indices, self.split)
 
 
 class TextClassification:
@@ -90,7 +107,7 @@ class TextClassification:
 
     def examples(self, stage: str, split: str) -> Texts:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return Texts(self.files, split, stage, self.special["padding"])
+        return Texts(self.files, split, stage, self.special["padding"], self.length)
 
     def build(self) -> nn.Module:
         """Return the recipe's model with random weights."""
