@@ -35,14 +35,14 @@ class Piece(NamedTuple):
         splits: Name of each row's split.
         ids: Identity of each row.
         files: The image or recording of each row, where the data has them.
-        first: Number of the first row in the shard, from 0.
+        rows: Number of each row in the shard, from 0.
     """
 
     table: pa.Table
     splits: list[str]
     ids: list[int]
     files: list[File]
-    first: int
+    rows: list[int]
 
     def values(self, name: str) -> list[Any]:
         """Return the values of a column."""
@@ -194,7 +194,8 @@ def _pieces(shard: Shard, stream: shards.Stream, settings: Preparation, columns:
             values = {name: table.column(name).to_pylist() for name in columns.values()}
             contents = [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
             splits, ids = identify(values, contents, settings)
-            yield Piece(table, splits, ids, files_of(table, shard), start + begin)
+            rows = range(start + begin, start + begin + table.num_rows)
+            yield Piece(table, splits, ids, files_of(table, shard), list(rows))
         start += whole.num_rows
 
 

@@ -19,7 +19,7 @@ from modelmill.data.shard import Shard
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.text_classification import labels
-from modelmill.tasks.text_classification.recipe import Recipe
+from modelmill.tasks.text_classification.recipe import Recipe, TextPreprocessing
 
 MASK, PAD = "<|mask|>", "<|pad|>"
 # Settings that change no text's tokens.
@@ -76,14 +76,10 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
         ),
     )
     special = special_tokens(folder)
-    work = partial(
-        _encode,
-        folder=folder,
-        column=settings.text,
-        length=settings.sequence_length,
-        ends=(special.first, special.last),
-    )
-    encoded, new = streaming.encode(step, shards, chosen, work, weights.tokenizer_digest(folder), UNREAD)
+    content = weights.tokenizer_digest(folder)
+    ends = (special.first, special.last)
+    work = partial(_encode, folder=folder, content=content, settings=settings, ends=ends)
+    encoded, new = streaming.encode(step, shards, chosen, work, content, UNREAD)
     arrays = {split: {"labels": numbered.labels[rows.splits == split]} for split in SPLITS}
     files = {f"tokenizer/{file.name}": file.read_bytes() for file in weights.tokenizer_files(folder)}
     info = {
@@ -142,14 +138,20 @@ def _training_texts(validated: Validated, rows: list[ShardRows], column: str) ->
 
 
 def _encode(
-    piece: Piece, writer: ShardedWriter, *, folder: Path, column: str, length: int, ends: tuple[int, int]
+    piece: Piece,
+    writer: ShardedWriter,
+    *,
+    folder: Path,
+    content: str,
+    settings: TextPreprocessing,
+    ends: tuple[int, int],
 ) -> dict[str, dict[str, int]]:
     """Write the tokens of texts, framed and cut, and the texts themselves."""
-    encoder = tokenizer.load(folder)
+    encoder = tokenizer.kept(folder, content)
     dtype = packing.token_type(encoder.get_vocab_size(with_added_tokens=True))
-    texts = [str(text) for text in piece.values(column)]
+    texts = [str(text) for text in piece.values(settings.text)]
     encodings = encoder.encode_batch_fast(texts, add_special_tokens=False)
     for split, identity, text, encoding in zip(piece.splits, piece.ids, texts, encodings, strict=True):
-        tokens = np.array([ends[0], *encoding.ids[: length - 2], ends[1]], dtype)
+        tokens = np.array([ends[0], *encoding.ids[: settings.sequence_length - 2], ends[1]], dtype)
         writer.add(split, identity, {"tokens": tokens, "text": example_shards.of_text(text)})
     return {}
