@@ -19,7 +19,8 @@ from modelmill.data.shard import Shard, TableStream
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 
-# Writes the examples of a piece, and returns counts of what it met, by split or under another name.
+# Writes the examples of a piece, and returns counts of what it met, by split or under another name. They are added up,
+# but of a count whose name begins with `most` the largest one is taken.
 Encode = Callable[[Piece, ShardedWriter], Mapping[str, Mapping[str, int]]]
 
 
@@ -76,7 +77,11 @@ def corpus(
 
 def count(encoded: Sequence[Encoded], split: str, name: str) -> int:
     """Return a count of a split, or of another name, in all shards."""
-    return sum(int(one.counts.get(split, {}).get(name, 0)) for one in encoded)
+    return _together(name, [int(one.counts.get(split, {}).get(name, 0)) for one in encoded])
+
+
+def _together(name: str, counts: list[int]) -> int:
+    return max(counts, default=0) if name.startswith("most") else sum(counts)
 
 
 def pieces(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[Piece]:
@@ -134,7 +139,7 @@ def _encode(
         for piece in pieces(shard, sha256, rows):
             for split, found in work(piece, writer).items():
                 there = counts.setdefault(split, {})
-                there |= {name: there.get(name, 0) + number for name, number in found.items()}
+                there |= {name: _together(name, [there.get(name, 0), number]) for name, number in found.items()}
     for split, examples in writer.counts.items():
         counts.setdefault(split, {})["examples"] = examples
     return writer.files(), counts
