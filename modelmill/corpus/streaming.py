@@ -40,7 +40,7 @@ def encode(
         rows: The rows to encode, of each shard.
         work: Encodes a piece of a shard; a function of a module, or a `partial` of one.
         fitted: Digest of what `work` is given beside rows and settings, such as a tokenizer.
-        unread: Settings that make no difference.
+        unread: Settings that make no difference but to which rows there are, and their splits.
     """
     cache = ShardCache(step, fitted, unread)
     keys = [_key(sha256, chosen) for (_, sha256), chosen in zip(validated, rows, strict=True)]
@@ -146,5 +146,5 @@ def _encode(
 
 
 def _key(sha256: str, rows: ShardRows) -> str:
-    """Return the cache key for some rows of a shard."""
-    return digest.of_json([sha256, digest.of_bytes(rows.rows.tobytes())])
+    """Return the cache key for some rows of a shard, each in its split."""
+    return digest.of_json([sha256, *(digest.of_bytes(one.tobytes()) for one in (rows.rows, rows.splits, rows.ids))])
