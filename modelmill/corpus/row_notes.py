@@ -55,13 +55,14 @@ Look = Callable[[Piece], dict[str, np.ndarray]]
 
 
 class ShardRows(NamedTuple):
-    """The rows of a shard.
+    """Rows of a shard.
 
     Attributes:
-        rows: Their numbers in the shard, from 0: int64, (rows,).
+        rows: Their numbers in the shard, from 0 and without those whose file is left out: int64, (rows,).
         splits: Numbers of their splits in SPLITS: uint8, (rows,).
         ids: Their identities: uint64, (rows,).
         digests: The sha256 of each row's file: uint8, (rows, 32); without columns where rows have no files.
+        unusable: Numbers of the rows of its manifest whose file is left out: int64, ascending.
         manifest: The sha256 of the manifest of files alone; empty where rows have none.
     """
 
@@ -69,11 +70,13 @@ class ShardRows(NamedTuple):
     splits: np.ndarray
     ids: np.ndarray
     digests: np.ndarray
+    unusable: np.ndarray
     manifest: str
 
     def where(self, chosen: np.ndarray | slice) -> "ShardRows":
         """Return some of the rows."""
-        return ShardRows(self.rows[chosen], self.splits[chosen], self.ids[chosen], self.digests[chosen], self.manifest)
+        each = {name: getattr(self, name)[chosen] for name in ("rows", "splits", "ids", "digests")}
+        return self._replace(**each)
 
     def of(self, split: str) -> "ShardRows":
         """Return the rows of a split."""
@@ -176,9 +179,9 @@ def _note(
             arrays[f"note:{name}"].append(array)
     found: dict[str, Any] = {name: np.concatenate(parts) for name, parts in arrays.items()}
     left_out = [one.row - 1 for one in stream.unusable] if shard.media and shard.media.corrupt == "leave_out" else []
-    every = np.arange(len(found["ids"]) + len(left_out), dtype=np.int64)
+    found["rows"], found["unusable"] = np.arange(len(found["ids"]), dtype=np.int64), np.array(left_out, np.int64)
     target.mkdir(parents=True, exist_ok=True)
-    np.savez(target / _FILE, rows=np.setdiff1d(every, left_out), **found)
+    np.savez(target / _FILE, **found)
     said = {"manifest": stream.manifest, "names": {name: list(known) for name, known in codes.items()}}
     return {_FILE: target / _FILE}, {"all": said}
 

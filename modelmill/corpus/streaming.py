@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from modelmill.core import digest
 from modelmill.corpus import in_memory
@@ -95,9 +96,8 @@ def pieces(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[Piece]:
     Raises:
         UserError: The shard has changed since it was validated.
     """
-    stream = TableStream(shards.alone(shard), rows.manifest) if shard.media else shards.Stream(shard, sha256)
     start = 0
-    for whole in stream:
+    for whole in _tables(shard, sha256, rows):
         for begin in range(0, whole.num_rows, ROWS_AT_ONCE):
             table = whole.slice(begin, ROWS_AT_ONCE)
             first = start + begin
@@ -110,6 +110,18 @@ def pieces(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[Piece]:
             yield Piece(
                 table, [SPLITS[split] for split in here.splits.tolist()], here.ids.tolist(), files, here.rows.tolist()
             )
+        start += whole.num_rows
+
+
+def _tables(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[pa.Table]:
+    """Yield the columns of a shard's usable rows; its files are opened only where columns depend on them."""
+    if shard.media is None or getattr(shard, "layout", "table") != "table":
+        yield from shards.Stream(shard, sha256)
+        return
+    start = 0
+    for whole in TableStream(shards.alone(shard), rows.manifest):
+        numbers = np.arange(start, start + whole.num_rows)
+        yield whole.filter(pa.array(~np.isin(numbers, rows.unusable))) if len(rows.unusable) else whole
         start += whole.num_rows
 
 

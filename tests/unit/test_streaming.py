@@ -60,7 +60,7 @@ def test_rows_have_the_splits_and_identities_of_data_in_memory(
 
 def test_files_count_by_their_content_and_must_stay_as_they_were(tmp_path: Path) -> None:
     pictures = {f"images/{number}.png": media.png(number) for number in range(9)}
-    pictures |= {"images/copy.png": media.png(3), "images/broken.png": b"x"}
+    pictures |= {"images/broken.png": b"x", "images/copy.png": media.png(3)}
     media.write(tmp_path, pictures)
     step = prepared(tmp_path / "work").step()
     from modelmill.data import shards as finding
