@@ -1,4 +1,4 @@
-"""A classifier of examples that have any number of labels: F1, exact matches, ROC AUC, cross-entropy and calibration."""
+"""A classifier of examples with any number of labels: F1, exact matches, ROC AUC, cross-entropy and calibration."""
 
 import math
 from collections.abc import Sequence
@@ -44,7 +44,9 @@ def measure(
     counts = np.stack([truth & predicted, predicted, truth], axis=-1).astype(np.int64)
     of_examples = scores_of(counts)
     losses = losses_of(truth, probabilities)
-    calibration = classification.reliability(np.maximum(probabilities, 1 - probabilities).ravel(), (truth == predicted).ravel())
+    calibration = classification.reliability(
+        np.maximum(probabilities, 1 - probabilities).ravel(), (truth == predicted).ravel()
+    )
     metrics = {
         **found.rates(counts)._asdict(),
         "macro_f1": float(found.f1_of(counts.sum(axis=0)).mean()),

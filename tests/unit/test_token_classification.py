@@ -1,5 +1,6 @@
-"""What token_classification computes: which tags are valid, which tokens stand for words, which entities count as found."""
+"""What token_classification computes: valid tags, the tokens that stand for words, the entities that count as found."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def test_decoding_takes_the_most_probable_of_all_valid_sequences() -> None:
     for _ in range(20):
         scores = np.log(random.dirichlet(np.ones(5), size=4))
         every = [
-            path for path in np.ndindex(5, 5, 5, 5)
+            path
+            for path in np.ndindex(5, 5, 5, 5)
             if all(bio.may_follow(NAMES[a], NAMES[b]) for a, b in zip((0, *path), path, strict=False))
         ]
         best = max(every, key=lambda path: sum(scores[n, tag] for n, tag in enumerate(path)))
@@ -169,7 +171,7 @@ def test_a_long_text_is_split_between_words_and_loses_none(make: Any, most: int)
         if len(its) > 1:
             assert window.ids == tokenizer.encode(" ".join(its)).ids
     # As many words as fit: with the next word a window would be too long.
-    for window, after in zip(made, made[1:], strict=False):
+    for window, after in itertools.pairwise(made):
         assert len(tokenizer.encode(" ".join(words[window.first : after.first + 1])).ids) > most
 
 
@@ -211,12 +213,24 @@ def test_rows_have_words_and_tags_and_one_split_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"tokens": [["a"]], "labels": [["O"]]}, r"preprocessing.tags: texts.parquet has no column 'tags'; .* tokens, l"),
+        (
+            {"tokens": [["a"]], "labels": [["O"]]},
+            r"preprocessing.tags: texts.parquet has no column 'tags'; .* tokens, l",
+        ),
         ({"tokens": [["a"], None], "tags": [["O"], ["O"]]}, r"tokens: texts.parquet row 2: column 'tokens' is null"),
         ({"tokens": [["a", "b"]], "tags": [["O"]]}, r"row 1: 2 words in 'tokens' and 1 tags in 'tags'"),
-        ({"tokens": [["a"]], "tags": [["I-x"]]}, r"preprocessing.scheme: texts.parquet row 1: tag 1 is 'I-x', and noth"),
-        ({"tokens": ["a b"], "tags": [["O"]]}, r"tokens: texts.parquet row 1: column 'tokens' has 'a b', which is no li"),
-        ({"tokens": [["a"]], "tags": [[3]]}, r"tag_names: texts.parquet row 1: column 'tags' has tags that are numbers"),
+        (
+            {"tokens": [["a"]], "tags": [["I-x"]]},
+            r"preprocessing.scheme: texts.parquet row 1: tag 1 is 'I-x', and noth",
+        ),
+        (
+            {"tokens": ["a b"], "tags": [["O"]]},
+            r"tokens: texts.parquet row 1: column 'tokens' has 'a b', which is no li",
+        ),
+        (
+            {"tokens": [["a"]], "tags": [[3]]},
+            r"tag_names: texts.parquet row 1: column 'tags' has tags that are numbers",
+        ),
     ],
 )
 def test_rows_that_are_wrong_are_one_line(tmp_path: Path, table: dict[str, list[Any]], said: str) -> None:
@@ -252,10 +266,21 @@ def test_markup_becomes_tags_and_is_gone() -> None:
 
 
 def test_docstrings_are_taken_apart_into_sentences_with_the_names_of_parameters() -> None:
-    source = (
-        'class A:\n    """Make `a` of it.\n\n    Parameters\n    ----------\n    a : int\n        The number. It is `b`.\n'
-        '    """\n    def __init__(self, a, *, b=1): pass\n    def f(self, c):\n        """Do it with `c`."""\n'
-    )
+    source = """
+class A:
+    '''Make `a` of it.
+
+    Parameters
+    ----------
+    a : int
+        The number. It is `b`.
+    '''
+
+    def __init__(self, a, *, b=1): pass
+
+    def f(self, c):
+        '''Do it with `c`.'''
+"""
     (first, names), (second, others) = demo.documented(source)
     assert (names, others) == ({"a", "b"}, {"c"})
     assert list(demo.sentences(first)) == ["Make `a` of it.", "The number.", "It is `b`."]
@@ -263,7 +288,9 @@ def test_docstrings_are_taken_apart_into_sentences_with_the_names_of_parameters(
 
 
 def test_the_demo_has_each_sentence_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = 'def f(axis):\n    """Return the sum along `axis` of it.\n\n    Return the sum along `axis` of it.\n    """\n'
+    source = (
+        'def f(axis):\n    """Return the sum along `axis` of it.\n\n    Return the sum along `axis` of it.\n    """\n'
+    )
     monkeypatch.setattr(demo, "_sources", lambda: {"a.py": source, "b.py": source})
     (data,) = demo.token_classification(2).values()
     assert json.loads(data) == {

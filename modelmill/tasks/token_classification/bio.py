@@ -123,7 +123,7 @@ def of_words(scores: np.ndarray, places: np.ndarray, names: Sequence[str]) -> np
 def decode(scores: np.ndarray, names: Sequence[str]) -> list[int]:
     """Return the numbers of the most probable tags of a text, of those sequences in which each tag may follow.
 
-    Viterbi, 1967, https://doi.org/10.1109/TIT.1967.1054010. Each tag is as probable as the model says of its word alone.
+    Viterbi, 1967, https://doi.org/10.1109/TIT.1967.1054010. A tag is as probable as the model says of its word alone.
 
     Args:
         scores: Logarithms of the tags' probabilities, float64, (words, tags).

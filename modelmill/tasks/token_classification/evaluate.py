@@ -1,6 +1,5 @@
 """Evaluation of a model that finds entities: precision, recall and F1 of whole entities, beside a table of words."""
 
-import json
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -181,8 +181,8 @@ def encode_shard(
     """Write the windows of a shard's texts, and return the files by name and counts by split.
 
     A window has `tokens`, int32, (tokens,), `places` and `tags`, int32 and int16, (words,), as `Window` and numbers of
-    `bio.classes`; and `words`, uint8, JSON. `first`, int32, is the number of its first word in the text: a window with 0
-    begins a text.
+    `bio.classes`; and `words`, uint8, JSON. `first`, int32, is the number of its first word in the text: a window with
+    0 begins a text.
 
     Args:
         shard: The shard.

@@ -54,6 +54,12 @@ class TaggingPreprocessing(TokenizedPreparation):
         return value
 
 
+class PretrainedTagger(PretrainedModel):
+    """The network of a checkpoint, such as BERT, RoBERTa, ModernBERT or DeBERTa, with a head for tags."""
+
+    heads: ClassVar = ("AutoModelForTokenClassification",)
+
+
 class TaggingGate(Section):
     """Thresholds of the entities and tags on the test split."""
 
@@ -97,7 +103,7 @@ class Recipe(sections.Recipe):
 
     task: Literal["token_classification"]
     preprocessing: TaggingPreprocessing = TaggingPreprocessing()
-    model: PretrainedModel = PretrainedModel()
+    model: PretrainedTagger = PretrainedTagger()
     pretraining: Pretraining | None
     fine_tuning: AdaptedFineTuning | None
     evaluation: TaggingEvaluation = TaggingEvaluation()

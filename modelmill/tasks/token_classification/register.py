@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 PIPELINE_TAG = "token-classification"
 LIBRARY = "transformers"
 USES = (
-    "Gives the `entities` in a `text`: of each its `kind` and `text`, where it is (`start` and `end`, in characters from "
-    "0), and its `score`, the probability of its least sure word."
+    "Gives the `entities` in a `text`: of each its `kind` and `text`, where it is (`start` and `end`, in characters "
+    "from 0), and its `score`, the probability of its least sure word."
 )
 LIMITS = (
     "It finds the kinds of entities that it was trained on, and overlooks some. A text is split into words by a simple "
-    "rule; how often that rule finds the words of the test texts is the metric `words_kept`. It was measured on held-out "
-    "texts of the same source alone, and nobody has checked it for bias or harm."
+    "rule; how often that rule finds the words of the test texts is the metric `words_kept`. It was measured on "
+    "held-out texts of the same source alone, and nobody has checked it for bias or harm."
 )
 # Distributions that the serving script imports; MLflow adds itself.
 REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy")

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 # Marks that end or begin a word are words of their own; those inside of it, as in `U.S` or `well-known`, are not.
-_PUNCTUATED = re.compile(r"\w+(?:[.'’&-]\w+|,\d+)*|[^\s\w]")
+_PUNCTUATED = re.compile(r"\w+(?:[.'\u2019&-]\w+|,\d+)*|[^\s\w]")
 _SPACED = re.compile(r"\S+")
 
 
