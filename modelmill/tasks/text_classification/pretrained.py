@@ -1,6 +1,5 @@
 """The network of a checkpoint with a head for classes: `model.type: auto`."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.text import given_tokenizer
 from modelmill.corpus.text.own_rendering import OwnTokenizer
 from modelmill.recipe.sections import INIT, FineTuning
 from modelmill.runtime.compatibility import require_length, require_vocabulary
-from modelmill.runtime.sources import tokenizer as tokenizers
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.contract import Batch
-from modelmill.tasks.pretrained import heads, proof
+from modelmill.tasks.pretrained import heads, proof, texts
 from modelmill.tasks.pretrained.task import PretrainedTask
 from modelmill.tasks.text_classification.recipe import PretrainedEncoder, Recipe
 from modelmill.training.device import hardware
 
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 8
-# Texts of several lengths that a model is tried on.
-MADE_UP = ("A short one.", "It is what it was, and was what it is: nothing else, as far as one can tell.", "Why?")
 # Labels where those of the data are not known yet.
 UNKNOWN = ["0", "1"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -137,33 +132,11 @@ class PretrainedTextClassification(PretrainedTask):
     def made_up(self, model: Any) -> tuple[Batch, Sequence[Batch]]:
         """Return made-up texts, and one as long as the recipe allows; see `PretrainedTask.made_up`."""
         own = OwnTokenizer(self.checkpoint, self.length)
-        return made_up(own, self.has_types, next(model.parameters()).device)
+        return texts.made_up(own, self.has_types, next(model.parameters()).device)
 
     def outputs(self, model: Any, batch: Batch) -> list[torch.Tensor]:
         """Return the logits of each text."""
         return list(model(**batch).logits)
-
-
-def made_up(own: OwnTokenizer, has_types: bool, device: torch.device) -> tuple[Batch, list[Batch]]:
-    """Return texts of several lengths, one of them the longest that there can be: together, and each alone.
-
-    Args:
-        own: The checkpoint's tokenizer.
-        has_types: Whether the model is given types of tokens.
-        device: Where the model is.
-    """
-    rendered = own.render([*MADE_UP, " ".join(MADE_UP * own.length)])
-    width = max(len(one.ids) for one in rendered)
-    arrays = {
-        "input_ids": [one.ids + [own.padding] * (width - len(one.ids)) for one in rendered],
-        "attention_mask": [[1] * len(one.ids) + [0] * (width - len(one.ids)) for one in rendered],
-    } | ({"token_type_ids": [one.types + [0] * (width - len(one.types)) for one in rendered]} if has_types else {})
-    together = {name: torch.tensor(rows, device=device) for name, rows in arrays.items()}
-    alone = [
-        {name: rows[number : number + 1, : len(one.ids)] for name, rows in together.items()}
-        for number, one in enumerate(rendered)
-    ]
-    return together, alone
 
 
 def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
@@ -177,11 +150,7 @@ def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
         UserError: It cannot be trained.
     """
     settings, device, where = recipe.preprocessing, hardware.pick_device(), f"{INIT}: {folder}"
-    require_length(folder, settings.sequence_length)
-    with tempfile.TemporaryDirectory() as scratch:
-        given_tokenizer.copy(tokenizers.ready(where, folder), Path(scratch))
-        own = OwnTokenizer(Path(scratch), settings.sequence_length)
-        together, alone = made_up(own, own.has_types(MADE_UP), device)
+    own, together, alone = texts.of_checkpoint(where, folder, settings.sequence_length, device)
     labels = settings.labels or UNKNOWN
     loaded = heads.load(folder, PretrainedEncoder.heads[0], labels, device, pad_token_id=own.padding)
     proved = proof.prove(loaded.model, together, alone, lambda model, batch: list(model(**batch).logits), where)

@@ -14,7 +14,9 @@ from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.corpus.shard_cache import Encoded, ShardCache
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import tokenizer
+from modelmill.corpus.text.own_rendering import OwnTokenizer
 from modelmill.data.shard import Shard
+from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.sections import TOKENIZER
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
@@ -30,12 +32,14 @@ class Fitted(NamedTuple):
 
     Attributes:
         folder: Folder with the checkpoint's configuration and tokenizer.
+        padding: Id of the token that fills up a row.
         kinds: Kinds of entities.
         counts: Entities by split and kind.
         new: How many shards were read for it.
     """
 
     folder: Path
+    padding: int
     kinds: list[str]
     counts: dict[str, Counter[str]]
     new: int
@@ -70,10 +74,11 @@ def preprocess(step: Step, shards: Shards) -> Made:
         made_from=step.digests,
         info={
             "task": recipe.task,
-            "model": "auto",
+            "model": AUTO,
             "classes": bio.classes(known.kinds),
             "sequence_length": settings.sequence_length,
             "words": settings.words,
+            "special": {"padding": known.padding},
             "splits": {split: dict(counts[split]) for split in SPLITS},
             "entities": {split: {kind: known.counts[split][kind] for kind in known.kinds} for split in SPLITS},
             "held_out": settings.held_out,
@@ -101,6 +106,7 @@ def fit(step: Step, shards: Shards) -> Fitted:
     settings = step.recipe.preprocessing
     assert settings.given_checkpoint is not None
     folder = checkpoint.the_checkpoint(step, TOKENIZER, settings.given_checkpoint)
+    padding = _padding(folder, settings, rows.read(*shards[0], settings))
     cache = ShardCache(step, "kinds", frozenset({"sequence_length", "words", "entities"}))
     found = {sha256: cache.find(sha256) for _, sha256 in shards}
     new = [(shard, sha256) for shard, sha256 in shards if found[sha256] is None]
@@ -110,7 +116,22 @@ def fit(step: Step, shards: Shards) -> Fitted:
         step.progress(done, 2 * len(new), "reading")
     by_shard = [one.counts for _, sha256 in shards if (one := found[sha256])]
     totals = {split: _added(counts.get(split, {}) for counts in by_shard) for split in SPLITS}
-    return Fitted(folder, _kinds(totals, settings), totals, len(new))
+    return Fitted(folder, padding, _kinds(totals, settings), totals, len(new))
+
+
+def _padding(folder: Path, settings: TaggingPreprocessing, some: list[rows.Tagged]) -> int:
+    """Return the id of the token that fills up a row, after a comparison of texts with what transformers makes of them.
+
+    Raises:
+        UserError: The tokenizer's class renders them in another way, or gives types to tokens of a single text.
+    """
+    own = OwnTokenizer(folder, settings.sequence_length)
+    if own.has_types([" ".join(text.words) for text in some]) and any(own.render(["a"])[0].types):
+        raise UserError(
+            f"{TOKENIZER}: {settings.given_checkpoint}: its tokenizer gives the tokens of a text types, which this task "
+            "does not pass on; take another model"
+        )
+    return own.padding
 
 
 def count_shard(shard: Shard, sha256: str, settings: TaggingPreprocessing) -> dict[str, dict[str, int]]:

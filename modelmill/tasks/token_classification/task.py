@@ -11,18 +11,21 @@ import torch.nn.functional as F
 from torch import nn
 
 from modelmill.corpus.example_shards import ShardedExamples
+from modelmill.corpus.text.own_rendering import OwnTokenizer
+from modelmill.recipe.sections import INIT
 from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
-from modelmill.tasks.pretrained import proof
+from modelmill.tasks.pretrained import heads, proof, texts
 from modelmill.tasks.pretrained.task import PretrainedTask
+from modelmill.tasks.token_classification import bio
+from modelmill.tasks.token_classification.recipe import PretrainedTagger, Recipe
+from modelmill.training.device import hardware
 
 # Batches are as long as their longest window, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 8
 # Label of tokens that are not the first of a word.
 IGNORED = -100
-# Lengths of the made-up texts that the feeding is proved with.
-_LENGTHS = (3, 5, 8)
 
 
 class Windows:
@@ -93,7 +96,7 @@ class TokenClassification(PretrainedTask):
     """An encoder with a head for tags; see `modelmill.tasks.contract.Task`. The loss is per word."""
 
     unit: Literal["tokens", "samples"] = "tokens"
-    head = "AutoModelForTokenClassification"
+    head = PretrainedTagger.heads[0]
 
     def __init__(self, corpus: Manifest, files: dict[str, Path], settings: Any) -> None:
         """Take what a corpus says of the model; see `PretrainedTask`."""
@@ -109,7 +112,7 @@ class TokenClassification(PretrainedTask):
 
     def overrides(self) -> dict[str, Any]:
         """Return what serving has to know."""
-        return {"sequence_length": self.length, "word_splitting": self.words}
+        return {"pad_token_id": self.padding, "sequence_length": self.length, "word_splitting": self.words}
 
     def check(self, folder: Path) -> None:
         """Check that weights fit the corpus; see `PretrainedTask.check`.
@@ -118,8 +121,8 @@ class TokenClassification(PretrainedTask):
             UserError: They are of another architecture, have fewer positions, or have learned other tokens.
         """
         super().check(folder)
-        require_length(folder, self.length)
-        require_vocabulary(folder, self.files["checkpoint/tokenizer.json"])
+        require_length(folder, self.length, self.key)
+        require_vocabulary(folder, self.files["checkpoint/tokenizer.json"], self.key)
 
     def examples(self, stage: str, split: str) -> Windows:
         """Return the windows of a split; see `Task.examples`."""
@@ -154,25 +157,41 @@ class TokenClassification(PretrainedTask):
         return proof.apart(inputs, lengths.cpu(), call)
 
     def made_up(self, model: Any) -> tuple[Batch, Sequence[Batch]]:
-        """Return made-up texts; see `PretrainedTask.made_up`."""
-        random = torch.Generator().manual_seed(0)
-        where = next(model.parameters()).device
-        drawn = [torch.randint(model.config.vocab_size, (length,), generator=random) for length in _LENGTHS]
-        texts = [torch.where(one == self.padding, (self.padding + 1) % model.config.vocab_size, one) for one in drawn]
-        together = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=self.padding)
-        masks = (torch.arange(together.shape[1]) < torch.tensor(_LENGTHS)[:, None]).long()
-        whole = {"input_ids": together.to(where), "attention_mask": masks.to(where)}
-        alone = [
-            {name: tensor[number : number + 1, :length] for name, tensor in whole.items()}
-            for number, length in enumerate(_LENGTHS)
-        ]
-        return whole, alone
+        """Return made-up texts, and one as long as the recipe allows; see `PretrainedTask.made_up`."""
+        return texts.made_up(OwnTokenizer(self.checkpoint, self.length), False, next(model.parameters()).device)
 
     def outputs(self, model: Any, batch: Batch) -> list[torch.Tensor]:
         """Return the logits of each text's tokens."""
-        lengths = batch["attention_mask"].sum(1).tolist()
-        logits = model(**batch).logits
-        return [one[:length] for one, length in zip(logits, lengths, strict=True)]
+        return outputs(model, batch)
+
+
+def outputs(model: Any, batch: Batch) -> list[torch.Tensor]:
+    """Return the logits of the tokens of each text of a batch, (tokens, tags), without those of padding.
+
+    Args:
+        model: The model.
+        batch: The batch.
+    """
+    lengths = batch["attention_mask"].sum(1).tolist()
+    return [one[:length] for one, length in zip(model(**batch).logits, lengths, strict=True)]
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return what is known of a checkpoint before training: how it would be fed, and what becomes of its head.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    settings, device, where = recipe.preprocessing, hardware.pick_device(), f"{INIT}: {folder}"
+    own, together, alone = texts.of_checkpoint(where, folder, settings.sequence_length, device)
+    labels = bio.classes(settings.entities or ("unknown",))
+    loaded = heads.load(folder, TokenClassification.head, labels, device, pad_token_id=own.padding)
+    proved = proof.prove(loaded.model, together, alone, outputs, where)
+    return proved.notes() | (loaded.notes() if settings.entities else {})
 
 
 make_task = TokenClassification
