@@ -115,24 +115,38 @@ def _as_trained(step: Step, recipe: Recipe, texts: list[str], splits: np.ndarray
 
 
 def _as_the_checkpoint(step: Step, recipe: Recipe, texts: list[str], classes: list[str]) -> Encoded:
-    """Return texts as the checkpoint's own tokenizer renders them, padded to the longest."""
+    """Return texts for the network of a checkpoint, whose labels must not contradict the data's."""
     settings = recipe.preprocessing
     assert settings.tokenizer.source is not None
     folder = checkpoint.the_checkpoint(step, TOKENIZER, settings.tokenizer.source)
     where = f"{TOKENIZER}: {settings.tokenizer.source}"
     config = weights.read_json(where, folder / weights.CONFIG)
     checkpoint.agreed_labels(where, config, PretrainedEncoder.heads[0], classes)
-    own = OwnTokenizer(folder, settings.sequence_length)
-    has_types, rendered = own.has_types(texts), own.render(texts)
-    longest = max(len(one.ids) for one in rendered)
+    return rendered(folder, texts, settings.sequence_length)
+
+
+def rendered(folder: Path, texts: list[str], length: int) -> Encoded:
+    """Return texts as a checkpoint's own tokenizer renders them, padded to the longest.
+
+    Args:
+        folder: The checkpoint's description, as `checkpoint.the_checkpoint` gives it.
+        texts: The texts.
+        length: The most tokens of a text.
+
+    Raises:
+        UserError: The tokenizer cannot be used.
+    """
+    own = OwnTokenizer(folder, length)
+    has_types, every = own.has_types(texts), own.render(texts)
+    longest = max(len(one.ids) for one in every)
     tokens = np.full((len(texts), longest), own.padding, packing.token_type(own.size))
     types = np.zeros((len(texts), longest), np.uint8)
-    for number, one in enumerate(rendered):
+    for number, one in enumerate(every):
         tokens[number, : len(one.ids)], types[number, : len(one.ids)] = one.ids, one.types
     has_types = has_types and bool(types.any())  # of zeros alone, a model takes what it takes without
     info = {"model": AUTO, "vocab_size": own.size, "special": {"padding": own.padding}, "types": has_types}
     arrays = {"tokens": tokens} | ({"types": types} if has_types else {})
-    return Encoded(arrays, info, checkpoint.files(folder), cut=sum(one.is_cut for one in rendered))
+    return Encoded(arrays, info, checkpoint.files(folder), cut=sum(one.is_cut for one in every))
 
 
 def special_tokens(folder: Path) -> Special:
