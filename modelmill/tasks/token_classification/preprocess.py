@@ -120,7 +120,7 @@ def fit(step: Step, shards: Shards) -> Fitted:
 
 
 def _padding(folder: Path, settings: TaggingPreprocessing, some: list[rows.Tagged]) -> int:
-    """Return the id of the token that fills up a row, after texts were compared with what transformers makes of them.
+    """Return the id of the token that fills up a row, comparing some texts with those of transformers.
 
     Raises:
         UserError: The tokenizer's class renders them in another way, or gives types to tokens of a single text.
