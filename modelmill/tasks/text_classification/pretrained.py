@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from modelmill.core.errors import UserError
@@ -19,6 +18,9 @@ from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.pretrained import heads, proof, texts
 from modelmill.tasks.pretrained.task import PretrainedTask
+from modelmill.tasks.text_classification import kinds
+from modelmill.tasks.text_classification.losses import loss as label_loss
+from modelmill.tasks.text_classification.losses import targets
 from modelmill.tasks.text_classification.recipe import PretrainedEncoder, Recipe
 from modelmill.training.device import hardware
 
@@ -38,17 +40,20 @@ class RenderedTexts(Arrays):
 
     lengths: np.ndarray
 
-    def __init__(self, files: dict[str, Path], split: str, padding: int) -> None:
+    def __init__(
+        self, files: dict[str, Path], split: str, padding: int, scale: tuple[float, float] | None = None
+    ) -> None:
         """Open the arrays of a split.
 
         Args:
             files: The corpus's files by their names in it.
             split: Name of the split.
             padding: Id of the token that fills up a row.
+            scale: Mean and standard deviation of labels that are numbers.
         """
         super().__init__(files, split)
-        self.padding = padding
-        self.rows = np.flatnonzero(self.arrays["labels"] >= 0)
+        self.padding, self.scale = padding, scale
+        self.rows = np.flatnonzero(kinds.is_labelled(self.arrays["labels"]))
         self.ids, self.labels = self.ids[self.rows], self.arrays["labels"][self.rows]
         self.lengths = (self.arrays["tokens"] != padding).sum(1)[self.rows]
 
@@ -61,7 +66,7 @@ class RenderedTexts(Arrays):
         batch = {"input_ids": tokens, "attention_mask": (tokens != self.padding).long()}
         if "types" in self.arrays:
             batch["token_type_ids"] = torch.from_numpy(self.arrays["types"][rows, :width].astype(np.int64))
-        return batch | {"labels": torch.from_numpy(self.labels[indices])}
+        return batch | {"labels": targets(self.labels[indices], self.scale)}
 
 
 class PretrainedTextClassification(PretrainedTask):
@@ -76,11 +81,13 @@ class PretrainedTextClassification(PretrainedTask):
         self.length = int(corpus.info["sequence_length"])
         self.padding = int(corpus.info["special"]["padding"])
         self.has_types = bool(corpus.info["types"])
+        self.kind = corpus.info.get("label_kind", kinds.SINGLE)
+        self.scale: tuple[float, float] | None = corpus.info.get("label_scale")
+        self.is_paired = bool(corpus.info.get("text_pair"))
 
     def prepare(self, step: Step, model: nn.Module, settings: FineTuning) -> None:
         """Refuse an export that would lack an input; see `modelmill.tasks.contract.OpenTask`."""
-        if settings.onnx and self.has_types:
-            raise UserError("fine_tuning.onnx: this model takes types of tokens, too, which is not exported; set false")
+        require_exportable(settings, self.has_types)
 
     def labels_of_head(self) -> list[str]:
         """Return the classes."""
@@ -89,11 +96,13 @@ class PretrainedTextClassification(PretrainedTask):
     def overrides(self) -> dict[str, Any]:
         """Return the settings of the configuration that serving reads."""
         return {
-            "problem_type": "single_label_classification",
+            "problem_type": kinds.PROBLEMS[self.kind],
             "pad_token_id": self.padding,
             "sequence_length": self.length,
             "rendering": "tokenizer",
             "takes_types": self.has_types,
+            **({"label_scale": list(self.scale)} if self.scale else {}),
+            **({"text_pair": True} if self.is_paired else {}),
         }
 
     def check(self, folder: Path) -> None:
@@ -104,7 +113,7 @@ class PretrainedTextClassification(PretrainedTask):
 
     def examples(self, stage: str, split: str) -> RenderedTexts:
         """Return the examples of a split; see `Task.examples`."""
-        return RenderedTexts(self.files, split, self.padding)
+        return RenderedTexts(self.files, split, self.padding, self.scale)
 
     def terms(self, batch: Batch) -> int:
         """Return the number of texts."""
@@ -112,8 +121,7 @@ class PretrainedTextClassification(PretrainedTask):
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
-        logits = self.answers(model, batch).float()
-        return F.cross_entropy(logits, batch["labels"], reduction="sum", label_smoothing=smoothing)
+        return label_loss(self.answers(model, batch), batch["labels"], smoothing)
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
         """Return the logits of the classes, (batch, classes)."""
@@ -137,6 +145,20 @@ class PretrainedTextClassification(PretrainedTask):
     def outputs(self, model: Any, batch: Batch) -> list[torch.Tensor]:
         """Return the logits of each text."""
         return list(model(**batch).logits)
+
+
+def require_exportable(settings: FineTuning, has_types: bool) -> None:
+    """Check that an export would have all inputs.
+
+    Args:
+        settings: The stage's settings.
+        has_types: Whether the model takes types of tokens.
+
+    Raises:
+        UserError: It would lack one.
+    """
+    if settings.onnx and has_types:
+        raise UserError("fine_tuning.onnx: this model takes types of tokens, too, which is not exported; set false")
 
 
 def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:

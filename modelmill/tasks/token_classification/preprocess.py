@@ -126,10 +126,11 @@ def _padding(folder: Path, settings: TaggingPreprocessing, some: list[rows.Tagge
         UserError: The tokenizer's class renders them in another way, or gives types to tokens of a single text.
     """
     own = OwnTokenizer(folder, settings.sequence_length)
-    if own.has_types([" ".join(text.words) for text in some]) and any(own.render(["a"])[0].types):
+    has_types = own.has_types([" ".join(text.words) for text in some])
+    if has_types and any(own.render(["a"])[0].types):
         raise UserError(
-            f"{TOKENIZER}: {settings.given_checkpoint}: its tokenizer gives the tokens of a text types, which this task "
-            "does not pass on; take another model"
+            f"{TOKENIZER}: {settings.given_checkpoint}: its tokenizer gives the tokens of a text types, which this "
+            "task does not pass on; take another model"
         )
     return own.padding
 
