@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.data.media.unusable import Unusable
 from modelmill.data.shard import Shard
@@ -22,10 +23,12 @@ class File(NamedTuple):
     Attributes:
         shard: The manifest.
         name: The file's name in it.
+        sha256: Digest that its bytes must have; empty where they were checked just now.
     """
 
     shard: Shard
     name: str
+    sha256: str = ""
 
 
 def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
@@ -67,16 +70,32 @@ def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarra
         if place % 1000 == 0:
             step.progress(place, len(files), "decoding")
         height, width = image.shape[:2]
-        if min(height, width) < size and settings.small != "enlarge":
-            if settings.small == "refuse":
-                raise UserError(
-                    f"{files[place].shard.uri}: {files[place].name}: {width} x {height} pixels, fewer than "
-                    f"preprocessing.size, {size}; lower that, or set preprocessing.small: drop (or enlarge)"
-                )
-            is_used[place] = False
-        else:
+        is_used[place] = is_large(files[place], width, height, settings)
+        if is_used[place]:
             pixels[place] = fitted(image, size).transpose(2, 0, 1)
     return pixels[is_used], is_used
+
+
+def is_large(file: File, width: int, height: int, settings: Any) -> bool:
+    """Return whether an image is used.
+
+    Args:
+        file: The image.
+        width: Its width in pixels.
+        height: Its height in pixels.
+        settings: The recipe's `preprocessing`; see `squares`.
+
+    Raises:
+        UserError: It is too small, and the recipe refuses such; the message names it.
+    """
+    if min(height, width) >= settings.size or settings.small == "enlarge":
+        return True
+    if settings.small == "refuse":
+        raise UserError(
+            f"{file.shard.uri}: {file.name}: {width} x {height} pixels, fewer than preprocessing.size, "
+            f"{settings.size}; lower that, or set preprocessing.small: drop (or enlarge)"
+        )
+    return False
 
 
 def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:
@@ -104,6 +123,9 @@ def _decoded(files: Sequence[File], decode: Callable[[bytes], np.ndarray]) -> It
 def _one(decode: Callable[[bytes], np.ndarray], file: File) -> np.ndarray:
     assert file.shard.media is not None
     try:
-        return decode(file.shard.media.content(file.name))
+        content = file.shard.media.content(file.name)
+        if file.sha256 and digest.of_bytes(content) != file.sha256:
+            raise UserError(f"{file.shard.uri}: {file.name}: changed since it was validated; run again")
+        return decode(content)
     except Unusable as error:
         raise UserError(f"{file.shard.uri}: {file.name}: {error}") from None

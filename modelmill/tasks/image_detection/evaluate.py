@@ -11,12 +11,11 @@ from modelmill.measures import samples
 from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
-from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.image_detection import baseline
 from modelmill.tasks.image_detection.decoding import chosen, decode
 from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision
 from modelmill.tasks.image_detection.recipe import Recipe
-from modelmill.tasks.image_detection.task import picture_losses
+from modelmill.tasks.image_detection.task import Pictures, picture_losses
 from modelmill.training import loading
 from modelmill.training.device import hardware
 from modelmill.training.loop.feeding import to_device
@@ -48,14 +47,14 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     value = mean_average_precision(detections, truth, len(classes))
     metrics = {"map50": value, "f1": float(scores.mean()), "loss": float(losses.mean())}
     table = _rows(truth, scores, losses, held_out.ids, training.ids)
-    shown = _shown(settings.samples, held_out.arrays["images"], truth, sure, classes)
+    shown = _shown(settings.samples, held_out, truth, sure, classes)
     if not settings.baseline:
         return EvaluationResult(metrics, table, {samples.FILE: shown})
     step.progress(1, 2, "trivial detectors")
-    blobs = baseline.Blobs(training.arrays["images"], known)
+    blobs = baseline.Blobs(training.examples.each("images"), known)
     trivial = {
         "the same average boxes everywhere": baseline.average_boxes(known, len(truth), 9),
-        "blobs and logistic regression": [blobs.find(image) for image in held_out.arrays["images"]],
+        "blobs and logistic regression": [blobs.find(image) for image in held_out.examples.each("images")],
     }
     bounds = {what: mean_average_precision(its, truth, len(classes)) for what, its in trivial.items()}
     # The model has to be better than they are.
@@ -64,7 +63,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
 
 
 @torch.no_grad()
-def detect(model: Any, examples: Arrays) -> tuple[list[Boxes], np.ndarray]:
+def detect(model: Any, examples: Pictures) -> tuple[list[Boxes], np.ndarray]:
     """Return the boxes of each picture, best first, and its loss in nats, float64, (pictures,).
 
     Args:
@@ -82,10 +81,10 @@ def detect(model: Any, examples: Arrays) -> tuple[list[Boxes], np.ndarray]:
     return detections, np.concatenate(losses)
 
 
-def known_boxes(examples: Arrays) -> list[Boxes]:
+def known_boxes(examples: Pictures) -> list[Boxes]:
     """Return the known objects of each picture."""
-    pairs = zip(examples.arrays["boxes"], examples.arrays["labels"], strict=True)
-    return [Boxes(b[lab >= 0].astype(np.float64), lab[lab >= 0], np.ones((lab >= 0).sum())) for b, lab in pairs]
+    pairs = zip(*(examples.examples.each(name) for name in ("boxes", "labels")), strict=True)
+    return [Boxes(boxes.astype(np.float64), labels, np.ones(len(labels))) for boxes, labels in pairs]
 
 
 def f1(detections: Boxes, truth: Boxes) -> float:
@@ -118,15 +117,15 @@ def _rows(
     ]
 
 
-def _shown(most: int, images: np.ndarray, truth: list[Boxes], detections: list[Boxes], classes: list[str]) -> list[Any]:
+def _shown(most: int, pictures: Pictures, truth: list[Boxes], detections: list[Boxes], classes: list[str]) -> list[Any]:
     """Return pictures that are spread evenly over the test split."""
-    places = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
+    places = np.linspace(0, len(pictures) - 1, min(most, len(pictures))).round().astype(int)
     shown = []
-    for place in places:
+    for place in places.tolist():
         known, its = (_described(one[place], classes) for one in (truth, detections))
         known = [{key: one[key] for key in ("box", "label")} for one in known]
-        size = (images.shape[3], images.shape[2])
-        shown.append(samples.boxes(png(images[place].transpose(1, 2, 0)), size, known, its))
+        image = pictures.examples.get("images", place).transpose(1, 2, 0)
+        shown.append(samples.boxes(png(image), (image.shape[1], image.shape[0]), known, its))
     return shown
 
 

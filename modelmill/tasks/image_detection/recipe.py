@@ -11,6 +11,9 @@ from modelmill.recipe.sections import Bound, Comparison, Evaluation, Preparation
 # Sides of pictures are multiples of the network's coarsest cell.
 Side = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
 
+# Kinds of examples: pictures with boxes, and pictures of single objects.
+PICTURES, SINGLES = "pictures", "singles"
+
 
 class PicturePreprocessing(Preparation):
     """How pictures become squares with boxes.

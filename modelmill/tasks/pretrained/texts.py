@@ -15,15 +15,19 @@ from modelmill.tasks.contract import Batch
 MADE_UP = ("A short one.", "It is what it was, and was what it is: nothing else, as far as one can tell.", "Why?")
 
 
-def made_up(own: OwnTokenizer, has_types: bool, device: torch.device) -> tuple[Batch, list[Batch]]:
+def made_up(
+    own: OwnTokenizer, has_types: bool, device: torch.device, is_paired: bool = False
+) -> tuple[Batch, list[Batch]]:
     """Return texts of several lengths, one of them the longest that there can be: together, and each alone.
 
     Args:
         own: The checkpoint's tokenizer.
         has_types: Whether the model is given types of tokens.
         device: Where the model is.
+        is_paired: Whether it reads pairs of texts.
     """
-    rendered = own.render([*MADE_UP, " ".join(MADE_UP * own.length)])
+    texts = [*MADE_UP, " ".join(MADE_UP * own.length)]
+    rendered = own.render(list(zip(texts, reversed(texts), strict=True)) if is_paired else texts)
     width = max(len(one.ids) for one in rendered)
     arrays = {
         "input_ids": [one.ids + [own.padding] * (width - len(one.ids)) for one in rendered],
@@ -38,7 +42,7 @@ def made_up(own: OwnTokenizer, has_types: bool, device: torch.device) -> tuple[B
 
 
 def of_checkpoint(
-    where: str, folder: Path, length: int, device: torch.device
+    where: str, folder: Path, length: int, device: torch.device, is_paired: bool = False
 ) -> tuple[OwnTokenizer, Batch, list[Batch]]:
     """Return the tokenizer of a checkpoint before there is a corpus, and made-up texts as it renders them.
 
@@ -47,6 +51,7 @@ def of_checkpoint(
         folder: The checkpoint.
         length: The most tokens of a text.
         device: Where the model is.
+        is_paired: Whether it reads pairs of texts.
 
     Raises:
         UserError: The model was made for shorter texts; or there is no tokenizer that renders texts of this length.
@@ -55,4 +60,5 @@ def of_checkpoint(
     with tempfile.TemporaryDirectory() as scratch:
         given_tokenizer.copy(tokenizers.ready(where, folder), Path(scratch))
         own = OwnTokenizer(Path(scratch), length)
-        return own, *made_up(own, own.has_types(MADE_UP), device)
+        has_types = own.has_types([(one, one) for one in MADE_UP] if is_paired else MADE_UP)
+        return own, *made_up(own, has_types, device, is_paired)

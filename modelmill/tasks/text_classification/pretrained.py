@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,59 +13,18 @@ from modelmill.recipe.sections import INIT, FineTuning
 from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.pretrained import heads, proof, texts
 from modelmill.tasks.pretrained.task import PretrainedTask
 from modelmill.tasks.text_classification import kinds
+from modelmill.tasks.text_classification.examples import Texts
 from modelmill.tasks.text_classification.losses import loss as label_loss
-from modelmill.tasks.text_classification.losses import targets
 from modelmill.tasks.text_classification.recipe import PretrainedEncoder, Recipe
 from modelmill.training.device import hardware
 
-# Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
-ROUNDED_TO = 8
 # Labels where those of the data are not known yet.
 UNKNOWN = ["0", "1"]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
-
-class RenderedTexts(Arrays):
-    """Texts of one split, as the checkpoint's tokenizer renders them.
-
-    A batch has `input_ids` and `attention_mask` and, where the model takes them, `token_type_ids`, int64,
-    (batch, length), and `labels`, int64, (batch,). All stages have the labelled texts alone.
-    """
-
-    lengths: np.ndarray
-
-    def __init__(
-        self, files: dict[str, Path], split: str, padding: int, scale: tuple[float, float] | None = None
-    ) -> None:
-        """Open the arrays of a split.
-
-        Args:
-            files: The corpus's files by their names in it.
-            split: Name of the split.
-            padding: Id of the token that fills up a row.
-            scale: Mean and standard deviation of labels that are numbers.
-        """
-        super().__init__(files, split)
-        self.padding, self.scale = padding, scale
-        self.rows = np.flatnonzero(kinds.is_labelled(self.arrays["labels"]))
-        self.ids, self.labels = self.ids[self.rows], self.arrays["labels"][self.rows]
-        self.lengths = (self.arrays["tokens"] != padding).sum(1)[self.rows]
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return tensors on the CPU for the examples with these numbers."""
-        longest = int(self.lengths[indices].max())
-        width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.arrays["tokens"].shape[1])
-        rows = self.rows[indices]
-        tokens = torch.from_numpy(self.arrays["tokens"][rows, :width].astype(np.int64))
-        batch = {"input_ids": tokens, "attention_mask": (tokens != self.padding).long()}
-        if "types" in self.arrays:
-            batch["token_type_ids"] = torch.from_numpy(self.arrays["types"][rows, :width].astype(np.int64))
-        return batch | {"labels": targets(self.labels[indices], self.scale)}
 
 
 class PretrainedTextClassification(PretrainedTask):
@@ -111,9 +69,9 @@ class PretrainedTextClassification(PretrainedTask):
         require_length(folder, self.length, self.key)
         require_vocabulary(folder, self.files["checkpoint/tokenizer.json"], self.key)
 
-    def examples(self, stage: str, split: str) -> RenderedTexts:
-        """Return the examples of a split; see `Task.examples`."""
-        return RenderedTexts(self.files, split, self.padding, self.scale)
+    def examples(self, stage: str, split: str) -> Texts:
+        """Return the labelled examples of a split, in any stage; see `Task.examples`."""
+        return Texts(self.files, split, "fine_tuning", self.padding, self.length, self.scale)
 
     def terms(self, batch: Batch) -> int:
         """Return the number of texts."""
@@ -140,7 +98,7 @@ class PretrainedTextClassification(PretrainedTask):
     def made_up(self, model: Any) -> tuple[Batch, Sequence[Batch]]:
         """Return made-up texts, and one as long as the recipe allows; see `PretrainedTask.made_up`."""
         own = OwnTokenizer(self.checkpoint, self.length)
-        return texts.made_up(own, self.has_types, next(model.parameters()).device)
+        return texts.made_up(own, self.has_types, next(model.parameters()).device, self.is_paired)
 
     def outputs(self, model: Any, batch: Batch) -> list[torch.Tensor]:
         """Return the logits of each text."""
@@ -172,7 +130,9 @@ def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
         UserError: It cannot be trained.
     """
     settings, device, where = recipe.preprocessing, hardware.pick_device(), f"{INIT}: {folder}"
-    own, together, alone = texts.of_checkpoint(where, folder, settings.sequence_length, device)
+    own, together, alone = texts.of_checkpoint(
+        where, folder, settings.sequence_length, device, settings.text_pair is not None
+    )
     labels = settings.labels or UNKNOWN
     loaded = heads.load(folder, PretrainedEncoder.heads[0], labels, device, pad_token_id=own.padding)
     proved = proof.prove(loaded.model, together, alone, lambda model, batch: list(model(**batch).logits), where)

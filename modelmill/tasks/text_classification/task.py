@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,60 +16,14 @@ from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.runtime.step_runtime import Step
 from modelmill.runtime.weights import read_config
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.text_classification import kinds, masking, pretrained
+from modelmill.tasks.text_classification.examples import Texts
 from modelmill.tasks.text_classification.losses import loss as label_loss
-from modelmill.tasks.text_classification.losses import targets
 from modelmill.tasks.text_classification.pretrained import PretrainedTextClassification
 from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 
-# Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
-ROUNDED_TO = 8
 HEADS = ("cls.", "classifier.", "bert.pooler.")
-
-
-class Texts(Arrays):
-    """Texts of one split.
-
-    A batch has `input_ids` and `attention_mask`, int64, (batch, length). In fine-tuning it has `labels`, int64,
-    (batch,), and else `keys`, int64, (batch,), which fix the tokens that validation hides.
-    """
-
-    lengths: np.ndarray
-
-    def __init__(
-        self, files: dict[str, Path], split: str, stage: str, padding: int, scale: tuple[float, float] | None = None
-    ) -> None:
-        """Open the arrays of a split.
-
-        Args:
-            files: The corpus's files by their names in it.
-            split: Name of the split.
-            stage: `pretraining` or `fine_tuning`, which has the labelled texts alone.
-            padding: Id of the token that fills up a row.
-            scale: Mean and standard deviation of labels that are numbers.
-        """
-        super().__init__(files, split)
-        self.stage, self.padding, self.scale = stage, padding, scale
-        labels = self.arrays["labels"]
-        is_wanted = kinds.is_labelled(labels) if stage == "fine_tuning" else np.ones(len(labels), bool)
-        self.rows = np.flatnonzero(is_wanted)
-        self.ids, self.labels = self.ids[self.rows], labels[self.rows]
-        self.lengths = (self.arrays["tokens"] != padding).sum(1)[self.rows]
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return tensors on the CPU for the examples with these numbers."""
-        longest = int(self.lengths[indices].max())
-        width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.arrays["tokens"].shape[1])
-        tokens = torch.from_numpy(self.arrays["tokens"][self.rows[indices], :width].astype(np.int64))
-        batch = {"input_ids": tokens, "attention_mask": (tokens != self.padding).long()}
-        if "types" in self.arrays:
-            types = self.arrays["types"][self.rows[indices], :width]
-            batch["token_type_ids"] = torch.from_numpy(types.astype(np.int64))
-        if self.stage == "fine_tuning":
-            return batch | {"labels": targets(self.labels[indices], self.scale)}
-        return batch | {"keys": torch.from_numpy(self.ids[indices].view(np.int64))}
 
 
 class TextClassification:
@@ -105,7 +58,7 @@ class TextClassification:
 
     def examples(self, stage: str, split: str) -> Texts:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return Texts(self.files, split, stage, self.special["padding"], self.scale)
+        return Texts(self.files, split, stage, self.special["padding"], self.length, self.scale)
 
     def build(self) -> nn.Module:
         """Return the recipe's model with random weights."""

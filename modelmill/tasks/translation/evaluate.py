@@ -1,6 +1,5 @@
 """Evaluation of a translator: chrF and BLEU of held-out texts, beside those of a dictionary."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.translation.decoding import translate
 from modelmill.tasks.translation.dictionary import Dictionary
 from modelmill.tasks.translation.recipe import Recipe
-from modelmill.tasks.translation.task import IGNORED
+from modelmill.tasks.translation.task import IGNORED, SIDES
 from modelmill.training import loading
 from modelmill.training.device import hardware
 from modelmill.training.loop.feeding import to_device
@@ -40,7 +39,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     assert isinstance(recipe, Recipe)
     model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED])).to(hardware.pick_device()).eval()
     training, held_out = (task.examples("fine_tuning", split) for split in ("train", "test"))
-    sources, references = _texts(task, "test", held_out.rows)
+    sources, references = (held_out.texts(side) for side in SIDES)
     tokenizer = _tokenizer(task)
     translations: list[str] = []
     losses: list[float] = []
@@ -62,7 +61,7 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     measured = EvaluationResult(metrics, table, {samples.FILE: shown})
     if not recipe.evaluation.baseline:
         return measured
-    known = Dictionary(list(zip(*_texts(task, "train", training.rows), strict=True)))
+    known = Dictionary(list(zip(*(training.texts(side) for side in SIDES), strict=True)))
     looked_up = [known.translate(source) for source in sources]
     what = "a dictionary"
     return measured._replace(
@@ -93,13 +92,6 @@ def _tokenizer(task: Any) -> Any:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(task.files["tokenizer/tokenizer.json"]))
-
-
-def _texts(task: Any, split: str, members: np.ndarray) -> tuple[list[str], list[str]]:
-    """Return the sources and the translations of some rows of a split."""
-    texts = json.loads(task.files[f"texts/{split}.json"].read_text("utf-8"))
-    sources, targets = ([texts[side][row] for row in members.tolist()] for side in ("source", "target"))
-    return sources, targets
 
 
 def _rows(
