@@ -37,6 +37,7 @@ class Piece(NamedTuple):
         ids: Identity of each row.
         files: The image or recording of each row, where the data has them.
         rows: Number of each row in the shard, from 0.
+        path: Path of the shard, for messages.
     """
 
     table: pa.Table
@@ -44,6 +45,7 @@ class Piece(NamedTuple):
     ids: list[int]
     files: list[File]
     rows: list[int]
+    path: str = ""
 
     def values(self, name: str) -> list[Any]:
         """Return the values of a column."""
@@ -199,7 +201,7 @@ def _pieces(shard: Shard, stream: shards.Stream, settings: Preparation, columns:
             contents = [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
             splits, ids = identify(values, contents, settings)
             rows = range(start + begin, start + begin + table.num_rows)
-            yield Piece(table, splits, ids, files_of(table, shard), list(rows))
+            yield Piece(table, splits, ids, files_of(table, shard), list(rows), shard.path)
         start += whole.num_rows
 
 

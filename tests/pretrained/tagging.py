@@ -1,12 +1,13 @@
 """Encoders with the tokenizers of their families, as checkpoints for token classification."""
 
-import json
 from pathlib import Path
 
-from modelmill.core import digest
+import pyarrow as pa
+
 from modelmill.corpus import checkpoint
+from modelmill.corpus.example_shards import ShardedWriter
+from modelmill.corpus.row_notes import Piece
 from modelmill.corpus.text.own_rendering import OwnTokenizer
-from modelmill.data import shards
 from modelmill.runtime.sources import architecture
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.token_classification import bio, preprocess
@@ -31,12 +32,13 @@ def task_over(folder: Path, scratch: Path) -> TokenClassification:
     """A task over the texts for a checkpoint, all of them in the training split."""
     described = scratch / "checkpoint"
     checkpoint.take(folder, folder, described)
-    data = scratch / "texts.jsonl"
-    data.write_text("".join(json.dumps({"tokens": words, "tags": tags}) + "\n" for words, tags in TEXTS))
-    (shard,) = shards.find(str(data), "auto")
-    settings = TaggingPreprocessing(validation=1e-9, test=1e-9, sequence_length=LENGTH)
-    sha256 = digest.of_file(data)
-    files, _ = preprocess.encode_shard(shard, sha256, settings, described, ["a", "b"], scratch / "encoded")
+    table = pa.table({"tokens": [words for words, _ in TEXTS], "tags": [tags for _, tags in TEXTS]})
+    numbers = list(range(len(TEXTS)))
+    piece = Piece(table, ["train"] * len(TEXTS), numbers, [], numbers)
+    settings = TaggingPreprocessing(sequence_length=LENGTH)
+    with ShardedWriter(scratch) as writer:
+        preprocess.encode(piece, writer, folder=described, content="", settings=settings, kinds=["a", "b"])
+    files = writer.files()
     files |= {f"checkpoint/{file.name}": file for file in described.iterdir()}
     info = {
         "classes": bio.classes(["a", "b"]),

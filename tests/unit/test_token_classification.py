@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.data import shards
-from modelmill.measures import found
-from modelmill.tasks.token_classification import bio, demo, rows, splitting, windows
+from modelmill.corpus import row_notes, streaming
+from modelmill.measures import found as measures
+from modelmill.tasks.token_classification import bio, demo, preprocess, rows, splitting, windows
 from modelmill.tasks.token_classification.baseline import WordTags
 from modelmill.tasks.token_classification.bio import Entity
 from modelmill.tasks.token_classification.recipe import TaggingPreprocessing
+from tests.prepared import Prepared, found
 
 NAMES = bio.classes(["place", "person"])
 
@@ -90,9 +92,9 @@ def test_entities_and_their_rates_are_those_of_seqeval() -> None:
     ours = [bio.entities(tags) for tags in truth]
     assert [[(one.tag, one.start, one.end) for one in its] for its in theirs] == ours
     sets = [[{(e.kind, (e.first, e.end)) for e in bio.entities(tags)} for tags in some] for some in (truth, mine)]
-    counts = found.counted(sets[0], sets[1], ["person", "place"])
+    counts = measures.counted(sets[0], sets[1], ["person", "place"])
     report = seqeval.classification_report(truth, mine, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
-    for row in found.by_class(counts, ["person", "place"]):
+    for row in measures.by_class(counts, ["person", "place"]):
         its = report["micro avg" if row["class"] == "all" else row["class"]]
         expected = [its["precision"], its["recall"], its["f1-score"], its["support"]]
         assert [row["precision"], row["recall"], row["f1"], row["true"]] == pytest.approx(expected)
@@ -103,11 +105,11 @@ def test_intervals_of_a_difference_are_those_of_drawing_texts_in_pairs() -> None
     random = np.random.default_rng(2)
     true = random.integers(0, 4, 300)
     good, bad = (np.stack([(true * share).round(), true, true], axis=1).astype(np.int64) for share in (0.9, 0.5))
-    low, high = found.f1_better_by(good, bad)
+    low, high = measures.f1_better_by(good, bad)
     draws = random.integers(0, 300, (2000, 300))
-    naive = np.quantile([found.f1_of(good[d].sum(0)) - found.f1_of(bad[d].sum(0)) for d in draws], [0.025, 0.975])
+    naive = np.quantile([measures.f1_of(good[d].sum(0)) - measures.f1_of(bad[d].sum(0)) for d in draws], [0.025, 0.975])
     assert [low, high] == pytest.approx(naive.tolist(), abs=0.01) and low > 0
-    assert found.f1_better_by(good, good) == (0.0, 0.0)
+    assert measures.f1_better_by(good, good) == (0.0, 0.0)
 
 
 def wordpieces() -> Tokenizer:
@@ -195,19 +197,28 @@ def test_words_of_a_text_are_found_with_their_places() -> None:
 
 
 def read(folder: Path, table: dict[str, list[Any]], **settings: Any) -> list[rows.Tagged]:
+    """The rows of a file."""
     file = folder / "texts.parquet"
     pq.write_table(pa.table(table), file)
-    (shard,) = shards.find(str(file), "auto")
-    return rows.read(shard, digest.of_file(file), TaggingPreprocessing(**settings))
+    taken = TaggingPreprocessing(**settings)
+    step = Prepared(folder, "token_classification", taken).step()
+    columns = {"preprocessing.tokens": taken.tokens, "preprocessing.tags": taken.tags}
+    validated = found(file)
+    noted = row_notes.note(step, validated, columns, (), partial(preprocess.look, settings=taken))
+    its = [one for piece in streaming.pieces(*validated[0], noted.shards[0]) for one in rows.tagged(piece, taken)]
+    assert noted.notes["words"].tolist() == [len(one.words) for one in its]
+    return its
 
 
-def test_rows_have_words_and_tags_and_one_split_a_text(tmp_path: Path) -> None:
+def test_rows_have_words_and_tags(tmp_path: Path) -> None:
     table = {"tokens": [["Oslo", "is"], [], ["a"]], "tags": [[1, 0], [], [0]]}
-    first, second = read(tmp_path, table, tag_names=["O", "B-place"])
-    assert (first.words, first.tags, first.row, second.row) == (["Oslo", "is"], ["B-place", "O"], 1, 3)
+    assert read(tmp_path / "numbers", table, tag_names=["O", "B-place"]) == [
+        (["Oslo", "is"], ["B-place", "O"]),
+        ([], []),
+        (["a"], ["O"]),
+    ]
     text = {"tokens": ['["Oslo", "is"]'], "tags": ['["B-place", "O"]']}
-    (again,) = read(tmp_path, text)
-    assert (again.words, again.tags, again.id, again.split) == (first.words, first.tags, first.id, first.split)
+    assert read(tmp_path / "json", text) == [(["Oslo", "is"], ["B-place", "O"])]
 
 
 @pytest.mark.parametrize(
@@ -215,29 +226,37 @@ def test_rows_have_words_and_tags_and_one_split_a_text(tmp_path: Path) -> None:
     [
         (
             {"tokens": [["a"]], "labels": [["O"]]},
-            r"preprocessing.tags: texts.parquet has no column 'tags'; .* tokens, l",
+            r"preprocessing.tags: texts.parquet has no column 'tags'; .*tokens, l",
         ),
         ({"tokens": [["a"], None], "tags": [["O"], ["O"]]}, r"tokens: texts.parquet row 2: column 'tokens' is null"),
         ({"tokens": [["a", "b"]], "tags": [["O"]]}, r"row 1: 2 words in 'tokens' and 1 tags in 'tags'"),
-        (
-            {"tokens": [["a"]], "tags": [["I-x"]]},
-            r"preprocessing.scheme: texts.parquet row 1: tag 1 is 'I-x', and noth",
-        ),
-        (
-            {"tokens": ["a b"], "tags": [["O"]]},
-            r"tokens: texts.parquet row 1: column 'tokens' has 'a b', which is no li",
-        ),
-        (
-            {"tokens": [["a"]], "tags": [[3]]},
-            r"tag_names: texts.parquet row 1: column 'tags' has tags that are numbers",
-        ),
+        ({"tokens": [["a"]], "tags": [["I-x"]]}, r"preprocessing.scheme: texts.parquet row 1: tag 1 is 'I-x', and"),
+        ({"tokens": ["a b"], "tags": [["O"]]}, r"tokens: texts.parquet row 1: column 'tokens' has 'a b', which is no"),
+        ({"tokens": [["a"]], "tags": [[3]]}, r"tag_names: texts.parquet row 1: column 'tags' has tags that are numbe"),
     ],
 )
 def test_rows_that_are_wrong_are_one_line(tmp_path: Path, table: dict[str, list[Any]], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read(tmp_path, table)
+
+
+def test_a_number_without_a_name_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has the tag 3, which tag_names has not"):
         read(tmp_path, {"tokens": [["a"]], "tags": [[3]]}, tag_names=["O", "B-a"])
+
+
+def test_kinds_are_those_of_training_or_those_that_are_listed() -> None:
+    def counts(**kinds: int) -> dict[str, Counter[str]]:
+        return {"train": Counter(a=2, b=1), "validation": Counter(a=1), "test": Counter(a=1, **kinds)}
+
+    assert preprocess.kinds_of(counts(), TaggingPreprocessing()) == ["a", "b"]
+    assert preprocess.kinds_of(counts(c=1), TaggingPreprocessing(entities=["a"])) == ["a"]
+    with pytest.raises(UserError, match=r"kind 'c' are in the test split and not in the training rows"):
+        preprocess.kinds_of(counts(c=1), TaggingPreprocessing())
+    with pytest.raises(UserError, match=r"no training row has an entity of the kind 'd'; those that there are: a, b"):
+        preprocess.kinds_of(counts(), TaggingPreprocessing(entities=["d"]))
+    with pytest.raises(UserError, match=r"preprocessing.validation: no entity is in the validation split"):
+        preprocess.kinds_of(counts(), TaggingPreprocessing(entities=["b"]))
 
 
 def test_the_baseline_is_what_words_tell_alone() -> None:

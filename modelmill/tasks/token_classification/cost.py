@@ -35,7 +35,7 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
 def _tags_and_words(recipe: Recipe, known: RunFacts) -> tuple[int, float, str]:
     """Return how many tags there are and words in a window, and what of it is assumed."""
     if known.corpus is not None:
-        train = known.corpus["splits"]["train"]
-        return len(known.corpus["classes"]), train["words"] / train["examples"], ""
+        examples = known.corpus["splits"]["train"]["examples"]
+        return len(known.corpus["classes"]), known.corpus["words_of"]["train"] / examples, ""
     kinds = recipe.preprocessing.entities
     return 2 * len(kinds or ["one"]) + 1, recipe.preprocessing.sequence_length, "" if kinds else "one kind of entity"

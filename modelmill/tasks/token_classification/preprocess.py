@@ -1,155 +1,118 @@
-"""Preprocessing of words and tags into pieces with labels, shard by shard."""
+"""Preprocessing of words and tags into tokens with labels, shard by shard."""
 
 import json
 from collections import Counter
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus import checkpoint, processes
+from modelmill.corpus import checkpoint, in_memory, row_notes, streaming
 from modelmill.corpus.example_shards import ShardedWriter
-from modelmill.corpus.shard_cache import Encoded, ShardCache
+from modelmill.corpus.row_notes import Piece, ShardRows, Validated
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import tokenizer
-from modelmill.corpus.text.own_rendering import OwnTokenizer
+from modelmill.corpus.text.own_rendering import COMPARED, OwnTokenizer
 from modelmill.data.shard import Shard
 from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.sections import TOKENIZER
+from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
-from modelmill.store import manifest
-from modelmill.store.manifest import Manifest
 from modelmill.tasks.token_classification import bio, rows, windows
-from modelmill.tasks.token_classification.recipe import Recipe, TaggingPreprocessing
+from modelmill.tasks.token_classification.recipe import PretrainedTagger, Recipe, TaggingPreprocessing
 
-Shards = list[tuple[Shard, str]]
-
-
-class Fitted(NamedTuple):
-    """What every shard is encoded with.
-
-    Attributes:
-        folder: Folder with the checkpoint's configuration and tokenizer.
-        padding: Id of the token that fills up a row.
-        kinds: Kinds of entities.
-        counts: Entities by split and kind.
-        new: How many shards were read for it.
-    """
-
-    folder: Path
-    padding: int
-    kinds: list[str]
-    counts: dict[str, Counter[str]]
-    new: int
+# Settings that change nothing of how rows are encoded.
+UNREAD = frozenset({"words", "entities"})
 
 
-def preprocess(step: Step, shards: Shards) -> Made:
-    """Return the corpus: of each split `ids`, and of each window of a text the arrays of `encode_shard`.
+def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
+    """Return the corpus: of each window of a text the arrays of `encode`.
 
     Args:
         step: The running step.
         shards: The dataset's shards, each with the sha256 that was validated.
 
     Raises:
-        UserError: See `rows.read`; or a split has no texts, or training none of a kind of entity.
+        UserError: See `rows.tagged`; or a column is missing or null, a split has no texts or no entities, or training
+            has none of a kind.
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    known = fit(step, shards)
-    encoded, _ = encode(step, shards, known, range(len(shards)))
-    counts = {split: _added(one.counts.get(split, {}) for one in encoded) for split in SPLITS}
-    for split in SPLITS:
-        if not counts[split]["examples"]:
-            fraction = "validation or .test" if split == "train" else split
-            raise UserError(f"preprocessing.{fraction}: no text is in the {split} split; change it, or add data")
-    files = checkpoint.files(known.folder)
-    entries = [manifest.add_bytes(step.store, data, name) for name, data in files.items()]
-    entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
-    corpus = Manifest(
-        kind="corpus",
-        entries=entries,
-        made_from=step.digests,
-        info={
-            "task": recipe.task,
-            "model": AUTO,
-            "classes": bio.classes(known.kinds),
-            "sequence_length": settings.sequence_length,
-            "words": settings.words,
-            "special": {"padding": known.padding},
-            "splits": {split: dict(counts[split]) for split in SPLITS},
-            "entities": {split: {kind: known.counts[split][kind] for kind in known.kinds} for split in SPLITS},
-            "held_out": settings.held_out,
-        },
-    )
-    return Made(
-        outputs={"corpus": corpus},
-        headline=_headline(counts, known),
-        metrics={f"{split}_{name}": count for split in SPLITS for name, count in counts[split].items()}
-        | {"new_shards": known.new},
-    )
+    columns = {"preprocessing.tokens": settings.tokens, "preprocessing.tags": settings.tags}
+    noted = row_notes.note(step, shards, columns, (), partial(look, settings=settings))
+    counts = _counts(noted.notes)
+    kinds = kinds_of(counts, settings)
+    has_words = noted.notes["words"] > 0
+    chosen = noted.where(in_memory.chosen(noted.rows, has_words))
+    folder = _checkpoint(step, settings, kinds)
+    padding = _padding(folder, settings, shards, chosen)
+    content = weights.tokenizer_digest(folder)
+    work = partial(encode, folder=folder, content=content, settings=settings, kinds=kinds)
+    fitted = digest.of_json([content, kinds])
+    encoded, new = streaming.encode(step, shards, chosen, work, fitted, UNREAD)
+    info = {
+        "model": AUTO,
+        "classes": bio.classes(kinds),
+        "sequence_length": settings.sequence_length,
+        "words": settings.words,
+        "special": {"padding": padding},
+        "entities": {split: {kind: counts[split][kind] for kind in kinds} for split in SPLITS},
+        "words_of": {split: streaming.count(encoded, split, "words") for split in SPLITS},
+    }
+    made = streaming.corpus(step, encoded, info, checkpoint.files(folder))
+    more = {name: streaming.count(encoded, "all", name) for name in ("split_texts", "words_without_tokens")}
+    more["left_out_empty"] = int((~has_words).sum())
+    said = {"split_texts": "longer texts split", "words_without_tokens": "words without a token"}
+    said["left_out_empty"] = "texts without words left out"
+    headline = made.headline + f"; {len(kinds)} kinds of entities"
+    headline += "".join(f", {more[name]:,} {words}" for name, words in said.items() if more[name])
+    return replace(made, headline=headline, metrics=made.metrics | more | {"new_shards": new})
 
 
-def fit(step: Step, shards: Shards) -> Fitted:
-    """Return the checkpoint's folder and the kinds of entities, of all shards.
+def look(piece: Piece, settings: TaggingPreprocessing) -> dict[str, np.ndarray]:
+    """Note how many words each row has, and how many entities of each kind there are in each split.
 
     Args:
-        step: The running step.
-        shards: The dataset's shards, each with the sha256 that was validated.
-
-    Raises:
-        UserError: See `preprocess`.
-    """
-    assert isinstance(step.recipe, Recipe)
-    settings = step.recipe.preprocessing
-    assert settings.given_checkpoint is not None
-    folder = checkpoint.the_checkpoint(step, TOKENIZER, settings.given_checkpoint)
-    padding = _padding(folder, settings, rows.read(*shards[0], settings))
-    cache = ShardCache(step, "kinds", frozenset({"sequence_length", "words", "entities"}))
-    found = {sha256: cache.find(sha256) for _, sha256 in shards}
-    new = [(shard, sha256) for shard, sha256 in shards if found[sha256] is None]
-    made = processes.each(count_shard, [(shard, sha256, settings) for shard, sha256 in new])
-    for done, ((_, sha256), counts) in enumerate(zip(new, made, strict=True)):
-        found[sha256] = cache.keep(sha256, {}, counts)
-        step.progress(done, 2 * len(new), "reading")
-    by_shard = [one.counts for _, sha256 in shards if (one := found[sha256])]
-    totals = {split: _added(counts.get(split, {}) for counts in by_shard) for split in SPLITS}
-    return Fitted(folder, padding, _kinds(totals, settings), totals, len(new))
-
-
-def _padding(folder: Path, settings: TaggingPreprocessing, some: list[rows.Tagged]) -> int:
-    """Return the id of the token that fills up a row, comparing some texts with those of transformers.
-
-    Raises:
-        UserError: The tokenizer's class renders them in another way, or gives types to tokens of a single text.
-    """
-    own = OwnTokenizer(folder, settings.sequence_length)
-    has_types = own.has_types([" ".join(text.words) for text in some])
-    if has_types and any(own.render(["a"])[0].types):
-        raise UserError(
-            f"{TOKENIZER}: {settings.given_checkpoint}: its tokenizer gives the tokens of a text types, which this "
-            "task does not pass on; take another model"
-        )
-    return own.padding
-
-
-def count_shard(shard: Shard, sha256: str, settings: TaggingPreprocessing) -> dict[str, dict[str, int]]:
-    """Return how many entities of each kind a shard has, by split and kind.
-
-    Args:
-        shard: The shard.
-        sha256: The sha256 that was validated.
+        piece: Some rows.
         settings: The recipe's section.
     """
+    counts: Counter[tuple[int, str]] = Counter()
+    words = []
+    for split, text in zip(piece.splits, rows.tagged(piece, settings), strict=True):
+        words.append(len(text.words))
+        counts.update((SPLITS.index(split), entity.kind) for entity in bio.entities(text.tags))
+    return {
+        "words": np.array(words, np.int32),
+        "kinds": np.array([kind for _, kind in counts], dtype=np.str_),
+        "kinds_in": np.array([split for split, _ in counts], np.uint8),
+        "kinds_count": np.array(list(counts.values()), np.int64),
+    }
+
+
+def _counts(notes: dict[str, np.ndarray]) -> dict[str, Counter[str]]:
+    """Return how many entities of each kind there are, by split."""
     counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-    for text in rows.read(shard, sha256, settings):
-        counts[text.split].update(entity.kind for entity in bio.entities(text.tags))
-    return {split: dict(kinds) for split, kinds in counts.items()}
+    noted = (notes[name].tolist() for name in ("kinds_in", "kinds", "kinds_count"))
+    for split, kind, count in zip(*noted, strict=True):
+        counts[SPLITS[split]][kind] += count
+    return counts
 
 
-def _kinds(counts: dict[str, Counter[str]], settings: TaggingPreprocessing) -> list[str]:
+def kinds_of(counts: dict[str, Counter[str]], settings: TaggingPreprocessing) -> list[str]:
+    """Return the kinds of entities that the model finds.
+
+    Args:
+        counts: How many there are of each kind, by split.
+        settings: The recipe's section.
+
+    Raises:
+        UserError: Training has none of a kind, or a split has none of all.
+    """
     wanted = settings.entities or sorted(counts["train"])
     if lacking := sorted(kind for kind in wanted if not counts["train"][kind]):
         raise UserError(
@@ -173,61 +136,36 @@ def _kinds(counts: dict[str, Counter[str]], settings: TaggingPreprocessing) -> l
     return sorted(wanted)
 
 
-def encode(step: Step, shards: Shards, known: Fitted, which: range) -> tuple[list[Encoded], int]:
-    """Return the arrays of some shards, in order, and how many of them were not encoded before.
-
-    Args:
-        step: The running step.
-        shards: The dataset's shards, each with the sha256 that was validated.
-        known: What `fit` has returned.
-        which: Numbers of the shards to encode.
-    """
-    assert isinstance(step.recipe, Recipe)
-    settings = step.recipe.preprocessing
-    tokenizer_file = known.folder / "tokenizer.json"
-    cache = ShardCache(step, digest.of_json([digest.of_file(tokenizer_file), known.kinds]), frozenset({"words"}))
-    chosen = [shards[number] for number in which]
-    found = {sha256: cache.find(sha256) for _, sha256 in chosen}
-    new = [(shard, sha256) for shard, sha256 in chosen if found[sha256] is None]
-    jobs = [(shard, sha256, settings, known.folder, known.kinds, step.scratch / sha256) for shard, sha256 in new]
-    made = processes.each(encode_shard, jobs)
-    for done, ((_, sha256), (files, counts)) in enumerate(zip(new, made, strict=True)):
-        found[sha256] = cache.keep(sha256, files, counts)
-        step.progress(len(new) + done, 2 * len(new), "encoding")
-    return [one for _, sha256 in chosen if (one := found[sha256])], len(new)
-
-
-def encode_shard(
-    shard: Shard, sha256: str, settings: TaggingPreprocessing, folder: Path, kinds: list[str], target: Path
-) -> tuple[dict[str, Path], dict[str, dict[str, int]]]:
-    """Write the windows of a shard's texts, and return the files by name and counts by split.
+def encode(
+    piece: Piece, writer: ShardedWriter, *, folder: Path, content: str, settings: TaggingPreprocessing, kinds: list[str]
+) -> dict[str, dict[str, int]]:
+    """Write the windows of texts, and count.
 
     A window has `tokens`, int32, (tokens,), `places` and `tags`, int32 and int16, (words,), as `Window` and numbers of
     `bio.classes`; and `words`, uint8, JSON. `first`, int32, is the number of its first word in the text: a window with
     0 begins a text.
 
     Args:
-        shard: The shard.
-        sha256: The sha256 that was validated.
-        settings: The recipe's section.
+        piece: Some rows.
+        writer: Takes the windows.
         folder: Folder with the tokenizer.
+        content: Digest of the tokenizer.
+        settings: The recipe's section.
         kinds: Kinds of entities.
-        target: Folder to write into.
     """
-    encoder, numbers = tokenizer.load(folder), {tag: number for number, tag in enumerate(bio.classes(kinds))}
-    counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-    with ShardedWriter(target) as writer:
-        for text in rows.read(shard, sha256, settings):
-            tags = [numbers[tag] for tag in bio.without_other(text.tags, kinds)]
-            made = windows.windows(encoder, text.words, settings.sequence_length)
-            for window in made:
-                part = slice(window.first, window.first + len(window.places))
-                writer.add(text.split, text.id, _arrays(window, tags[part], text.words[part]))
-            unseen = sum(place < 0 for window in made for place in window.places)
-            counts[text.split].update(
-                examples=len(made), texts=1, words=len(tags), split_texts=len(made) > 1, words_without_tokens=unseen
-            )
-    return writer.files(), {split: dict(one) for split, one in counts.items()}
+    encoder = tokenizer.kept(folder, content)
+    numbers = {tag: number for number, tag in enumerate(bio.classes(kinds))}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (*SPLITS, "all")}
+    for split, identity, text in zip(piece.splits, piece.ids, rows.tagged(piece, settings), strict=True):
+        tags = [numbers[tag] for tag in bio.without_other(text.tags, kinds)]
+        made = windows.windows(encoder, text.words, settings.sequence_length)
+        for window in made:
+            part = slice(window.first, window.first + len(window.places))
+            writer.add(split, identity, _arrays(window, tags[part], text.words[part]))
+        counts[split]["words"] += len(tags)
+        unseen = sum(place < 0 for window in made for place in window.places)
+        counts["all"].update(split_texts=len(made) > 1, words_without_tokens=unseen)
+    return {name: dict(its) for name, its in counts.items()}
 
 
 def _arrays(window: windows.Window, tags: list[int], words: list[str]) -> dict[str, np.ndarray]:
@@ -240,17 +178,29 @@ def _arrays(window: windows.Window, tags: list[int], words: list[str]) -> dict[s
     }
 
 
-def _added(counts: Any) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return total
+def _checkpoint(step: Step, settings: TaggingPreprocessing, kinds: list[str]) -> Path:
+    """Return the description of the checkpoint, whose labels must not contradict the data's."""
+    assert settings.given_checkpoint is not None
+    folder = checkpoint.the_checkpoint(step, TOKENIZER, settings.given_checkpoint)
+    where = f"{TOKENIZER}: {settings.given_checkpoint}"
+    config = weights.read_json(where, folder / weights.CONFIG)
+    checkpoint.agreed_labels(where, config, PretrainedTagger.heads[0], bio.classes(kinds))
+    return folder
 
 
-def _headline(counts: dict[str, Counter[str]], known: Fitted) -> str:
-    said = ", ".join(f"{counts[split]['texts']:,} {split}" for split in SPLITS)
-    said += f"; {len(known.kinds)} kinds of entities"
-    whole = _added(counts.values())
-    for name, words in (("split_texts", "longer texts split"), ("words_without_tokens", "words without a token")):
-        said += f", {whole[name]:,} {words}" if whole[name] else ""
-    return said
+def _padding(folder: Path, settings: TaggingPreprocessing, shards: Validated, chosen: list[ShardRows]) -> int:
+    """Return the id of the token that fills up a row, comparing some texts with those of transformers.
+
+    Raises:
+        UserError: The tokenizer's class renders them in another way, or gives types to tokens of a single text.
+    """
+    own = OwnTokenizer(folder, settings.sequence_length)
+    pieces = (piece for one, its in zip(shards, chosen, strict=True) for piece in streaming.pieces(*one, its))
+    texts = (" ".join(text.words) for piece in pieces for text in rows.tagged(piece, settings))
+    has_types = own.has_types(list(islice(texts, 4 * COMPARED)))
+    if has_types and any(own.render(["a"])[0].types):
+        raise UserError(
+            f"{TOKENIZER}: {settings.given_checkpoint}: its tokenizer gives the tokens of a text types, which this "
+            "task does not pass on; take another model"
+        )
+    return own.padding

@@ -1,16 +1,11 @@
-"""The rows of a shard as words with tags, checked."""
+"""Rows as words with tags, checked."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
-from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus.split import split_of
-from modelmill.data import shards
-from modelmill.data.shard import Shard
+from modelmill.corpus.row_notes import Piece
 from modelmill.tasks.token_classification import bio
 from modelmill.tasks.token_classification.recipe import TaggingPreprocessing
 
@@ -19,57 +14,29 @@ class Tagged(NamedTuple):
     """A text.
 
     Attributes:
-        row: Number of its row in the shard, from 1.
-        split: Name of its split.
-        id: Identity, equal for equal rows.
-        words: Its words, one at least.
+        words: Its words.
         tags: Their tags in the BIO scheme.
     """
 
-    row: int
-    split: str
-    id: int
     words: list[str]
     tags: list[str]
 
 
-def read(shard: Shard, sha256: str, settings: TaggingPreprocessing) -> list[Tagged]:
-    """Return the rows of a shard that have words.
+def tagged(piece: Piece, settings: TaggingPreprocessing) -> Iterator[Tagged]:
+    """Yield the words and tags of each row.
 
     Args:
-        shard: The shard.
-        sha256: The sha256 that was validated.
+        piece: Some rows.
         settings: The recipe's section.
 
     Raises:
-        UserError: A column is missing, null or no list; a row has more words than tags, or the other way round; a tag
-            is none of the scheme or is where it may not be; or the shard has changed.
+        UserError: A value is no list; a row has more words than tags, or the other way round; or a tag is none of the
+            scheme or is where it may not be.
     """
-    table, _ = shards.read(shard, sha256)
-    names = {"tokens": settings.tokens, "tags": settings.tags}
-    names |= {"split_by": settings.split_by} if settings.split_by else {}
-    columns = {key: _values(table, shard, key, name) for key, name in names.items()}
-    made = []
-    for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
-        where = f"{shard.path} row {number}"
-        words = [str(one) for one in _listed(values[0], f"preprocessing.tokens: {where}", settings.tokens)]
-        tags = _tags(values[1], where, settings, len(words))
-        identity = json.dumps([words, tags, *values[2:]], default=str)
-        split = split_of(str(values[2]) if settings.split_by else identity, settings)
-        if words:
-            made.append(Tagged(number, split, int(digest.of_bytes(identity.encode())[:16], 16), words, tags))
-    return made
-
-
-def _values(table: pa.Table, shard: Shard, key: str, name: str) -> list[Any]:
-    if name not in table.column_names:
-        has = ", ".join(table.column_names)
-        raise UserError(f"preprocessing.{key}: {shard.path} has no column {name!r}; its columns are {has}")
-    values: list[Any] = table.column(name).to_pylist()
-    if None in values:
-        where = f"{shard.path} row {values.index(None) + 1}"
-        raise UserError(f"preprocessing.{key}: {where}: column {name!r} is null")
-    return values
+    for number, words, tags in zip(piece.rows, piece.values(settings.tokens), piece.values(settings.tags), strict=True):
+        where = f"{piece.path} row {number + 1}"
+        its = [str(one) for one in _listed(words, f"preprocessing.tokens: {where}", settings.tokens)]
+        yield Tagged(its, _tags(tags, where, settings, len(its)))
 
 
 def _listed(value: Any, where: str, name: str) -> list[Any]:
