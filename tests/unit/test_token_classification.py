@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from seqeval.metrics import classification_report
+from seqeval.scheme import IOB2, Entities
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from modelmill.core.errors import UserError
@@ -83,9 +85,6 @@ def test_decoding_takes_the_most_probable_of_all_valid_sequences() -> None:
 
 
 def test_entities_and_their_rates_are_those_of_seqeval() -> None:
-    seqeval = pytest.importorskip("seqeval.metrics")
-    from seqeval.scheme import IOB2, Entities
-
     random = np.random.default_rng(1)
     truth, mine = ([random_tags(random, length) for length in range(1, 40)] for _ in range(2))
     theirs = Entities(truth, IOB2).entities
@@ -93,7 +92,7 @@ def test_entities_and_their_rates_are_those_of_seqeval() -> None:
     assert [[(one.tag, one.start, one.end) for one in its] for its in theirs] == ours
     sets = [[{(e.kind, (e.first, e.end)) for e in bio.entities(tags)} for tags in some] for some in (truth, mine)]
     counts = measures.counted(sets[0], sets[1], ["person", "place"])
-    report = seqeval.classification_report(truth, mine, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
+    report = classification_report(truth, mine, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     for row in measures.by_class(counts, ["person", "place"]):
         its = report["micro avg" if row["class"] == "all" else row["class"]]
         expected = [its["precision"], its["recall"], its["f1-score"], its["support"]]

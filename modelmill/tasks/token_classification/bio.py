@@ -4,6 +4,7 @@
 https://aclanthology.org/W95-0107; with a `B` at every beginning, it is also called IOB2).
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -129,17 +130,23 @@ def decode(scores: np.ndarray, names: Sequence[str]) -> list[int]:
         scores: Logarithms of the tags' probabilities, float64, (words, tags).
         names: Names of the tags.
     """
-    forbidden = np.array([[not may_follow(before, tag) for tag in names] for before in names])
+    steps = _steps(tuple(names))
     if not len(scores):
         return []
     # The beginning of a text is like the place after an `O`.
-    best = scores[0] + np.where(forbidden[names.index(OUTSIDE)], -np.inf, 0.0)
+    best = scores[0] + steps[names.index(OUTSIDE)]
     came_from: list[np.ndarray] = []
     for row in scores[1:]:
-        paths = best[:, None] + np.where(forbidden, -np.inf, 0.0)
+        paths = best[:, None] + steps
         came_from.append(paths.argmax(axis=0))
         best = paths.max(axis=0) + row
     path = [int(best.argmax())]
     for before in reversed(came_from):
         path.append(int(before[path[-1]]))
     return path[::-1]
+
+
+@functools.cache
+def _steps(names: tuple[str, ...]) -> np.ndarray:
+    """Return 0 where a tag may follow another one, and else -inf: (tags before, tags)."""
+    return np.array([[0.0 if may_follow(before, tag) else -np.inf for tag in names] for before in names])
