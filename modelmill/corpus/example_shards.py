@@ -179,6 +179,10 @@ class ShardedExamples:
         begin, end = self._mapped(offsets)[place : place + 2].tolist()
         return values[begin:end]
 
+    def has(self, name: str) -> bool:
+        """Return whether examples have values of a name."""
+        return bool(self._parts) and name in self._parts[0]
+
     def stacked(self, name: str, indices: np.ndarray) -> np.ndarray:
         """Return the values of examples that have one shape: (indices, ...)."""
         return np.stack([self.get(name, index) for index in indices.tolist()])

@@ -1,5 +1,6 @@
 """What is known of a data set's rows before they are encoded: a few bytes a row, noted shard by shard and kept."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -36,6 +37,7 @@ class Piece(NamedTuple):
         ids: Identity of each row.
         files: The image or recording of each row, where the data has them.
         rows: Number of each row in the shard, from 0.
+        path: Path of the shard, for messages.
     """
 
     table: pa.Table
@@ -43,6 +45,7 @@ class Piece(NamedTuple):
     ids: list[int]
     files: list[File]
     rows: list[int]
+    path: str = ""
 
     def values(self, name: str) -> list[Any]:
         """Return the values of a column."""
@@ -123,7 +126,7 @@ def note(
         step: The running step.
         validated: The dataset's shards, each with the sha256 that was validated.
         columns: Names of the columns that make a row, by the recipe's key that gives the name.
-        named: Columns with few values, which are kept as texts.
+        named: Columns with few values, which are kept as texts; lists are JSON.
         look: Notes more of some rows; a function of a module, or a `partial` of one.
 
     Raises:
@@ -173,7 +176,7 @@ def _note(
         arrays["ids"].append(np.array(piece.ids, np.uint64))
         arrays["digests"].append(_digests(piece.values("sha256") if shard.media else [""] * len(piece.ids)))
         for name, known in codes.items():
-            numbers = [known.setdefault(str(value), len(known)) for value in piece.values(name)]
+            numbers = [known.setdefault(_text_of(value), len(known)) for value in piece.values(name)]
             arrays[f"column:{name}"].append(np.array(numbers, np.uint32))
         for name, array in (look(piece) if look else {}).items():
             arrays[f"note:{name}"].append(array)
@@ -198,8 +201,12 @@ def _pieces(shard: Shard, stream: shards.Stream, settings: Preparation, columns:
             contents = [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
             splits, ids = identify(values, contents, settings)
             rows = range(start + begin, start + begin + table.num_rows)
-            yield Piece(table, splits, ids, files_of(table, shard), list(rows))
+            yield Piece(table, splits, ids, files_of(table, shard), list(rows), shard.path)
         start += whole.num_rows
+
+
+def _text_of(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
 
 
 def files_of(table: pa.Table, shard: Shard) -> list[File]:

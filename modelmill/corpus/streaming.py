@@ -107,9 +107,8 @@ def pieces(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[Piece]:
             table = table.take(here.rows - first)
             digests = (row.tobytes().hex() for row in here.digests)
             files = [file._replace(sha256=one) for file, one in zip(files_of(table, shard), digests, strict=False)]
-            yield Piece(
-                table, [SPLITS[split] for split in here.splits.tolist()], here.ids.tolist(), files, here.rows.tolist()
-            )
+            splits = [SPLITS[split] for split in here.splits.tolist()]
+            yield Piece(table, splits, here.ids.tolist(), files, here.rows.tolist(), shard.path)
         start += whole.num_rows
 
 

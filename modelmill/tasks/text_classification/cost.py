@@ -3,8 +3,8 @@
 from typing import Literal
 
 from modelmill.tasks.contract import Cost, RunFacts, Stage
-from modelmill.tasks.flops import attention, classes_of, held, linear, said
-from modelmill.tasks.text_classification.recipe import Recipe
+from modelmill.tasks.flops import attention, classes_of, held, linear, said, sizes_of
+from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 
 UNIT: Literal["tokens", "samples"] = "samples"
 
@@ -19,14 +19,13 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """
     length = recipe.preprocessing.sequence_length
     if known.weights is not None:
-        weights = known.weights
-        vocabulary, width, blocks = weights["vocab_size"], weights["hidden_size"], weights["num_hidden_layers"]
-        inner, positions = weights["intermediate_size"], weights["max_position_embeddings"]
+        vocabulary, width, blocks, inner, positions = sizes_of(known.weights)
     else:
         model = recipe.model
+        assert isinstance(model, EncoderModel)
         width, blocks, inner, positions = model.hidden_size, model.num_hidden_layers, model.intermediate_size, length
         vocabulary = known.vocabulary or recipe.preprocessing.tokenizer.vocab_size
-    if known.corpus is not None:
+    if known.corpus is not None and isinstance(recipe.model, EncoderModel):
         vocabulary = known.corpus["vocab_size"]
     block = linear(width, width, length) * 4 + attention(length, length, width) + held(4 * width)
     block += linear(width, inner, length) + linear(inner, width, length)
@@ -36,6 +35,7 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
         classes, of_classes = classes_of(recipe, recipe.preprocessing.label, known.corpus)
         work += linear(width, width) + linear(width, classes)
         return Cost(work.parameters, work.flops, assumed=said(assumed, of_classes))
+    assert isinstance(recipe.model, EncoderModel)
     hidden = max(1, round((length - 2) * recipe.model.masked))
     # The embedding is the matrix of the last layer, too.
     work += linear(width, width, hidden) + held(2 * width + vocabulary)

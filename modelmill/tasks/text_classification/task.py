@@ -4,78 +4,26 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.keyed_random import drawn
+from modelmill.recipe.pretrained import AUTO, PretrainedModel
+from modelmill.recipe.sections import FineTuning
 from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.runtime.step_runtime import Step
 from modelmill.runtime.weights import read_config
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.array_task import described
-from modelmill.tasks.contract import Batch
-from modelmill.tasks.text_classification import masking
-from modelmill.tasks.text_classification.recipe import EncoderModel
+from modelmill.tasks.contract import Batch, Task
+from modelmill.tasks.text_classification import kinds, masking, pretrained
+from modelmill.tasks.text_classification.examples import Texts
+from modelmill.tasks.text_classification.losses import loss as label_loss
+from modelmill.tasks.text_classification.pretrained import PretrainedTextClassification
+from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 
-# Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
-ROUNDED_TO = 8
 HEADS = ("cls.", "classifier.", "bert.pooler.")
-
-
-class Texts:
-    """Texts of one split.
-
-    A batch has `input_ids` and `attention_mask`, int64, (batch, length). In fine-tuning it has `labels`, int64,
-    (batch,), and else `keys`, int64, (batch,), which fix the tokens that validation hides.
-    """
-
-    lengths: np.ndarray
-
-    def __init__(self, files: dict[str, Path], split: str, stage: str, padding: int, most: int) -> None:
-        """Open the examples of a split.
-
-        Args:
-            files: The corpus's files by their names in it.
-            split: Name of the split.
-            stage: `pretraining` or `fine_tuning`, which has the labelled texts alone.
-            padding: Id of the token that fills up a row.
-            most: The most tokens of a row.
-        """
-        self.split, self.stage, self.padding, self.most = split, stage, padding, most
-        self.examples = ShardedExamples(files, split)
-        labels = np.load(files[f"{split}/labels.npy"], mmap_mode="r", allow_pickle=False)
-        is_wanted = labels >= 0 if stage == "fine_tuning" else np.ones(len(labels), bool)
-        self.rows = np.flatnonzero(is_wanted)
-        self.ids, self.labels = self.examples.ids[self.rows], labels[self.rows]
-        self.lengths = self.examples.lengths("tokens")[self.rows]
-
-    def __len__(self) -> int:
-        """Return the number of texts."""
-        return len(self.rows)
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return tensors on the CPU for the examples with these numbers."""
-        longest = int(self.lengths[indices].max())
-        width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.most)
-        tokens = torch.full((len(indices), width), self.padding)
-        for row, number in zip(tokens.numpy(), self.rows[indices].tolist(), strict=True):
-            text = self.examples.get("tokens", number)
-            row[: len(text)] = text
-        batch = {"input_ids": tokens, "attention_mask": (tokens != self.padding).long()}
-        if self.stage == "fine_tuning":
-            return batch | {"labels": torch.from_numpy(self.labels[indices])}
-        return batch | {"keys": torch.from_numpy(self.ids[indices].view(np.int64))}
-
-    def text(self, index: int) -> str:
-        """Return a text as it was before it became tokens."""
-        return self.examples.text("text", int(self.rows[index]))
-
-    def describe(self, indices: np.ndarray) -> str:
-        """Return where these examples come from, for a person: the first few of them."""
-        return described(indices, self.split)
 
 
 class TextClassification:
@@ -104,10 +52,13 @@ class TextClassification:
         self.length = int(corpus.info["sequence_length"])
         self.vocab_size = int(corpus.info["vocab_size"])
         self.special: dict[str, int] = corpus.info["special"]
+        self.kind = corpus.info.get("label_kind", kinds.SINGLE)
+        self.scale: tuple[float, float] | None = corpus.info.get("label_scale")
+        self.is_paired = bool(corpus.info.get("text_pair"))
 
     def examples(self, stage: str, split: str) -> Texts:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return Texts(self.files, split, stage, self.special["padding"], self.length)
+        return Texts(self.files, split, stage, self.special["padding"], self.length, self.scale)
 
     def build(self) -> nn.Module:
         """Return the recipe's model with random weights."""
@@ -158,9 +109,17 @@ class TextClassification:
             raise UserError(f"pretraining.init: {folder}: its weights lack {missing[0]} as config.json describes it")
         return model
 
+    def prepare(self, step: Step, model: nn.Module, settings: FineTuning) -> None:
+        """Refuse an export that would lack an input; see `modelmill.tasks.contract.OpenTask`."""
+        pretrained.require_exportable(settings, self.is_paired)
+
     def blocks(self, model: Any) -> list[nn.Module]:
         """Return the hidden blocks in order."""
         return list(model.bert.encoder.layer)
+
+    def whole(self, model: nn.Module) -> list[str]:
+        """Return the names of the modules that are trained whole beside adapters: those of the head."""
+        return ["bert.pooler", "classifier"]
 
     def compilable(self, model: nn.Module) -> list[nn.Module]:
         """Return no modules: the length differs from batch to batch."""
@@ -175,8 +134,7 @@ class TextClassification:
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
         if "labels" in batch:
-            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            return F.cross_entropy(logits.float(), batch["labels"], reduction="sum", label_smoothing=smoothing)
+            return label_loss(self.answers(model, batch), batch["labels"], smoothing)
         tokens = batch["input_ids"]
         draws = drawn(batch["keys"], tokens.shape[1])
         if model.training:
@@ -184,13 +142,18 @@ class TextClassification:
         hidden = masking.hide(
             tokens, batch["attention_mask"], draws, self._share(), self.special["mask"], self.vocab_size
         )
-        states = model.bert(input_ids=hidden.input_ids, attention_mask=batch["attention_mask"]).last_hidden_state
+        states = model.bert(**_inputs(batch) | {"input_ids": hidden.input_ids}).last_hidden_state
         logits = model.cls(states[hidden.places])
         return F.cross_entropy(logits.float(), tokens[hidden.places], reduction="sum", label_smoothing=smoothing)
 
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
         """Return the logits of the classes, (batch, classes)."""
         logits: torch.Tensor = model(input_ids=values, attention_mask=(values != self.special["padding"]).long()).logits
+        return logits
+
+    def answers(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return the logits of a batch's texts, (batch, classes)."""
+        logits: torch.Tensor = model(**_inputs(batch)).logits
         return logits
 
     def save(self, model: Any, folder: Path) -> None:
@@ -215,6 +178,9 @@ class TextClassification:
             "mask_token_id": self.special["mask"],
             "pad_token_id": self.special["padding"],
             "sequence_length": self.length,
+            **({} if self.kind == kinds.SINGLE else {"problem_type": kinds.PROBLEMS[self.kind]}),
+            **({"label_scale": list(self.scale)} if self.scale else {}),
+            **({"text_pair": True} if self.is_paired else {}),
         }
 
     def _share(self) -> float:
@@ -222,4 +188,27 @@ class TextClassification:
         return self.settings.masked
 
 
-make_task = TextClassification
+def _inputs(batch: Batch) -> Batch:
+    return {name: batch[name] for name in pretrained.INPUTS if name in batch}
+
+
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
+    """Return the task of a corpus: over our own encoder or, with `model.type: auto`, over a checkpoint's network."""
+    if corpus.info.get("model") == AUTO:
+        return PretrainedTextClassification(corpus, files, settings)
+    return TextClassification(corpus, files, settings)
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return the way in which a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    if not isinstance(recipe.model, PretrainedModel):
+        return {}
+    return pretrained.check_model(folder, recipe)
