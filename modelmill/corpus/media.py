@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from modelmill.data.media.unusable import Unusable
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Step
 
+T = TypeVar("T")
 # Files that are decoded at a time, and as arrays wait to be taken.
 _READERS = 8
 
@@ -114,13 +115,25 @@ def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iter
     return _decoded(files, partial(decode, rate=rate, resample=resample))
 
 
-def _decoded(files: Sequence[File], decode: Callable[[bytes], np.ndarray]) -> Iterator[np.ndarray]:
+def contents(files: Sequence[File]) -> Iterator[bytes]:
+    """Yield the bytes of each file in order.
+
+    Args:
+        files: The files.
+
+    Raises:
+        UserError: A file cannot be read; the message names it.
+    """
+    return _decoded(files, bytes)
+
+
+def _decoded(files: Sequence[File], decode: Callable[[bytes], T]) -> Iterator[T]:
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(files), _READERS):
             yield from pool.map(partial(_one, decode), files[start : start + _READERS])
 
 
-def _one(decode: Callable[[bytes], np.ndarray], file: File) -> np.ndarray:
+def _one(decode: Callable[[bytes], T], file: File) -> T:
     assert file.shard.media is not None
     try:
         content = file.shard.media.content(file.name)
