@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from modelmill.core.errors import UserError
 from modelmill.data.media.unusable import Unusable
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Step
+
+T = TypeVar("T")
 
 # Files that are decoded at a time, and as arrays wait to be taken.
 _READERS = 8
@@ -41,6 +43,20 @@ def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
     from modelmill.data.media.images import decode
 
     return _decoded(files, partial(decode, channels=channels))
+
+
+def encoded_images(files: Sequence[File]) -> Iterator[tuple[bytes, np.ndarray]]:
+    """Yield each image in order as its file and as pixels, uint8, (height, width, 3).
+
+    Args:
+        files: The images.
+
+    Raises:
+        UserError: A file cannot be decoded; the message names it.
+    """
+    from modelmill.data.media.images import decode
+
+    return _decoded(files, lambda data: (data, decode(data)))
 
 
 def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -95,13 +111,13 @@ def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iter
     return _decoded(files, partial(decode, rate=rate, resample=resample))
 
 
-def _decoded(files: Sequence[File], decode: Callable[[bytes], np.ndarray]) -> Iterator[np.ndarray]:
+def _decoded(files: Sequence[File], decode: Callable[[bytes], T]) -> Iterator[T]:
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(files), _READERS):
             yield from pool.map(partial(_one, decode), files[start : start + _READERS])
 
 
-def _one(decode: Callable[[bytes], np.ndarray], file: File) -> np.ndarray:
+def _one(decode: Callable[[bytes], T], file: File) -> T:
     assert file.shard.media is not None
     try:
         return decode(file.shard.media.content(file.name))
