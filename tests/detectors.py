@@ -38,7 +38,12 @@ _HGNET: dict[str, Any] = {
 }
 _YOLOS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 _YOLOS |= {"image_size": [SIDE, SIDE], "num_detection_tokens": 7, "use_mid_position_embeddings": False}
-_VIT: dict[str, Any] = {"model_type": "lw_detr_vit", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+_VIT: dict[str, Any] = {
+    "model_type": "lw_detr_vit",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 _VIT |= {"image_size": 64, "pretrain_image_size": 64, "num_windows": 4, "window_block_indices": [0], "mlp_ratio": 1}
 _VIT |= {"out_indices": [1, 2]}
 _LW: dict[str, Any] = {"d_model": 16, "num_queries": 7, "group_detr": 2, "decoder_layers": 2, "decoder_ffn_dim": 16}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from modelmill.store import manifest, open_store
-from tests import cli, detectors, recipes
+from tests import detectors, recipes
 from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 from tests.pipeline.test_image_detection import SHAPES, save, write_pictures
 
@@ -76,10 +76,20 @@ def test_the_registered_model_finds_what_the_report_shows_and_transformers_finds
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
     shown = finished.evaluation("samples.json")
-    answered = finished.predict(*({"image": one["png"], } for one in shown))
+    answered = finished.predict(
+        *(
+            {
+                "image": one["png"],
+            }
+            for one in shown
+        )
+    )
     assert answered.returncode == 0, answered.stderr
     folder, _ = model_of(finished, "fine_tuning", tmp_path)
-    model, processor = AutoModelForObjectDetection.from_pretrained(folder).eval(), AutoImageProcessor.from_pretrained(folder, backend="pil")
+    model, processor = (
+        AutoModelForObjectDetection.from_pretrained(folder).eval(),
+        AutoImageProcessor.from_pretrained(folder, backend="pil"),
+    )
     for line, sample in zip(answered.stdout.splitlines(), shown, strict=True):
         answer = json.loads(line)
         picture = Image.open(io.BytesIO(base64.b64decode(sample["png"])))

@@ -14,8 +14,7 @@ from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_detection import processor, trivial
 from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.framed import batch_of, example
-from modelmill.tasks.image_detection.picture_losses import PictureLosses
-from modelmill.tasks.image_detection.pretrained import PretrainedDetection, keep_statistics
+from modelmill.tasks.image_detection.pretrained import PretrainedDetection
 from modelmill.tasks.image_detection.recipe import PretrainedDetector
 from tests import detectors
 from tests.detectors import CLASSES
@@ -70,9 +69,11 @@ def test_a_picture_costs_and_is_given_in_a_batch_what_transformers_says_of_it_al
         labels = [{"class_labels": one["class_labels"], "boxes": one["boxes"]} for one in inputs["labels"]]
         if kind == "lw_detr":
             reference.config.group_detr = 1  # as its authors score it: in evaluation there is one group of queries
-        said = reference(pixel_values=inputs["pixel_values"], pixel_mask=inputs.get("pixel_mask"), labels=labels) if (
-            kind != "yolos"
-        ) else reference(pixel_values=inputs["pixel_values"], labels=labels)
+        said = (
+            reference(pixel_values=inputs["pixel_values"], pixel_mask=inputs.get("pixel_mask"), labels=labels)
+            if (kind != "yolos")
+            else reference(pixel_values=inputs["pixel_values"], labels=labels)
+        )
         assert loss == pytest.approx(float(said.loss), rel=1e-4)
         (answer,) = theirs.post_process_object_detection(said, threshold=0, target_sizes=[pixels.shape[:2]])
         order = np.argsort(-answer["scores"].detach().numpy(), kind="stable")[: len(boxes.scores)]
@@ -95,7 +96,9 @@ def coco(known: Boxes) -> dict[str, Any]:
 def test_the_gradient_of_a_batch_is_that_of_its_parts(kind: str, checkpoints: dict[str, Path]) -> None:
     # Queries for denoising are of the batch's size and drawn, so that no two calls have the same.
     quiet = {"num_denoising": 0} if kind in ("rt_detr", "d_fine") else {}
-    folder = detectors.write(kind, checkpoints[kind].with_name(f"{kind}-quiet"), dropout=0.0 if kind != "yolos" else None, **quiet)
+    folder = detectors.write(
+        kind, checkpoints[kind].with_name(f"{kind}-quiet"), dropout=0.0 if kind != "yolos" else None, **quiet
+    )
     task = task_of(folder)
     model: Any = task.load(folder).train()
     pictures = [picture(n, objects=n) for n in range(4)]
@@ -121,7 +124,9 @@ def test_batch_normalisation_keeps_the_averages_of_the_checkpoint(checkpoints: d
 
 
 @pytest.mark.parametrize("kind", ["detr", "rt_detr", "yolos", "deformable_detr"])
-def test_a_head_is_kept_in_the_datas_order_or_made_anew(kind: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
+def test_a_head_is_kept_in_the_datas_order_or_made_anew(
+    kind: str, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
     folder, pictures = checkpoints[kind], [picture(0)]
     same, other = task_of(folder), task_of(folder, ["owl", "cat", "dog"])
     new = task_of(folder, ["car", "bus"])
@@ -148,7 +153,12 @@ def test_the_same_network_is_built_with_random_weights(checkpoints: dict[str, Pa
     task = task_of(checkpoints["detr"], ["car"])
     model: Any = task.build()
     assert model.config.id2label == {0: "car"} and model.config.num_queries == 7
-    assert task.loss(model.train(), batch(task, [(picture(0)[0], Boxes(np.array([[1.0, 2, 9, 9]]), np.array([0]), np.ones(1)))])) > 0
+    assert (
+        task.loss(
+            model.train(), batch(task, [(picture(0)[0], Boxes(np.array([[1.0, 2, 9, 9]]), np.array([0]), np.ones(1)))])
+        )
+        > 0
+    )
 
 
 def test_a_picture_is_as_large_as_its_processor_makes_it_alone(checkpoints: dict[str, Path]) -> None:
@@ -158,16 +168,22 @@ def test_a_picture_is_as_large_as_its_processor_makes_it_alone(checkpoints: dict
     assert not values["values"][0, :, 48:].any() and values["values"][0, :, :48].all(1).any()
 
 
-def test_a_picture_that_is_padded_by_its_processor_has_the_boxes_of_its_own_part(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+def test_a_picture_that_is_padded_by_its_processor_has_the_boxes_of_its_own_part(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
     folder = checkpoints["detr"]
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     described = json.loads((folder / "preprocessor_config.json").read_text())
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(described | {"pad_size": {"height": 80, "width": 80}}))
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps(described | {"pad_size": {"height": 80, "width": 80}})
+    )
     its = processor.load(tmp_path)
-    pixels, known = picture(0)
+    pixels, _ = picture(0)
     prepared = processor.prepare(its, pixels)
     assert prepared.frame == (80, 80) and prepared.content == (48, 64)
-    assert processor.relative(np.array([[0, 0, 80, 60]]), prepared.place(pixels))[0] == pytest.approx([0.4, 0.3, 0.8, 0.6])
+    assert processor.relative(np.array([[0, 0, 80, 60]]), prepared.place(pixels))[0] == pytest.approx(
+        [0.4, 0.3, 0.8, 0.6]
+    )
 
     class Said:
         logits = torch.tensor([[[9.0, 0, 0, 0]]])
@@ -186,7 +202,7 @@ def test_the_size_of_pictures_can_be_set() -> None:
     assert of(size={"shortest_edge": 800, "longest_edge": 1333}, do_pad=True) == {"size": longest, "do_pad": True}
     assert of(size=800, max_size=1333) == {"size": longest} == of()
     assert of(size={"height": 640, "width": 640}) == {"size": {"height": 96, "width": 96}}
-    with pytest.raises(UserError, match="preprocessing.processor.size: the checkpoint's pictures have the size"):
+    with pytest.raises(UserError, match=r"preprocessing\.processor\.size: the checkpoint's pictures have the size"):
         of(size={"max_height": 5, "max_width": 5})
 
 
@@ -242,7 +258,9 @@ class Shown:
 
     def known(self, index: int) -> Boxes:
         height, width = self.sizes[index]
-        return Boxes(np.array([[width // 4, height // 4, width // 2, height // 2]], float), np.array([index]), np.ones(1))
+        return Boxes(
+            np.array([[width // 4, height // 4, width // 2, height // 2]], float), np.array([index]), np.ones(1)
+        )
 
     def pixels(self, index: int) -> np.ndarray:
         pixels = np.full((*self.sizes[index], 3), 20, np.uint8)

@@ -1,7 +1,7 @@
-"""The corpus of a checkpoint's detector: pictures as the files that they are, shard by shard, with boxes in their pixels.
+"""The corpus of a checkpoint's detector: pictures as the files that they are, shard by shard, with their boxes.
 
-The checkpoint's processor prepares a picture when training or evaluation asks for it, so that a corpus takes no more room
-than its files, and preprocessing no more memory than a few pictures.
+The checkpoint's processor prepares a picture when training or evaluation asks for it, so that a corpus takes no more
+room than its files, and preprocessing no more memory than a few pictures.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.image_detection import processor
-from modelmill.tasks.image_detection.objects import RowObjects, parse, refusal, require_inside
+from modelmill.tasks.image_detection.objects import RowObjects, clipped, parse, refusal, require_inside
 from modelmill.tasks.image_detection.pictures import Unfit
 from modelmill.tasks.image_detection.recipe import PicturePreprocessing
 
@@ -137,9 +137,11 @@ def _kept(
             known = parse(row, boxes, labels, settings.classes)
             if len(known.boxes) < len(known.labels):
                 raise Unfit("bad_box", f"label {str(labels[0])!r} has no box, and model.type: auto learns from boxes")
+            if settings.bad_box == "clip":
+                known = clipped(known, pixels)
             require_inside(known.boxes, pixels)
             yield known, data, size
         except Unfit as unfit:
-            if settings.policies[unfit.policy] == "refuse":
+            if settings.policies[unfit.policy] != "drop":
                 raise UserError(refusal(rows, row, unfit)) from None
             yield None, data, size

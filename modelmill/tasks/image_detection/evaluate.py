@@ -14,7 +14,7 @@ from modelmill.runtime.step_runtime import Step
 from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.image_detection import baseline, trivial
 from modelmill.tasks.image_detection.decoding import chosen, decode
-from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision
+from modelmill.tasks.image_detection.detection import IOUS, Boxes, matched, mean_average_precision
 from modelmill.tasks.image_detection.framed import Framed
 from modelmill.tasks.image_detection.recipe import Recipe
 from modelmill.tasks.image_detection.task import picture_losses
@@ -27,6 +27,8 @@ BATCH = 64
 FRAMED = 8
 # The least probability of a box in `map50`.
 LEAST = 0.01
+# The longer side in pixels of a picture in the report, at most.
+SHOWN = 640
 # The trivial detectors.
 SAME, BLOBS = "the same average boxes everywhere", "blobs and logistic regression"
 
@@ -34,8 +36,8 @@ SAME, BLOBS = "the same average boxes everywhere", "blobs and logistic regressio
 def evaluate(step: Step, task: Any) -> EvaluationResult:
     """Return the evaluation of the test split's pictures.
 
-    Metrics are `map50` and two means over pictures: `f1`, of boxes whose probability is the recipe's `confidence` at
-    least, and `loss` in nats.
+    Metrics are `map50`, `map` as COCO has it, and two means over pictures: `f1`, of boxes whose probability is the
+    recipe's `confidence` at least, and `loss` in nats.
 
     Args:
         step: The running step.
@@ -52,7 +54,8 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     sure = [chosen(one, one.scores >= settings.confidence) for one in detections]
     scores = np.array([f1(one, its) for one, its in zip(sure, truth, strict=True)])
     value = mean_average_precision(detections, truth, len(classes))
-    metrics = {"map50": value, "f1": float(scores.mean()), "loss": float(losses.mean())}
+    overall = np.mean([mean_average_precision(detections, truth, len(classes), least) for least in IOUS])
+    metrics = {"map50": value, "map": float(overall), "f1": float(scores.mean()), "loss": float(losses.mean())}
     table = _rows(truth, scores, losses, held_out.ids, training.ids)
     shown = _shown(settings.samples, held_out, truth, sure, classes)
     if not settings.baseline:
@@ -170,7 +173,8 @@ def _shown(
         known, its = (_described(one[place], classes) for one in (truth, detections))
         known = [{key: one[key] for key in ("box", "label")} for one in known]
         pixels = examples.pixels(place) if isinstance(examples, Framed) else _upright(examples.arrays["images"][place])
-        shown.append(samples.boxes(png(pixels), (pixels.shape[1], pixels.shape[0]), known, its))
+        size = (pixels.shape[1], pixels.shape[0])
+        shown.append(samples.boxes(png(trivial.smaller(pixels, SHOWN)), size, known, its))
     return shown
 
 

@@ -67,6 +67,19 @@ def require_inside(boxes: np.ndarray, pixels: np.ndarray) -> None:
             raise Unfit("bad_box", f"{box} is not in the picture of {width} x {height} pixels")
 
 
+def clipped(known: RowObjects, pixels: np.ndarray) -> RowObjects:
+    """Return objects with their boxes cut at the edges of a picture; those of which nothing is left are left out.
+
+    Args:
+        known: The objects.
+        pixels: The picture, (height, width, 3).
+    """
+    height, width = pixels.shape[:2]
+    boxes = known.boxes.clip(0, np.array([width, height] * 2, np.float32))
+    is_there = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return known._replace(boxes=boxes[is_there], labels=known.labels[is_there])
+
+
 def refusal(rows: AllRows, row: int, unfit: Unfit) -> str:
     """Return the message of a run that the recipe stops at a row that does not fit.
 

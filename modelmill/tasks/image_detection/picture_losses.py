@@ -22,7 +22,14 @@ class PictureLosses:
         self.own = own
 
     def __call__(
-        self, logits: torch.Tensor, labels: list[Any], device: Any, boxes: torch.Tensor, config: Any, *more: Any, **named: Any
+        self,
+        logits: torch.Tensor,
+        labels: list[Any],
+        device: Any,
+        boxes: torch.Tensor,
+        config: Any,
+        *more: Any,
+        **named: Any,
     ) -> tuple[torch.Tensor, dict[str, Any], None]:
         """Return the loss of each picture, fp32, (pictures,); see transformers' `LOSS_MAPPING`.
 

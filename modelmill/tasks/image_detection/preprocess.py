@@ -13,7 +13,7 @@ from modelmill.data.shard import Shard
 from modelmill.recipe.pretrained import PretrainedModel
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.image_detection import encoded
-from modelmill.tasks.image_detection.objects import RowObjects, parse, refusal, require_inside
+from modelmill.tasks.image_detection.objects import RowObjects, clipped, parse, refusal, require_inside
 from modelmill.tasks.image_detection.pictures import Unfit, fit
 from modelmill.tasks.image_detection.recipe import PicturePreprocessing, Recipe
 
@@ -53,6 +53,8 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
         side = settings.single_side if kind == SINGLES else settings.side
         try:
             image, scale = fit(pixels, side, settings.small == "enlarge")
+            if settings.bad_box == "clip" and kind == PICTURES:
+                known = clipped(known, pixels)
             require_inside(known.boxes, pixels)
         except Unfit as unfit:
             if settings.policies[unfit.policy] == "drop":
@@ -82,7 +84,7 @@ def _decoded(
         try:
             yield parse(row, boxes, labels, settings.classes), pixels
         except Unfit as unfit:
-            if settings.policies[unfit.policy] == "refuse":
+            if settings.policies[unfit.policy] not in ("drop", "enlarge"):
                 raise UserError(refusal(rows, row, unfit)) from None
             yield None, pixels
 

@@ -95,7 +95,9 @@ class PretrainedDetection(PretrainedTask):
             said = model(**group.inputs, labels=group.labels)
             losses[group.places] = said.loss
             places = [
-                processor.Place(sizes[one], tuple(batch["frames"][one].tolist()), tuple(batch["contents"][one].tolist()))
+                processor.Place(
+                    sizes[one], tuple(batch["frames"][one].tolist()), tuple(batch["contents"][one].tolist())
+                )
                 for one in group.places
             ]
             its = processor.found(self.processor, said, places, least)
@@ -138,7 +140,7 @@ class PretrainedDetection(PretrainedTask):
 
 
 def keep_statistics(model: nn.Module) -> None:
-    """Keep batch normalisation as the checkpoint has it, in place: a batch's own statistics depend on how it is divided.
+    """Keep the averages of batch normalisation, in place: a batch's own would depend on how it is divided.
 
     Detectors are trained in this way, since their batches are small (Carion et al., 2020,
     https://arxiv.org/abs/2005.12872, section 4).

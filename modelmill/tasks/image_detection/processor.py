@@ -30,7 +30,9 @@ class Place(NamedTuple):
     @property
     def scale(self) -> np.ndarray:
         """Return what a box's left, top, right and bottom are multiplied with to be parts of the frame."""
-        down, across = (held / had / whole for held, had, whole in zip(self.content, self.size, self.frame, strict=True))
+        down, across = (
+            held / had / whole for held, had, whole in zip(self.content, self.size, self.frame, strict=True)
+        )
         return np.array([across, down] * 2)
 
 
@@ -182,8 +184,8 @@ def require_reading(processor: Any, logits: int, classes: int, where: str) -> No
     reads = logits if len(answer["labels"]) else logits - 1
     if reads != classes:
         raise UserError(
-            f"{where}: its processor, {type(processor).__name__}, reads {reads} classes of a network that has {classes}; "
-            f"it is another detector's: name the right one in {KEY}"
+            f"{where}: its processor, {type(processor).__name__}, reads {reads} classes of a network that has "
+            f"{classes}; it is another detector's: name the right one in {KEY}"
         )
 
 

@@ -67,10 +67,10 @@ class PicturePreprocessing(Preparation):
         description="What happens to a picture with a label that is not in `classes`: `refuse` stops the run, `drop` "
         "leaves it out.",
     )
-    bad_box: Literal["refuse", "drop"] = Field(
+    bad_box: Literal["refuse", "drop", "clip"] = Field(
         default="refuse",
         description="What happens to a picture with a box that has no area, is not inside it or lacks its label: "
-        "`refuse` stops the run, `drop` leaves it out.",
+        "`refuse` stops the run, `drop` leaves it out; `clip` cuts boxes at its edges, and refuses what is no box.",
     )
 
     @property
@@ -140,6 +140,10 @@ class DetectionGate(Section):
 
     map50: Bound | None = Field(
         default=None, description="Mean average precision over the classes, at an intersection over union of 0.5."
+    )
+    map: Bound | None = Field(
+        default=None,
+        description="The same, averaged over intersections over union from 0.5 to 0.95, as COCO measures it.",
     )
     f1: Bound | None = Field(default=None, description="F1 of the boxes, averaged over pictures.")
     loss: Bound | None = Field(default=None, description="Loss, averaged over pictures.")

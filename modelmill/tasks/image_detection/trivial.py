@@ -56,13 +56,11 @@ def blobs(training: Pictures, held_out: Pictures) -> list[Boxes]:
     """
     learned = _evenly(training)
     finder = Blobs(
-        (_small(training.pixels(one)) for one in learned),
+        (smaller(training.pixels(one), SIDE).transpose(2, 0, 1) for one in learned),
         [_scaled(training.known(one), _shrinking(training.size(one))) for one in learned],
     )
-    found = (finder.find(_small(held_out.pixels(one))) for one in range(len(held_out)))
-    return [
-        _scaled(boxes, _inverse(_shrinking(held_out.size(place)))) for place, boxes in enumerate(found)
-    ]
+    found = (finder.find(smaller(held_out.pixels(one), SIDE).transpose(2, 0, 1)) for one in range(len(held_out)))
+    return [_scaled(boxes, _inverse(_shrinking(held_out.size(place)))) for place, boxes in enumerate(found)]
 
 
 def _evenly(pictures: Pictures) -> Sequence[int]:
@@ -70,12 +68,19 @@ def _evenly(pictures: Pictures) -> Sequence[int]:
     return [one for one in every.tolist() if len(pictures.known(one).labels)]
 
 
-def _small(pixels: np.ndarray) -> np.ndarray:
+def smaller(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Return a picture whose longer side has so many pixels at most.
+
+    Args:
+        pixels: uint8, (height, width, 3).
+        side: Pixels.
+    """
     height, width = pixels.shape[:2]
-    rows, columns = (max(1, round(side * scale)) for side, scale in zip((height, width), _shrinking((height, width)), strict=True))
-    if (rows, columns) != (height, width):
-        pixels = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
-    return pixels.transpose(2, 0, 1)
+    if max(height, width) <= side:
+        return pixels
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
 def _shrinking(size: tuple[int, int]) -> tuple[float, float]:
