@@ -89,7 +89,7 @@ def refusal(rows: AllRows, row: int, unfit: Unfit) -> str:
         unfit: What is wrong with it.
     """
     file = rows.files[row]
-    other = ", or enlarge" if unfit.policy == "small" else ""
+    other = {"small": ", or enlarge", "bad_box": ", or cut boxes at the edges: clip"}.get(unfit.policy, "")
     return (
         f"preprocessing.{unfit.policy}: {file.name} of {file.shard.path}: {unfit}; mend the data, or leave such "
         f"pictures out: --set preprocessing.{unfit.policy}=drop{other}"

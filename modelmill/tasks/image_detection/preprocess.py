@@ -84,7 +84,7 @@ def _decoded(
         try:
             yield parse(row, boxes, labels, settings.classes), pixels
         except Unfit as unfit:
-            if settings.policies[unfit.policy] not in ("drop", "enlarge"):
+            if settings.policies[unfit.policy] != "drop":
                 raise UserError(refusal(rows, row, unfit)) from None
             yield None, pixels
 
