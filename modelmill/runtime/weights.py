@@ -12,7 +12,17 @@ from typing import Any
 from modelmill.core import digest as digests
 from modelmill.core.errors import UserError
 from modelmill.recipe import sections
-from modelmill.runtime.sources import architecture, bucket, checkpoint, file_digests, hub, layout, origin, registered
+from modelmill.runtime.sources import (
+    architecture,
+    bucket,
+    checkpoint,
+    file_digests,
+    hub,
+    layout,
+    origin,
+    registered,
+    timm_backbones,
+)
 from modelmill.runtime.sources import tokenizer as tokenizers
 from modelmill.runtime.sources.checkpoint import dtype_of, matrices, tensors, weight_files
 from modelmill.runtime.sources.headers import Tensor
@@ -91,7 +101,7 @@ def locate(key: str, source: str, store: Store) -> Path:
         return tokenizers.ready(where, folder)
     checkpoint.check(where, folder)
     architecture.check(where, read_json(where, folder / CONFIG))
-    return folder
+    return timm_backbones.ready(where, folder)
 
 
 def locate_description(key: str, source: str, store: Store) -> Path:
@@ -110,7 +120,7 @@ def locate_description(key: str, source: str, store: Store) -> Path:
     if not (folder / CONFIG).is_file():
         raise UserError(f"{where}: no {CONFIG} in it; is it a model that save_pretrained has written?")
     architecture.check(where, read_json(where, folder / CONFIG))
-    return folder
+    return timm_backbones.ready(where, folder)
 
 
 def describing_files(folder: Path) -> list[Path]:

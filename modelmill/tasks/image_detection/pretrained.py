@@ -1,5 +1,6 @@
 """The detector of a checkpoint: any that `transformers` has for object detection."""
 
+import re
 import tempfile
 from collections.abc import Sequence
 from functools import cached_property
@@ -25,6 +26,8 @@ from modelmill.tasks.pretrained.task import PretrainedTask
 
 # Pixels of made-up pictures before the processor, and how many objects each has.
 SIDES, OBJECTS = (96, 128), (1, 2)
+# Names of weights in the stages of a DETR's ResNet after the first.
+_UPPER = re.compile(r"\bbackbone\.model\.encoder\.stages\.[1-9]\.")
 
 
 class PretrainedDetection(PretrainedTask):
@@ -133,10 +136,21 @@ class PretrainedDetection(PretrainedTask):
         Raises:
             UserError: Its processor reads other classes than it has, or it does not take the recipe's pictures.
         """
+        thaw(model)
         model.loss_function = PictureLosses(model.loss_function)
         proved = super()._proved(model, folder)
         processor.require_reading(self.processor, self._width, len(self.labels_of_head()), f"{self.key}: {folder}")
         return proved
+
+
+def thaw(model: nn.Module) -> None:
+    """Train the upper stages of a ResNet, in place, as the authors of DETR do.
+
+    transformers means to freeze the first stage alone, but looks for the stages by other names and freezes them all.
+    """
+    for name, parameter in model.named_parameters():
+        if _UPPER.search(name):
+            parameter.requires_grad_(True)
 
 
 def keep_statistics(model: nn.Module) -> None:
