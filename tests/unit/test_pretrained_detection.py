@@ -16,8 +16,8 @@ from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.framed import batch_of, example
 from modelmill.tasks.image_detection.pretrained import PretrainedDetection
 from modelmill.tasks.image_detection.recipe import PretrainedDetector
-from tests import detectors
-from tests.detectors import CLASSES
+from tests.pretrained import detectors
+from tests.pretrained.detectors import CLASSES
 
 Picture = tuple[np.ndarray, Boxes]
 
@@ -30,12 +30,10 @@ def picture(number: int, height: int = 60, width: int = 80, objects: int = 1) ->
     return random.integers(0, 256, (height, width, 3), dtype=np.uint8), known
 
 
-def task_of(folder: Path, classes: list[str] = CLASSES, stage: str = "fine_tuning") -> PretrainedDetection:
+def task_of(folder: Path, classes: list[str] = CLASSES) -> PretrainedDetection:
     files = {f"checkpoint/{n}": folder / n for n in ("config.json", "preprocessor_config.json")}
     info = {"model": "auto", "classes": classes}
-    task = PretrainedDetection(Manifest(kind="corpus", info=info), files, PretrainedDetector())
-    task.stage = stage
-    return task
+    return PretrainedDetection(Manifest(kind="corpus", info=info), files, PretrainedDetector())
 
 
 def batch(task: PretrainedDetection, pictures: list[Picture]) -> Batch:

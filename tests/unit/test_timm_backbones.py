@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from modelmill.core.errors import UserError
 from modelmill.runtime.sources import timm_backbones
-from tests import detectors
+from tests.pretrained import detectors
 
 PREFIX = "model.backbone.conv_encoder.model."
 Weights = dict[str, torch.Tensor]

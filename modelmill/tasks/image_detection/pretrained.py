@@ -22,12 +22,23 @@ from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.framed import Framed, Group, batch_of, example, groups
 from modelmill.tasks.image_detection.picture_losses import PictureLosses
 from modelmill.tasks.image_detection.recipe import PretrainedDetector, Recipe
+from modelmill.tasks.pretrained.proof import Way
 from modelmill.tasks.pretrained.task import PretrainedTask
 
 # Pixels of made-up pictures before the processor, and how many objects each has.
 SIDES, OBJECTS = (96, 128), (1, 2)
 # Names of weights in the stages of a DETR's ResNet after the first.
 _UPPER = re.compile(r"\bbackbone\.model\.encoder\.stages\.[1-9]\.")
+
+
+class PictureWay(Way):
+    """A way of feeding a detector; see `Way`."""
+
+    @property
+    def words(self) -> str:
+        """Return the way in words."""
+        together = "pictures of one size together" if self.padded else "a picture at a time"
+        return f"{together}, {self.attention} attention" if self.attention else together
 
 
 class PretrainedDetection(PretrainedTask):
@@ -139,6 +150,8 @@ class PretrainedDetection(PretrainedTask):
         thaw(model)
         model.loss_function = PictureLosses(model.loss_function)
         proved = super()._proved(model, folder)
+        self.way = PictureWay(*self.way)
+        self.notes["way"] = self.way.words
         processor.require_reading(self.processor, self._width, len(self.labels_of_head()), f"{self.key}: {folder}")
         return proved
 

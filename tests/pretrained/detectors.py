@@ -1,11 +1,20 @@
-"""A tiny detector with random weights of families that transformers has for object detection, with their processors."""
+"""Detectors with the image processors of their families, as checkpoints for object detection."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
+from modelmill.corpus.example_shards import ShardedWriter
+from modelmill.data.media.images import png
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.image_detection.pretrained import PretrainedDetection
+from modelmill.tasks.image_detection.recipe import PretrainedDetector
+from tests.pretrained import tiny
+
+TITLE = "Detectors: object detection"
+HEAD = "AutoModelForObjectDetection"
 CLASSES = ["cat", "dog", "owl"]
 SIDE = 64
 _STAGES: dict[str, Any] = {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1]}
@@ -50,7 +59,7 @@ _LW: dict[str, Any] = {"d_model": 16, "num_queries": 7, "group_detr": 2, "decode
 _LW |= {"decoder_self_attention_heads": 2, "decoder_cross_attention_heads": 2, "projector_scale_factors": [1.0]}
 
 # By `model_type`: the configuration, and the image processor that its checkpoints have.
-FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
+_MADE: dict[str, tuple[dict[str, Any], str]] = {
     "detr": (_DETR, "DetrImageProcessor"),
     "conditional_detr": (_DETR, "ConditionalDetrImageProcessor"),
     "dab-detr": ({**_DETR, "hidden_size": 16, "d_model": None}, "ConditionalDetrImageProcessor"),
@@ -67,19 +76,46 @@ FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def write(kind: str, folder: Path, classes: list[str] | None = None, side: int = SIDE, **changes: Any) -> Path:
-    """A checkpoint as a hub lays it out."""
-    from transformers import AutoConfig, AutoModelForObjectDetection
+FAMILIES = sorted(_MADE)
 
-    settings, processor = FAMILIES[kind]
+
+def write(family: str, folder: Path, classes: list[str] | None = None, side: int = SIDE, **changes: Any) -> Path:
+    """A checkpoint as a hub lays it out."""
+    from transformers import AutoConfig
+
+    settings, processor = _MADE[family]
     named = dict(enumerate(CLASSES if classes is None else classes))
     given = {name: value for name, value in (settings | changes).items() if value is not None}
-    config = AutoConfig.for_model(kind, **given, id2label=named, label2id={name: n for n, name in named.items()})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        AutoModelForObjectDetection.from_config(config).save_pretrained(folder)
+    config = AutoConfig.for_model(family, **given, id2label=named, label2id={name: n for n, name in named.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny.model_of(HEAD, config).save_pretrained(folder)
     write_processor(folder, processor, side)
     return folder
+
+
+def task_of(family: str, folder: Path) -> tuple[PretrainedDetection, Path]:
+    """See `tests.pretrained`."""
+    model = write(family, folder / "model")
+    return task_over(model, folder), model
+
+
+def task_over(model: Path, folder: Path, classes: list[str] = CLASSES) -> PretrainedDetection:
+    """A task over four pictures of two sizes, with up to three objects, for a checkpoint."""
+    random = np.random.default_rng(0)
+    with ShardedWriter(folder / "examples") as writer:
+        for number, size in enumerate([(60, 80), (80, 60)] * 2):
+            pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+            low = random.uniform(0, 30, (number, 2))
+            values = {
+                "file": np.frombuffer(png(pixels), np.uint8),
+                "size": np.array(size),
+                "boxes": np.hstack([low, low + random.uniform(5, 25, (number, 2))]).astype(np.float32),
+                "labels": random.integers(len(classes), size=number),
+            }
+            writer.add("train", number, values)
+    files = {f"checkpoint/{name}": model / name for name in ("config.json", "preprocessor_config.json")}
+    info = {"model": "auto", "classes": classes}
+    return PretrainedDetection(Manifest(kind="corpus", info=info), files | writer.files(), PretrainedDetector())
 
 
 def write_processor(folder: Path, name: str, side: int = SIDE) -> None:
