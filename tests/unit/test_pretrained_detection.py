@@ -13,9 +13,10 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_detection import processor, trivial
 from modelmill.tasks.image_detection.detection import Boxes
-from modelmill.tasks.image_detection.framed import batch_of, example
+from modelmill.tasks.image_detection.framed import Group, batch_of, example
 from modelmill.tasks.image_detection.pretrained import PretrainedDetection
 from modelmill.tasks.image_detection.recipe import PretrainedDetector
+from modelmill.tasks.image_detection.varied import Variation
 from tests.pretrained import detectors
 from tests.pretrained.detectors import CLASSES
 
@@ -33,7 +34,7 @@ def picture(number: int, height: int = 60, width: int = 80, objects: int = 1) ->
 def task_of(folder: Path, classes: list[str] = CLASSES) -> PretrainedDetection:
     files = {f"checkpoint/{n}": folder / n for n in ("config.json", "preprocessor_config.json")}
     info = {"model": "auto", "classes": classes}
-    return PretrainedDetection(Manifest(kind="corpus", info=info), files, PretrainedDetector())
+    return PretrainedDetection(Manifest(kind="corpus", info=info), files, PretrainedDetector(shift=0, zoom=0))
 
 
 def batch(task: PretrainedDetection, pictures: list[Picture]) -> Batch:
@@ -274,3 +275,39 @@ def test_trivial_detectors_find_what_is_bright_and_what_is_usual_in_pictures_of_
         assert boxes.boxes[0] == pytest.approx([width / 4, height / 4, width / 2, height / 2])
     for place, boxes in enumerate(trivial.blobs(shown, shown)):
         assert boxes.boxes == pytest.approx(shown.known(place).boxes, abs=2.6)
+
+
+@pytest.mark.parametrize("change", [{"shift": 0.2}, {"zoom": 0.3}, {"flip": True}])
+def test_boxes_move_with_what_is_in_them(change: dict[str, Any], checkpoints: dict[str, Path]) -> None:
+    pytest.importorskip("kornia")
+    its, count = processor.load(checkpoints["detr"]), 16
+    vary = Variation(PretrainedDetector(**({"shift": 0, "zoom": 0} | change)), its)
+    pixels = torch.full((count, 3, 48, 64), -1.0)
+    pixels[:, :, 12:30, 10:26] = 1.0
+    known = {"class_labels": torch.tensor([1, 2]), "boxes": torch.tensor([[18, 21, 16, 18], [62.5, 2, 3, 4]])}
+    known["boxes"] = known["boxes"] / torch.tensor([64.0, 48, 64, 48])
+    torch.manual_seed(0)
+    made = vary(Group(list(range(count)), {"pixel_values": pixels}, [known] * count))
+    places = set()
+    for picture, labels in zip(made.inputs["pixel_values"], made.labels, strict=True):
+        bright = picture[0] > 0.5
+        rows, columns = bright.any(1).nonzero().flatten(), bright.any(0).nonzero().flatten()
+        seen = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+        x, y, width, height = (labels["boxes"][0] * torch.tensor([64.0, 48, 64, 48])).tolist()
+        assert [x - width / 2, y - height / 2, x + width / 2, y + height / 2] == pytest.approx(seen, abs=1.0)
+        assert labels["class_labels"][0] == 1 and len(labels["boxes"]) == len(labels["class_labels"])
+        places.add((tuple(seen), len(labels["boxes"])))
+    assert len(places) > 1
+
+
+def test_colours_change_as_those_of_pictures_do(checkpoints: dict[str, Path]) -> None:
+    pytest.importorskip("kornia")
+    its = processor.load(checkpoints["detr"])
+    grey = torch.from_numpy(processor.prepare(its, np.full((48, 64, 3), 100, np.uint8)).values)
+    vary = Variation(PretrainedDetector(shift=0, zoom=0, colour=0.3), its)
+    torch.manual_seed(0)
+    made = vary(Group([0, 1], {"pixel_values": grey.repeat(2, 1, 1, 1)}, [])).inputs["pixel_values"]
+    mean, deviation = (torch.tensor(one)[:, None, None] for one in (its.image_mean, its.image_std))
+    colours = made * deviation + mean
+    assert colours.std(1).max() < 1e-3, "grey stays grey"
+    assert not torch.allclose(colours[0], colours[1]) and (colours.clamp(0, 1) - colours).abs().max() < 1e-5

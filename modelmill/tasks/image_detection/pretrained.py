@@ -22,6 +22,7 @@ from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.framed import Framed, Group, batch_of, example, groups
 from modelmill.tasks.image_detection.picture_losses import PictureLosses
 from modelmill.tasks.image_detection.recipe import PretrainedDetector, Recipe
+from modelmill.tasks.image_detection.varied import Variation
 from modelmill.tasks.pretrained.proof import Way
 from modelmill.tasks.pretrained.task import PretrainedTask
 
@@ -53,6 +54,11 @@ class PretrainedDetection(PretrainedTask):
         """The checkpoint's image processor."""
         return processor.load(self.checkpoint)
 
+    @cached_property
+    def variation(self) -> Variation | None:
+        """The changes of pictures in training; None where the recipe wants none."""
+        return Variation(self.settings, self.processor) if self.settings and self.settings.varies else None
+
     def labels_of_head(self) -> list[str]:
         """Return the classes in the data's order."""
         classes: list[str] = self.corpus.info["classes"]
@@ -83,8 +89,10 @@ class PretrainedDetection(PretrainedTask):
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss; see `Task.loss`."""
         keep_statistics(model)
-        losses = [model(**group.inputs, labels=group.labels).loss for group in self._groups(model, batch)]
-        return torch.cat(losses).sum()
+        parts = self._groups(model, batch)
+        if model.training and self.variation:
+            parts = [self.variation(group) for group in parts]
+        return torch.cat([model(**group.inputs, labels=group.labels).loss for group in parts]).sum()
 
     def logits(self, model: Any, values: torch.Tensor) -> torch.Tensor:
         """Return the logits of each query and, behind them, its box: (batch, queries, classes + 4)."""

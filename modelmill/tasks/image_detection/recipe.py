@@ -130,9 +130,32 @@ class DetectorModel(Section):
 
 
 class PretrainedDetector(PretrainedModel):
-    """The network of a checkpoint, any detector that `transformers` has."""
+    """A detector of `transformers` that a checkpoint describes, and how its pictures are changed in training."""
 
     heads: ClassVar = ("AutoModelForObjectDetection",)
+
+    shift: float = Field(
+        default=0.1, ge=0, le=0.5, description="Greatest shift of a picture in training, as a fraction of its side."
+    )
+    zoom: float = Field(
+        default=0.1, ge=0, le=0.5, description="Greatest scaling of a picture in training, as a fraction of its side."
+    )
+    flip: bool = Field(
+        default=False,
+        description="Whether half of the pictures are mirrored in training, left to right: not where a class says "
+        "which side it is on, as digits and letters do.",
+    )
+    colour: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Greatest change of brightness, contrast and saturation in training, as a fraction.",
+    )
+
+    @property
+    def varies(self) -> bool:
+        """Return whether pictures are changed."""
+        return bool(self.shift or self.zoom or self.flip or self.colour)
 
 
 class DetectionGate(Section):
