@@ -78,6 +78,24 @@ class PretrainedDetection(PretrainedTask):
                 "shapes; set strategy: ddp"
             )
 
+    def whole(self, model: Any) -> list[str]:
+        """Return the names of modules that are trained whole beside adapters.
+
+        Raises:
+            UserError: Layers share one head, which `peft` would take apart.
+        """
+        names = super().whole(model)
+        every = dict(model.named_modules())
+        held = {id(parameter) for name in names for parameter in every[name].parameters()}
+        for name, module in every.items():
+            is_other = not any(f"{name}.".startswith(f"{one}.") for one in names)
+            if is_other and any(id(parameter) in held for parameter in module.parameters(recurse=False)):
+                raise UserError(
+                    f"fine_tuning.method: layers of {type(model).__name__} share their head ({name}), which adapters "
+                    "would take apart; set method: full"
+                )
+        return names
+
     def examples(self, stage: str, split: str) -> Examples:
         """Return the pictures of a split."""
         return Framed(self.files, split, self.processor)
