@@ -47,6 +47,20 @@ def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
     return _decoded(files, partial(decode, channels=channels))
 
 
+def encoded_images(files: Sequence[File]) -> Iterator[tuple[bytes, np.ndarray]]:
+    """Yield each image in order as its file and as pixels, uint8, (height, width, 3).
+
+    Args:
+        files: The images.
+
+    Raises:
+        UserError: A file cannot be decoded; the message names it.
+    """
+    from modelmill.data.media.images import decode
+
+    return _decoded(files, lambda data: (data, decode(data)))
+
+
 def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return images scaled and cut to squares of one size.
 
