@@ -53,9 +53,13 @@ class Recordings:
         samples: np.ndarray = self.samples[self.sample_offsets[index] : self.sample_offsets[index + 1]]
         return samples
 
+    def sound(self, index: int) -> np.ndarray:
+        """Return a recording: float32, (samples,), where full scale is 1."""
+        return self.recording(index).astype(np.float32) / (1 << 15)
+
     def sounds(self) -> list[np.ndarray]:
-        """Return all recordings: float32, (samples,), where full scale is 1."""
-        return [self.recording(number).astype(np.float32) / (1 << 15) for number in range(len(self))]
+        """Return all recordings, each as `sound` does."""
+        return [self.sound(number) for number in range(len(self))]
 
     def transcript(self, index: int) -> np.ndarray:
         """Return the numbers of a transcript's characters: (characters,)."""
