@@ -123,18 +123,26 @@ def _sections(node: Node, definitions: Node) -> Iterator[tuple[str, Node]]:
     model = _resolve(node, definitions)
     if model.get("properties") and not _is_bounds(model):
         yield "", model
-    for choice in node.get("anyOf", []):
+    for choice in _choices(node):
         yield from _sections(choice, definitions)
     for step, inner in (("[]", node.get("items")), (".NAME", node.get("additionalProperties"))):
         if isinstance(inner, dict):
             yield from ((f"{step}{further}", model) for further, model in _sections(inner, definitions))
 
 
+def _choices(node: Node) -> list[Node]:
+    """Return what a value may be one of; `oneOf` where a key `type` tells which."""
+    choices: list[Node] = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    return choices
+
+
 def _kind(node: Node, definitions: Node) -> str:
     """Say in words what a value may be."""
     node = _resolve(node, definitions)
-    if "anyOf" in node:
-        kinds = [_kind(choice, definitions) for choice in node["anyOf"]]
+    if choices := _choices(node):
+        kinds = list(dict.fromkeys(_kind(choice, definitions) for choice in choices))
+        if len(kinds) == 1:
+            return kinds[0]
         return ", ".join(kinds[:-1]) + f" or {kinds[-1]}"
     if "const" in node or "enum" in node:
         return ", ".join(f"`{_shown(value)}`" for value in node.get("enum", [node.get("const")]))

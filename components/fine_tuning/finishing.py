@@ -11,7 +11,7 @@ from modelmill.components.fine_tuning import export, lora
 from modelmill.models import joining
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.sections import FineTuning
-from modelmill.tasks.contract import Task
+from modelmill.tasks.contract import OpenTask
 
 # Real examples for checking another form of the model, and how much of a long one: the model is on the CPU.
 EXAMPLES, LENGTH = 4, 128
@@ -29,7 +29,7 @@ class Finishing:
     """
 
     def __init__(
-        self, task: Task, model: nn.Module, settings: FineTuning, scratch: Path, dtype: torch.dtype = torch.float32
+        self, task: OpenTask, model: nn.Module, settings: FineTuning, scratch: Path, dtype: torch.dtype = torch.float32
     ) -> None:
         """Add the adapters to the model, in place, and try the export.
 
@@ -58,7 +58,7 @@ class Finishing:
             shutil.rmtree(scratch / "tried")
         self.adapters = None
         if adapted:
-            self.adapters = lora.add_adapters(model, adapted)
+            self.adapters = lora.add_adapters(model, adapted, task.whole(model))
 
     def finish(self, model: nn.Module, output: Path) -> nn.Module:
         """Return the model to keep; adapters and the export are written below `output`.

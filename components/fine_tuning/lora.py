@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,20 @@ class Adapters:
         return model
 
 
-def add_adapters(model: Any, settings: AdaptedFineTuning) -> Adapters:
+def add_adapters(model: Any, settings: AdaptedFineTuning, whole: Sequence[str] = ()) -> Adapters:
     """Freeze the model and add trainable adapters, in fp32, to the modules that the recipe wants, in place.
+
+    Args:
+        model: The model.
+        settings: The stage's settings.
+        whole: Names of modules that are trained themselves, in fp32, such as a new head.
 
     Raises:
         UserError: A target module matches nothing, shares its weights with the embedding, or cannot have adapters.
     """
     from peft import LoraConfig, get_peft_model
 
-    lora, chosen = settings.lora, targets.choose(model, settings)
+    lora, chosen = settings.lora, targets.choose(model, settings, whole)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -75,7 +80,8 @@ def add_adapters(model: Any, settings: AdaptedFineTuning) -> Adapters:
         fan_in_fan_out=chosen.transposed,
         use_dora=settings.method == "dora",
         use_rslora=lora.rank_stabilised,
-        task_type="CAUSAL_LM",
+        modules_to_save=list(whole) or None,
+        task_type="CAUSAL_LM" if _is_causal(model) else None,
     )
     try:
         with warnings.catch_warnings():
@@ -86,8 +92,18 @@ def add_adapters(model: Any, settings: AdaptedFineTuning) -> Adapters:
         why = str(error).partition("\n")[0]
         raise UserError(f"{targets.KEY}: peft cannot add adapters to {type(model).__name__}: {why}") from error
     _require_adapters(wrapped, model, chosen)
+    for name, parameter in wrapped.named_parameters():
+        if ".modules_to_save." in name:
+            parameter.data = parameter.data.float()
     _leave_experts_uncompiled(wrapped)
     return Adapters(wrapped)
+
+
+def _is_causal(model: Any) -> bool:
+    """Return whether `peft` is to take a model for one that continues texts; else it passes on what it is given."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
 def _require_adapters(wrapped: Any, model: Any, chosen: targets.Targets) -> None:

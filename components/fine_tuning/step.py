@@ -69,6 +69,7 @@ def build(step: Step, task: "OpenTask", settings: FineTuning) -> tuple["nn.Modul
     from modelmill.components.fine_tuning.finishing import Finishing
     from modelmill.training import loading
     from modelmill.training.device import formats
+    from modelmill.training.loop import optimization
 
     pretrained = step.inputs[PRETRAINED]
     if not pretrained.entries:
@@ -79,7 +80,9 @@ def build(step: Step, task: "OpenTask", settings: FineTuning) -> tuple["nn.Modul
     if not _stays_as_it_is(task, settings):
         model.float()
     task.prepare(step, model, settings)
+    blocks = task.blocks(model)
     finishing = Finishing(task, model, settings, step.scratch, dtype)
+    optimization.freeze(model, blocks, settings.frozen_layers)
     return model, finishing.finish
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -35,17 +35,19 @@ class Targets(NamedTuple):
     places: int
 
 
-def choose(model: Any, settings: AdaptedFineTuning) -> Targets:
+def choose(model: Any, settings: AdaptedFineTuning, whole: Sequence[str] = ()) -> Targets:
     """Return what gets adapters in a model.
 
     Args:
         model: A model of `transformers`.
         settings: The stage's settings.
+        whole: Names of modules that are trained whole, and so get none.
 
     Raises:
         UserError: A named module is not there or cannot have adapters, or there is nothing to adapt.
     """
-    linear, experts, tied = _linear(model), _experts(model), _tied(model)
+    linear = [name for name in _linear(model) if not any(f"{name}.".startswith(f"{one}.") for one in whole)]
+    experts, tied = _experts(model), _tied(model)
     if settings.lora.target_modules == ALL_LINEAR:
         modules = [n for n in linear if _IN_A_BLOCK.search(n) and n not in tied and _last(n) not in _unread(model)]
         modules = _not_taken(modules, model, log.warning)
@@ -85,7 +87,12 @@ def _experts(model: nn.Module) -> list[str]:
 
 def _tied(model: Any) -> set[str]:
     """Return the names of modules that share their weights with the embedding."""
-    shared = model.get_input_embeddings().weight
+    try:
+        shared = getattr(model.get_input_embeddings(), "weight", None)
+    except NotImplementedError:  # of networks without an embedding
+        return set()
+    if shared is None:
+        return set()
     return {name for name, module in model.named_modules() if getattr(module, "weight", None) is shared}
 
 

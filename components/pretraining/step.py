@@ -83,8 +83,10 @@ def _files(step: Step, settings: Pretraining) -> list[Entry]:
     assert folder is not None
     kept = sorted(file for file in folder.iterdir() if file.name.endswith(_KEPT))
     entries = [manifest.add_file(step.store, file, f"{MODEL_FOLDER}/{file.name}") for file in kept]
-    tokenizer = step.inputs[CORPUS].under("tokenizer")
-    return entries + [e.model_copy(update={"path": f"{MODEL_FOLDER}/{Path(e.path).name}"}) for e in tokenizer]
+    known = {entry.path for entry in entries}
+    beside = [*step.inputs[CORPUS].under("tokenizer"), *step.inputs[CORPUS].under("checkpoint")]
+    copies = [e.model_copy(update={"path": f"{MODEL_FOLDER}/{Path(e.path).name}"}) for e in beside]
+    return entries + [copy for copy in copies if copy.path not in known]
 
 
 def _finish(step: Step, settings: Pretraining) -> "Finish | None":

@@ -98,8 +98,8 @@ def _resolve(recipe: Recipe, path: Path) -> Recipe:
     if recipe.pretraining is not None and recipe.pretraining.init != "random":
         init = _absolute(base, recipe.pretraining.init)
         changes["pretraining"] = recipe.pretraining.model_copy(update={"init": init})
-    if source := recipe.preprocessing.given_tokenizer:
-        changes["preprocessing"] = recipe.preprocessing.with_tokenizer(_absolute(base, source))
+    if source := recipe.preprocessing.given_checkpoint:
+        changes["preprocessing"] = recipe.preprocessing.with_checkpoint(_absolute(base, source))
     if recipe.fine_tuning is not None and recipe.fine_tuning.teacher is not None:
         changes["fine_tuning"] = recipe.fine_tuning.with_teacher(_absolute(base, recipe.fine_tuning.teacher))
     return recipe.model_copy(update=changes)
@@ -168,16 +168,24 @@ def _walk(model: type[BaseModel], keys: tuple[int | str, ...]) -> tuple[type[Bas
     """Return the section that holds the last key, and the keys without the names that pydantic adds for unions."""
     shown: list[str] = []
     section: type[BaseModel] | None = model
-    inner: type[BaseModel] | None = model
+    choices: list[type[BaseModel]] = [model]
     for key in keys:
         if isinstance(key, int):
             shown.append(str(key))
-        elif inner is not None:
-            section = inner
-            field = {f.alias or name: f for name, f in inner.model_fields.items()}.get(str(key))
-            inner = next(_models(field.annotation), None) if field else None
+        elif tagged := [one for one in choices if len(choices) > 1 and _has_type(one, key)]:
+            choices = tagged
+        elif choices:
+            section = choices[0]
+            field = {f.alias or name: f for name, f in section.model_fields.items()}.get(str(key))
+            choices = list(_models(field.annotation)) if field else []
             shown.append(str(key))
     return section, shown
+
+
+def _has_type(section: type[BaseModel], tag: str) -> bool:
+    """Return whether a section is the one of a union that a type stands for."""
+    field = section.model_fields.get("type")
+    return field is not None and tag in get_args(field.annotation)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from modelmill.recipe.data import Data, DriftLimits, Quarantine
 from modelmill.recipe.evaluation import Bound, Comparison, Evaluation
 from modelmill.recipe.measure import LOSS, Measure
+from modelmill.recipe.pretrained import PretrainedModel
 from modelmill.recipe.resources import Resources, StepResources
 from modelmill.recipe.section import GPU, Name, Section
 from modelmill.recipe.training import BadBatches, FineTuning, Pretraining, Training
@@ -36,7 +37,8 @@ __all__ = [
 
 STAGES = ("pretraining", "fine_tuning")
 # Keys that name a model from elsewhere.
-INIT, TOKENIZER, TEACHER = "pretraining.init", "preprocessing.tokenizer.from", "fine_tuning.distillation.teacher"
+INIT, TEACHER = "pretraining.init", "fine_tuning.distillation.teacher"
+TOKENIZER, PROCESSOR = "preprocessing.tokenizer.from", "preprocessing.processor.from"
 
 
 class Preparation(Section):
@@ -63,8 +65,13 @@ class Preparation(Section):
         return {"preprocessing.split_by": self.split_by or "the whole record", "preprocessing.test": self.test}
 
     @property
-    def given_tokenizer(self) -> str | None:
-        """Return the model folder or version that the tokenizer is taken from; None where none is."""
+    def checkpoint_key(self) -> str:
+        """Return the recipe's key that names the given checkpoint."""
+        return TOKENIZER
+
+    @property
+    def given_checkpoint(self) -> str | None:
+        """Return the model whose tokenizer, image processor or feature extractor is taken; None where none is."""
         return None
 
     @property
@@ -77,8 +84,8 @@ class Preparation(Section):
         """Return how many positions a model must have, in tokens or items; None where that does not matter."""
         return None
 
-    def with_tokenizer(self, source: str) -> "Preparation":
-        """Return these settings with the tokenizer taken from elsewhere, where one is given."""
+    def with_checkpoint(self, source: str) -> "Preparation":
+        """Return these settings with the tokenizer or processor taken from elsewhere, where the task has one."""
         return self
 
 
@@ -119,12 +126,27 @@ class Recipe(Section):
             raise ValueError("pretraining and fine_tuning cannot both be none")
         return self
 
+    @model_validator(mode="after")
+    def _takes_a_checkpoint(self) -> "Recipe":
+        if not isinstance(self.model, PretrainedModel):
+            return self
+        if self.pretraining is not None and self.pretraining.steps:
+            raise ValueError("pretraining.steps: with model.type: auto the checkpoint is trained already; set 0")
+        if self.preprocessing.given_checkpoint is None:
+            if self.pretraining is None or self.pretraining.init == "random":
+                raise ValueError(
+                    "model.type: auto: name a checkpoint in pretraining.init or, to train its network from random "
+                    f"weights, in {self.preprocessing.checkpoint_key}"
+                )
+            self.preprocessing = self.preprocessing.with_checkpoint(self.pretraining.init)
+        return self
+
     @property
     def models(self) -> dict[str, str]:
         """Return the models that are taken from elsewhere, each by the key that names it."""
         named = {
             INIT: self.pretraining.init if self.pretraining and self.pretraining.init != "random" else None,
-            TOKENIZER: self.preprocessing.given_tokenizer,
+            self.preprocessing.checkpoint_key: self.preprocessing.given_checkpoint,
             TEACHER: self.fine_tuning.teacher if self.fine_tuning else None,
         }
         return {key: source for key, source in named.items() if source is not None}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from modelmill.recipe import Recipe, step_code
+from modelmill.recipe.pretrained import PretrainedModel
 
 S = TypeVar("S", bound=BaseModel)
 # Settings that change how a step works but not what it makes, but for rounding, as other hardware does.
@@ -148,12 +149,21 @@ RECORDED = (LOOK, *STEPS)
 def settings_of(step: str, recipe: Recipe) -> dict[str, Any]:
     """Return the part of the recipe that the step's result depends on, by dotted key; values are JSON."""
     document = recipe.model_dump(mode="json", by_alias=True)
-    return {key: _without_neutral(_at(document, key)) for key in STEPS[step].settings}
+    return {key: _without_neutral(_at(document, key)) for key in _settings(step, recipe)}
 
 
 def visible_to(step: str, recipe: Recipe) -> Recipe:
     """Return the recipe without the parts that the step does not declare: it cannot read what its key misses."""
-    return _visible(recipe, {*STEPS[step].settings, *STEPS[step].locations})
+    return _visible(recipe, {*_settings(step, recipe), *STEPS[step].locations})
+
+
+def _settings(step: str, recipe: Recipe) -> tuple[str, ...]:
+    """Return the dotted keys that a step's result depends on.
+
+    Preprocessing reads of the model only that a checkpoint decides what it is, and so how inputs are prepared.
+    """
+    is_given = step == "preprocessing" and isinstance(recipe.model, PretrainedModel)
+    return (*STEPS[step].settings, *(("model.type",) if is_given else ()))
 
 
 def _visible(section: S, keys: set[str]) -> S:

@@ -165,6 +165,19 @@ class FineTuning(Training):
     """Training of the pretrained model for its purpose."""
 
     method: Literal["full"] = Field(default="full", description="Weights that are trained; `full`: all.")
+    frozen_layers: int = Field(
+        default=0,
+        ge=0,
+        description="Blocks, counted from the input, that stay as they are, and with them what is before the first; "
+        "of an encoder and a decoder the encoder's come first.",
+    )
+    layer_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Factor of the learning rate from a block to the one below it, such as 0.9: the head learns at the "
+        "full rate, what is before the first block at the least; null: all learn alike.",
+    )
     onnx: bool = Field(
         default=False,
         description="Whether to make `onnx/model.onnx` as well, checked by onnxruntime on held-out examples.",

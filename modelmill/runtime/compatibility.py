@@ -13,6 +13,27 @@ _PADDING = 1024
 # Names that `transformers` gives the tensors of a block's experts, each of them one tensor for all.
 EXPERTS = {"gate_up_proj", "down_proj"}
 
+# Architectures that count positions from the one after the padding token's number: the first ones are never used.
+_AFTER_PADDING = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+
 # What configurations call the longest sequence that a model has positions for.
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
@@ -28,13 +49,26 @@ def require_length(folder: Path, length: int, key: str = INIT) -> None:
     Raises:
         UserError: The model was made for shorter sequences.
     """
-    config = _of_text(read_config(folder))
-    longest = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
+    longest = positions(read_config(folder))
     if longest is not None and longest < length:
         raise UserError(
             f"{key}: {folder}: it was made for {longest} positions; "
             f"set preprocessing.sequence_length to {longest} or less, it is {length}"
         )
+
+
+def positions(config: dict[str, Any]) -> int | None:
+    """Return the tokens of the longest sequence that a model has positions for; None where it says none.
+
+    Args:
+        config: The content of `config.json`.
+    """
+    config = _of_text(config)
+    longest = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
+    if longest is None or config.get("model_type") not in _AFTER_PADDING:
+        return longest
+    padding = config.get("pad_token_id", 1)
+    return longest - 1 - (padding if isinstance(padding, int) else 1)
 
 
 def require_vocabulary(folder: Path, tokenizer: Path, key: str = INIT) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from modelmill.champion import champion_state
 from modelmill.champion.held_out import what_differs
@@ -9,9 +10,11 @@ from modelmill.core.errors import CorruptError, UserError
 from modelmill.data import shards
 from modelmill.recipe import Recipe
 from modelmill.recipe.adapters import AdaptedFineTuning
+from modelmill.recipe.pretrained import PretrainedModel
 from modelmill.recipe.sections import TEACHER as TEACHER_KEY
 from modelmill.recipe.step_specs import CHAMPION, DATA, FITTED, INIT, REGISTRY, STEPS, TEACHER
 from modelmill.runtime import compatibility, fitted, tracking, weights
+from modelmill.runtime.sources import architecture
 from modelmill.store import Store, manifest
 
 NOTHING = "none"
@@ -37,10 +40,15 @@ def _data(recipe: Recipe, store: Store) -> str:
 
 
 def _fitted(recipe: Recipe, store: Store) -> str:
-    """Return the digest of a tokenizer from elsewhere, or of the first fit of an earlier run."""
-    source = recipe.preprocessing.given_tokenizer
+    """Return the digest of a tokenizer or checkpoint from elsewhere, or of the first fit of an earlier run."""
+    source = recipe.preprocessing.given_checkpoint
     if source is None:
         return fitted.find(store, recipe) or NOTHING
+    if isinstance(recipe.model, PretrainedModel):
+        key = recipe.preprocessing.checkpoint_key
+        folder = weights.locate_description(key, source, store)
+        _require_head(f"{key}: {source}", recipe.model, folder)
+        return weights.describing_digest(folder)
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
     if recipe.preprocessing.needs_chat_template:
         compatibility.require_chat_template(folder)
@@ -52,16 +60,23 @@ def _init(recipe: Recipe, store: Store) -> str:
         return NOTHING
     init = recipe.pretraining.init
     folder = weights.locate("pretraining.init", init, store)
+    if isinstance(recipe.model, PretrainedModel):
+        _require_head(f"pretraining.init: {init}", recipe.model, folder)
     if length := recipe.preprocessing.context_length:
         compatibility.require_length(folder, length)
     if isinstance(recipe.fine_tuning, AdaptedFineTuning):
         compatibility.require_modules(folder, recipe.fine_tuning.named_modules)
-    if source := recipe.preprocessing.given_tokenizer:
-        tokenizer = weights.locate("preprocessing.tokenizer.from", source, store)
+    source = recipe.preprocessing.given_checkpoint
+    if source and recipe.preprocessing.checkpoint_key == weights.TOKENIZER_KEY:
+        tokenizer = weights.locate(weights.TOKENIZER_KEY, source, store)
         compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0])
     if not init.startswith("models:/"):  # of those it was said when they were registered
         weights.warn_of_licence(f"pretraining.init: {init}", folder)
     return weights.digest(folder)
+
+
+def _require_head(where: str, model: PretrainedModel, folder: Path) -> None:
+    architecture.require_head(where, weights.read_json(where, folder / weights.CONFIG), model.heads)
 
 
 def _teacher(recipe: Recipe, store: Store) -> str:
@@ -71,7 +86,7 @@ def _teacher(recipe: Recipe, store: Store) -> str:
     folder = weights.locate(TEACHER_KEY, source, store)
     if length := recipe.preprocessing.context_length:
         compatibility.require_length(folder, length, TEACHER_KEY)
-    if given := recipe.preprocessing.given_tokenizer:
+    if given := recipe.preprocessing.given_checkpoint:
         tokenizer = weights.locate(weights.TOKENIZER_KEY, given, store)
         compatibility.require_vocabulary(folder, tokenizer / weights.TOKENIZER[0], TEACHER_KEY)
     if not source.startswith("models:/"):

@@ -22,6 +22,7 @@ from modelmill.runtime.sources.layout import (
     GENERATION,
     INDEX,
     PICKLES,
+    PROCESSORS,
     SPECIAL_TOKENS,
     TOKENIZER,
     WEIGHTS,
@@ -34,16 +35,20 @@ __all__ = [
     "CONFIG",
     "INDEX",
     "PICKLES",
+    "PROCESSORS",
     "SPECIAL_TOKENS",
     "TOKENIZER",
     "TOKENIZER_KEY",
     "WEIGHTS",
     "Tensor",
+    "describing_digest",
+    "describing_files",
     "digest",
     "dtype_of",
     "is_portable",
     "licence",
     "locate",
+    "locate_description",
     "matrices",
     "origin_of",
     "own_tokenizer",
@@ -87,6 +92,35 @@ def locate(key: str, source: str, store: Store) -> Path:
     checkpoint.check(where, folder)
     architecture.check(where, read_json(where, folder / CONFIG))
     return folder
+
+
+def locate_description(key: str, source: str, store: Store) -> Path:
+    """Return a folder with a model's configuration, tokenizer and processor as they come; no weights are fetched.
+
+    Args:
+        key: The recipe's key, for messages.
+        source: As `locate` takes it.
+        store: The run's store.
+
+    Raises:
+        UserError: There is no such model, or none that transformers has an architecture for.
+    """
+    where = f"{key}: {source}"
+    folder = _fetch(where, source, store, True)
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{where}: no {CONFIG} in it; is it a model that save_pretrained has written?")
+    architecture.check(where, read_json(where, folder / CONFIG))
+    return folder
+
+
+def describing_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that `locate_description` is for."""
+    return sorted(file for file in folder.iterdir() if layout.prepares_inputs(file.name))
+
+
+def describing_digest(folder: Path) -> str:
+    """Return the digest of a model's configuration, tokenizer and processor."""
+    return _digest(describing_files(folder))
 
 
 def is_portable(source: str) -> bool:

@@ -186,6 +186,10 @@ class OpenTask(Task, Protocol):
         """
         ...
 
+    def whole(self, model: "nn.Module") -> list[str]:
+        """Return the names of modules that are trained whole beside adapters, such as a new head; by default none."""
+        ...
+
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Return what the loss is divided by beside its terms; by default nothing.
 

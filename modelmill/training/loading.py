@@ -30,11 +30,17 @@ def open_task(step: Step) -> OpenTask:
 def _opened(task: Any, stage: str) -> OpenTask:
     """Return a task with the step that it works for and, where it has none of its own, its optional attributes."""
     task.stage = stage
-    task.keeps_files = getattr(task, "keeps_files", False)
-    task.notes = getattr(task, "notes", {})
-    task.prepare = getattr(task, "prepare", lambda *_: None)
-    task.counts = getattr(task, "counts", lambda _: ())
-    task.has_first_pass = getattr(task, "has_first_pass", lambda: False)
+    defaults = {
+        "keeps_files": False,
+        "notes": {},
+        "whole": lambda _: [],
+        "prepare": lambda *_: None,
+        "counts": lambda _: (),
+        "has_first_pass": lambda: False,
+    }
+    for name, default in defaults.items():
+        if not hasattr(task, name):
+            setattr(task, name, default)
     opened: OpenTask = task
     return opened
 

@@ -63,7 +63,7 @@ def _finished(
 
 def _would_fetch(step: str, recipe: Recipe) -> bool:
     """Return whether the digest of a step's input takes a download: of weights or a tokenizer from elsewhere."""
-    named = {INIT: sections.INIT, FITTED: sections.TOKENIZER, TEACHER: sections.TEACHER}
+    named = {INIT: sections.INIT, FITTED: recipe.preprocessing.checkpoint_key, TEACHER: sections.TEACHER}
     return any(named.get(source) in recipe.models for source in STEPS[step].sources)
 
 

@@ -12,6 +12,7 @@ from modelmill.core.errors import CorruptError, ModelmillError
 from modelmill.pipelines.planning import speeds
 from modelmill.pipelines.planning.plan import Planned
 from modelmill.recipe import Recipe, Training, task_packages
+from modelmill.recipe.pretrained import PretrainedModel
 from modelmill.recipe.step_specs import STAGES, settings_of
 from modelmill.runtime import memo, weights
 from modelmill.runtime.run_records import Estimate
@@ -153,8 +154,11 @@ def _known(recipe: Recipe, store: Store) -> RunFacts:
     corpus, config, vocabulary = _last_corpus(recipe, store), None, None
     if recipe.pretraining is not None and recipe.pretraining.init != "random":
         config = weights.read_config(weights.locate("pretraining.init", recipe.pretraining.init, store))
-    if source := recipe.preprocessing.given_tokenizer:
-        vocabulary = _vocabulary(weights.locate("preprocessing.tokenizer.from", source, store))
+    key, source = recipe.preprocessing.checkpoint_key, recipe.preprocessing.given_checkpoint
+    if source and config is None and isinstance(recipe.model, PretrainedModel):
+        config = weights.read_config(weights.locate_description(key, source, store))
+    if source and key == weights.TOKENIZER_KEY:
+        vocabulary = _vocabulary(weights.locate(key, source, store))
     rows = {entry.path: entry.rows for entry in corpus.entries if entry.rows is not None} if corpus else {}
     return RunFacts(corpus.info if corpus else None, rows, config, vocabulary)
 

@@ -68,7 +68,7 @@ def columns(recipe: Recipe, store: Store) -> dict[str, str]:
 
 def _refit(step: str, recipe: Recipe) -> str:
     """Return what preprocessing that runs costs: all shards where it fits anew, else only those that are new."""
-    if step != "preprocessing" or recipe.preprocessing.given_tokenizer:
+    if step != "preprocessing" or recipe.preprocessing.given_checkpoint:
         return ""
     if recipe.preprocessing.fit == "always":
         return "; fits anew and encodes every shard (preprocessing.fit: always)"

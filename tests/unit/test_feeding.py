@@ -25,6 +25,7 @@ from modelmill.runtime.compatibility import require_length
 from modelmill.tasks.language_modeling import checkpoint, proof, rows, ways
 from modelmill.tasks.language_modeling.specimen import Specimen
 from modelmill.tasks.language_modeling.ways import Way
+from modelmill.tasks.pretrained import saved
 from modelmill.training.device import formats
 from tests.packed import language_task
 
@@ -177,9 +178,9 @@ def test_a_checkpoint_is_loaded_in_its_own_format_where_the_device_has_it(
         assert checkpoint.load(tmp_path, CPU)[0].dtype == getattr(torch, expected)
 
 
-@pytest.mark.parametrize("most", [0, checkpoint.RELOADED])
+@pytest.mark.parametrize("most", [0, saved.RELOADED])
 def test_what_was_saved_is_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(checkpoint, "RELOADED", most)
+    monkeypatch.setattr(saved, "RELOADED", most)
     model = llama()
     model.save_pretrained(tmp_path)
     checkpoint.require_saved(model, tmp_path)

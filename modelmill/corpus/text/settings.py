@@ -185,7 +185,7 @@ class TokenizedPreparation(Preparation):
     sequence_length: int = Field(description="Tokens of an example.")
 
     @property
-    def given_tokenizer(self) -> str | None:
+    def given_checkpoint(self) -> str | None:
         """Return the model folder or version that the tokenizer is taken from; None where none is."""
         return self.tokenizer.source
 
@@ -194,7 +194,7 @@ class TokenizedPreparation(Preparation):
         """Return how many positions a model must have, in tokens or items."""
         return self.sequence_length
 
-    def with_tokenizer(self, source: str) -> Preparation:
+    def with_checkpoint(self, source: str) -> Preparation:
         """Return these settings with the tokenizer taken from elsewhere.
 
         Args:

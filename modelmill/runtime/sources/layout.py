@@ -24,11 +24,17 @@ VOCABULARIES = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
+# Of tokenizers with a vocabulary for each language.
+PAIRED_VOCABULARIES = ("source.spm", "target.spm")
+# What prepares images and sounds, and texts that are measured (Whisper's spellings).
+PROCESSORS = ("preprocessor_config.json", "processor_config.json", "normalizer.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 ADAPTER = "adapter_config.json"
 
 _TOKENIZER_FILES = {*TOKENIZER, CHAT_TEMPLATE, SPECIAL_TOKENS, ADDED_TOKENS, *VOCABULARIES}
-_DESCRIBING = {CONFIG, GENERATION, CARD, ADAPTER, *_TOKENIZER_FILES}
+# What a network and its inputs are made from, beside the weights.
+_PREPARING = {CONFIG, GENERATION, *PROCESSORS, *_TOKENIZER_FILES, *PAIRED_VOCABULARIES}
+_DESCRIBING = {CARD, ADAPTER, *_PREPARING}
 _LICENCE = re.compile(r"(LICEN[CS]E|NOTICE)(\.(txt|md))?", re.IGNORECASE)
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 # No separator and no leading dot: a name leads to a file of the folder and nowhere else.
@@ -48,6 +54,11 @@ def is_licence(name: str) -> bool:
 def is_of_tokenizer(name: str) -> bool:
     """Return whether a file is part of a tokenizer."""
     return name in _TOKENIZER_FILES
+
+
+def prepares_inputs(name: str) -> bool:
+    """Return whether a file says what a network is or prepares its inputs: configuration, tokenizer or processor."""
+    return name in _PREPARING
 
 
 def is_shard(name: str) -> bool:

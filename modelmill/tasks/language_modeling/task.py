@@ -197,7 +197,7 @@ def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
     settings = recipe.preprocessing
     require_length(folder, settings.sequence_length)
     chats = settings.pairs if settings.needs_chat_template else None
-    if chats and recipe.pretraining and settings.given_tokenizer == recipe.pretraining.init:
+    if chats and recipe.pretraining and settings.given_checkpoint == recipe.pretraining.init:
         framing_of(chats, Encoder(folder), folder, settings.sequence_length)
     return _load(folder, None, settings.sequence_length)[2]
 

@@ -3,15 +3,20 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 
+from modelmill.core.errors import UserError
 from modelmill.recipe import Training
+from modelmill.recipe.sections import FineTuning
 from modelmill.training.device.precision import product_dtype
 from modelmill.training.loop.muon import Muon
 
 Optimizers = list[torch.optim.Optimizer]
+# Key of a group of weights: the factor of its learning rate.
+SCALE = "rate_scale"
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -30,19 +35,28 @@ def make_optimizers(model: nn.Module, blocks: list[nn.Module], settings: Trainin
         model: The model.
         blocks: The blocks whose matrices Muon takes.
         settings: The stage's settings.
+
+    Raises:
+        UserError: Rates are to differ from block to block in a network that has none.
     """
     parameters = list(trainable(model).values())
+    scales = _scales(model, blocks, settings)
     hidden = {id(p) for block in blocks for p in block.parameters() if p.requires_grad and p.ndim == 2}
     optimizers: Optimizers = []
     if settings.optimizer == "muon" and hidden:
         matrices = [p for p in parameters if id(p) in hidden]
         dtype = product_dtype(matrices[0].device, settings)
-        optimizers.append(Muon(matrices, settings.learning_rate, settings.weight_decay, dtype))
+        optimizers += [
+            _scaled(Muon(some, settings.learning_rate, settings.weight_decay, dtype), scale)
+            for scale, some in _by_scale(matrices, scales)
+        ]
         parameters = [p for p in parameters if id(p) not in hidden]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for scale, some in _by_scale(parameters, scales):
+        groups += [
+            {"params": [p for p in some if p.ndim >= 2], "weight_decay": settings.weight_decay, SCALE: scale},
+            {"params": [p for p in some if p.ndim < 2], "weight_decay": 0.0, SCALE: scale},
+        ]
     groups = [group for group in groups if group["params"]]
     if not groups:
         return optimizers
@@ -59,6 +73,69 @@ def make_optimizers(model: nn.Module, blocks: list[nn.Module], settings: Trainin
     ]
 
 
+def freeze(model: nn.Module, blocks: list[nn.Module], count: int) -> None:
+    """Freeze the lowest blocks of a model and what is before the first of them, in place.
+
+    Args:
+        model: The model.
+        blocks: Its blocks in order.
+        count: How many of them are frozen.
+
+    Raises:
+        UserError: The model has fewer blocks, or nothing is left to train.
+    """
+    if not count:
+        return
+    if count > len(blocks):
+        raise UserError(f"fine_tuning.frozen_layers: {count}, but the model has {len(blocks)} blocks; set that or less")
+    for parameter in (*_before(model, blocks), *(p for block in blocks[:count] for p in block.parameters())):
+        parameter.requires_grad_(False)
+    if not trainable(model):
+        raise UserError(f"fine_tuning.frozen_layers: {count} leaves nothing to train; set less")
+
+
+def _before(model: nn.Module, blocks: list[nn.Module]) -> list[nn.Parameter]:
+    """Return the weights before the first block, such as embeddings."""
+    in_blocks = {id(p) for block in blocks for p in block.parameters()}
+    before: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        if id(parameter) in in_blocks:
+            break
+        before.append(parameter)
+    return before
+
+
+def _scales(model: nn.Module, blocks: list[nn.Module], settings: Training) -> dict[int, float]:
+    """Return the factor of the learning rate of each weight that has one, by its id.
+
+    As in ELECTRA (Clark et al., 2020, https://arxiv.org/abs/2003.10555) and BEiT (Bao et al., 2021,
+    https://arxiv.org/abs/2106.08254).
+    """
+    decay = settings.layer_decay if isinstance(settings, FineTuning) else None
+    if decay is None:
+        return {}
+    if not blocks:
+        raise UserError("fine_tuning.layer_decay: this network has no blocks; leave it out")
+    scales = {id(p): decay ** (len(blocks) + 1) for p in _before(model, blocks)}
+    for number, block in enumerate(blocks):
+        scales |= {id(p): decay ** (len(blocks) - number) for p in block.parameters()}
+    return scales
+
+
+def _by_scale(parameters: list[nn.Parameter], scales: dict[int, float]) -> list[tuple[float, list[nn.Parameter]]]:
+    """Return the weights of each factor, the largest first; one group where there are no factors."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+    return sorted(groups.items(), key=lambda group: -group[0])
+
+
+def _scaled(optimizer: Muon, scale: float) -> Muon:
+    for group in optimizer.param_groups:
+        group[SCALE] = scale
+    return optimizer
+
+
 def update(optimizers: Optimizers, rate: float, bad: torch.Tensor) -> None:
     """Move the weights, unless the gradient is bad, and forget the gradient.
 
@@ -71,7 +148,7 @@ def update(optimizers: Optimizers, rate: float, bad: torch.Tensor) -> None:
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get(SCALE, 1.0)
         if isinstance(optimizer, Muon):
             if not bad.item():
                 optimizer.step()

@@ -1,0 +1,39 @@
+"""The model of a recipe whose checkpoint decides what the network is."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field
+
+from modelmill.recipe.section import Section
+
+AUTO: Literal["auto"] = "auto"
+
+
+class PretrainedModel(Section):
+    """The network of a checkpoint; any architecture that `transformers` has with the task's head.
+
+    Attributes:
+        heads: Classes of `transformers` that the network is loaded with, the first that has the architecture.
+    """
+
+    heads: ClassVar[tuple[str, ...]] = ()
+
+    type: Literal["auto"] = Field(
+        default=AUTO, description="`auto`: the checkpoint in `pretraining.init` decides what the network is."
+    )
+
+
+def by_type(default: str) -> Discriminator:
+    """Return what chooses between a task's own model and a checkpoint's by the key `type`.
+
+    Args:
+        default: Type of a model that names none, which is the tag of the task's own.
+    """
+
+    def type_of(value: Any) -> str | None:
+        given = value.get("type", default) if isinstance(value, dict) else getattr(value, "type", default)
+        return given if isinstance(given, str) else None
+
+    return Discriminator(
+        type_of, custom_error_type="unknown_model", custom_error_message=f"its type should be {default} or {AUTO}"
+    )
