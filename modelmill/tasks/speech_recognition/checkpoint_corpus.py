@@ -98,8 +98,8 @@ def described(folder: Path) -> Checkpoint:
         if config.model_type in architecture.with_head(head):
             return Checkpoint(folder, config, head)
     raise UserError(
-        f"{PROCESSOR}: {folder}: its model_type is {config.model_type!r}, which transformers has neither with a CTC head "
-        "nor as a decoder of speech; take the checkpoint of a speech recogniser, such as wav2vec2 or Whisper"
+        f"{PROCESSOR}: {folder}: its model_type is {config.model_type!r}, which transformers has neither with a CTC "
+        "head nor as a decoder of speech; take the checkpoint of a speech recogniser, such as wav2vec2 or Whisper"
     )
 
 
@@ -112,8 +112,8 @@ def _hearing(given: Checkpoint, settings: RecognitionPreprocessing) -> processor
     hearing = processor.hearing(PROCESSOR, given.folder)
     if settings.sample_rate != hearing.rate:
         raise UserError(
-            f"preprocessing.sample_rate: {settings.sample_rate} Hz, but {given.config.model_type} hears {hearing.rate} Hz; "
-            f"set it to {hearing.rate}, and recordings of other rates are resampled"
+            f"preprocessing.sample_rate: {settings.sample_rate} Hz, but {given.config.model_type} hears {hearing.rate} "
+            f"Hz; set it to {hearing.rate}, and recordings of other rates are resampled"
         )
     if hearing.seconds is not None and settings.max_seconds > hearing.seconds:
         raise UserError(

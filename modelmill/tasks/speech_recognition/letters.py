@@ -23,7 +23,9 @@ _RATIO = 320
 class Letters:
     """Tokens of a CTC head, most often characters; see `Spelling`."""
 
-    def __init__(self, tokenizer: Any, config: Any, files: dict[str, bytes], settings: RecognitionPreprocessing) -> None:
+    def __init__(
+        self, tokenizer: Any, config: Any, files: dict[str, bytes], settings: RecognitionPreprocessing
+    ) -> None:
         """Take a tokenizer.
 
         Args:
@@ -49,8 +51,8 @@ class Letters:
         blank, size = tokenizer.pad_token_id, len(tokenizer)
         if blank is None or blank != config.pad_token_id or max(tokenizer.get_vocab().values()) >= config.vocab_size:
             raise UserError(
-                f"preprocessing.processor.from: {folder}: its tokenizer ({size} tokens, padding {blank}) is not that of "
-                f"its head ({config.vocab_size} tokens, padding {config.pad_token_id}); take the one of the same "
+                f"preprocessing.processor.from: {folder}: its tokenizer ({size} tokens, padding {blank}) is not that "
+                f"of its head ({config.vocab_size} tokens, padding {config.pad_token_id}); take the one of the same "
                 "checkpoint, or a new one: --set preprocessing.vocabulary=transcripts"
             )
         return cls(tokenizer, config, {}, settings)

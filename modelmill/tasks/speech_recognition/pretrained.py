@@ -29,7 +29,7 @@ from modelmill.tasks.pretrained.task import PretrainedTask
 from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser, Recipe
 
 CTC = PretrainedRecogniser.heads[0]
-VOCABULARY = "vocab.json"
+VOCABULARY, _OF_MASKS = "vocab.json", "masked_spec_embed"
 # Made-up recordings in seconds, and tokens that a decoder is given with each.
 SECONDS, TOKENS = (0.93, 0.61, 0.37), 4
 
@@ -208,8 +208,18 @@ class PretrainedRecognition(PretrainedTask):
         return loaded._replace(is_head_kept=False, new=sorted({*loaded.new, *names}))
 
     def _told(self, model: Any) -> nn.Module:
-        """Return a model that is told, where it is Whisper, in which language to write, and to write no times."""
+        """Return a model set up for fine-tuning, and told, where it is Whisper, how to write.
+
+        Layers are not skipped at random, and what stands for masked frames stays: each step uses all other weights, as
+        processes that train together must.
+        """
         told: nn.Module = model
+        for one in (*model.modules(), model.config):
+            if isinstance(getattr(one, "layerdrop", None), float):
+                one.layerdrop = 0.0
+        for name, parameter in model.named_parameters():
+            if name.endswith(_OF_MASKS):
+                parameter.requires_grad_(False)
         if model.config.model_type == "whisper":
             _tell(model.generation_config, self.listener.tokenizer.get_vocab(), self.language)
         return told

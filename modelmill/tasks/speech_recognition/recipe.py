@@ -7,6 +7,7 @@ from pydantic import Field, Tag, model_validator
 from modelmill.corpus.settings import require_two
 from modelmill.corpus.speech.settings import SpeechPreprocessing, require_recordings
 from modelmill.recipe import sections
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.measure import Measure
 from modelmill.recipe.pretrained import AUTO, PretrainedModel, by_type
 from modelmill.recipe.sections import Bound, Comparison, Evaluation, Section
@@ -65,8 +66,8 @@ class RecognitionPreprocessing(SpeechPreprocessing):
     )
     vocabulary: Literal["auto", "checkpoint", "transcripts"] = Field(
         default="auto",
-        description="Tokens of a checkpoint's CTC head: those of the `checkpoint`, or new ones for the characters of the "
-        "training `transcripts`, with a new head. `auto` takes new ones where the checkpoint's lack a character.",
+        description="Tokens of a checkpoint's CTC head: those of the `checkpoint`, or new ones for the characters of "
+        "the training `transcripts`, with a new head. `auto` takes new ones where the checkpoint's lack a character.",
     )
     language: str | None = Field(
         default=None,
@@ -161,6 +162,7 @@ class Recipe(sections.Recipe):
         Annotated[RecognitionModel, Tag("cnn-bilstm")] | Annotated[PretrainedRecogniser, Tag(AUTO)],
         by_type("cnn-bilstm"),
     ] = RecognitionModel()
+    fine_tuning: AdaptedFineTuning | None = Field(default=None, description="Second stage of training, or `none`.")
     evaluation: RecognitionEvaluation = RecognitionEvaluation()
 
     measures: ClassVar = {
@@ -179,7 +181,11 @@ class Recipe(sections.Recipe):
             return self
         for key in ("processor", "vocabulary", "language"):
             if getattr(settings, key) != type(settings).model_fields[key].default:
-                raise ValueError(f"preprocessing.{key}: it is for model.type: auto; leave it out")
+                raise ValueError(f"preprocessing.{key}: it is of a checkpoint; set model.type: auto")
+        if self.fine_tuning is not None and self.fine_tuning.adapted:
+            raise ValueError(
+                f"fine_tuning.method: {self.fine_tuning.method} adapts a checkpoint; set model.type: auto, or full"
+            )
         return self
 
     @model_validator(mode="after")

@@ -35,8 +35,8 @@ class RecognitionModel(PythonModel):
         """Return a transcript a row.
 
         Raises:
-            MlflowException: A row is not a recording in base64, or has another sample rate than the model; a checkpoint's
-                is resampled.
+            MlflowException: A row is not a recording in base64, or has another sample rate than the model, where that is
+                no checkpoint's; or it is longer than a checkpoint hears.
         """
         # Recordings are not batched, so that no answer depends on the others.
         return pd.DataFrame({"transcript": [self._hear(text) for text in model_input["audio"]]})
@@ -55,7 +55,9 @@ class RecognitionModel(PythonModel):
         features = self.listener.features
         sound = samples_of(text, features.rate, resample=True)
         if features.longest is not None and len(sound) > features.longest * features.rate:
-            raise refusal(f"audio: it lasts more than {features.longest:g} s, which is all that the model hears; cut it")
+            raise refusal(
+                f"audio: it lasts more than {features.longest:g} s, which is all that the model hears; cut it"
+            )
         return self.listener.hear(self.network, [sound])[0]
 
 

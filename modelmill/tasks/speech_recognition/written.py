@@ -98,9 +98,7 @@ def _language(tokenizer: Any, language: str | None, folder: Path) -> str | None:
         raise UserError(f"preprocessing.language: {folder}: name the language of the transcripts, one of {some}")
     code = TO_LANGUAGE_CODE.get(language.lower(), language.lower())
     if code not in known:
-        raise UserError(
-            f"preprocessing.language: {folder}: its tokenizer does not know {language!r}; it knows {some}"
-        )
+        raise UserError(f"preprocessing.language: {folder}: its tokenizer does not know {language!r}; it knows {some}")
     return code
 
 
@@ -119,5 +117,3 @@ def _prefix(tokenizer: Any, language: str | None) -> list[int]:
 def _id(tokenizer: Any, token: str) -> int | None:
     number = tokenizer.get_vocab().get(token)
     return None if number is None else int(number)
-
-
