@@ -19,10 +19,11 @@ RECIPE: dict[str, Any] = {
         "fine_tune_on": {"column": "kind", "value": "words"},
         "validation": 0.2,
         "test": 0.2,
+        "vocabulary": "transcripts",
     },
     "model": {"type": "auto"},
     "pretraining": {"init": "checkpoint", "steps": 0, "learning_rate": 1.0},
-    "fine_tuning": {"steps": 20, **TRAINING},
+    "fine_tuning": {"method": "lora", "steps": 20, **TRAINING},
     "evaluation": {"samples": 2, "baseline": False, "comparison": "none"},
     "registration": {"model": "heard"},
 }
@@ -32,7 +33,7 @@ RECIPE: dict[str, Any] = {
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("heard")
     speech.write(folder / "data", TEXTS)
-    speech_checkpoints.write("wav2vec2", folder / "checkpoint")
+    speech_checkpoints.write("hubert", folder / "checkpoint")
     return finish(recipes.write(folder, RECIPE))
 
 

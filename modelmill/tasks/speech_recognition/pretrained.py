@@ -12,9 +12,6 @@ from torch import nn
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.corpus import checkpoint
-from modelmill.corpus.example_shards import ShardedExamples
-from modelmill.corpus.settings import ONLY
-from modelmill.models.speech.features import Features
 from modelmill.models.speech.listening import DECODER, Listener, say
 from modelmill.models.speech.recogniser import alignment_loss
 from modelmill.models.speech.recordings import IGNORED
@@ -26,62 +23,13 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.pretrained import heads
 from modelmill.tasks.pretrained.task import PretrainedTask
+from modelmill.tasks.speech_recognition.examples import Utterances
 from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser, Recipe
 
 CTC = PretrainedRecogniser.heads[0]
 VOCABULARY, _OF_MASKS = "vocab.json", "masked_spec_embed"
 # Made-up recordings in seconds, and tokens that a decoder is given with each.
 SECONDS, TOKENS = (0.93, 0.61, 0.37), 4
-
-
-class Utterances:
-    """Recordings of one split with their tokens.
-
-    A batch has what `Features.batch` makes of the recordings; `labels`, int64, (batch, tokens), IGNORED where there is
-    nothing to learn; for CTC `label_lengths`, int64, (batch,); and for a decoder `decoder_input_ids`.
-    """
-
-    def __init__(self, files: dict[str, Path], split: str, features: Features, info: dict[str, Any]) -> None:
-        """Open a split.
-
-        Args:
-            files: The corpus's files by name.
-            split: Name of the split.
-            features: The checkpoint's feature extractor.
-            info: What the corpus says of its tokens: `prefix`, of which nothing is learned, and a decoder's `start`.
-        """
-        self.kept = ShardedExamples(files, f"{split}/{ONLY}")
-        self.ids, self.lengths = self.kept.ids, self.kept.lengths("samples")
-        self.split, self.features = split, features
-        self.prefix, self.start = int(info["prefix"]), info.get("start")
-
-    def __len__(self) -> int:
-        """Return the number of recordings."""
-        return len(self.kept)
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return tensors on the CPU for the recordings with these numbers, int64, (batch,)."""
-        batch = self.features.batch([self.sound(index) for index in indices.tolist()])
-        texts = [torch.from_numpy(self.transcript(index).astype(np.int64)) for index in indices.tolist()]
-        labels = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=IGNORED)
-        if self.start is None:
-            return batch | {"labels": labels, "label_lengths": torch.tensor([len(one) for one in texts])}
-        # After the end of a transcript any token will do: no token before it sees that.
-        given = F.pad(labels.clamp(min=0), (1, -1), value=self.start)
-        labels[:, : self.prefix] = IGNORED
-        return batch | {"labels": labels, DECODER: given}
-
-    def sound(self, index: int) -> np.ndarray:
-        """Return a recording: float32, (samples,), where full scale is 1."""
-        return self.kept.get("samples", index).astype(np.float32) / (1 << 15)
-
-    def transcript(self, index: int) -> np.ndarray:
-        """Return the tokens of a recording: uint32, (tokens,)."""
-        return self.kept.get("labels", index)
-
-    def describe(self, indices: np.ndarray) -> str:
-        """Return the first of the recordings in words, for messages."""
-        return f"recordings {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
 
 
 class PretrainedRecognition(PretrainedTask):
@@ -165,7 +113,7 @@ class PretrainedRecognition(PretrainedTask):
         """Return noise of several lengths, and for a decoder tokens; see `PretrainedTask.made_up`."""
         features, random = self.listener.features, np.random.default_rng(0)
         sounds = [(0.1 * random.standard_normal(round(one * features.rate))).astype(np.float32) for one in SECONDS]
-        tokens = random.integers(0, model.config.get_text_config().vocab_size, (len(sounds), TOKENS))
+        tokens = random.integers(0, len(self.listener.tokenizer), (len(sounds), TOKENS))
         asked = {} if self.head == CTC else {DECODER: torch.from_numpy(tokens)}
 
         def batch_of(rows: slice) -> Batch:

@@ -35,8 +35,8 @@ class RecognitionModel(PythonModel):
         """Return a transcript a row.
 
         Raises:
-            MlflowException: A row is not a recording in base64, or has another sample rate than the model, where that is
-                no checkpoint's; or it is longer than a checkpoint hears.
+            MlflowException: A row is not a recording in base64, or has another sample rate than a model that is no
+                checkpoint; or it is longer than a checkpoint hears.
         """
         # Recordings are not batched, so that no answer depends on the others.
         return pd.DataFrame({"transcript": [self._hear(text) for text in model_input["audio"]]})
