@@ -118,10 +118,16 @@ def all_families() -> list[str]:
     return sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
-def _tiny(kind: Any, more: dict[str, Any]) -> Any:
+def parameters_of(kind: Any) -> set[str]:
+    """Return the names of the settings that a class of configurations has."""
     known = set(inspect.signature(kind.__init__).parameters) | set(getattr(kind, "__annotations__", {}))
     for parent in kind.__mro__:
         known |= set(vars(parent).get("__annotations__", {}))
+    return known
+
+
+def _tiny(kind: Any, more: dict[str, Any]) -> Any:
+    known = parameters_of(kind)
     given = {name: size for name, size in SIZES.items() if name in known}
     given |= {"vocab_size": VOCABULARY} if "vocab_size" in known else {}
     given |= {name: 0 for name in SPECIAL if name in known}

@@ -27,12 +27,27 @@ def the_checkpoint(step: Step, key: str, source: str) -> Path:
         UserError: There is none, or it lacks a configuration or a tokenizer.
     """
     folder = step.scratch / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in weights.describing_files(weights.locate_description(key, source, step.store)):
-        shutil.copyfile(file, folder / file.name)
-    if key == TOKENIZER:
-        given_tokenizer.copy(weights.locate(key, source, step.store), folder)
+    tokenizer = weights.locate(key, source, step.store) if key == TOKENIZER else None
+    take(weights.locate_description(key, source, step.store), tokenizer, folder)
     return folder
+
+
+def take(source: Path, tokenizer: Path | None, folder: Path) -> None:
+    """Copy what a checkpoint says of its network and its inputs.
+
+    Args:
+        source: The checkpoint.
+        tokenizer: A folder with its tokenizer in the layout that steps read; None where files are taken as they are.
+        folder: The folder to copy to.
+
+    Raises:
+        UserError: There is no tokenizer, or one that is none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in weights.describing_files(source):
+        shutil.copyfile(file, folder / file.name)
+    if tokenizer is not None:
+        given_tokenizer.copy(tokenizer, folder)
 
 
 def files(folder: Path) -> dict[str, bytes]:

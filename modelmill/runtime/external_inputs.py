@@ -48,6 +48,8 @@ def _fitted(recipe: Recipe, store: Store) -> str:
         key = recipe.preprocessing.checkpoint_key
         folder = weights.locate_description(key, source, store)
         _require_head(f"{key}: {source}", recipe.model, folder)
+        if length := recipe.preprocessing.context_length:
+            compatibility.require_length(folder, length, key)
         return weights.describing_digest(folder)
     folder = weights.locate("preprocessing.tokenizer.from", source, store)
     if recipe.preprocessing.needs_chat_template:

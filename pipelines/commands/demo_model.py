@@ -12,7 +12,9 @@ EXAMPLE = "modelmill demo-model smollm2"
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="The model: smollm2, which is SmolLM2-135M-Instruct.")],
+    name: Annotated[
+        str, typer.Argument(help="The model: minilm (all-MiniLM-L6-v2) or smollm2 (SmolLM2-135M-Instruct).")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder for models/NAME and for the data of its recipe.")
     ] = Path("data"),

@@ -56,6 +56,15 @@ def named_tokens(folder: Path) -> dict[str, str]:
     return named
 
 
+def settings(folder: Path) -> dict[str, Any]:
+    """Return the content of a tokenizer's configuration.
+
+    Raises:
+        UserError: It is not a JSON object.
+    """
+    return read_json(KEY, folder / TOKENIZER[1])
+
+
 def _as_transformers_has_it(folder: Path) -> Any:
     """Return the tokenizer that `AutoTokenizer` makes of a folder; None where it makes none, or nothing new."""
     if _is_complete(folder):

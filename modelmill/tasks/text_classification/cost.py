@@ -1,12 +1,24 @@
 """What training computes, for `modelmill plan`, from the recipe alone."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import attention, classes_of, held, linear, said
-from modelmill.tasks.text_classification.recipe import Recipe
+from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 
 UNIT: Literal["tokens", "samples"] = "samples"
+
+
+# What configurations of `transformers` call the size of the vocabulary, the width, the number of blocks, the width of
+# the feed-forward layers, and the number of positions.
+NAMES = (
+    ("vocab_size",),
+    ("hidden_size", "dim", "d_model", "n_embd"),
+    ("num_hidden_layers", "n_layers", "n_layer", "num_layers"),
+    ("intermediate_size", "hidden_dim", "d_inner", "n_inner", "ffn_dim", "d_ff"),
+    ("max_position_embeddings", "n_positions"),
+)
 
 
 def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
@@ -19,14 +31,13 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """
     length = recipe.preprocessing.sequence_length
     if known.weights is not None:
-        weights = known.weights
-        vocabulary, width, blocks = weights["vocab_size"], weights["hidden_size"], weights["num_hidden_layers"]
-        inner, positions = weights["intermediate_size"], weights["max_position_embeddings"]
+        vocabulary, width, blocks, inner, positions = (_of(known.weights, names) for names in NAMES)
     else:
         model = recipe.model
+        assert isinstance(model, EncoderModel)
         width, blocks, inner, positions = model.hidden_size, model.num_hidden_layers, model.intermediate_size, length
         vocabulary = known.vocabulary or recipe.preprocessing.tokenizer.vocab_size
-    if known.corpus is not None:
+    if known.corpus is not None and isinstance(recipe.model, EncoderModel):
         vocabulary = known.corpus["vocab_size"]
     block = linear(width, width, length) * 4 + attention(length, length, width) + held(4 * width)
     block += linear(width, inner, length) + linear(inner, width, length)
@@ -36,8 +47,21 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
         classes, of_classes = classes_of(recipe, recipe.preprocessing.label, known.corpus)
         work += linear(width, width) + linear(width, classes)
         return Cost(work.parameters, work.flops, assumed=said(assumed, of_classes))
+    assert isinstance(recipe.model, EncoderModel)
     hidden = max(1, round((length - 2) * recipe.model.masked))
     # The embedding is the matrix of the last layer, too.
     work += linear(width, width, hidden) + held(2 * width + vocabulary)
     scores = linear(width, vocabulary, hidden)
     return Cost(work.parameters, work.flops + scores.flops, assumed=assumed)
+
+
+def _of(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """Return a size of a network by the first of its names that the configuration has.
+
+    Raises:
+        LookupError: It has none.
+    """
+    for name in names:
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    raise LookupError(names[0])

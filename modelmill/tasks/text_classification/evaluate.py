@@ -67,7 +67,7 @@ def _probabilities(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarr
     parts = []
     for first in range(0, len(examples), BATCH):
         batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
-        parts.append(torch.softmax(task.logits(model, batch["input_ids"]).double(), dim=1).cpu())
+        parts.append(torch.softmax(task.answers(model, batch).double(), dim=1).cpu())
     return torch.cat(parts).numpy()
 
 

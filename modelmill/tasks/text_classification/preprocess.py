@@ -3,21 +3,24 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from modelmill.core.errors import UserError
-from modelmill.corpus import in_memory, packing
+from modelmill.corpus import checkpoint, in_memory, packing
 from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.split import SPLITS
 from modelmill.corpus.text import given_tokenizer, tokenizer
+from modelmill.corpus.text.own_rendering import OwnTokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.data.shard import Shard
+from modelmill.recipe.pretrained import AUTO, PretrainedModel
+from modelmill.recipe.sections import TOKENIZER
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.text_classification import labels
-from modelmill.tasks.text_classification.recipe import Recipe
+from modelmill.tasks.text_classification.recipe import PretrainedEncoder, Recipe
 
 MASK, PAD = "<|mask|>", "<|pad|>"
 
@@ -38,10 +41,29 @@ class Special(NamedTuple):
     padding: int
 
 
+class Encoded(NamedTuple):
+    """Texts as a model reads them.
+
+    Attributes:
+        arrays: Arrays over all rows, by name.
+        info: What training has to know of them.
+        files: What prepares an input in serving, too, by name.
+        settled: What later runs take over; see `the_tokenizer`.
+        cut: How many texts have lost their end, where that is counted.
+    """
+
+    arrays: dict[str, np.ndarray]
+    info: dict[str, Any]
+    files: dict[str, bytes]
+    settled: dict[str, str] = {}
+    cut: int = 0
+
+
 def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     """Return the corpus.
 
-    Each split has `tokens`, (rows, sequence_length), framed and padded, `labels` as in `Numbered`, and `ids`.
+    Each split has `tokens`, (rows, length), framed and padded, `labels` as in `Numbered`, `ids` and, where the
+    tokenizer of a checkpoint has types of tokens, `types`.
 
     Args:
         step: The running step.
@@ -58,7 +80,28 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     rows, empty = labels.without_empty(rows, settings)
     rows, numbered, unknown = labels.number(rows, settings)
     texts = [str(text) for text in rows.columns[settings.text]]
-    training = (text for text, split in zip(texts, rows.splits, strict=True) if split == "train")
+    if isinstance(recipe.model, PretrainedModel):
+        encoded = _as_the_checkpoint(step, recipe, texts, numbered.classes)
+    else:
+        encoded = _as_trained(step, recipe, texts, rows.splits)
+    in_memory.require_classes(numbered.labels, rows.splits, numbered.classes, "preprocessing.labelled")
+    arrays = in_memory.by_split(rows, encoded.arrays | {"labels": numbered.labels})
+    files = encoded.files | {f"texts/{split}.json": _of_split(texts, rows, split) for split in SPLITS}
+    info = {"classes": numbered.classes, "sequence_length": settings.sequence_length, **encoded.info}
+    made = in_memory.corpus(step, arrays, info, files)
+    labelled = int((arrays["train"]["labels"] >= 0).sum())
+    headline = made.headline + f"; {labelled:,} labelled"
+    headline += f", {empty + unknown:,} left out" if empty + unknown else ""
+    headline += f", {encoded.cut:,} cut" if encoded.cut else ""
+    left_out = {"labelled_examples": labelled, "left_out_empty": empty, "left_out_unknown_label": unknown}
+    cut = {"cut_texts": encoded.cut} if isinstance(recipe.model, PretrainedModel) else {}
+    return replace(made, headline=headline, metrics=made.metrics | left_out | cut, same_for=encoded.settled)
+
+
+def _as_trained(step: Step, recipe: Recipe, texts: list[str], splits: np.ndarray) -> Encoded:
+    """Return texts for a model of our own: between two special tokens, padded to one length."""
+    settings = recipe.preprocessing
+    training = (text for text, split in zip(texts, splits, strict=True) if split == "train")
     named = {"mask_token": MASK, "pad_token": PAD}
     folder, settled = the_tokenizer(
         step,
@@ -67,26 +110,43 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     )
     special = special_tokens(folder)
     tokens, size = _encode(folder, texts, settings.sequence_length, special)
-    in_memory.require_classes(numbered.labels, rows.splits, numbered.classes, "preprocessing.labelled")
-    arrays = in_memory.by_split(rows, {"tokens": tokens, "labels": numbered.labels})
     files = {f"tokenizer/{file.name}": file.read_bytes() for file in weights.tokenizer_files(folder)}
-    files |= {f"texts/{split}.json": _of_split(texts, rows, split) for split in SPLITS}
-    made = in_memory.corpus(
-        step,
-        arrays,
-        {
-            "classes": numbered.classes,
-            "vocab_size": size,
-            "sequence_length": settings.sequence_length,
-            "special": special._asdict(),
-        },
-        files,
-    )
-    labelled = int((arrays["train"]["labels"] >= 0).sum())
-    headline = made.headline + f"; {labelled:,} labelled"
-    headline += f", {empty + unknown:,} left out" if empty + unknown else ""
-    left_out = {"labelled_examples": labelled, "left_out_empty": empty, "left_out_unknown_label": unknown}
-    return replace(made, headline=headline, metrics=made.metrics | left_out, same_for=settled)
+    return Encoded({"tokens": tokens}, {"vocab_size": size, "special": special._asdict()}, files, settled)
+
+
+def _as_the_checkpoint(step: Step, recipe: Recipe, texts: list[str], classes: list[str]) -> Encoded:
+    """Return texts for the network of a checkpoint, whose labels must not contradict the data's."""
+    settings = recipe.preprocessing
+    assert settings.tokenizer.source is not None
+    folder = checkpoint.the_checkpoint(step, TOKENIZER, settings.tokenizer.source)
+    where = f"{TOKENIZER}: {settings.tokenizer.source}"
+    config = weights.read_json(where, folder / weights.CONFIG)
+    checkpoint.agreed_labels(where, config, PretrainedEncoder.heads[0], classes)
+    return rendered(folder, texts, settings.sequence_length)
+
+
+def rendered(folder: Path, texts: list[str], length: int) -> Encoded:
+    """Return texts as a checkpoint's own tokenizer renders them, padded to the longest.
+
+    Args:
+        folder: The checkpoint's description, as `checkpoint.the_checkpoint` gives it.
+        texts: The texts.
+        length: The most tokens of a text.
+
+    Raises:
+        UserError: The tokenizer cannot be used.
+    """
+    own = OwnTokenizer(folder, length)
+    has_types, every = own.has_types(texts), own.render(texts)
+    longest = max(len(one.ids) for one in every)
+    tokens = np.full((len(texts), longest), own.padding, packing.token_type(own.size))
+    types = np.zeros((len(texts), longest), np.uint8)
+    for number, one in enumerate(every):
+        tokens[number, : len(one.ids)], types[number, : len(one.ids)] = one.ids, one.types
+    has_types = has_types and bool(types.any())  # of zeros alone, a model takes what it takes without
+    info = {"model": AUTO, "vocab_size": own.size, "special": {"padding": own.padding}, "types": has_types}
+    arrays = {"tokens": tokens} | ({"types": types} if has_types else {})
+    return Encoded(arrays, info, checkpoint.files(folder), cut=sum(one.is_cut for one in every))
 
 
 def special_tokens(folder: Path) -> Special:

@@ -1,13 +1,15 @@
 """The recipe of a classifier of texts."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from modelmill.corpus.text.settings import TokenizedPreparation
 from modelmill.recipe import sections
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.classification import MEASURES, ClassifierComparison, ClassifierGate
-from modelmill.recipe.sections import Evaluation, FineTuning, Pretraining, Section
+from modelmill.recipe.pretrained import PretrainedModel, by_type
+from modelmill.recipe.sections import Evaluation, Pretraining, Section
 
 
 class TextPreprocessing(TokenizedPreparation):
@@ -31,7 +33,7 @@ class TextPreprocessing(TokenizedPreparation):
         default=64,
         ge=8,
         le=4096,
-        description="Tokens of a text, two at its ends included; longer texts lose their end.",
+        description="Tokens of a text, those at its ends included; longer texts lose their end.",
     )
     unknown_label: Literal["refuse", "drop"] = Field(
         default="refuse",
@@ -71,6 +73,12 @@ class EncoderModel(Section):
         return self
 
 
+class PretrainedEncoder(PretrainedModel):
+    """The network of a checkpoint, such as BERT, RoBERTa, ModernBERT or DeBERTa, with a head for classes."""
+
+    heads: ClassVar = ("AutoModelForSequenceClassification",)
+
+
 class TextEvaluation(Evaluation):
     """When a classifier of texts is good enough, and which samples the report shows."""
 
@@ -91,9 +99,11 @@ class Recipe(sections.Recipe):
 
     task: Literal["text_classification"]
     preprocessing: TextPreprocessing = TextPreprocessing()
-    model: EncoderModel = EncoderModel()
+    model: Annotated[
+        Annotated[EncoderModel, Tag("bert")] | Annotated[PretrainedEncoder, Tag("auto")], by_type("bert")
+    ] = EncoderModel()
     pretraining: Pretraining | None
-    fine_tuning: FineTuning | None
+    fine_tuning: AdaptedFineTuning | None
     evaluation: TextEvaluation = TextEvaluation()
 
     measures: ClassVar = MEASURES

@@ -11,13 +11,15 @@ from torch import nn
 
 from modelmill.core.errors import UserError
 from modelmill.models.keyed_random import drawn
+from modelmill.recipe.pretrained import AUTO, PretrainedModel
 from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.runtime.weights import read_config
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import Arrays
-from modelmill.tasks.contract import Batch
-from modelmill.tasks.text_classification import masking
-from modelmill.tasks.text_classification.recipe import EncoderModel
+from modelmill.tasks.contract import Batch, Task
+from modelmill.tasks.text_classification import masking, pretrained
+from modelmill.tasks.text_classification.pretrained import PretrainedTextClassification
+from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 8
@@ -145,6 +147,10 @@ class TextClassification:
         """Return the hidden blocks in order."""
         return list(model.bert.encoder.layer)
 
+    def whole(self, model: nn.Module) -> list[str]:
+        """Return the names of the modules that are trained whole beside adapters: those of the head."""
+        return ["bert.pooler", "classifier"]
+
     def compilable(self, model: nn.Module) -> list[nn.Module]:
         """Return no modules: the length differs from batch to batch."""
         return []
@@ -158,8 +164,8 @@ class TextClassification:
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
         if "labels" in batch:
-            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            return F.cross_entropy(logits.float(), batch["labels"], reduction="sum", label_smoothing=smoothing)
+            logits = self.answers(model, batch).float()
+            return F.cross_entropy(logits, batch["labels"], reduction="sum", label_smoothing=smoothing)
         tokens = batch["input_ids"]
         draws = drawn(batch["keys"], tokens.shape[1])
         if model.training:
@@ -174,6 +180,11 @@ class TextClassification:
     def logits(self, model: nn.Module, values: torch.Tensor) -> torch.Tensor:
         """Return the logits of the classes, (batch, classes)."""
         logits: torch.Tensor = model(input_ids=values, attention_mask=(values != self.special["padding"]).long()).logits
+        return logits
+
+    def answers(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return the logits of a batch's texts, (batch, classes)."""
+        logits: torch.Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         return logits
 
     def save(self, model: Any, folder: Path) -> None:
@@ -205,4 +216,23 @@ class TextClassification:
         return self.settings.masked
 
 
-make_task = TextClassification
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
+    """Return the task of a corpus: over our own encoder or, with `model.type: auto`, over a checkpoint's network."""
+    if corpus.info.get("model") == AUTO:
+        return PretrainedTextClassification(corpus, files, settings)
+    return TextClassification(corpus, files, settings)
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return the way in which a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    if not isinstance(recipe.model, PretrainedModel):
+        return {}
+    return pretrained.check_model(folder, recipe)
