@@ -13,48 +13,11 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoTokenizer
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.corpus.speech import processor
-from modelmill.runtime import weights
-from modelmill.store.manifest import Manifest
-from modelmill.tasks.speech_recognition import checkpoint_corpus, spelling
 from modelmill.tasks.speech_recognition.pretrained import PretrainedRecognition, check_model
-from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser, RecognitionPreprocessing
-from tests import speech_checkpoints
-from tests.speech import spoken
-from tests.speech_checkpoints import FAMILIES, RATE
-
-TEXTS = ("ab cd", "dad", "a")
-SPLIT = "train"
-
-
-def settings(**changes: Any) -> RecognitionPreprocessing:
-    return RecognitionPreprocessing(**{"lowercase": False, **changes})
-
-
-def spelled(folder: Path, *texts: str, **changes: Any) -> spelling.Spelling:
-    given = checkpoint_corpus.described(folder)
-    return spelling.spelling(given.folder, given.config, given.head, settings(**changes), texts or TEXTS)
-
-
-def task_of(folder: Path, **changes: Any) -> PretrainedRecognition:
-    """The task over a corpus of three recordings of different lengths."""
-    scratch = folder.parent / f"{folder.name}-corpus"
-    made, given = spelled(folder, **changes), checkpoint_corpus.described(folder)
-    with ShardedWriter(scratch) as writer:
-        for number, text in enumerate(TEXTS):
-            pcm = (spoken(text, rate=RATE) * (1 << 15)).astype(np.int16)
-            writer.add(f"{SPLIT}/only", number, {"samples": pcm, "labels": made.numbers(made.tidied(text))})
-    files = {f"checkpoint/{file.name}": file for file in weights.describing_files(folder)} | writer.files()
-    for name, content in made.files.items():
-        (scratch / name).write_bytes(content)
-        files[f"checkpoint/{name}"] = scratch / name
-    if made.changes:
-        config = json.loads((folder / "config.json").read_text()) | made.changes
-        (scratch / "config.json").write_text(json.dumps(config))
-        files["checkpoint/config.json"] = scratch / "config.json"
-    info = {"model": "auto", "head": given.head, "corpora": {}, **made.info}
-    return PretrainedRecognition(Manifest(kind="corpus", info=info), files, None)
+from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser
+from tests.pretrained import speech as speech_checkpoints
+from tests.pretrained.speech import FAMILIES, RATE, SPLIT, spelled, task_over
 
 
 def theirs(folder: Path, task: PretrainedRecognition) -> Any:
@@ -84,7 +47,7 @@ def their_loss(model: Any, folder: Path, task: PretrainedRecognition) -> float:
 def test_a_batch_has_the_loss_that_transformers_gives_each_recording_alone(family: str, tmp_path: Path) -> None:
     folder = speech_checkpoints.write(family, tmp_path / family)
     changes = {"language": "de"} if family == "whisper" else {}
-    task = task_of(folder, **changes)
+    task = task_over(folder, **changes)
     model: Any = task.load(folder)
     batch = task.examples("fine_tuning", SPLIT).batch(np.arange(3))
     loss = task.loss(model.eval(), batch)
@@ -105,7 +68,7 @@ def test_a_batch_has_the_loss_that_transformers_gives_each_recording_alone(famil
 @pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-bert", "whisper", "moonshine"])
 def test_what_is_heard_is_what_transformers_hears_of_each_recording_alone(family: str, tmp_path: Path) -> None:
     folder = speech_checkpoints.write(family, tmp_path / family)
-    task = task_of(folder, **({"language": "de"} if family == "whisper" else {}))
+    task = task_over(folder, **({"language": "de"} if family == "whisper" else {}))
     model, examples = task.load(folder).eval(), task.examples("fine_tuning", SPLIT)
     extractor, tokenizer = AutoFeatureExtractor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     expected = []
@@ -132,7 +95,7 @@ def test_the_group_normalisation_of_base_models_hears_one_length_at_a_time(tmp_p
     folder = speech_checkpoints.write(
         "wav2vec2", tmp_path / "base", feat_extract_norm="group", do_stable_layer_norm=False
     )
-    task = task_of(folder)
+    task = task_over(folder)
     model = task.load(folder).eval()
     assert not task.way.padded and "equal length" in task.notes["way"]
     batch = task.examples("fine_tuning", SPLIT).batch(np.arange(3))
@@ -152,7 +115,7 @@ def test_letters_that_the_head_lacks_make_a_new_vocabulary_and_a_new_head(tmp_pa
 
 def test_a_new_head_is_kept_from_stage_to_stage(tmp_path: Path) -> None:
     folder = speech_checkpoints.write("wav2vec2", tmp_path / "base")
-    task = task_of(folder, vocabulary="transcripts", alphabet="abcd efgh")
+    task = task_over(folder, vocabulary="transcripts", alphabet="abcd efgh")
     torch.manual_seed(1)
     model: Any = task.load(folder)
     assert task.notes["head"] == "new" and task.whole(model) == ["lm_head"]
@@ -168,7 +131,7 @@ def test_a_new_head_is_kept_from_stage_to_stage(tmp_path: Path) -> None:
 
 def test_a_new_head_of_the_old_ones_size_is_new(tmp_path: Path) -> None:
     folder = speech_checkpoints.write("hubert", tmp_path / "base")
-    task = task_of(folder, vocabulary="transcripts", alphabet="abcdefg")
+    task = task_over(folder, vocabulary="transcripts", alphabet="abcdefg")
     assert task.overrides()["vocab_size"] == len(speech_checkpoints.LETTERS)
     model: Any = task.load(folder)
     assert task.notes["head"] == "new"
@@ -177,7 +140,7 @@ def test_a_new_head_of_the_old_ones_size_is_new(tmp_path: Path) -> None:
 
 def test_double_letters_survive_decoding(tmp_path: Path) -> None:
     folder = speech_checkpoints.write("wav2vec2", tmp_path / "base")
-    task = task_of(folder)
+    task = task_over(folder)
     number = speech_checkpoints.LETTERS
     symbols = np.array([number[one] for one in ("A", "A", "<pad>", "A", "|", "B", "<pad>")])
     collapsed = torch.unique_consecutive(torch.from_numpy(symbols)).numpy()
@@ -191,7 +154,7 @@ def test_whisper_writes_the_language_of_the_recipe_and_no_times(tmp_path: Path) 
     names = tokenizer.convert_ids_to_tokens(made.numbers("ab").tolist())
     assert names == ["<|de|>", "<|transcribe|>", "<|notimestamps|>", "Ġ", "a", "b", "<|endoftext|>"]
     assert made.info["prefix"] == 3 and made.info["language"] == "de"
-    task = task_of(folder, language="de")
+    task = task_over(folder, language="de")
     model: Any = task.load(folder)
     asked = model._retrieve_init_tokens(None, 1, model.generation_config, model.config, 3000, {})
     assert tokenizer.convert_ids_to_tokens(asked[0].tolist()) == ["<|startoftranscript|>", *names[:3]]
@@ -258,7 +221,7 @@ def test_a_processor_of_another_checkpoint_is_refused_before_training(tmp_path: 
 
     WhisperFeatureExtractor(feature_size=20, chunk_length=2).save_pretrained(folder)
     with pytest.raises(UserError, match="WhisperForConditionalGeneration cannot be called"):
-        task_of(folder, language="de").load(folder)
+        task_over(folder, language="de").load(folder)
 
 
 def test_check_model_says_how_a_checkpoint_is_fed(tmp_path: Path) -> None:

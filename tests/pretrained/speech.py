@@ -1,13 +1,24 @@
-"""A tiny checkpoint with random weights of each family of speech recognisers, with its own processor and tokenizer."""
+"""Speech recognisers with a CTC head or a decoder, each with its own processor and tokenizer."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from modelmill.corpus.example_shards import ShardedWriter
+from modelmill.runtime import weights
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.speech_recognition import checkpoint_corpus, spelling
+from modelmill.tasks.speech_recognition.pretrained import PretrainedRecognition
+from modelmill.tasks.speech_recognition.recipe import RecognitionPreprocessing
+from tests.speech import spoken
+
+TITLE = "Speech recognisers"
 RATE = 16_000
+TEXTS, SPLIT = ("ab cd", "dad", "a"), "train"
 # Vocabulary of the CTC heads: capital letters, as wav2vec 2.0's have them.
 LETTERS = {token: number for number, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDE"])}
 _LANGUAGES = ("en", "de", "fr")
@@ -159,3 +170,38 @@ _OTHERS: dict[str, Callable[..., tuple[Any, Any]]] = {
     "moonshine": _moonshine,
 }
 _TOKENIZERS: dict[str, Callable[[Path], None]] = {"whisper": _write_whisper_tokens, "moonshine": _write_bytes}
+
+
+def settings(**changes: Any) -> RecognitionPreprocessing:
+    return RecognitionPreprocessing(**{"lowercase": False, **changes})
+
+
+def spelled(folder: Path, *texts: str, **changes: Any) -> spelling.Spelling:
+    given = checkpoint_corpus.described(folder)
+    return spelling.spelling(given.folder, given.config, given.head, settings(**changes), texts or TEXTS)
+
+
+def task_over(folder: Path, **changes: Any) -> PretrainedRecognition:
+    """The task over a corpus of three recordings of different lengths."""
+    scratch = folder.parent / f"{folder.name}-corpus"
+    made, given = spelled(folder, **changes), checkpoint_corpus.described(folder)
+    with ShardedWriter(scratch) as writer:
+        for number, text in enumerate(TEXTS):
+            pcm = (spoken(text, rate=RATE) * (1 << 15)).astype(np.int16)
+            writer.add(f"{SPLIT}/only", number, {"samples": pcm, "labels": made.numbers(made.tidied(text))})
+    files = {f"checkpoint/{file.name}": file for file in weights.describing_files(folder)} | writer.files()
+    for name, content in made.files.items():
+        (scratch / name).write_bytes(content)
+        files[f"checkpoint/{name}"] = scratch / name
+    if made.changes:
+        config = json.loads((folder / "config.json").read_text()) | made.changes
+        (scratch / "config.json").write_text(json.dumps(config))
+        files["checkpoint/config.json"] = scratch / "config.json"
+    info = {"model": "auto", "head": given.head, "corpora": {}, **made.info}
+    return PretrainedRecognition(Manifest(kind="corpus", info=info), files, None)
+
+
+def task_of(family: str, folder: Path) -> tuple[PretrainedRecognition, Path]:
+    """See `tests.pretrained`."""
+    made = write(family, folder / family)
+    return task_over(made, **({"language": "de"} if family == "whisper" else {})), made
