@@ -113,20 +113,23 @@ def is_large(file: File, width: int, height: int, settings: Any) -> bool:
     return False
 
 
-def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:
+def recordings(
+    files: Sequence[File], rate: int, resample: bool = False, met: set[int] | None = None
+) -> Iterator[np.ndarray]:
     """Yield the samples of each recording in order, float32, (samples,): the mean of its channels.
 
     Args:
         files: The recordings.
         rate: The wanted sample rate in Hz.
         resample: Whether a recording of another rate is resampled rather than refused.
+        met: Gets the rates that recordings have.
 
     Raises:
         UserError: A file cannot be decoded, or has another rate and is not to be resampled; the message names it.
     """
     from modelmill.data.media.audio import decode
 
-    return _decoded(files, partial(decode, rate=rate, resample=resample))
+    return _decoded(files, partial(decode, rate=rate, resample=resample, met=met))
 
 
 def contents(files: Sequence[File]) -> Iterator[bytes]:
