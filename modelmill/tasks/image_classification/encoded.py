@@ -51,7 +51,9 @@ def corpus(
     Raises:
         UserError: The checkpoint has no image processor, or one that does not prepare images for a classifier.
     """
-    files = _checkpoint(step, step.recipe.preprocessing, classes)
+    settings = step.recipe.preprocessing
+    assert isinstance(settings, ImagePreprocessing)
+    files = _checkpoint(step, settings, classes)
     encoded, new = streaming.encode(step, shards, rows, _encode, "images as they are", _UNREAD)
     info = {"model": AUTO, "classes": classes, "other_classes": []}
     return streaming.corpus(step, encoded, info, files, labels), new
