@@ -86,7 +86,10 @@ def _encode(piece: Piece, writer: ShardedWriter, *, settings: PicturePreprocessi
                 raise UserError(refusal(piece.files[place], unfit)) from None
             dropped += 1
             continue
-        picture = {FILE: np.frombuffer(data, np.uint8), SIZE: np.array(pixels.shape[:2], np.int64)}
-        objects = {BOXES: known.boxes, LABELS: known.labels}
+        picture: dict[str, np.ndarray] = {
+            FILE: np.frombuffer(data, np.uint8),
+            SIZE: np.array(pixels.shape[:2], np.int64),
+        }
+        objects: dict[str, np.ndarray] = {BOXES: known.boxes, LABELS: known.labels}
         writer.add(piece.splits[place], piece.ids[place], picture | objects)
     return {"all": {"dropped": dropped}}
