@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelmill.core.errors import UserError
+from modelmill.pipelines.commands.data.arguments import find_layout, find_shards
 from modelmill.store import manifest
 from tests import cli, layouts, media, recipes
 from tests.component.steps import Steps
@@ -27,14 +29,15 @@ def expect(type_: str, **kwargs: Any) -> dict[str, Any]:
 
 
 def arrays(at: Steps) -> dict[str, np.ndarray]:
-    """The corpus, each split in the order of its ids."""
-    corpus = at.corpus()
-    found = {}
-    for entry in corpus.entries:
-        if entry.path.endswith(".npy"):
-            found[entry.path] = np.load(io.BytesIO(manifest.read_entry(at.store, entry)))
-    orders = {name: np.argsort(array) for name, array in found.items() if name.endswith("ids.npy")}
-    return {name: array[orders[name.rpartition("/")[0] + "/ids.npy"]] for name, array in found.items()}
+    """The corpus."""
+    found = {entry.path: manifest.read_entry(at.store, entry) for entry in at.corpus().entries}
+    return {path: np.load(io.BytesIO(data)) for path, data in found.items() if path.endswith(".npy")}
+
+
+def in_order(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A corpus whose splits are in the order of their ids."""
+    orders = {name.rpartition("/")[0]: np.argsort(array) for name, array in found.items() if name.endswith("/ids.npy")}
+    return {name: array[orders[name.rpartition("/")[0]]] for name, array in found.items()}
 
 
 def write_bars_by_class(folder: Path, count: int = 30) -> None:
@@ -50,7 +53,7 @@ def test_images_by_class_become_the_corpus_that_their_manifest_becomes(tmp_path:
     by_manifest = Steps(recipes.write(tmp_path / "a", BARS, data__path=str(tmp_path / "data")), tmp_path / "a")
     folder = {"data__path": str(tmp_path / "folders"), "data__layout": "image_folder", "preprocessing__label": "label"}
     by_folder = Steps(recipes.write(tmp_path / "b", BARS, **folder), tmp_path / "b")
-    ours, theirs = arrays(by_folder), arrays(by_manifest)
+    ours, theirs = in_order(arrays(by_folder)), in_order(arrays(by_manifest))
     assert ours.keys() == theirs.keys() and len(ours) > 6
     for name, array in theirs.items():
         assert np.array_equal(ours[name], array), name
@@ -83,15 +86,14 @@ def test_coco_becomes_the_corpus_that_its_manifest_becomes(tmp_path: Path) -> No
     test_image_detection.write_pictures(tmp_path / "data", 24, 0)
     (tmp_path / "data" / "singles.jsonl").unlink(missing_ok=True)
     write_shapes_as_coco(tmp_path / "coco")
-    by_manifest = Steps(recipes.write(tmp_path / "a", SHAPES, data__path=str(tmp_path / "data")), tmp_path / "a")
+    by_file = {"preprocessing__split_by": "file"}  # a manifest may have whole numbers, which are other texts
+    manifests = recipes.write(tmp_path / "a", SHAPES, data__path=str(tmp_path / "data"), **by_file)
     coco = {"data__path": str(tmp_path / "coco"), "data__layout": "coco"}
-    by_coco = Steps(recipes.write(tmp_path / "b", SHAPES, **coco), tmp_path / "b")
-    ours, theirs = arrays(by_coco), arrays(by_manifest)
-    assert ours.keys() == theirs.keys()
-    images = {name for name in theirs if name.endswith("pictures/images.npy")}
-    assert len(images) == 3 and all(len(theirs[name]) for name in images)
-    for name in images:
-        assert sorted(map(bytes, ours[name])) == sorted(map(bytes, theirs[name])), name
+    annotations = recipes.write(tmp_path / "b", SHAPES, **coco, **by_file)
+    ours, theirs = arrays(Steps(annotations, tmp_path / "b")), arrays(Steps(manifests, tmp_path / "a"))
+    assert ours.keys() == theirs.keys() and len(theirs["train/pictures/boxes.npy"])
+    for name, array in theirs.items():
+        assert name.endswith("/ids.npy") or np.array_equal(ours[name], array), name
 
 
 def test_a_box_that_leaves_its_picture_breaks_the_contract_or_is_refused(tmp_path: Path) -> None:
@@ -146,12 +148,18 @@ def test_profile_tells_the_layout_and_drafts_a_suite_that_validate_keeps(tmp_pat
     layouts.write_coco(tmp_path / "data", annotations=outside)
     judged = cli.modelmill("data", "validate", tmp_path / "data", "--suite", suite)
     assert judged.returncode == 3 and "boxes_outside" in judged.stdout
-    forced = cli.modelmill("data", "profile", tmp_path / "data", "--layout", "yolo")
-    assert forced.returncode == 2 and "one YAML file with the `names`" in forced.stderr
-    for arguments, why in (
-        (["--layout", "voc"], "--layout voc: table, image_folder"),
-        (["--layout", "coco", "--media", "audio"], "--media: with layout coco it is images, not audio"),
-        (["--layout", "coco", "--format", "json"], "--format json: layout coco has its own, leave it out"),
+
+
+def test_options_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> None:
+    layouts.write_coco(tmp_path)
+    for layout, kind, format_, why in (
+        ("yolo", None, "auto", "one YAML file with the `names`"),
+        ("voc", None, "auto", "--layout voc: table, image_folder"),
+        ("coco", "audio", "auto", "--media: with layout coco it is images, not audio"),
+        ("coco", None, "json", "--format json: layout coco has its own, leave it out"),
+        (None, "video", "auto", "--media video: images or audio"),
+        (None, "audio", "auto", "no manifest there"),
     ):
-        said = cli.modelmill("data", "profile", tmp_path / "data", *arguments)
-        assert said.returncode == 2 and why in said.stderr and said.stderr.count("\n") == 1
+        with pytest.raises(UserError, match=why.replace("(", r"\(")) as error:
+            find_shards(str(tmp_path), format_, find_layout(str(tmp_path), format_, kind, layout), [])
+        assert "\n" not in str(error.value)

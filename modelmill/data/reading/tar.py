@@ -66,7 +66,7 @@ def members(file: BinaryIO, where: str) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="strict") as tar:
             while (one := tar.next()) is not None:
-                tar.members.clear()  # it would keep them all
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 if not one.isdir():
                     yield _checked(one, where)
             end = tar.offset

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from modelmill.data.layouts.detecting import Found
     from modelmill.data.shard import Shard
     from modelmill.recipe.column_type import ColumnType
-    from modelmill.recipe.layout import Layout, MediaKind
+    from modelmill.recipe.layout import MediaKind
 
 DataPath = Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")]
 Format = Annotated[str, typer.Option("--format", help="auto, jsonl, json, csv, parquet, arrow or text.")]
@@ -50,7 +50,7 @@ def find_layout(path: str, format_: str, media: str | None, layout: str | None) 
     if layout not in (None, *LAYOUTS):
         raise UserError(f"--layout {layout}: {', '.join(LAYOUTS)}")
     tables = Found("table", cast("MediaKind | None", media))
-    seen = (detect(path) if format_ == "auto" else tables) if layout is None else Found(cast("Layout", layout))
+    seen = (detect(path) if format_ == "auto" else tables) if layout is None else Found(layout)
     try:
         return Found(seen.layout, media_of(seen.layout, tables.media or seen.media))
     except ValueError as error:
