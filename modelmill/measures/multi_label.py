@@ -117,7 +117,7 @@ def _rows(
     seen = np.isin(ids, training_ids)
     made = []
     for number, name in enumerate(rows.unique_ids(f"{one:016x}" for one in ids.tolist())):
-        its, mine = ([classes[n] for n in np.flatnonzero(one[number])] for one in (truth, predicted))
+        its, mine = ([classes[n] for n in np.flatnonzero(one[number]).tolist()] for one in (truth, predicted))
         labels = [f"label={label}" for label in its] or ["label=none"]
         made.append(
             {

@@ -197,6 +197,7 @@ def test_words_of_a_text_are_found_with_their_places() -> None:
 
 def read(folder: Path, table: dict[str, list[Any]], **settings: Any) -> list[rows.Tagged]:
     """The rows of a file."""
+    folder.mkdir(exist_ok=True)
     file = folder / "texts.parquet"
     pq.write_table(pa.table(table), file)
     taken = TaggingPreprocessing(**settings)

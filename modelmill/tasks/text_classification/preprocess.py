@@ -107,7 +107,7 @@ def _is_given(recipe: Recipe) -> bool:
 def _look(piece: Piece, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Note which rows lack a text."""
     are_empty = [[not str(text).strip() for text in piece.values(name)] for name in columns]
-    return {"empty": np.array(are_empty, bool).any(axis=0)}
+    return {"empty": np.asarray(np.array(are_empty, bool).any(axis=0))}
 
 
 def _trained(step: Step, recipe: Recipe, shards: Validated, rows: list[ShardRows]) -> Way:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -185,5 +185,5 @@ def _own(folder: Path, length: int) -> OwnTokenizer:
     return OwnTokenizer(folder, length)
 
 
-def _plain(texts: Texts) -> str | tuple[str, str]:
+def _plain(texts: Texts) -> Any:
     return texts[0] if len(texts) == 1 else (texts[0], texts[1])

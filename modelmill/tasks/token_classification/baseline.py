@@ -37,8 +37,8 @@ class WordTags:
 
     def _scores(self, word: str) -> np.ndarray:
         shares = (self.all + 1) / (self.all + 1).sum()
-        counts = self.counts.get(word, {})
+        counts = self.counts.get(word, Counter())
         # Enough of all words' shares that no tag is impossible.
-        mixed = np.array([counts.get(number, 0) for number in range(len(self.names))]) + 1e-3 * shares
+        mixed = np.array([counts[number] for number in range(len(self.names))]) + 1e-3 * shares
         scores: np.ndarray = np.log(mixed / mixed.sum())
         return scores
