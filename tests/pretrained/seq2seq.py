@@ -174,7 +174,7 @@ def corpus(
     folder: Path, checkpoint: Path, sides: Sides, pairs: list[tuple[list[int], list[int]]]
 ) -> PretrainedTranslation:
     """The task over a corpus of given ids in all splits."""
-    from modelmill.tasks.translation.pretrained_corpus import described
+    from modelmill.tasks.translation.framing import described
 
     with ShardedWriter(folder / "examples") as writer:
         for number, (source, target) in enumerate(pairs):
@@ -193,4 +193,4 @@ def plain_sides(checkpoint: Path, length: int = 24) -> Sides:
     """Sides that end each text, whatever the tokenizer does."""
     end = json.loads((checkpoint / "config.json").read_text())["eos_token_id"]
     side = Side("tokenizer.json", "", [], [end])
-    return Sides(side, side, length, None, False)
+    return Sides(side, side, length, None, False, False)

@@ -25,7 +25,8 @@ VOCABULARIES = (
     "tekken.json",
 )
 # Of tokenizers with a vocabulary for each language, and the tokenizers that are made of them.
-PAIRED_VOCABULARIES = ("source.spm", "target.spm")
+PAIRED_MODELS = ("source.spm", "target.spm")
+PAIRED_VOCABULARY = "vocab.json"
 PAIRED_TOKENIZERS = ("source_tokenizer.json", "target_tokenizer.json")
 # What prepares images and sounds, and texts that are measured (Whisper's spellings).
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", "normalizer.json")
@@ -34,7 +35,7 @@ ADAPTER = "adapter_config.json"
 
 _TOKENIZER_FILES = {
     *(*TOKENIZER, CHAT_TEMPLATE, SPECIAL_TOKENS, ADDED_TOKENS),
-    *(*VOCABULARIES, *PAIRED_VOCABULARIES, *PAIRED_TOKENIZERS),
+    *(*VOCABULARIES, *PAIRED_MODELS, *PAIRED_TOKENIZERS),
 }
 # What a network and its inputs are made from, beside the weights.
 _PREPARING = {CONFIG, GENERATION, *PROCESSORS, *_TOKENIZER_FILES}

@@ -12,19 +12,25 @@ from typing import Any
 
 from modelmill.core.errors import UserError
 from modelmill.runtime.sources import layout
-from modelmill.runtime.sources.layout import PAIRED_TOKENIZERS, PAIRED_VOCABULARIES, SPECIAL_TOKENS, TOKENIZER
+from modelmill.runtime.sources.layout import (
+    PAIRED_MODELS,
+    PAIRED_TOKENIZERS,
+    PAIRED_VOCABULARY,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+)
 
-_VOCABULARY, _TARGET_VOCABULARY, _M2M_MODEL = "vocab.json", "target_vocab.json", "sentencepiece.bpe.model"
+_TARGET_VOCABULARY, _M2M_MODEL = "target_vocab.json", "sentencepiece.bpe.model"
 # Kinds of pieces, and of models, as sentencepiece numbers them.
 _NORMAL, _USER_DEFINED = 1, 4
 _UNIGRAM, _BPE = 1, 2
-# Begins the name of a vocabulary's token that a side does not read; no text has the character.
+# Begins the name of a piece that is not read; no text has the character.
 _UNREADABLE = "\uffff"
 
 
 def is_paired(folder: Path) -> bool:
     """Return whether a folder has a SentencePiece model for each side of a translation."""
-    return all((folder / name).is_file() for name in (*PAIRED_VOCABULARIES, _VOCABULARY))
+    return all((folder / name).is_file() for name in (*PAIRED_MODELS, PAIRED_VOCABULARY))
 
 
 def is_m2m(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -34,7 +40,9 @@ def is_m2m(folder: Path, config: Mapping[str, Any]) -> bool:
         folder: The folder.
         config: Content of its `config.json`.
     """
-    return config.get("model_type") == "m2m_100" and all((folder / n).is_file() for n in (_VOCABULARY, _M2M_MODEL))
+    return config.get("model_type") == "m2m_100" and all(
+        (folder / n).is_file() for n in (PAIRED_VOCABULARY, _M2M_MODEL)
+    )
 
 
 def convert_paired(where: str, folder: Path, made: Path) -> None:
@@ -53,8 +61,8 @@ def convert_paired(where: str, folder: Path, made: Path) -> None:
     if (folder / _TARGET_VOCABULARY).is_file():
         raise UserError(f"{where}: {_TARGET_VOCABULARY}: it has a vocabulary for each side, which is not supported")
     tokens, unknown = _tokens(where, folder)
-    for name, target in zip(PAIRED_VOCABULARIES, PAIRED_TOKENIZERS, strict=True):
-        _reader(where, folder / name, tokens, unknown).save(str(made / target))
+    for name, target in zip(PAIRED_MODELS, PAIRED_TOKENIZERS, strict=True):
+        _reader(where, folder / name).save(str(made / target))
     shared = Tokenizer(models.Unigram([(token, 0.0) for token in tokens], unknown, False))
     shared.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     named = _named(folder)
@@ -83,7 +91,7 @@ def convert_m2m(where: str, folder: Path, made: Path) -> None:
     proto = _model(where, folder / _M2M_MODEL, _BPE)
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type in (_NORMAL, _USER_DEFINED)}
     if lost := sorted(scores.keys() - set(tokens)):
-        raise UserError(f"{where}: {_M2M_MODEL} has pieces that {_VOCABULARY} lacks, such as {lost[0]!r}")
+        raise UserError(f"{where}: {_M2M_MODEL} has pieces that {PAIRED_VOCABULARY} lacks, such as {lost[0]!r}")
     named = _named(folder)
     extra = named.get("additional_special_tokens") or named.get("extra_special_tokens") or []
     languages = [str(one) for one in extra if str(one).startswith("__") and str(one) not in tokens]
@@ -104,18 +112,17 @@ def convert_m2m(where: str, folder: Path, made: Path) -> None:
     _write_config(folder, made, usual | named)
 
 
-def _reader(where: str, file: Path, tokens: list[str], unknown: int) -> Any:
-    """Return the tokenizer of a side: its pieces have the ids of the vocabulary, and those without one the last ids."""
+def _reader(where: str, file: Path) -> Any:
+    """Return the tokenizer of a side, whose pieces are numbered as in its file."""
     from tokenizers import Tokenizer, models
 
     proto = _model(where, file, _UNIGRAM)
-    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type in (_NORMAL, _USER_DEFINED)}
-    held = set(tokens)
+    # Pieces of other kinds, such as the end of a text, are never found in one.
     pieces = [
-        (token, scores[token]) if token in scores else (f"{_UNREADABLE}{n}", 0.0) for n, token in enumerate(tokens)
+        (piece.piece if piece.type in (_NORMAL, _USER_DEFINED) else f"{_UNREADABLE}{number}", piece.score)
+        for number, piece in enumerate(proto.pieces)
     ]
-    others = [(piece, score) for piece, score in scores.items() if piece not in held]
-    tokenizer = Tokenizer(models.Unigram([*pieces, *others], unknown, False))
+    tokenizer = Tokenizer(models.Unigram(pieces, proto.trainer_spec.unk_id, False))
     _set_reading(tokenizer, proto)
     return tokenizer
 
@@ -140,9 +147,10 @@ def _model(where: str, file: Path, kind: int) -> Any:
     Raises:
         UserError: It is no such file, or of another kind.
     """
-    from transformers.convert_slow_tokenizer import import_protobuf
+    # Not that of sentencepiece itself, where it is installed: it asks for a protobuf as new as its own.
+    from transformers.utils import sentencepiece_model_pb2_new
 
-    proto = import_protobuf().ModelProto()
+    proto: Any = sentencepiece_model_pb2_new.ModelProto()
     try:
         proto.ParseFromString(file.read_bytes())
     except Exception as error:  # of protobuf's own kind
@@ -157,10 +165,12 @@ def _model(where: str, file: Path, kind: int) -> Any:
 
 def _tokens(where: str, folder: Path) -> tuple[list[str], int]:
     """Return the tokens of a vocabulary in the order of their ids, and the id of the unknown one."""
-    numbers = layout.read_json(where, folder / _VOCABULARY)
+    numbers = layout.read_json(where, folder / PAIRED_VOCABULARY)
     tokens = sorted(numbers, key=lambda token: numbers[token])
     if [numbers[token] for token in tokens] != list(range(len(tokens))) or "<unk>" not in numbers:
-        raise UserError(f"{where}: {_VOCABULARY} does not number its tokens from 0 on, or has no <unk>; copy it again")
+        raise UserError(
+            f"{where}: {PAIRED_VOCABULARY} does not number its tokens from 0 on, or has no <unk>; copy it again"
+        )
     return tokens, int(numbers["<unk>"])
 
 

@@ -13,7 +13,7 @@ OFFSET = 2
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
     """Return the cost of a stage.
 
     Args:

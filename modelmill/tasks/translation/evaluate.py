@@ -14,8 +14,8 @@ from modelmill.measures import samples
 from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.step_specs import FINE_TUNED
+from modelmill.runtime.sources.layout import GENERATION
 from modelmill.runtime.step_runtime import Step
-from modelmill.runtime.weights import GENERATION
 from modelmill.tasks.translation import generating
 from modelmill.tasks.translation.decoding import translate, write
 from modelmill.tasks.translation.dictionary import Dictionary

@@ -5,11 +5,11 @@ from typing import Any
 
 from modelmill.core.errors import ModelmillError, UserError, one_line
 from modelmill.corpus.text import given_tokenizer
-from modelmill.runtime.sources.layout import PAIRED_TOKENIZERS
+from modelmill.runtime.sources.layout import PAIRED_TOKENIZERS, PAIRED_VOCABULARY
 from modelmill.runtime.weights import TOKENIZER_KEY
 from modelmill.tasks.translation import languages
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
-from modelmill.tasks.translation.sides import SHARED, Encoder, Side, Sides
+from modelmill.tasks.translation.sides import SHARED, Encoder, Side, Sides, load_tokenizer
 
 # What is asked: a text whose ids are found again among those of the whole.
 _PROBE = "a b"
@@ -53,7 +53,9 @@ class Framing:
             raise UserError("preprocessing.sequence_length: the tokens around a text leave no room for it; raise it")
         token = self.known.both.get(str(self.target))
         language = None if token is None else self.theirs.convert_tokens_to_ids(token)
-        return Sides(source._replace(prefix=self.settings.prefix), target, length, language, self._cleans())
+        return Sides(
+            source._replace(prefix=self.settings.prefix), target, length, language, self.is_paired, self._cleans()
+        )
 
     def require_alike(self, encoder: Encoder, texts: list[str]) -> None:
         """Check that texts are encoded as the checkpoint's own tokenizer does it.
@@ -95,7 +97,8 @@ class Framing:
         number = self.theirs.convert_tokens_to_ids
         before = self._with_language([], is_target) if self.known else []
         after = [number(self.theirs.eos_token)]
-        return Side(PAIRED_TOKENIZERS[is_target], "", before, after, len(self.theirs), number(self.theirs.unk_token))
+        unknown = number(self.theirs.unk_token)
+        return Side(PAIRED_TOKENIZERS[is_target], "", before, after, PAIRED_VOCABULARY, unknown)
 
     def _with_language(self, before: list[int], is_target: bool) -> list[int]:
         """Return the ids before a text with its language's, for a tokenizer to which languages are mere tokens."""
@@ -112,6 +115,27 @@ class Framing:
         is_bpe = type(getattr(getattr(theirs, "backend_tokenizer", None), "model", None)).__name__ == "BPE"
         forced = theirs.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
         return bool(theirs.clean_up_tokenization_spaces) and (not is_bpe or forced)
+
+
+def described(folder: Path, both: Sides) -> dict[str, Any]:
+    """Return what a corpus says of a checkpoint beside its files.
+
+    Args:
+        folder: The checkpoint's configuration and tokenizer.
+        both: Both sides of a translation.
+
+    Raises:
+        UserError: The checkpoint names no token that fills up rows.
+    """
+    from transformers import AutoConfig
+
+    padding = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).pad_token_id
+    if padding is None:
+        raise UserError(
+            f"{TOKENIZER_KEY}: its config.json names no pad_token_id, and texts of other lengths need one; set it"
+        )
+    size = load_tokenizer(folder / SHARED).get_vocab_size(with_added_tokens=True)
+    return {"sequence_length": both.length, "padding": padding, "vocab_size": size}
 
 
 def _tokenizer(folder: Path) -> Any:

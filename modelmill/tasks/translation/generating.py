@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from modelmill.core.errors import UserError
-from modelmill.runtime.weights import GENERATION
+from modelmill.runtime.sources.layout import GENERATION
 from modelmill.tasks.translation.decoder_inputs import Start
 from modelmill.tasks.translation.sides import Sides
 
 # Settings that act in sampling alone, and with several beams alone.
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
-_SAMPLING += ("num_return_sequences",)
+_SAMPLING = (
+    *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+    "num_return_sequences",
+)
 _BEAMS = ("early_stopping", "length_penalty")
 # Settings of generation_config.json that are said in the log where they are not as usual.
 _SAID = ("num_beams", "length_penalty", "min_length", "no_repeat_ngram_size", "early_stopping")

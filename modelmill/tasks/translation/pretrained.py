@@ -18,7 +18,7 @@ from modelmill.runtime.compatibility import require_length, require_vocabulary
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.pretrained.task import PretrainedTask, blocks_of
-from modelmill.tasks.translation import decoder_inputs, generating, plain_head, pretrained_corpus, sides
+from modelmill.tasks.translation import decoder_inputs, generating, plain_head, sides
 from modelmill.tasks.translation.decoder_inputs import Start
 from modelmill.tasks.translation.pair_examples import PairExamples, batch_of
 from modelmill.tasks.translation.recipe import Recipe
@@ -116,7 +116,7 @@ class PretrainedTranslation(PretrainedTask):
     def made_up(self, model: Any) -> tuple[Batch, Sequence[Batch]]:
         """Return made-up pairs of several lengths in a batch, and a batch each; see `PretrainedTask`."""
         config = model.config
-        numbered = (config.pad_token_id, config.eos_token_id, config.bos_token_id, config.decoder_start_token_id)
+        numbered = [getattr(config, f"{name}_token_id", None) for name in ("pad", "eos", "bos", "decoder_start")]
         plain = np.setdiff1d(np.arange(self.corpus.info["vocab_size"]), [one for one in numbered if one is not None])
         random = np.random.default_rng(0)
         pairs = [
@@ -202,7 +202,7 @@ def check(folder: Path, recipe: Recipe) -> dict[str, Any]:
     Raises:
         UserError: It cannot be trained.
     """
-    from modelmill.tasks.translation.framing import Framing
+    from modelmill.tasks.translation.framing import Framing, described
 
     own = weights.own_tokenizer(folder)
     if own is None:
@@ -213,7 +213,7 @@ def check(folder: Path, recipe: Recipe) -> dict[str, Any]:
         both = Framing(place, recipe.preprocessing).sides()
         (place / sides.FILE).write_bytes(both.to_json())
         files = {f"{checkpoint.FOLDER}/{file.name}": file for file in place.iterdir()}
-        corpus = Manifest(kind="corpus", entries=[], made_from={}, info=pretrained_corpus.described(place, both))
+        corpus = Manifest(kind="corpus", entries=[], made_from={}, info=described(place, both))
         task = PretrainedTranslation(corpus, files, recipe.model)
         task.load(folder)
         return task.notes

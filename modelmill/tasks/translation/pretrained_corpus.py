@@ -16,7 +16,7 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.translation import encoding, sides
-from modelmill.tasks.translation.framing import CHECKED, Framing
+from modelmill.tasks.translation.framing import CHECKED, Framing, described
 from modelmill.tasks.translation.recipe import Recipe
 from modelmill.tasks.translation.sides import Encoder, Sides
 
@@ -112,27 +112,6 @@ def encode(step: Step, shards: list[tuple[Shard, str]], fitted: Fitted, which: r
         known[key] = cache.keep(key, *made)
         step.progress(1 + done, len(jobs), "encoding")
     return [encoded for key in keys.values() if (encoded := known[key])], len(new)
-
-
-def described(folder: Path, both: Sides) -> dict[str, Any]:
-    """Return what a corpus says of a checkpoint beside its files.
-
-    Args:
-        folder: The checkpoint's configuration and tokenizer.
-        both: Both sides of a translation.
-
-    Raises:
-        UserError: The checkpoint names no token that fills up rows.
-    """
-    from transformers import AutoConfig
-
-    padding = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).pad_token_id
-    if padding is None:
-        raise UserError(
-            f"{TOKENIZER}: its config.json names no pad_token_id, and texts of other lengths need one; set it"
-        )
-    size = sides.load_tokenizer(folder / sides.SHARED).get_vocab_size(with_added_tokens=True)
-    return {"sequence_length": both.length, "padding": padding, "vocab_size": size}
 
 
 def _require_alike(fitted: Fitted, settings: Any, files: dict[str, Path]) -> None:

@@ -22,15 +22,15 @@ class Side(NamedTuple):
         prefix: Text that is read before each text.
         before: Ids before those of a text.
         after: Ids after those of a text.
-        known: How many ids the model knows, where the tokenizer has more; None where it has not.
-        unknown: Id that stands for those.
+        vocabulary: File with the ids of the tokenizer's pieces; None where the tokenizer has them itself.
+        unknown: Id of a piece that has none there.
     """
 
     tokenizer: str
     prefix: str
     before: list[int]
     after: list[int]
-    known: int | None = None
+    vocabulary: str | None = None
     unknown: int = 0
 
 
@@ -42,6 +42,7 @@ class Sides(NamedTuple):
         target: The side that is written.
         length: Most tokens of a text, those around it included.
         language: Id of the token that tells the decoder which language to write; None where there is none.
+        strips: Whether spaces around what is written are taken out.
         cleans: Whether spaces before punctuation are taken out of what is written, as older tokenizers ask for.
     """
 
@@ -49,6 +50,7 @@ class Sides(NamedTuple):
     target: Side
     length: int
     language: int | None
+    strips: bool
     cleans: bool
 
     def to_json(self) -> bytes:
@@ -75,15 +77,24 @@ class Encoder:
         """
         self.side = side
         self.tokenizer = load_tokenizer(folder / side.tokenizer)
+        self.numbers: dict[str, int] | None = None
+        if side.vocabulary is not None:
+            self.numbers = json.loads((folder / side.vocabulary).read_text("utf-8"))
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Return the ids of each text, with those around it."""
         side = self.side
         whole = [side.prefix + text for text in texts] if side.prefix else texts
-        encoded = [one.ids for one in self.tokenizer.encode_batch_fast(whole, add_special_tokens=False)]
-        if side.known is not None:
-            encoded = [[one if one < side.known else side.unknown for one in ids] for ids in encoded]
-        return [[*side.before, *ids, *side.after] for ids in encoded]
+        # The fast one knows no pieces.
+        encode = self.tokenizer.encode_batch_fast if self.numbers is None else self.tokenizer.encode_batch
+        return [[*side.before, *self._ids(one), *side.after] for one in encode(whole, add_special_tokens=False)]
+
+    def _ids(self, encoded: Any) -> list[int]:
+        if self.numbers is None:
+            ids: list[int] = encoded.ids
+            return ids
+        # As in transformers, a run of letters that the tokenizer does not know is one piece, and may have an id.
+        return [self.numbers.get(piece, self.side.unknown) for piece in encoded.tokens]
 
     def cut(self, text: str, length: int) -> list[int]:
         """Return the ids of one text, of which as much is kept as `length` leaves room for."""
@@ -101,14 +112,14 @@ class Decoder:
             folder: Holds the tokenizer.
             sides: The sides.
         """
-        self.tokenizer, self.cleans = load_tokenizer(folder / SHARED), sides.cleans
+        self.tokenizer, self.sides = load_tokenizer(folder / SHARED), sides
 
     def text(self, ids: list[int]) -> str:
         """Return the text that ids stand for, without special tokens."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        for spaced in _CLEANED if self.cleans else ():
-            text = text.replace(spaced, spaced.strip() if spaced != " ' " else "'")
-        return text
+        for spaced in _CLEANED if self.sides.cleans else ():
+            text = text.replace(spaced, spaced.strip())
+        return text.strip() if self.sides.strips else text
 
 
 def load_tokenizer(file: Path) -> Any:
