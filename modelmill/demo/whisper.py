@@ -125,11 +125,10 @@ def convert(weights: Path, said: dict[str, Any], tokenizer: Path, folder: Path) 
         max_length=config.max_target_positions,
         suppress_tokens=said["suppress_ids"],
         begin_suppress_tokens=said["suppress_ids_begin"],
-        return_timestamps=False,
-        is_multilingual=False,
-        no_timestamps_token_id=tokens["<|notimestamps|>"],
     )
-    generation.is_multilingual, generation.no_timestamps_token_id = False, tokens["<|notimestamps|>"]
+    generation.return_timestamps, generation.is_multilingual = False, False
+    generation.no_timestamps_token_id = tokens["<|notimestamps|>"]
+    generation._from_model_config = False  # else these names are not read again
     model.half().save_pretrained(folder, safe_serialization=True)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())

@@ -1,6 +1,7 @@
 """Speech checkpoints: their tokens, losses and transcripts are those of transformers, a recording at a time."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,8 @@ def test_what_is_heard_is_what_transformers_hears_of_each_recording_alone(family
             given |= {"language": "de", "task": "transcribe"}
         expected.append(tokenizer.batch_decode(other.generate(**given), skip_special_tokens=True)[0])
     heard = task.heard(model, examples)
-    assert heard == [" ".join(text.split()) for text in expected] and len(set(heard)) > 1
+    plain = [re.sub("<[^>]+>", "", text) for text in expected]  # a tokenizer for CTC shows special tokens
+    assert heard == [" ".join(text.split()) for text in plain] and len(set(heard)) > 1
 
 
 def test_the_group_normalisation_of_base_models_hears_one_length_at_a_time(tmp_path: Path) -> None:
@@ -104,13 +106,15 @@ def test_the_group_normalisation_of_base_models_hears_one_length_at_a_time(tmp_p
 
 def test_letters_that_the_head_lacks_make_a_new_vocabulary_and_a_new_head(tmp_path: Path) -> None:
     folder = speech_checkpoints.write("wav2vec2", tmp_path / "base")
-    kept, new = spelled(folder, "a bad cab"), spelled(folder, "a fig|")
+    kept, new = spelled(folder, "a bad cab"), spelled(folder, "a fig")
     assert kept.info["vocabulary"] == "checkpoint" and kept.tidied(" a  bad") == "A BAD"
     assert kept.unusable("FIG", 9.0).startswith("its transcript has 'F', which is not in the vocabulary")
     assert new.info["vocabulary"] == "transcripts" and "lacks 'F', 'G', 'I'" in new.info["why_new"]
-    assert list(json.loads(new.files["vocab.json"])) == ["<pad>", "<unk>", "▁", *"afgi|"]
-    assert new.changes["vocab_size"] == 8 and new.numbers("a f").tolist() == [3, 2, 4]
+    assert list(json.loads(new.files["vocab.json"])) == ["<pad>", "<unk>", "|", *"afgi"]
+    assert new.changes["vocab_size"] == 7 and new.numbers("a f").tolist() == [3, 2, 4]
     assert spelled(folder, "a fig", vocabulary="checkpoint").info["vocabulary"] == "checkpoint"
+    with pytest.raises(UserError, match=r"'\|' is in the transcripts, and stands for a space"):
+        spelled(folder, "a|fig")
 
 
 def test_a_new_head_is_kept_from_stage_to_stage(tmp_path: Path) -> None:

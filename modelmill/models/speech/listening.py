@@ -92,7 +92,8 @@ def _short_enough_to_mask(model: Any, name: str, given: Batch) -> Iterator[None]
     function of its seed alone.
     """
     config = model.config
-    if not model.training or not getattr(config, "apply_spec_augment", False):
+    # Where a configuration does not say, networks that can mask do.
+    if not model.training or not getattr(config, "apply_spec_augment", hasattr(config, "mask_time_length")):
         yield
         return
     count = None if DECODER in given else getattr(model, "_get_feat_extract_output_lengths", None)

@@ -14,8 +14,8 @@ from modelmill.tasks.speech_recognition.recipe import RecognitionPreprocessing
 
 VOCABULARY, TOKENIZER_CONFIG = "vocab.json", "tokenizer_config.json"
 PAD, UNKNOWN = "<pad>", "<unk>"
-# What stands for a space in a new vocabulary; the other one where transcripts have the first.
-_DELIMITERS = "|▁"
+# What stands for a space in a new vocabulary: transformers takes no other token from a tokenizer's files.
+DELIMITER = "|"
 # Samples between frames of networks whose configuration does not say.
 _RATIO = 320
 
@@ -66,18 +66,25 @@ class Letters:
             config: The checkpoint's configuration.
             settings: The recipe's section.
             why: Why it is not the checkpoint's.
+
+        Raises:
+            UserError: A transcript has the character that stands for a space.
         """
         lowered = (text.lower() if settings.lowercase else text for text in texts)
         letters = sorted(set(settings.alphabet or "".join(lowered)) - {" "})
-        delimiter = next(one for one in _DELIMITERS if one not in letters)
-        vocabulary = {token: number for number, token in enumerate([PAD, UNKNOWN, delimiter, *letters])}
+        if DELIMITER in letters:
+            raise UserError(
+                f"preprocessing.transcript: {DELIMITER!r} is in the transcripts, and stands for a space in the vocabulary "
+                "that is made of them; write it otherwise"
+            )
+        vocabulary = {token: number for number, token in enumerate([PAD, UNKNOWN, DELIMITER, *letters])}
         described = {
             "tokenizer_class": "Wav2Vec2CTCTokenizer",
             "pad_token": PAD,
             "unk_token": UNKNOWN,
             "bos_token": None,
             "eos_token": None,
-            "word_delimiter_token": delimiter,
+            "word_delimiter_token": DELIMITER,
             "do_lower_case": False,
         }
         files = {VOCABULARY: _json(vocabulary), TOKENIZER_CONFIG: _json(described)}

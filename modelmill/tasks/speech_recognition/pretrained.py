@@ -28,8 +28,8 @@ from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser, Reci
 
 CTC = PretrainedRecogniser.heads[0]
 VOCABULARY, _OF_MASKS = "vocab.json", "masked_spec_embed"
-# Made-up recordings in seconds, and tokens that a decoder is given with each.
-SECONDS, TOKENS = (0.93, 0.61, 0.37), 4
+# Made-up recordings in seconds, whose frames are odd and even in number, and tokens that a decoder is given with each.
+SECONDS, TOKENS = (0.93, 0.79, 0.61, 0.35, 0.17), 4
 
 
 class PretrainedRecognition(PretrainedTask):
@@ -44,6 +44,7 @@ class PretrainedRecognition(PretrainedTask):
         self.head = corpus.info["head"]
         self.may_renew = corpus.info["vocabulary"] == "transcripts"
         self.language: str | None = corpus.info.get("language")
+        self.input = self.listener.features.name
 
     @property
     def keeps_files(self) -> bool:
@@ -64,11 +65,6 @@ class PretrainedRecognition(PretrainedTask):
                 f"{PROCESSOR}: its feature extractor or tokenizer does not load: {one_line(error)[:200]}; take "
                 "another checkpoint"
             ) from error
-
-    @property
-    def input(self) -> str:  # type: ignore[override]
-        """The tensor of a batch that logits are computed from."""
-        return self.listener.features.name
 
     def overrides(self) -> dict[str, Any]:
         """Return the size of a new vocabulary, and the number of its padding, which is CTC's blank."""
@@ -203,6 +199,7 @@ def _tell(generation: Any, tokens: dict[str, int], language: str | None) -> None
         language: Code of the language; None for a checkpoint of one language.
     """
     generation.return_timestamps, generation.forced_decoder_ids = False, None
+    generation._from_model_config = False  # else some names are not read again
     if (times := tokens.get("<|notimestamps|>")) is not None:
         generation.no_timestamps_token_id = times
     generation.is_multilingual = language is not None
