@@ -97,6 +97,7 @@ def model_of(name: str, labels: list[str] | None = None) -> Any:
     torch.manual_seed(0)
     given = labels or LABELS
     config = transformers.AutoConfig.for_model(name, **FAMILIES[name].settings)
+    config.architectures = []  # which of several classes it is, is looked up there
     config.id2label = dict(enumerate(given))
     config.label2id = {label: number for number, label in enumerate(given)}
     model = AutoModelForImageClassification.from_config(config).eval()

@@ -33,7 +33,12 @@ def packaged_name(name: str) -> str:
 def test_a_model_gives_the_logits_of_the_packages_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = timm_networks.shaken(timm_networks.EfficientNet(5, is_lite=True))
-    tensors = {packaged_name(name): tensor for name, tensor in network.state_dict().items()}
+    # As the package has them, which were transposed when they came from TensorFlow.
+    state = {
+        name: one.transpose(0, 1).clone().transpose(0, 1) if one.ndim > 1 else one
+        for name, one in network.state_dict().items()
+    }
+    tensors = {packaged_name(name): tensor for name, tensor in state.items()}
     torch.save(tensors, tmp_path / "weights.pth", _use_new_zipfile_serialization=False)
     folder = tmp_path / "model"
 

@@ -67,7 +67,7 @@ def test_grey_images_stay_grey(tmp_path: Path) -> None:
         ({"image_processor_type": "NobodysImageProcessor"}, "which transformers does not have"),
         ({"image_processor_type": "ViTImageProcessor", "auto_map": {"AutoImageProcessor": "a.B"}}, "never run"),
         ({**VIT, "size": {"shortest_edge": 24}}, "pictures of several sizes"),
-        ({"image_processor_type": "DetrImageProcessor"}, "gives pixel_values, pixel_mask"),
+        ({"image_processor_type": "DetrImageProcessor"}, "gives pixel_mask, pixel_values"),
         ({**VIT, "size": {"height": 24}}, "cannot"),
     ],
 )

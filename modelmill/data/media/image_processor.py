@@ -38,7 +38,6 @@ class ImageProcessor:
                 size.
         """
         name = named(folder)
-        _require_known(name)
         self.channels = _channels(folder)
         self._process = _load(folder, name)
         self.shape = self._probe(name)
@@ -169,14 +168,6 @@ def named(folder: Path) -> str:
     return name
 
 
-def _require_known(name: str) -> None:
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
-
-    classes = {one for kinds in IMAGE_PROCESSOR_MAPPING_NAMES.values() for one in kinds.values() if one}
-    if name not in {one.removesuffix("Pil") for one in classes}:
-        raise Unusable(f"{FILE} is of the class {name:.80}, which transformers does not have")
-
-
 def _channels(folder: Path) -> int:
     file = folder / "config.json"
     config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
@@ -185,13 +176,19 @@ def _channels(folder: Path) -> int:
 
 def _load(folder: Path, name: str) -> Any:
     import transformers
+    from transformers.models.auto import image_processing_auto as known
 
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
-        return transformers.AutoImageProcessor.from_pretrained(
-            folder, backend="pil", local_files_only=True, trust_remote_code=False
+        kind = known.get_image_processor_class_from_name(f"{name}Pil") or known.get_image_processor_class_from_name(
+            name
         )
+        if kind is None:
+            raise Unusable(f"{FILE} is of the class {name:.80}, which transformers does not have")
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Unusable:
+        raise
     except Exception as error:  # whatever a processor raises for settings that are not its own
         raise Unusable(f"{name} cannot be loaded: {_first_line(error)}") from error
     finally:

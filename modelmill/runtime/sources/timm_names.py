@@ -45,7 +45,9 @@ class Network(NamedTuple):
         for name, tensor in tensors.items():
             ours = self._renamed(name)
             if ours != NOWHERE:
-                converted[ours] = tensor.reshape(len(tensor), -1) if ours in self.flat else tensor
+                shaped = tensor.reshape(len(tensor), -1) if ours in self.flat else tensor
+                # safetensors writes the memory of an array as it lies there, whatever its strides are.
+                converted[ours] = shaped.copy(order="C")
         for name in list(converted):
             norm, is_mean, _ = name.partition(".running_mean")
             if is_mean:  # older weights do not count batches

@@ -20,7 +20,8 @@ def keep_averages(model: nn.Module) -> None:
     """Make a network's batch normalisation keep its averages, in place; names and weights stay as they are."""
     for module in _norms(model):
         if not isinstance(module, _Kept):
-            module.__class__ = _kept(type(module))
+            kind: Any = type(module)
+            module.__class__ = _kept(kind)
         module.train(False)
 
 
@@ -55,5 +56,5 @@ def _norms(model: nn.Module) -> list[Any]:
 
 
 @functools.cache
-def _kept(kind: type[nn.Module]) -> type[nn.Module]:
+def _kept(kind: Any) -> type[nn.Module]:
     return type(f"Kept{kind.__name__}", (_Kept, kind), {})

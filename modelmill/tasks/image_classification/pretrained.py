@@ -133,11 +133,9 @@ class PretrainedImages(PretrainedTask):
 
 def _chain(network: nn.Module) -> list[nn.Module]:
     """Return the modules of a network that are called one after the other and have weights."""
-    children = [
-        part
-        for module in network.children()
-        for part in (module.children() if isinstance(module, nn.Sequential) else [module])
-    ]
+    children: list[nn.Module] = []
+    for module in network.children():
+        children += module.children() if isinstance(module, nn.Sequential) else [module]
     return [one for one in children if any(True for _ in one.parameters())]
 
 

@@ -24,7 +24,7 @@ class ImageClassifier(PythonModel):
         from modelmill.tasks.image_classification import network
 
         self.config = read_json(context, "config.json")
-        self.processor = None
+        self.processor: Any = None
         if "layers" in self.config:
             self.network = load_network(context, network.ImageClassifier)
         else:
