@@ -189,12 +189,14 @@ class Stream(TableStream):
     Attributes:
         unusable: Rows whose file is missing or broken, known after the last piece. They are not `readable`, and refused
             or left out if that is asked for.
+        manifest: The sha256 of the manifest alone, known after the last piece; empty where there is none.
     """
 
     def __init__(self, shard: Shard, sha256: str | None = None) -> None:
         """Make the stream of a shard; see `TableStream`."""
         super().__init__(shard, sha256)
         self.unusable: list[UnusableRow] = []
+        self.manifest = ""
 
     def __iter__(self) -> Iterator["pa.Table"]:
         """Yield the pieces."""
@@ -204,13 +206,19 @@ class Stream(TableStream):
     def _joined(self, media: Media) -> Iterator["pa.Table"]:
         from modelmill.data.media.joining import Joining
 
-        manifest = TableStream(self._shard._replace(bytes=media.size, tag=media.tag, media=None))
+        manifest = TableStream(alone(self._shard))
         joining = Joining(media, self._shard.uri, self._shard.layout)
         for piece in manifest:
             yield joining.add(piece)
         self._settle(joining.sha256(manifest.sha256))
         joining.finish()
-        self.unusable = joining.unusable
+        self.unusable, self.manifest = joining.unusable, manifest.sha256
+
+
+def alone(shard: Shard) -> Shard:
+    """Return a manifest without the files that it names."""
+    media = shard.media
+    return shard if media is None else shard._replace(bytes=media.size, tag=media.tag, media=None)
 
 
 def _format_of(file: DataFile, format: str) -> tuple[Format, Compression | None]:

@@ -1,6 +1,5 @@
 """Evaluation of a translator: chrF and BLEU of held-out texts, beside those of a dictionary."""
 
-import json
 import logging
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from modelmill.tasks.translation.decoding import translate, write
 from modelmill.tasks.translation.dictionary import Dictionary
 from modelmill.tasks.translation.pair_examples import PairExamples
 from modelmill.tasks.translation.recipe import Recipe
-from modelmill.tasks.translation.task import IGNORED
+from modelmill.tasks.translation.task import IGNORED, SIDES
 from modelmill.training import loading
 from modelmill.training.device import hardware
 from modelmill.training.loop.feeding import to_device
@@ -96,7 +95,7 @@ def is_checkpoint(task: Any) -> bool:
 
 
 def _we_write(step: Step, task: Any, model: Any, held_out: Any) -> Written:
-    sources, references = _texts(task, "test", held_out.rows)
+    sources, references = _texts(held_out)
     tokenizer = _tokenizer(task)
     translations: list[str] = []
     losses: list[float] = []
@@ -123,14 +122,13 @@ def _checkpoint_writes(step: Step, task: Any, model: Any, held_out: PairExamples
         texts = write(model, decoder, batch["input_ids"], batch["attention_mask"])
         for index, text, loss in zip(some.tolist(), texts, _losses(task, model, batch), strict=True):
             translations[index], losses[index] = text, loss
-    every = np.arange(len(order))
-    return Written(held_out.texts("source", every), held_out.texts("target", every), translations, losses)
+    return Written(*_texts(held_out), translations, losses)
 
 
 def _known_pairs(task: Any, training: Any) -> tuple[list[str], list[str]]:
     """Return sources and translations for the dictionary, spread evenly over the pairs of a large corpus."""
     if not is_checkpoint(task):
-        return _texts(task, "train", training.rows)
+        return _texts(training)
     some = np.unique(np.linspace(0, len(training) - 1, min(DICTIONARY_PAIRS, len(training))).round().astype(int))
     return training.texts("source", some), training.texts("target", some)
 
@@ -157,10 +155,10 @@ def _tokenizer(task: Any) -> Any:
     return Tokenizer.from_file(str(task.files["tokenizer/tokenizer.json"]))
 
 
-def _texts(task: Any, split: str, members: np.ndarray) -> tuple[list[str], list[str]]:
-    """Return the sources and the translations of some rows of a split."""
-    texts = json.loads(task.files[f"texts/{split}.json"].read_text("utf-8"))
-    sources, targets = ([texts[side][row] for row in members.tolist()] for side in ("source", "target"))
+def _texts(examples: Any) -> tuple[list[str], list[str]]:
+    """Return the sources and the translations of examples."""
+    every = np.arange(len(examples))
+    sources, targets = (examples.texts(side, every) for side in SIDES)
     return sources, targets
 
 
