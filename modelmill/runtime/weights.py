@@ -22,6 +22,7 @@ from modelmill.runtime.sources import (
     origin,
     registered,
     timm,
+    timm_backbones,
 )
 from modelmill.runtime.sources import tokenizer as tokenizers
 from modelmill.runtime.sources.checkpoint import dtype_of, matrices, tensors, weight_files
@@ -102,7 +103,7 @@ def locate(key: str, source: str, store: Store) -> Path:
     folder = timm.ready(where, folder)
     checkpoint.check(where, folder)
     architecture.check(where, read_json(where, folder / CONFIG))
-    return folder
+    return timm_backbones.ready(where, folder)
 
 
 def locate_description(key: str, source: str, store: Store) -> Path:
@@ -121,7 +122,7 @@ def locate_description(key: str, source: str, store: Store) -> Path:
     if not (folder / CONFIG).is_file():
         raise UserError(f"{where}: no {CONFIG} in it; is it a model that save_pretrained has written?")
     architecture.check(where, read_json(where, folder / CONFIG))
-    return folder
+    return timm_backbones.ready(where, folder)
 
 
 def describing_files(folder: Path) -> list[Path]:

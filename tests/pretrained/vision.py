@@ -147,15 +147,9 @@ def pictures() -> list[Image.Image]:
 def task_over(folder: Path, checkpoint: Path, labels: list[str] | None = None, **settings: Any) -> PretrainedImages:
     """A task over the pictures for a checkpoint, all of them in the training split; their labels take turns."""
     given = labels or LABELS
-    arrays = {
-        "labels": np.arange(len(SIZES)) % len(given),
-        "places": np.arange(len(SIZES)),
-        "ids": np.arange(len(SIZES), dtype=np.uint64),
-    }
     (folder / "train").mkdir(parents=True, exist_ok=True)
-    files = {f"train/{name}.npy": folder / "train" / f"{name}.npy" for name in arrays}
-    for name, array in arrays.items():
-        np.save(files[f"train/{name}.npy"], array)
+    files = {"train/labels.npy": folder / "train" / "labels.npy"}
+    np.save(files["train/labels.npy"], np.arange(len(SIZES)) % len(given))
     with ShardedWriter(folder) as writer:
         for number, picture in enumerate(pictures()):
             sink = io.BytesIO()

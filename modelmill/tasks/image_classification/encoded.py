@@ -4,19 +4,15 @@ No image is decoded here, so that a corpus takes no more room than its files, an
 largest file: training decodes them and has the checkpoint's processor prepare them.
 """
 
-from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from modelmill.core.errors import UserError
-from modelmill.corpus import checkpoint, in_memory
+from modelmill.corpus import checkpoint, streaming
 from modelmill.corpus.example_shards import ShardedWriter
-from modelmill.corpus.in_memory import AllRows
-from modelmill.corpus.media import File, contents
-from modelmill.corpus.shard_cache import Encoded, ShardCache
-from modelmill.corpus.split import SPLITS
+from modelmill.corpus.media import contents
+from modelmill.corpus.row_notes import Piece, ShardRows
 from modelmill.data.media import image_processor
 from modelmill.data.media.image_processor import ImageProcessor
 from modelmill.data.media.refusing import refused
@@ -25,7 +21,6 @@ from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.sections import PROCESSOR
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
-from modelmill.tasks.image_classification.labels import Numbered
 from modelmill.tasks.image_classification.recipe import ImagePreprocessing, PretrainedImageModel
 
 # Settings that make no difference to the bytes of a shard's images, nor to their split.
@@ -34,36 +29,41 @@ _UNREAD = frozenset(
 )
 
 
-def corpus(step: Step, shards: list[tuple[Shard, str]], rows: AllRows, numbered: Numbered, kept: np.ndarray) -> Made:
-    """Return the corpus.
+def corpus(
+    step: Step,
+    shards: list[tuple[Shard, str]],
+    rows: list[ShardRows],
+    labels: dict[str, dict[str, np.ndarray]],
+    classes: list[str],
+) -> tuple[Made, int]:
+    """Return the corpus, and how many shards were not copied before.
 
-    Each split has parts of `image`, encoded files, as `example_shards` writes them, of all rows in their order; and of
-    the rows that are kept `places`, their numbers in these parts, `labels` as in `Numbered`, and `ids`. `checkpoint/`
-    has the checkpoint's configuration and its image processor.
+    Each split has examples with `image`, an encoded file, and `labels` and `others` as in `Numbered`. `checkpoint/` has
+    the checkpoint's configuration and its image processor.
 
     Args:
         step: The running step.
         shards: The dataset's shards, each with the sha256 that was validated.
-        rows: All rows, in the order of the shards.
-        numbered: Labels of the rows that are kept.
-        kept: Numbers of the rows that are kept, in their order.
+        rows: The rows that are kept, of each shard.
+        labels: Their labels, by split and name.
+        classes: Names of the classes.
 
     Raises:
         UserError: The checkpoint has no image processor, or one that does not prepare images for a classifier.
     """
     settings = step.recipe.preprocessing
     assert isinstance(settings, ImagePreprocessing)
-    files = _checkpoint(step, settings, numbered.classes)
-    encoded = _encoded(step, shards, rows)
-    places = _places(rows.splits)[kept]
-    chosen = AllRows({}, rows.splits[kept], rows.ids[kept], [])
-    arrays = {"places": places, "labels": numbered.labels}
-    info = {"model": AUTO, "classes": numbered.classes, "other_classes": []}
-    made = in_memory.corpus(step, in_memory.by_split(chosen, arrays), info, files)
-    manifest = made.outputs["corpus"]
-    entries = [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
-    made.outputs["corpus"] = manifest.model_copy(update={"entries": [*manifest.entries, *entries]})
-    return made
+    files = _checkpoint(step, settings, classes)
+    encoded, new = streaming.encode(step, shards, rows, _encode, "images as they are", _UNREAD)
+    info = {"model": AUTO, "classes": classes, "other_classes": []}
+    return streaming.corpus(step, encoded, info, files, labels), new
+
+
+def _encode(piece: Piece, writer: ShardedWriter) -> dict[str, dict[str, int]]:
+    """Write images as the files that they are."""
+    for split, identity, data in zip(piece.splits, piece.ids, contents(piece.files), strict=True):
+        writer.add(split, identity, {"image": np.frombuffer(data, np.uint8)})
+    return {}
 
 
 def _checkpoint(step: Step, settings: ImagePreprocessing, classes: list[str]) -> dict[str, bytes]:
@@ -103,41 +103,3 @@ def _require_processor(where: str, files: dict[str, bytes], folder: Path, size: 
             f"{where}: its image processor gives {shape[2]} x {shape[1]} pixels where preprocessing.processor.size is "
             f"{size}; leave that out"
         )
-
-
-def _encoded(step: Step, shards: list[tuple[Shard, str]], rows: AllRows) -> list[Encoded]:
-    """Return each shard's images, those of known shards from the cache."""
-    cache = ShardCache(step, "images as they are", _UNREAD)
-    first, encoded = 0, []
-    counts = {uri: len(list(files)) for uri, files in groupby(file.shard.uri for file in rows.files)}
-    for number, (shard, sha256) in enumerate(shards):
-        step.progress(number, len(shards), "copying images")
-        chosen = range(first, first + counts.get(shard.uri, 0))
-        first = chosen.stop
-        found = cache.find(sha256)
-        encoded.append(found or _keep(cache, sha256, rows, chosen, step.scratch / f"images-{number}"))
-    return encoded
-
-
-def _keep(cache: ShardCache, sha256: str, rows: AllRows, chosen: range, folder: Path) -> Encoded:
-    with ShardedWriter(folder) as writer:
-        for row, data in zip(chosen, _images(rows.files[chosen.start : chosen.stop]), strict=True):
-            writer.add(str(rows.splits[row]), int(rows.ids[row]), {"image": data})
-    kept = cache.keep(sha256, writer.files(), {split: {"images": count} for split, count in writer.counts.items()})
-    for file in writer.files().values():
-        file.unlink()  # the store has it
-    return kept
-
-
-def _images(files: list[File]) -> Iterator[np.ndarray]:
-    for data in contents(files):
-        yield np.frombuffer(data, np.uint8)
-
-
-def _places(splits: np.ndarray) -> np.ndarray:
-    """Return the number of each row among those of its split: int64, (rows,)."""
-    places = np.empty(len(splits), np.int64)
-    for split in SPLITS:
-        members = splits == split
-        places[members] = np.arange(int(members.sum()))
-    return places

@@ -1,5 +1,6 @@
 """Labels of images as numbers, and which of them each stage sees."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory
 from modelmill.corpus.in_memory import AllRows
+from modelmill.corpus.media import File
 from modelmill.tasks.image_classification.recipe import ImagePreprocessing
 
 NONE = -1
@@ -26,13 +28,13 @@ class Numbered(NamedTuple):
     classes: list[str]
 
 
-def number(rows: AllRows, images: np.ndarray, settings: ImagePreprocessing) -> tuple[AllRows, np.ndarray, Numbered]:
-    """Return the rows whose label is known, their images, and their labels.
+def number(rows: AllRows, settings: ImagePreprocessing, find: Callable[[int], File]) -> tuple[AllRows, Numbered]:
+    """Return the rows whose label is known, and their labels.
 
     Args:
         rows: All rows.
-        images: Their images, uint8, (rows, channels, size, size).
         settings: The recipe's section.
+        find: Returns the file of a row of the data set.
 
     Raises:
         UserError: A label is unknown and the recipe refuses that, or there are fewer than two classes.
@@ -48,16 +50,16 @@ def number(rows: AllRows, images: np.ndarray, settings: ImagePreprocessing) -> t
     is_known = np.isin(names, np.array([*classes, *others], dtype=object))
     if not is_known.all() and settings.unknown_label == "refuse":
         place = int(np.flatnonzero(~is_known)[0])
-        file = rows.files[place]
+        file = find(place if rows.numbers is None else int(rows.numbers[place]))
         raise UserError(
             f"preprocessing.label: {file.shard.uri}: {file.name}: label {names[place]!r} is not one of "
             f"{', '.join([*classes, *others])}, as of {int((~is_known).sum())} images in all; add it to "
             "preprocessing.classes, mend the data, or set preprocessing.unknown_label: drop"
         )
-    rows, names, images = in_memory.chosen(rows, is_known), names[is_known], images[is_known]
+    rows, names = in_memory.chosen(rows, is_known), names[is_known]
     labels = _numbers(names, classes)
     hidden = (rows.splits == "train") & ~_labelled(labels, rows, settings.labelled_per_class)
-    return rows, images, Numbered(np.where(hidden, NONE, labels), _numbers(names, others), classes)
+    return rows, Numbered(np.where(hidden, NONE, labels), _numbers(names, others), classes)
 
 
 def _numbers(names: np.ndarray, classes: list[str]) -> np.ndarray:

@@ -38,11 +38,11 @@ class Pictures:
             split: Name of the split.
             processor: The checkpoint's image processor.
         """
-        arrays = {name: np.load(files[f"{split}/{name}.npy"]) for name in ("ids", "labels", "places")}
-        is_labelled = arrays["labels"] >= 0
+        labels = np.load(files[f"{split}/labels.npy"], allow_pickle=False)
         self.split = split
-        self.ids, self.labels, self._places = (arrays[name][is_labelled] for name in ("ids", "labels", "places"))
         self._encoded = ShardedExamples(files, split)
+        self._places = np.flatnonzero(labels >= 0)
+        self.ids, self.labels = self._encoded.ids[self._places], labels[self._places]
         self._processor = processor
         self._kept: dict[int, np.ndarray] = {}
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="decoder")

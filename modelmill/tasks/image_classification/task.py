@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.architectures import ARCHITECTURES
 from modelmill.recipe.pretrained import AUTO, PretrainedModel
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.array_task import Arrays, ArrayTask, config_like, with_weights
+from modelmill.tasks.array_task import ArrayTask, config_like, described, with_weights
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_classification.augmentation import moved, rotated
 from modelmill.tasks.image_classification.network import ImageClassifier
@@ -24,30 +25,42 @@ ROTATIONS = ["0", "90", "180", "270"]
 SHAPE = ("architecture", "width", "stages", "depth")
 
 
-class Images(Arrays):
+class Images:
     """Images of one split with one kind of label.
 
     A batch has `images` (uint8, (batch, channels, size, size)) and `labels` (int64, (batch,)). A label of a rotation is
     the quarters by which validation turns the image.
     """
 
+    lengths: np.ndarray | None = None
+
     def __init__(self, files: dict[str, Path], split: str, kind: str) -> None:
-        """Open the arrays of a split.
+        """Open the examples of a split.
 
         Args:
             files: The corpus's files by their names in it.
             split: Name of the split.
             kind: `labels`, `others` or `rotations`.
         """
-        super().__init__(files, split)
-        self.labels = (self.ids % 4).astype(np.int64) if kind == "rotations" else np.asarray(self.arrays[kind])
-        self.rows = np.flatnonzero(self.labels >= 0)
-        self.ids, self.labels = self.ids[self.rows], self.labels[self.rows]
+        self.split = split
+        self.examples = ShardedExamples(files, split)
+        ids = self.examples.ids
+        labels = (ids % 4).astype(np.int64) if kind == "rotations" else np.load(files[f"{split}/{kind}.npy"])
+        self.rows = np.flatnonzero(labels >= 0)
+        self.ids, self.labels = ids[self.rows], labels[self.rows]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
-        images = torch.from_numpy(self.arrays["images"][self.rows[indices]])
+        images = torch.from_numpy(self.examples.stacked("images", self.rows[indices]))
         return {"images": images, "labels": torch.from_numpy(self.labels[indices])}
+
+    def describe(self, indices: np.ndarray) -> str:
+        """Return where these examples come from, for a person: the first few of them."""
+        return described(indices, self.split)
 
 
 class ImageClassification(ArrayTask):

@@ -16,6 +16,8 @@ from modelmill.tasks.pretrained import proof, saved
 from modelmill.training.device import formats
 
 log = logging.getLogger("modelmill")
+# What stands for masked inputs in training, which checkpoints that were trained without masks lack.
+_OF_MASKS = ("masked_spec_embed",)
 
 
 class Loaded(NamedTuple):
@@ -71,7 +73,7 @@ def load(
         _name(config, theirs or labels)
     model, report = _read(where, kind, folder, config, device)
     mismatched = {str(entry[0]) for entry in report["mismatched_keys"]}
-    missing = {*report["missing_keys"], *mismatched}
+    missing = {name for name in {*report["missing_keys"], *mismatched} if not name.endswith(_OF_MASKS)}
     ends = label_axes(head, config) if labels else {}
     renewable = bool(labels) if may_renew is None else may_renew
     _require_rest(where, model, missing, set(ends), renewable and theirs is None)
