@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests import recipes, speech, speech_checkpoints
+from tests import recipes, speech
+from tests.pretrained import speech as speech_checkpoints
 from tests.pipeline.conftest import Finished, finish
 from tests.pipeline.test_speech_recognition import TEXTS
 
