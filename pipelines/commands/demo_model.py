@@ -15,7 +15,8 @@ def command(
     name: Annotated[
         str,
         typer.Argument(
-            help="The model: minilm (all-MiniLM-L6-v2), smollm2 (SmolLM2-135M-Instruct) or whisper (Whisper tiny.en)."
+            help="The model: efficientnet (EfficientNet-Lite0), minilm (all-MiniLM-L6-v2), smollm2 "
+            "(SmolLM2-135M-Instruct) or whisper (Whisper tiny.en)."
         ),
     ],
     output: Annotated[

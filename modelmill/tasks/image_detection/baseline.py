@@ -1,5 +1,7 @@
 """Baselines: detectors that learn next to nothing."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
@@ -42,11 +44,11 @@ class Blobs:
     Logistic regression on a blob's pixels gives its class.
     """
 
-    def __init__(self, images: np.ndarray, truth: list[Boxes]) -> None:
+    def __init__(self, images: Iterable[np.ndarray], truth: list[Boxes]) -> None:
         """Fit the classifier.
 
         Args:
-            images: Pictures of the training split, uint8, (pictures, 3, height, width).
+            images: Pictures of the training split, each uint8, (3, height, width).
             truth: Their boxes.
         """
         thumbs = [

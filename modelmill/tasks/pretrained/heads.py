@@ -11,7 +11,7 @@ from modelmill.core.errors import UserError, one_line
 from modelmill.corpus.checkpoint import agreed_labels
 from modelmill.recipe.sections import INIT
 from modelmill.runtime import weights
-from modelmill.runtime.sources import architecture
+from modelmill.runtime.sources import architecture, timm_networks
 from modelmill.tasks.pretrained import proof, saved
 from modelmill.training.device import formats
 
@@ -131,7 +131,11 @@ def label_axes(head: str, config: Any) -> dict[str, int]:
 def _kind(where: str, folder: Path, head: str) -> tuple[Any, Any]:
     import transformers
 
-    architecture.require_head(where, weights.read_config(folder), (head,))
+    described = weights.read_config(folder)
+    architecture.require_head(where, described, (head,))
+    if described.get("model_type") == timm_networks.VISION:
+        from modelmill.models.vision import classifier  # noqa: F401 - transformers knows it from now on
+
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:

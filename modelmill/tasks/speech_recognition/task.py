@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.corpus.settings import ONLY
 from modelmill.models.speech.recogniser import Recogniser, ctc, hear, text_of
 from modelmill.models.speech.recordings import Recordings
@@ -40,7 +41,8 @@ class SpeechRecognition(ArrayTask):
 
     def examples(self, stage: str, split: str) -> Recordings:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return Recordings(self.files, split, stage if stage in self.corpus.info["corpora"] else ONLY)
+        corpus = stage if stage in self.corpus.info["corpora"] else ONLY
+        return Recordings(ShardedExamples(self.files, f"{split}/{corpus}"), split)
 
     def terms(self, batch: Batch) -> int:
         """Return the number of characters."""
