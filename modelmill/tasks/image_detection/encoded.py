@@ -23,6 +23,7 @@ from modelmill.store.manifest import Manifest
 from modelmill.tasks.image_detection import processor
 from modelmill.tasks.image_detection.objects import RowObjects, clipped, parse, refusal, require_inside
 from modelmill.tasks.image_detection.pictures import Unfit
+from modelmill.tasks.image_detection.processor import Unprepared
 from modelmill.tasks.image_detection.recipe import PicturePreprocessing
 
 # What a corpus has of each picture, by the names of its arrays.
@@ -76,12 +77,19 @@ def corpus(step: Step, shards: list[tuple[Shard, str]], settings: PicturePreproc
 
 
 def _described(step: Step, settings: PicturePreprocessing) -> dict[str, bytes]:
-    """Return the files that describe the checkpoint, whose processor is tried and has the recipe's size."""
+    """Return the files that describe the checkpoint, whose processor is tried and has the recipe's size.
+
+    Raises:
+        UserError: It has none that prepares pictures for a detector here.
+    """
     assert settings.given_checkpoint is not None
     folder = checkpoint.the_checkpoint(step, settings.checkpoint_key, settings.given_checkpoint)
-    processor.load(folder, f"{settings.checkpoint_key}: {settings.given_checkpoint}")
     files, size = checkpoint.files(folder), settings.processor.size
-    return files if size is None else processor.with_size(files, size)
+    try:
+        processor.load(folder)
+        return files if size is None else processor.with_size(files, size)
+    except Unprepared as error:
+        raise UserError(f"{settings.checkpoint_key}: {settings.given_checkpoint}: {error}") from error
 
 
 def _encoded(

@@ -14,6 +14,7 @@ from torch import nn
 from modelmill.core.errors import UserError
 from modelmill.corpus import checkpoint
 from modelmill.recipe.pretrained import AUTO
+from modelmill.recipe.sections import PROCESSOR
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch, Examples
@@ -21,6 +22,7 @@ from modelmill.tasks.image_detection import processor
 from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.framed import Framed, Group, batch_of, example, groups
 from modelmill.tasks.image_detection.picture_losses import PictureLosses
+from modelmill.tasks.image_detection.processor import Unprepared
 from modelmill.tasks.image_detection.recipe import PretrainedDetector, Recipe
 from modelmill.tasks.image_detection.varied import Variation
 from modelmill.tasks.pretrained.proof import Way
@@ -52,7 +54,10 @@ class PretrainedDetection(PretrainedTask):
     @cached_property
     def processor(self) -> Any:
         """The checkpoint's image processor."""
-        return processor.load(self.checkpoint)
+        try:
+            return processor.load(self.checkpoint)
+        except Unprepared as error:
+            raise UserError(f"{PROCESSOR}: {error}") from error
 
     @cached_property
     def variation(self) -> Variation | None:
@@ -175,10 +180,18 @@ class PretrainedDetection(PretrainedTask):
         """
         thaw(model)
         model.loss_function = PictureLosses(model.loss_function)
-        proved = super()._proved(model, folder)
+        try:
+            proved = super()._proved(model, folder)
+        except Unprepared as error:
+            raise UserError(f"{PROCESSOR}: {error}") from error
         self.way = PictureWay(*self.way)
         self.notes["way"] = self.way.words
-        processor.require_reading(self.processor, self._width, len(self.labels_of_head()), f"{self.key}: {folder}")
+        reads, classes = processor.classes_read(self.processor, self._width), len(self.labels_of_head())
+        if reads != classes:
+            raise UserError(
+                f"{self.key}: {folder}: its processor, {type(self.processor).__name__}, reads {reads} classes of a "
+                f"network that has {classes}; it is another detector's: name the right one in {PROCESSOR}"
+            )
         return proved
 
 
@@ -217,7 +230,10 @@ def check(folder: Path, recipe: Recipe) -> dict[str, Any]:
     given = Path(settings.given_checkpoint or folder)
     described = checkpoint.files(given if given.is_dir() else folder)
     if settings.processor.size is not None:
-        described = processor.with_size(described, settings.processor.size)
+        try:
+            described = processor.with_size(described, settings.processor.size)
+        except Unprepared as error:
+            raise UserError(f"{PROCESSOR}: {error}") from error
     with tempfile.TemporaryDirectory(prefix="modelmill-check-") as scratch:
         files = {name: Path(scratch) / Path(name).name for name in described}
         for name, data in described.items():
