@@ -179,6 +179,7 @@ class PretrainedDetection(PretrainedTask):
             UserError: Its processor reads other classes than it has, or it does not take the recipe's pictures.
         """
         thaw(model)
+        mend_gradients(model)
         model.loss_function = PictureLosses(model.loss_function)
         try:
             proved = super()._proved(model, folder)
@@ -203,6 +204,22 @@ def thaw(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if _UPPER.search(name):
             parameter.requires_grad_(True)
+
+
+def mend_gradients(model: nn.Module) -> None:
+    """Hand whole gradients to batch normalisation, in place.
+
+    On a CPU, PyTorch 2.13 computes other ones for a single picture where those that come in are transposed, as they are
+    before attention, and batch normalisation keeps its averages.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_hook(_take_whole)
+
+
+def _take_whole(module: nn.Module, given: Any, made: torch.Tensor) -> None:
+    if made.requires_grad:
+        made.register_hook(torch.Tensor.contiguous)
 
 
 def keep_statistics(model: nn.Module) -> None:
