@@ -74,12 +74,12 @@ def measure(case: str) -> float:
     """
     import torch
 
-    from modelmill.training.device.threads import thread_beside_training
+    from modelmill.training.device.threads import threads_beside_training
 
     def make() -> torch.Tensor:
         return torch.zeros(16, 1 << 16) / 2
 
-    pool = {"a thread": ThreadPoolExecutor(1), "a thread on one core": thread_beside_training("feeder")}.get(case)
+    pool = {"a thread": ThreadPoolExecutor(1), "a thread on one core": threads_beside_training("feeder")}.get(case)
     layer = torch.nn.LSTM(96, 128, bidirectional=True)
     sequences = torch.randn(130, 16, 96)
     seconds = []

@@ -135,6 +135,24 @@ def _text_classifier(folder: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
     return pd.DataFrame({"text": ["some text"]}), {}
 
 
+def _tagger(folder: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
+    from transformers import BertConfig, BertForTokenClassification
+
+    write_language_model(folder)
+    config = BertConfig(
+        vocab_size=258,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        id2label={0: "O", 1: "B-name", 2: "I-name"},
+        sequence_length=32,
+        word_splitting="punctuation",
+    )
+    BertForTokenClassification(config).save_pretrained(folder, safe_serialization=True)
+    return pd.DataFrame({"text": ["some text, and more"]}), {}
+
+
 def _translator(folder: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
     from transformers import MBartConfig, MBartForConditionalGeneration
 
@@ -169,5 +187,6 @@ _NETWORKS = {
 _TRANSFORMERS = {
     "language_modeling": _language_model,
     "text_classification": _text_classifier,
+    "token_classification": _tagger,
     "translation": _translator,
 }

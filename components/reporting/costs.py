@@ -14,6 +14,7 @@ FACTS = (
     "samples_per_second",
     "model_flops_per_second",
     "mfu",
+    "input_wait_share",
     "peak_memory_bytes",
     "energy_joules",
     "device",

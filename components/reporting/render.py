@@ -161,6 +161,7 @@ def _evaluation(run: Run) -> dict[str, Any] | None:
         "rows": checks + [(name, value, None) for name, value in metrics.items() if name not in bounded],
         "decision": comparison.of_decision(made.info.get("decision")),
         "breakdown": (parse_json(run.entry(made, "breakdown.json")) or [])[:MOST_SLICES],
+        "classes": (parse_json(run.entry(made, "classes.json")) or [])[:MOST_SLICES],
         "reliability": comparison.reliability(parse_json(run.entry(made, "calibration.json"))),
         "confusion": _confusion(parse_json(run.entry(made, "confusion.json"))),
         "samples": [(kind, list(some)) for kind, some in groupby(samples, key=lambda sample: sample.get("kind"))],

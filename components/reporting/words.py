@@ -40,6 +40,8 @@ def of_metric(name: str, value: Any) -> tuple[str, str]:
     if name == "model_flops_per_second":
         return "Speed in FLOPs", units.prefixed(value, "FLOP/s")
     stem, _, unit = name.rpartition("_")
+    if unit == "share" and stem:
+        return of_name(stem), of_percent(value)
     if name.endswith("_per_second"):
         return "Speed", f"{of_number(round(value, 1 if value < 100 else None))} {name.removesuffix('_per_second')}/s"
     if unit == "joules":

@@ -1,5 +1,8 @@
 """A data set of two corpora, one for each stage: which rows are in which."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from modelmill.core.errors import UserError
@@ -15,6 +18,19 @@ def members(rows: AllRows, chosen: RowSelection | None) -> dict[str, np.ndarray]
         return {ONLY: np.ones(len(rows.ids), bool)}
     are_chosen = np.array([str(value) == chosen.value for value in rows.columns[chosen.column]])
     return {FINE_TUNING: are_chosen, PRETRAINING: ~are_chosen}
+
+
+def names(values: Callable[[str], Sequence[Any]], chosen: RowSelection | None, count: int) -> list[str]:
+    """Return the name of the corpus of each of some rows.
+
+    Args:
+        values: Returns the rows' values of a column.
+        chosen: The recipe's selection of the rows for fine-tuning, if there are two corpora.
+        count: How many rows there are.
+    """
+    if chosen is None:
+        return [ONLY] * count
+    return [FINE_TUNING if str(value) == chosen.value else PRETRAINING for value in values(chosen.column)]
 
 
 def require(count: int, what: str, corpus: str, split: str, rows: AllRows, chosen: RowSelection | None) -> None:

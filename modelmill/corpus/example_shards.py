@@ -12,7 +12,7 @@ The number of a part may be several, as in `00003.00000`, where each shard of th
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -127,6 +127,11 @@ class _Part:
         return ArrayFile(self.files[whole], dtype, shape)
 
 
+def of_text(text: str) -> np.ndarray:
+    """Return a text as values of an example: uint8, its bytes in UTF-8."""
+    return np.frombuffer(text.encode(), np.uint8)
+
+
 class ShardedExamples:
     """The examples of one split, part after part, mapped into memory; several threads may read them."""
 
@@ -173,6 +178,22 @@ class ShardedExamples:
             return values[place : place + 1].reshape(())
         begin, end = self._mapped(offsets)[place : place + 2].tolist()
         return values[begin:end]
+
+    def has(self, name: str) -> bool:
+        """Return whether examples have values of a name."""
+        return bool(self._parts) and name in self._parts[0]
+
+    def stacked(self, name: str, indices: np.ndarray) -> np.ndarray:
+        """Return the values of examples that have one shape: (indices, ...)."""
+        return np.stack([self.get(name, index) for index in indices.tolist()])
+
+    def each(self, name: str) -> Iterator[np.ndarray]:
+        """Yield the values of each example in order."""
+        return (self.get(name, index) for index in range(len(self)))
+
+    def text(self, name: str, index: int) -> str:
+        """Return an example's text, as `of_text` has made values of it."""
+        return self.get(name, index).tobytes().decode()
 
     def _joined(self, name: str, otherwise: np.dtype) -> np.ndarray:
         """Return the numbers of all parts; an empty array of a type where there is no part."""

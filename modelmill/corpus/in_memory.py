@@ -1,22 +1,20 @@
 """Data that fits into memory: read whole, split by hash and kept as arrays, as most tasks need it of preprocessing."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus.media import File
-from modelmill.corpus.split import SPLITS, split_of
+from modelmill.corpus.required import require_column
+from modelmill.corpus.split import SPLITS, identify
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
-from modelmill.store.manifest import Manifest
+from modelmill.store.manifest import Entry, Manifest
 
 
 class AllRows(NamedTuple):
@@ -27,12 +25,14 @@ class AllRows(NamedTuple):
         splits: Name of each row's split.
         ids: Identity of each row, uint64, equal for equal rows.
         files: The image or recording of each row, where the data has them; see `media`.
+        numbers: Number of each row in the data set, int64, where these are not all of its rows.
     """
 
     columns: dict[str, list[Any]]
     splits: np.ndarray
     ids: np.ndarray
     files: list[File]
+    numbers: np.ndarray | None = None
 
 
 def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> AllRows:
@@ -59,12 +59,8 @@ def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, s
         if shard.media:
             files += [File(shard, name) for name in table.column("file").to_pylist()]
         contents += [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
-    rows = zip(*values.values(), strict=True) if values else [()] * len(contents)
-    wholes = [json.dumps(row + content, default=str) for row, content in zip(rows, contents, strict=True)]
-    identities = [str(value) for value in values[settings.split_by]] if settings.split_by else wholes
-    splits = np.array([split_of(identity, settings) for identity in identities])
-    ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
-    return AllRows(values, splits, ids, files)
+    splits, ids = identify(values, contents, settings)
+    return AllRows(values, np.array(splits), np.array(ids, np.uint64), files)
 
 
 def read_columns(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -93,7 +89,7 @@ def _tables(
         step.progress(number, len(validated), "reading")
         table, _ = shards.read(shard, sha256)
         for key, name in columns.items():
-            _require(table, shard, key, name)
+            require_column(table, shard, key, name)
         yield shard, table
 
 
@@ -115,26 +111,50 @@ def corpus(
         UserError: A split has no examples.
     """
     counts = {split: len(next(iter(arrays[split].values()))) for split in SPLITS}
-    for split, count in counts.items():
-        if not count:
-            fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
-            raise UserError(f"{fraction}: no example is in the {split} split; change it, or add data")
     entries = [manifest.add_bytes(step.store, data, name) for name, data in (files or {}).items()]
-    for split in SPLITS:
-        for name, array in arrays[split].items():
+    return described(step, counts, [*entries, *stored(step, arrays)], info)
+
+
+def stored(step: Step, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> list[Entry]:
+    """Return entries for arrays, which go to the store.
+
+    Args:
+        step: The running step.
+        arrays: Arrays by split and name.
+    """
+    entries = []
+    for split, named in arrays.items():
+        for name, array in named.items():
             file = step.scratch / split / f"{name}.npy"
             file.parent.mkdir(parents=True, exist_ok=True)
             np.save(file, array, allow_pickle=False)
             entries.append(manifest.add_file(step.store, file, f"{split}/{name}.npy", rows=len(array)))
-    described = {
+    return entries
+
+
+def described(step: Step, counts: Mapping[str, int], entries: list[Entry], info: dict[str, Any]) -> Made:
+    """Return the corpus of some entries as preprocessing's output.
+
+    Args:
+        step: The running step.
+        counts: Examples of each split.
+        entries: Files of the corpus.
+        info: What training has to know beside them.
+
+    Raises:
+        UserError: A split has no examples.
+    """
+    for split, count in counts.items():
+        if not count:
+            fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
+            raise UserError(f"{fraction}: no example is in the {split} split; change it, or add data")
+    said = {
         "task": step.recipe.task,
         "splits": {split: {"examples": count} for split, count in counts.items()},
         "held_out": step.recipe.preprocessing.held_out,
     }
     return Made(
-        outputs={
-            "corpus": Manifest(kind="corpus", entries=entries, made_from=step.digests, info={**described, **info})
-        },
+        outputs={"corpus": Manifest(kind="corpus", entries=entries, made_from=step.digests, info={**said, **info})},
         headline=", ".join(f"{count:,} {split}" for split, count in counts.items()),
         metrics={f"{split}_examples": count for split, count in counts.items()},
     )
@@ -145,7 +165,9 @@ def chosen(rows: AllRows, mask: np.ndarray) -> AllRows:
     if mask.all():
         return rows
     columns = {name: _where(values, mask) for name, values in rows.columns.items()}
-    return AllRows(columns, rows.splits[mask], rows.ids[mask], _where(rows.files, mask) if rows.files else [])
+    files = _where(rows.files, mask) if rows.files else []
+    numbers = np.flatnonzero(mask) if rows.numbers is None else rows.numbers[mask]
+    return AllRows(columns, rows.splits[mask], rows.ids[mask], files, numbers)
 
 
 def require_classes(labels: np.ndarray, splits: np.ndarray, classes: list[str], labelled: str) -> None:
@@ -184,11 +206,3 @@ def by_split(whole: AllRows, arrays: Mapping[str, np.ndarray]) -> dict[str, dict
 
 def _where(values: list[Any], mask: np.ndarray) -> list[Any]:
     return [value for value, keep in zip(values, mask, strict=True) if keep]
-
-
-def _require(table: pa.Table, shard: Shard, key: str, name: str) -> None:
-    if name not in table.column_names:
-        raise UserError(f"{key}: {shard.path} has no column {name!r}; its columns are {', '.join(table.column_names)}")
-    position = int(pc.index(pc.is_null(table.column(name), nan_is_null=True), True).as_py())
-    if position >= 0:
-        raise UserError(f"{key}: {shard.path} row {position + 1}: column {name!r} is null")

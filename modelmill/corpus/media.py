@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.data.media.unusable import Unusable
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Step
 
 T = TypeVar("T")
-
 # Files that are decoded at a time, and as arrays wait to be taken.
 _READERS = 8
 
@@ -24,10 +24,12 @@ class File(NamedTuple):
     Attributes:
         shard: The manifest.
         name: The file's name in it.
+        sha256: Digest that its bytes must have; empty where they were checked just now.
     """
 
     shard: Shard
     name: str
+    sha256: str = ""
 
 
 def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
@@ -83,32 +85,63 @@ def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarra
         if place % 1000 == 0:
             step.progress(place, len(files), "decoding")
         height, width = image.shape[:2]
-        if min(height, width) < size and settings.small != "enlarge":
-            if settings.small == "refuse":
-                raise UserError(
-                    f"{files[place].shard.uri}: {files[place].name}: {width} x {height} pixels, fewer than "
-                    f"preprocessing.size, {size}; lower that, or set preprocessing.small: drop (or enlarge)"
-                )
-            is_used[place] = False
-        else:
+        is_used[place] = is_large(files[place], width, height, settings)
+        if is_used[place]:
             pixels[place] = fitted(image, size).transpose(2, 0, 1)
     return pixels[is_used], is_used
 
 
-def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:
+def is_large(file: File, width: int, height: int, settings: Any) -> bool:
+    """Return whether an image is used.
+
+    Args:
+        file: The image.
+        width: Its width in pixels.
+        height: Its height in pixels.
+        settings: The recipe's `preprocessing`; see `squares`.
+
+    Raises:
+        UserError: It is too small, and the recipe refuses such; the message names it.
+    """
+    if min(height, width) >= settings.size or settings.small == "enlarge":
+        return True
+    if settings.small == "refuse":
+        raise UserError(
+            f"{file.shard.uri}: {file.name}: {width} x {height} pixels, fewer than preprocessing.size, "
+            f"{settings.size}; lower that, or set preprocessing.small: drop (or enlarge)"
+        )
+    return False
+
+
+def recordings(
+    files: Sequence[File], rate: int, resample: bool = False, met: set[int] | None = None
+) -> Iterator[np.ndarray]:
     """Yield the samples of each recording in order, float32, (samples,): the mean of its channels.
 
     Args:
         files: The recordings.
         rate: The wanted sample rate in Hz.
         resample: Whether a recording of another rate is resampled rather than refused.
+        met: Gets the rates that recordings have.
 
     Raises:
         UserError: A file cannot be decoded, or has another rate and is not to be resampled; the message names it.
     """
     from modelmill.data.media.audio import decode
 
-    return _decoded(files, partial(decode, rate=rate, resample=resample))
+    return _decoded(files, partial(decode, rate=rate, resample=resample, met=met))
+
+
+def contents(files: Sequence[File]) -> Iterator[bytes]:
+    """Yield the bytes of each file in order.
+
+    Args:
+        files: The files.
+
+    Raises:
+        UserError: A file cannot be read; the message names it.
+    """
+    return _decoded(files, bytes)
 
 
 def _decoded(files: Sequence[File], decode: Callable[[bytes], T]) -> Iterator[T]:
@@ -120,6 +153,9 @@ def _decoded(files: Sequence[File], decode: Callable[[bytes], T]) -> Iterator[T]
 def _one(decode: Callable[[bytes], T], file: File) -> T:
     assert file.shard.media is not None
     try:
-        return decode(file.shard.media.content(file.name))
+        content = file.shard.media.content(file.name)
+        if file.sha256 and digest.of_bytes(content) != file.sha256:
+            raise UserError(f"{file.shard.uri}: {file.name}: changed since it was validated; run again")
+        return decode(content)
     except Unusable as error:
         raise UserError(f"{file.shard.uri}: {file.name}: {error}") from None

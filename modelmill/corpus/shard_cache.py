@@ -1,15 +1,24 @@
 """Encoded shards in the store, keyed by what made them, so that one new shard costs one shard."""
 
 import json
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from modelmill.core import digest
+from modelmill.corpus import processes
 from modelmill.data.columns import SCHEMA
+from modelmill.data.shard import Shard
 from modelmill.recipe.step_specs import DATASET
 from modelmill.runtime.step_runtime import Step
 from modelmill.store import KeyNotFound, blobs, manifest
 from modelmill.store.manifest import Entry
+
+Job = tuple[Any, ...]
+Work = Callable[..., tuple[dict[str, Path], dict[str, dict[str, Any]]]]
 
 
 class Encoded(NamedTuple):
@@ -59,12 +68,59 @@ class ShardCache:
             return None
         return Encoded(entries, document["counts"])
 
-    def keep(self, sha256: str, files: dict[str, Path], counts: dict[str, dict[str, Any]]) -> Encoded:
-        """Store a shard's arrays, then the document that names them."""
-        entries = [manifest.add_file(self.store, file, name) for name, file in sorted(files.items())]
+    def each(
+        self,
+        step: Step,
+        validated: list[tuple[Shard, str]],
+        keys: Sequence[str],
+        work: Work,
+        jobs: Sequence[Job],
+        what: str,
+    ) -> tuple[list[Encoded], int]:
+        """Return what `work` makes of each shard, and how many shards were not kept before.
+
+        Args:
+            step: The running step.
+            validated: The shards, each with the sha256 that was validated.
+            keys: Cache key of each shard.
+            work: Writes what it makes of a shard into a folder. It is called with the shard, its sha256, the folder and
+                the job, and returns the files by their names and counts; a function of a module, or a `partial` of one.
+            jobs: More arguments, for each shard.
+            what: The noun for what is made, for people.
+        """
+        known = {key: self.find(key) for key in keys}
+        new = {key: number for number, key in enumerate(keys) if known[key] is None}
+        folders = {key: step.scratch / what / key for key in new}
+        calls = [(*validated[number], folders[key], *jobs[number]) for key, number in new.items()]
+        size = sum(shard.bytes for shard, *_ in calls)
+        for done, (key, made) in enumerate(zip(new, processes.each(work, calls, size), strict=True)):
+            known[key] = self.keep(key, *made, counts_rows=True)
+            shutil.rmtree(folders[key])  # the store has it now, and disks are no larger than they must be
+            step.progress(done + 1, len(new) + 1, what)
+        return [encoded for key in keys if (encoded := known[key])], len(new)
+
+    def keep(
+        self, sha256: str, files: dict[str, Path], counts: dict[str, dict[str, Any]], counts_rows: bool = False
+    ) -> Encoded:
+        """Store a shard's arrays, then the document that names them.
+
+        Args:
+            sha256: Cache key of the shard.
+            files: The arrays by their names.
+            counts: Counts of what they hold, by split.
+            counts_rows: Whether entries say how long arrays are.
+        """
+        entries = [
+            manifest.add_file(self.store, file, name, rows=_length(file) if counts_rows else None)
+            for name, file in sorted(files.items())
+        ]
         document = {"entries": [entry.model_dump() for entry in entries], "counts": counts}
         self.store.put(self._key(sha256), digest.canonical_json(document))
         return Encoded(entries, counts)
 
     def _key(self, sha256: str) -> str:
         return f"encoded/{digest.of_json({'shard': sha256, **self.made_with})}.json"
+
+
+def _length(file: Path) -> int | None:
+    return len(np.load(file, mmap_mode="r", allow_pickle=False)) if file.suffix == ".npy" else None

@@ -21,6 +21,7 @@ from modelmill.runtime.sources import (
     layout,
     origin,
     registered,
+    timm,
     timm_backbones,
 )
 from modelmill.runtime.sources import tokenizer as tokenizers
@@ -99,6 +100,7 @@ def locate(key: str, source: str, store: Store) -> Path:
     folder = _fetch(where, source, store, tokenizer_only)
     if tokenizer_only:
         return tokenizers.ready(where, folder)
+    folder = timm.ready(where, folder)
     checkpoint.check(where, folder)
     architecture.check(where, read_json(where, folder / CONFIG))
     return timm_backbones.ready(where, folder)
@@ -116,7 +118,7 @@ def locate_description(key: str, source: str, store: Store) -> Path:
         UserError: There is no such model, or none that transformers has an architecture for.
     """
     where = f"{key}: {source}"
-    folder = _fetch(where, source, store, True)
+    folder = timm.ready(where, _fetch(where, source, store, True))
     if not (folder / CONFIG).is_file():
         raise UserError(f"{where}: no {CONFIG} in it; is it a model that save_pretrained has written?")
     architecture.check(where, read_json(where, folder / CONFIG))

@@ -47,7 +47,17 @@ class Arrays:
 
     def describe(self, indices: np.ndarray) -> str:
         """Return where these examples come from, for a person: the first few of them."""
-        return f"examples {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
+        return described(indices, self.split)
+
+
+def described(indices: np.ndarray, split: str) -> str:
+    """Return where examples come from, for a person: the first few of them.
+
+    Args:
+        indices: Numbers of the examples.
+        split: Name of their split.
+    """
+    return f"examples {', '.join(str(index) for index in indices[:5].tolist())} of the {split} split"
 
 
 class ArrayTask(ABC):

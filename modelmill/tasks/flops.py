@@ -10,6 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 Layers = Sequence[Sequence[Any]]
+# What configurations of `transformers` call the size of the vocabulary, the width, the number of blocks, the width of
+# the feed-forward layers, and the number of positions.
+_SIZES = (
+    ("vocab_size",),
+    ("hidden_size", "dim", "d_model", "n_embd"),
+    ("num_hidden_layers", "n_layers", "n_layer", "num_layers"),
+    ("intermediate_size", "hidden_dim", "d_inner", "n_inner", "ffn_dim", "d_ff"),
+    ("max_position_embeddings", "n_positions"),
+)
 
 
 @dataclass(frozen=True)
@@ -134,3 +143,22 @@ def classes_of(recipe: Any, column: str, known: Mapping[str, Any] | None) -> tup
 def said(*assumed: str) -> str:
     """Return what is assumed as one sentence's part; nothing where nothing is."""
     return " and ".join(filter(None, assumed))
+
+
+def sizes_of(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the sizes of an encoder of `transformers`: vocabulary, width, blocks, width inside of them, positions.
+
+    Args:
+        config: Its configuration.
+
+    Raises:
+        LookupError: It names one of them in another way.
+    """
+    return tuple(_size(config, names) for names in _SIZES)
+
+
+def _size(config: Mapping[str, Any], names: Sequence[str]) -> int:
+    for name in names:
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    raise LookupError(names[0])

@@ -97,6 +97,12 @@ if TYPE_CHECKING:
 
         return Parts(recipe, preprocess, task, evaluate, register, cost, demo, TextClassifier())
 
+    def _token_classification() -> Parts:
+        from modelmill.tasks.token_classification import cost, demo, evaluate, preprocess, recipe, register, task
+        from modelmill.tasks.token_classification.serve import TokenClassifier
+
+        return Parts(recipe, preprocess, task, evaluate, register, cost, demo, TokenClassifier())
+
     def _translation() -> Parts:
         from modelmill.tasks.translation import cost, demo, evaluate, preprocess, recipe, register, task
         from modelmill.tasks.translation.serve import Translator

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from modelmill.corpus import checkpoint
+from modelmill.corpus.example_shards import ShardedWriter, of_text
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.text_classification import preprocess
 from modelmill.tasks.text_classification.pretrained import PretrainedTextClassification
+from modelmill.tasks.text_classification.rendering import OwnRendering
 from tests.pretrained import tiny
 
 TITLE = "Encoders: text classification"
@@ -164,16 +165,22 @@ def task_over(folder: Path, texts: list[str], scratch: Path, length: int = LENGT
     """A task over texts for a checkpoint, all of them in the training split; their labels take turns."""
     described = scratch / "checkpoint"
     checkpoint.take(folder, folder, described)
-    encoded = preprocess.rendered(described, texts, length)
-    arrays = encoded.arrays | {
-        "labels": np.arange(len(texts)) % len(LABELS),
-        "ids": np.arange(len(texts), dtype=np.uint64),
+    renderer = OwnRendering(described, length)
+    pairs = [(text,) for text in texts]
+    has_types = renderer.has_types(pairs)
+    with ShardedWriter(scratch) as writer:
+        for number, ((text,), one) in enumerate(zip(pairs, renderer.render(pairs), strict=True)):
+            values = {"tokens": np.array(one.ids, np.uint16), "text": of_text(text)}
+            writer.add("train", number, values | ({"types": np.array(one.types, np.uint8)} if has_types else {}))
+    np.save(scratch / "labels.npy", np.arange(len(texts)) % len(LABELS))
+    files = {f"checkpoint/{file.name}": file for file in described.iterdir()} | writer.files()
+    files["train/labels.npy"] = scratch / "labels.npy"
+    info = {
+        "classes": LABELS,
+        "sequence_length": length,
+        "special": {"padding": renderer.padding()},
+        "types": has_types,
     }
-    files = {f"checkpoint/{file.name}": file for file in described.iterdir()}
-    for name, array in arrays.items():
-        files[f"train/{name}.npy"] = scratch / f"{name}.npy"
-        np.save(files[f"train/{name}.npy"], array)
-    info = {"classes": LABELS, "sequence_length": length, **encoded.info}
     return PretrainedTextClassification(Manifest(kind="corpus", info=info), files, None)
 
 

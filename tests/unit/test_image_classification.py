@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from modelmill.core.errors import UserError
+from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.corpus.in_memory import AllRows
 from modelmill.data.media.images import decode, fitted, png
 from modelmill.measures.logistic import Labelled, logistic_regression
@@ -20,7 +21,7 @@ from modelmill.models.architectures import ARCHITECTURES
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.image_classification import demo
 from modelmill.tasks.image_classification.augmentation import moved, rotated
-from modelmill.tasks.image_classification.preprocess import number
+from modelmill.tasks.image_classification.labels import number
 from modelmill.tasks.image_classification.recipe import ImageModel, ImagePreprocessing
 from modelmill.tasks.image_classification.task import ImageClassification
 
@@ -29,14 +30,12 @@ INFO = {"classes": ["a", "b", "c"], "other_classes": ["x", "y"], "channels": 3, 
 
 def task_of(stage: str, tmp_path: Path, info: dict[str, Any] | None = None, **settings: Any) -> ImageClassification:
     draws = np.random.default_rng(0)
-    arrays = {
-        "images": draws.integers(0, 256, (6, 3, 16, 16), np.uint8),
-        "labels": np.array([0, 1, 2, -1, -1, -1]),
-        "others": np.array([-1, -1, -1, 0, 1, 1]),
-        "ids": np.arange(6, dtype=np.uint64),
-    }
-    files = {f"train/{name}.npy": tmp_path / f"{name}.npy" for name in arrays}
-    for name, array in arrays.items():
+    with ShardedWriter(tmp_path) as writer:
+        for identity in range(6):
+            writer.add("train", identity, {"images": draws.integers(0, 256, (3, 16, 16), np.uint8)})
+    labels = {"labels": np.array([0, 1, 2, -1, -1, -1]), "others": np.array([-1, -1, -1, 0, 1, 1])}
+    files = writer.files() | {f"train/{name}.npy": tmp_path / f"{name}.npy" for name in labels}
+    for name, array in labels.items():
         np.save(tmp_path / f"{name}.npy", array)
     corpus = Manifest(kind="corpus", entries=[], made_from={}, info={**INFO, **(info or {})})
     task = ImageClassification(corpus, files, ImageModel(width=8, stages=2, **settings))
@@ -129,27 +128,31 @@ def test_rotations_are_drawn_in_training_and_fixed_in_validation(tmp_path: Path)
     assert task.loss(model.train(), batch).item() != task.loss(model, batch).item()
 
 
-def rows(labels: list[str], splits: list[str]) -> tuple[AllRows, np.ndarray]:
+def no_file(row: int) -> Any:
+    raise AssertionError(f"row {row} is fine")
+
+
+def rows(labels: list[str], splits: list[str]) -> AllRows:
     ids = np.arange(len(labels), dtype=np.uint64)[::-1]
-    images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
-    return AllRows({"label": labels}, np.array(splits), ids, []), images
+    return AllRows({"label": labels}, np.array(splits), ids, [])
 
 
 def test_of_each_class_the_first_labels_by_hash_are_seen_and_more_are_added() -> None:
-    found, images = rows(["a", "b", "a", "b", "a", "x", "a"], [*["train"] * 6, "test"])
+    found = rows(["a", "b", "a", "b", "a", "x", "a"], [*["train"] * 6, "test"])
     seen = []
     for most in (1, 2):
         settings = ImagePreprocessing(labelled_per_class=most, other_classes=["x", "y"])
-        _, _, numbered = number(found, images, settings)
+        _, numbered = number(found, settings, no_file)
         assert numbered.classes == ["a", "b"] and numbered.labels[6] == 0, "held-out labels are all known"
         seen.append({int(one) for one in np.flatnonzero(numbered.labels[:6] >= 0)})
     assert seen == [{4, 3}, {4, 2, 3, 1}] and numbered.others.tolist() == [-1] * 5 + [0, -1]
 
 
-def test_a_row_of_another_class_is_dropped_with_its_image() -> None:
-    found, images = rows(["a", "q", "b"], ["train"] * 3)
-    kept, images, numbered = number(found, images, ImagePreprocessing(classes=["a", "b"], unknown_label="drop"))
-    assert numbered.labels.tolist() == [0, 1] and images.flatten().tolist() == [0, 2] and len(kept.ids) == 2
+def test_a_row_of_another_class_is_dropped() -> None:
+    found = rows(["a", "q", "b"], ["train"] * 3)
+    kept, numbered = number(found, ImagePreprocessing(classes=["a", "b"], unknown_label="drop"), no_file)
+    assert kept.numbers is not None
+    assert numbered.labels.tolist() == [0, 1] and kept.numbers.tolist() == [0, 2] and len(kept.ids) == 2
 
 
 def test_an_image_is_cut_to_its_middle() -> None:

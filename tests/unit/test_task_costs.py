@@ -114,7 +114,7 @@ CLASSES = [str(number) for number in range(10)]
 
 def _recordings(rate: int) -> dict[str, int]:
     rows = {"ids": 2, "samples": 2 * SECONDS * rate, "labels": 2 * TRANSCRIPT}
-    return {f"train/only/{name}.npy": count for name, count in rows.items()}
+    return {f"train/only/00000.00000.{name}.npy": count for name, count in rows.items()}
 
 
 TABLE = {"features": [f"p{n}" for n in range(64)], "classes": CLASSES, "splits": {"train": {"0": 30, "1": 12}}}

@@ -10,12 +10,13 @@ import torch
 
 from modelmill.core.errors import UserError
 from modelmill.corpus import in_memory
+from modelmill.corpus.example_shards import ShardedWriter, of_text
 from modelmill.corpus.in_memory import AllRows
 from modelmill.models.keyed_random import drawn
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.text_classification import baseline, demo, evaluate, labels, masking
 from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe, TextPreprocessing
-from modelmill.tasks.text_classification.task import TextClassification, Texts
+from modelmill.tasks.text_classification.task import TextClassification
 
 FIRST, MASK, PADDING, SIZE = 0, 1, 2, 50
 
@@ -56,15 +57,12 @@ def test_fixed_draws_depend_on_text_and_place_and_are_uniform() -> None:
 
 @pytest.fixture
 def task(tmp_path: Path) -> TextClassification:
-    tokens, _ = framed([22, 12, 5, 9], 24)
-    files = {}
-    for name, array in {
-        "tokens": tokens.numpy().astype(np.uint16),
-        "labels": np.array([0, labels.UNLABELLED, 1, 1], np.int64),
-        "ids": np.array([5, 6, 2**64 - 1, 8], np.uint64),
-    }.items():
-        files[f"train/{name}.npy"] = tmp_path / f"{name}.npy"
-        np.save(files[f"train/{name}.npy"], array)
+    tokens, mask = framed([22, 12, 5, 9], 24)
+    with ShardedWriter(tmp_path) as writer:
+        for identity, row, length in zip((5, 6, 2**64 - 1, 8), tokens.numpy(), mask.sum(1).tolist(), strict=True):
+            writer.add("train", identity, {"tokens": row[:length].astype(np.uint16), "text": of_text(str(identity))})
+    np.save(tmp_path / "labels.npy", np.array([0, labels.UNLABELLED, 1, 1], np.int64))
+    files = writer.files() | {"train/labels.npy": tmp_path / "labels.npy"}
     special = {"first": FIRST, "last": FIRST, "mask": MASK, "padding": PADDING}
     info = {"classes": ["a", "b"], "sequence_length": 24, "vocab_size": SIZE, "special": special}
     settings = EncoderModel(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
@@ -93,7 +91,7 @@ def test_pretraining_hides_other_tokens_each_step_and_the_same_ones_in_validatio
 def test_fine_tuning_sees_labelled_texts_alone_no_longer_than_they_are(task: TextClassification) -> None:
     task.stage = "fine_tuning"
     examples = task.examples("fine_tuning", "train")
-    assert len(examples) == 3 and isinstance(examples, Texts)
+    assert len(examples) == 3
     batch = examples.batch(np.array([1, 2]))
     assert batch["labels"].tolist() == [1, 1] and batch["input_ids"].shape == (2, 16)
     torch.manual_seed(0)

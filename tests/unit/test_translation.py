@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.translation import demo, noise
 from modelmill.tasks.translation.dictionary import Dictionary
@@ -39,15 +40,16 @@ def test_about_the_share_is_hidden() -> None:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Translation:
-    arrays = {
-        "source": np.array([[10, 11, END, PADDING], [12, END, PADDING, PADDING], [13, 14, 15, END]], np.uint16),
-        "target": np.array([[20, END, PADDING, PADDING], [21, 22, 23, END], [24, END, PADDING, PADDING]], np.uint16),
-        "paired": np.array([True, False, True]),
-        "ids": np.array([5, 2**64 - 1, 8], np.uint64),
-    }
-    files = {f"train/{name}.npy": tmp_path / f"{name}.npy" for name in arrays}
-    for name, array in arrays.items():
-        np.save(tmp_path / f"{name}.npy", array)
+    rows = [
+        (5, [10, 11, END], [20, END], True),
+        (2**64 - 1, [12, END], [21, 22, 23, END], False),
+        (8, [13, 14, 15, END], [24, END], True),
+    ]
+    with ShardedWriter(tmp_path) as writer:
+        for identity, source, target, paired in rows:
+            tokens = {"source": np.array(source, np.uint16), "target": np.array(target, np.uint16)}
+            writer.add("train", identity, {**tokens, "paired": np.array(paired)})
+    files = writer.files()
     info = {"sequence_length": 8, "vocab_size": SIZE, "special": SPECIAL}
     settings = TranslatorModel(d_model=16, layers=1, attention_heads=2, ffn_dim=16, dropout=0.0)
     return Translation(Manifest(kind="corpus", entries=[], made_from={}, info=info), files, settings)

@@ -33,10 +33,15 @@ def mean_recording(settings: SpeechPreprocessing, stage: str, rows: Mapping[str,
         rows: Rows of the corpus's files, by their paths; none before a first run.
     """
     for corpus in (stage, ONLY):
-        counts = [rows.get(f"train/{corpus}/{name}.npy") for name in ("ids", "samples", "labels")]
+        counts = [_rows(rows, f"train/{corpus}/", f".{name}.npy") for name in ("ids", "samples", "labels")]
         if all(counts):
-            recordings, samples, characters = (float(count or 0) for count in counts)
+            recordings, samples, characters = counts
             return Recording(samples / recordings / settings.sample_rate, characters / recordings)
     seconds = settings.max_seconds
     assumed = f"recordings of {seconds:g} s, the longest that the recipe takes"
     return Recording(seconds, seconds * CHARACTERS_A_SECOND, assumed)
+
+
+def _rows(rows: Mapping[str, int], folder: str, kind: str) -> int:
+    """Return the rows of all parts of an array."""
+    return sum(count for path, count in rows.items() if path.startswith(folder) and path.endswith(kind))

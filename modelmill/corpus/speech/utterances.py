@@ -1,26 +1,28 @@
 """Recordings with transcripts: read, checked against what can be learned from, kept as samples and characters."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus import corpora, in_memory, media
+from modelmill.corpus import corpora, media, row_notes, streaming
+from modelmill.corpus.example_shards import ShardedWriter
+from modelmill.corpus.row_notes import Piece
 from modelmill.corpus.speech.settings import SpeechPreprocessing
 from modelmill.corpus.split import SPLITS
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 
-Row = tuple[np.ndarray, str]
-
 
 def preprocess(step: Step, validated: list[tuple[Shard, str]], frame_seconds: float) -> Made:
     """Return the corpus of recordings and transcripts.
 
-    Each split of each corpus has `ids`, the `samples` (int16) of all its recordings one after the other, and `labels`
-    (uint16), which number the characters of `info["alphabet"]`, with `sample_offsets` and `label_offsets`.
+    Each split of each corpus has examples with `samples`, int16, and `labels`, uint16, which number the characters of
+    `info["alphabet"]`.
 
     Args:
         step: The running step.
@@ -35,16 +37,48 @@ def preprocess(step: Step, validated: list[tuple[Shard, str]], frame_seconds: fl
     assert isinstance(settings, SpeechPreprocessing)
     chosen = settings.fine_tune_on
     columns = {"preprocessing.transcript": settings.transcript}
-    rows = in_memory.read(
-        step, validated, columns | ({"preprocessing.fine_tune_on.column": chosen.column} if chosen else {})
+    columns |= {"preprocessing.fine_tune_on.column": chosen.column} if chosen else {}
+    named = [chosen.column] if chosen else []
+    noted = row_notes.note(step, validated, columns, named, partial(_look, settings=settings))
+    alphabet = settings.alphabet or "".join(map(chr, np.unique(noted.notes["characters"]).tolist()))
+    fitted = digest.of_json([alphabet, frame_seconds])
+    work = partial(_encode, settings=settings, alphabet=alphabet, frame_seconds=frame_seconds)
+    encoded, new = streaming.encode(step, validated, noted.shards, work, fitted)
+    sizes: dict[str, dict[str, int]] = {}
+    for name in corpora.members(noted.rows, chosen):
+        sizes[name] = {split: streaming.count(encoded, f"{split}/{name}", "examples") for split in SPLITS}
+        for split, size in sizes[name].items():
+            corpora.require(size, "recording", name, split, noted.rows, chosen)
+    info: dict[str, Any] = {"corpora": sizes, "alphabet": alphabet, "held_out": settings.held_out}
+    info |= {"sample_rate": settings.sample_rate, "lowercase": settings.lowercase}
+    made = streaming.corpus(step, encoded, info, folder=next(iter(sizes)))
+    dropped = streaming.count(encoded, "all", "left_out")
+    headline = "; ".join(f"{name}: {of['train']:,} training, {of['test']:,} test" for name, of in sizes.items())
+    return replace(
+        made,
+        headline=headline + (f"; {dropped:,} left out" if dropped else ""),
+        metrics={f"{name}_{split}_recordings": size for name, of in sizes.items() for split, size in of.items()}
+        | {"left_out_recordings": dropped, "new_shards": new},
     )
-    texts = [tidied(text, settings.lowercase) for text in rows.columns[settings.transcript]]
-    in_training = {c for text, split in zip(texts, rows.splits, strict=True) if split == "train" for c in text}
-    alphabet = settings.alphabet or "".join(sorted(in_training))
-    spoken: list[Row | None] = []
-    sounds = media.recordings(rows.files, settings.sample_rate, settings.resample)
-    for file, text, sound in zip(rows.files, texts, sounds, strict=True):
-        step.progress(len(spoken), len(texts), "recordings")
+
+
+def _look(piece: Piece, settings: SpeechPreprocessing) -> dict[str, np.ndarray]:
+    """Note the characters of training transcripts, each once."""
+    texts = zip(piece.values(settings.transcript), piece.splits, strict=True)
+    found = {ord(one) for text, split in texts if split == "train" for one in tidied(text, settings.lowercase)}
+    return {"characters": np.array(sorted(found), np.uint32)}
+
+
+def _encode(
+    piece: Piece, writer: ShardedWriter, *, settings: SpeechPreprocessing, alphabet: str, frame_seconds: float
+) -> dict[str, dict[str, int]]:
+    """Write recordings and the numbers of their transcripts' characters; return how many rows are left out."""
+    numbers = {character: number for number, character in enumerate(alphabet)}
+    texts = [tidied(text, settings.lowercase) for text in piece.values(settings.transcript)]
+    names = corpora.names(piece.values, settings.fine_tune_on, len(texts))
+    sounds = media.recordings(piece.files, settings.sample_rate, settings.resample)
+    left_out = 0
+    for place, (file, text, sound) in enumerate(zip(piece.files, texts, sounds, strict=True)):
         why = _unusable(len(sound) / settings.sample_rate, text, alphabet, settings.max_seconds, frame_seconds)
         if why and settings.unusable == "refuse":
             where = f"{file.shard.path}: {file.name}"
@@ -52,47 +86,20 @@ def preprocess(step: Step, validated: list[tuple[Shard, str]], frame_seconds: fl
                 f"preprocessing.unusable: {where}: {why}; mend it or leave such rows out: "
                 "--set preprocessing.unusable=drop"
             )
-        pcm = (sound * (1 << 15)).round().clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
-        spoken.append(None if why else (pcm, text))
-    is_used = np.array([one is not None for one in spoken])
-    arrays: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
-    sizes: dict[str, dict[str, int]] = {}
-    for name, members in corpora.members(rows, chosen).items():
-        for split in SPLITS:
-            kept = np.flatnonzero(members & is_used & (rows.splits == split))
-            corpora.require(len(kept), "recording", name, split, rows, chosen)
-            packed = pack([one for number in kept if (one := spoken[number])], alphabet)
-            arrays[split] |= {f"{name}/ids": rows.ids[kept]}
-            arrays[split] |= {f"{name}/{kind}": array for kind, array in packed.items()}
-            sizes.setdefault(name, {})[split] = len(kept)
-    info: dict[str, Any] = {"corpora": sizes, "alphabet": alphabet, "held_out": settings.held_out}
-    info |= {"sample_rate": settings.sample_rate, "lowercase": settings.lowercase}
-    dropped = int((~is_used).sum())
-    headline = "; ".join(f"{name}: {of['train']:,} training, {of['test']:,} test" for name, of in sizes.items())
-    return replace(
-        in_memory.corpus(step, arrays, info),
-        headline=headline + (f"; {dropped:,} left out" if dropped else ""),
-        metrics={f"{name}_{split}_recordings": size for name, of in sizes.items() for split, size in of.items()}
-        | {"left_out_recordings": dropped},
-    )
+        if why:
+            left_out += 1
+            continue
+        samples = (sound * (1 << 15)).round().clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
+        labels = np.array([numbers[character] for character in text], np.uint16)
+        values = {"samples": samples, "labels": labels}
+        writer.add(f"{piece.splits[place]}/{names[place]}", piece.ids[place], values)
+    return {"all": {"left_out": left_out}}
 
 
 def tidied(text: object, lowercase: bool) -> str:
     """Return the transcript with one space between words and none around them."""
     words = " ".join(str(text).split())
     return words.lower() if lowercase else words
-
-
-def pack(spoken: list[Row], alphabet: str) -> dict[str, np.ndarray]:
-    """Return samples and transcripts as arrays; see `preprocess`."""
-    numbers = {character: number for number, character in enumerate(alphabet)}
-    labels = [np.array([numbers[character] for character in text], np.uint16) for _, text in spoken]
-    return {
-        "samples": np.concatenate([samples for samples, _ in spoken]),
-        "sample_offsets": np.cumsum([0, *(len(samples) for samples, _ in spoken)], dtype=np.int64),
-        "labels": np.concatenate(labels),
-        "label_offsets": np.cumsum([0, *map(len, labels)], dtype=np.int64),
-    }
 
 
 def _unusable(seconds: float, text: str, alphabet: str, longest: float, frame_seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The byte-level BPE tokenizer: trained on the training split, or taken from a model folder."""
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -81,6 +82,20 @@ def load(folder: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+@functools.lru_cache(maxsize=1)
+def kept(folder: Path, content: str) -> Tokenizer:
+    """Return the tokenizer of a folder as `load` does, but read once for all pieces of the data.
+
+    Args:
+        folder: The folder.
+        content: Digest of the tokenizer.
+
+    Raises:
+        UserError: See `load`.
+    """
+    return load(folder)
 
 
 def vocabulary(folder: Path) -> Vocabulary:

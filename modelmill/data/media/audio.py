@@ -1,4 +1,4 @@
-"""Recordings in WAV and FLAC: their measures for the data contract, and their samples."""
+"""Recordings in WAV, FLAC and MP3: their measures for the data contract, and their samples."""
 
 import io
 import struct
@@ -44,7 +44,7 @@ def measure(data: bytes) -> dict[str, Any]:
         -60 dBFS.
 
     Raises:
-        Unusable: It is not WAV or FLAC, is cut off or broken, has no samples or too many, or some are not finite.
+        Unusable: It is not WAV, FLAC or MP3, is cut off or broken, has no samples or too many, or some are not finite.
     """
     with _open(data) as file:
         window = max(file.samplerate // WINDOWS_PER_SECOND, 1)
@@ -69,7 +69,7 @@ def measure(data: bytes) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
+def decode(data: bytes, rate: int, resample: bool = False, met: set[int] | None = None) -> np.ndarray:
     """Return a recording as one channel, the mean of all: float32, (samples,), where full scale is 1.
 
     Args:
@@ -77,12 +77,15 @@ def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
         rate: Wanted sample rate in Hz.
         resample: Whether a recording of another rate is resampled, by the SoX Resampler
             (https://sourceforge.net/projects/soxr), or refused.
+        met: Gets the recording's own rate.
 
     Raises:
         Unusable: As `measure`, or it has another rate and is not to be resampled.
     """
     with _open(data) as file:
         known = file.samplerate
+        if met is not None:
+            met.add(known)
         if known != rate and not resample:
             raise Unusable(f"its sample rate is {known} Hz, not {rate} Hz; resample it or let it be resampled")
         samples = np.concatenate([block.mean(axis=1) for block in _blocks(file)])
@@ -128,8 +131,8 @@ def _blocks(file: soundfile.SoundFile, window: int = 1) -> Iterator[np.ndarray]:
 def _open(data: bytes) -> Iterator[soundfile.SoundFile]:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         _refuse_cut(data)
-    elif data[:4] != b"fLaC":
-        raise Unusable("not WAV or FLAC")
+    elif data[:4] != b"fLaC" and not _is_mp3(data):
+        raise Unusable("not WAV, FLAC or MP3")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if not 0 < file.samplerate <= HIGHEST_RATE:
@@ -137,6 +140,11 @@ def _open(data: bytes) -> Iterator[soundfile.SoundFile]:
             yield file
     except soundfile.LibsndfileError as error:
         raise Unusable(f"broken ({error.error_string.rstrip('.')})") from None
+
+
+def _is_mp3(data: bytes) -> bool:
+    """Return whether the file begins with a tag or with a frame of MPEG audio."""
+    return data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2)
 
 
 def _refuse_cut(data: bytes) -> None:

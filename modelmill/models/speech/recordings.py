@@ -1,12 +1,34 @@
 """Batches of recordings of any length, and of their transcripts."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Protocol, overload
 
 import numpy as np
 import torch
 
 # The label after a transcript's last character in a batch.
 IGNORED = -100
+
+
+class Stored(Protocol):
+    """Examples on disk with `samples` and `labels`, as `corpus.example_shards.ShardedExamples` reads them."""
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Identities of the examples."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def lengths(self, name: str) -> np.ndarray:
+        """Return the length of each example's values."""
+        ...
+
+    def get(self, name: str, index: int) -> np.ndarray:
+        """Return an example's values."""
+        ...
 
 
 class Recordings:
@@ -16,22 +38,16 @@ class Recordings:
     `labels` (int64, (batch, characters)), IGNORED after the end of each; and `label_lengths` (int64, (batch,)).
     """
 
-    def __init__(self, files: dict[str, Path], split: str, corpus: str) -> None:
-        """Open the arrays of a split.
+    def __init__(self, examples: Stored, split: str) -> None:
+        """Take the examples of a split.
 
         Args:
-            files: The corpus's files by name.
+            examples: The examples.
             split: Name of the split.
-            corpus: Name of the corpus.
         """
-        prefix = f"{split}/{corpus}/"
-        names = [name for name in files if name.startswith(prefix)]
-        loaded = {Path(name).stem: np.load(files[name], mmap_mode="r", allow_pickle=False) for name in names}
-        self.ids = loaded["ids"]
-        self.samples, self.sample_offsets = loaded["samples"], loaded["sample_offsets"]
-        self.labels, self.label_offsets = loaded["labels"], loaded["label_offsets"]
-        self.lengths = np.diff(self.sample_offsets)
         self.split = split
+        self.examples = examples
+        self.ids, self.lengths = examples.ids, examples.lengths("samples")
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -50,21 +66,47 @@ class Recordings:
 
     def recording(self, index: int) -> np.ndarray:
         """Return the samples of a recording: int16, (samples,)."""
-        samples: np.ndarray = self.samples[self.sample_offsets[index] : self.sample_offsets[index + 1]]
-        return samples
+        return self.examples.get("samples", index)
 
-    def sounds(self) -> list[np.ndarray]:
-        """Return all recordings: float32, (samples,), where full scale is 1."""
-        return [self.recording(number).astype(np.float32) / (1 << 15) for number in range(len(self))]
+    def sound(self, index: int) -> np.ndarray:
+        """Return a recording: float32, (samples,), where full scale is 1."""
+        return self.recording(index).astype(np.float32) / (1 << 15)
+
+    def sounds(self) -> "Sounds":
+        """Return all recordings, each as `sound` does."""
+        return Sounds(self)
 
     def transcript(self, index: int) -> np.ndarray:
         """Return the numbers of a transcript's characters: (characters,)."""
-        numbers: np.ndarray = self.labels[self.label_offsets[index] : self.label_offsets[index + 1]]
-        return numbers
+        return self.examples.get("labels", index)
 
     def describe(self, indices: np.ndarray) -> str:
         """Return the first of the recordings in words, for messages."""
         return f"recordings {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
+
+
+class Sounds(Sequence[np.ndarray]):
+    """The samples of recordings, each read when it is asked for."""
+
+    def __init__(self, recordings: Recordings) -> None:
+        """Take the recordings."""
+        self._recordings = recordings
+
+    def __len__(self) -> int:
+        """Return the number of recordings."""
+        return len(self._recordings)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        """Return a recording, or some."""
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._recordings.sound(index)
 
 
 def _padded(rows: list[np.ndarray], dtype: torch.dtype, filler: int) -> torch.Tensor:

@@ -1,4 +1,7 @@
-"""A convolutional classifier: of other classes or of rotations in pretraining, of the classes in fine-tuning."""
+"""A convolutional classifier: of other classes or of rotations in pretraining, of the classes in fine-tuning.
+
+Where a checkpoint decides the network, see `pretrained`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.architectures import ARCHITECTURES
-from modelmill.tasks.array_task import Arrays, ArrayTask, config_like, with_weights
+from modelmill.recipe.pretrained import AUTO, PretrainedModel
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.array_task import ArrayTask, config_like, described, with_weights
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_classification.augmentation import moved, rotated
 from modelmill.tasks.image_classification.network import ImageClassifier
@@ -19,30 +25,42 @@ ROTATIONS = ["0", "90", "180", "270"]
 SHAPE = ("architecture", "width", "stages", "depth")
 
 
-class Images(Arrays):
+class Images:
     """Images of one split with one kind of label.
 
     A batch has `images` (uint8, (batch, channels, size, size)) and `labels` (int64, (batch,)). A label of a rotation is
     the quarters by which validation turns the image.
     """
 
+    lengths: np.ndarray | None = None
+
     def __init__(self, files: dict[str, Path], split: str, kind: str) -> None:
-        """Open the arrays of a split.
+        """Open the examples of a split.
 
         Args:
             files: The corpus's files by their names in it.
             split: Name of the split.
             kind: `labels`, `others` or `rotations`.
         """
-        super().__init__(files, split)
-        self.labels = (self.ids % 4).astype(np.int64) if kind == "rotations" else np.asarray(self.arrays[kind])
-        self.rows = np.flatnonzero(self.labels >= 0)
-        self.ids, self.labels = self.ids[self.rows], self.labels[self.rows]
+        self.split = split
+        self.examples = ShardedExamples(files, split)
+        ids = self.examples.ids
+        labels = (ids % 4).astype(np.int64) if kind == "rotations" else np.load(files[f"{split}/{kind}.npy"])
+        self.rows = np.flatnonzero(labels >= 0)
+        self.ids, self.labels = ids[self.rows], labels[self.rows]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
-        images = torch.from_numpy(self.arrays["images"][self.rows[indices]])
+        images = torch.from_numpy(self.examples.stacked("images", self.rows[indices]))
         return {"images": images, "labels": torch.from_numpy(self.labels[indices])}
+
+    def describe(self, indices: np.ndarray) -> str:
+        """Return where these examples come from, for a person: the first few of them."""
+        return described(indices, self.split)
 
 
 class ImageClassification(ArrayTask):
@@ -110,4 +128,33 @@ class ImageClassification(ArrayTask):
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
 
-make_task = ImageClassification
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Any:
+    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`.
+
+    Args:
+        corpus: The manifest that `preprocess` has made.
+        files: The corpus's files by their names in it.
+        settings: The recipe's `model`; None in evaluation.
+    """
+    if corpus.info.get("model") != AUTO:
+        return ImageClassification(corpus, files, settings)
+    from modelmill.tasks.image_classification.pretrained import PretrainedImages
+
+    return PretrainedImages(corpus, files, settings)
+
+
+def check_model(folder: Path, recipe: Any) -> dict[str, Any]:
+    """Return what can be said of a checkpoint before training starts from it; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The folder with the weights.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained on the recipe's images.
+    """
+    if not isinstance(recipe.model, PretrainedModel):
+        return {}
+    from modelmill.tasks.image_classification import pretrained
+
+    return pretrained.checked(folder, recipe)

@@ -48,7 +48,7 @@ class Blobs:
         """Fit the classifier.
 
         Args:
-            images: Pictures of the training split, uint8, (3, height, width) each.
+            images: Pictures of the training split, each uint8, (3, height, width).
             truth: Their boxes.
         """
         thumbs = [

@@ -11,13 +11,12 @@ from modelmill.measures import samples
 from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
-from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.image_detection import baseline, trivial
 from modelmill.tasks.image_detection.decoding import chosen, decode
 from modelmill.tasks.image_detection.detection import IOUS, Boxes, matched, mean_average_precision
 from modelmill.tasks.image_detection.framed import Framed
 from modelmill.tasks.image_detection.recipe import Recipe
-from modelmill.tasks.image_detection.task import picture_losses
+from modelmill.tasks.image_detection.task import Pictures, picture_losses
 from modelmill.training import loading
 from modelmill.training.device import hardware
 from modelmill.training.loop.feeding import to_device
@@ -68,13 +67,13 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     return EvaluationResult(metrics, table, {samples.FILE: shown}, baselines)
 
 
-def _trivial(training: Arrays, held_out: Arrays, pictures: int) -> dict[str, list[Boxes]]:
+def _trivial(training: Pictures, held_out: Pictures, pictures: int) -> dict[str, list[Boxes]]:
     """Return what trivial detectors find in the held-out pictures, by what they are."""
     known = known_boxes(training)
-    blobs = baseline.Blobs(training.arrays["images"], known)
+    blobs = baseline.Blobs(training.examples.each("images"), known)
     return {
         SAME: baseline.average_boxes(known, pictures, 9),
-        BLOBS: [blobs.find(image) for image in held_out.arrays["images"]],
+        BLOBS: [blobs.find(image) for image in held_out.examples.each("images")],
     }
 
 
@@ -84,7 +83,7 @@ def _trivial_framed(training: Framed, held_out: Framed) -> dict[str, list[Boxes]
 
 
 @torch.no_grad()
-def detect(model: Any, examples: Arrays) -> tuple[list[Boxes], np.ndarray]:
+def detect(model: Any, examples: Pictures) -> tuple[list[Boxes], np.ndarray]:
     """Return the boxes of each picture, best first, and its loss in nats, float64, (pictures,).
 
     Args:
@@ -125,12 +124,12 @@ def detect_framed(task: Any, model: Any, examples: Framed, step: Step) -> tuple[
     return detections, np.concatenate(losses)
 
 
-def known_boxes(examples: Arrays | Framed) -> list[Boxes]:
+def known_boxes(examples: Pictures | Framed) -> list[Boxes]:
     """Return the known objects of each picture."""
     if isinstance(examples, Framed):
         return [examples.known(index) for index in range(len(examples))]
-    pairs = zip(examples.arrays["boxes"], examples.arrays["labels"], strict=True)
-    return [Boxes(b[lab >= 0].astype(np.float64), lab[lab >= 0], np.ones((lab >= 0).sum())) for b, lab in pairs]
+    pairs = zip(*(examples.examples.each(name) for name in ("boxes", "labels")), strict=True)
+    return [Boxes(boxes.astype(np.float64), labels, np.ones(len(labels))) for boxes, labels in pairs]
 
 
 def f1(detections: Boxes, truth: Boxes) -> float:
@@ -164,7 +163,7 @@ def _rows(
 
 
 def _shown(
-    most: int, examples: Arrays | Framed, truth: list[Boxes], detections: list[Boxes], classes: list[str]
+    most: int, examples: Pictures | Framed, truth: list[Boxes], detections: list[Boxes], classes: list[str]
 ) -> list[Any]:
     """Return pictures that are spread evenly over the test split."""
     places = np.linspace(0, len(examples) - 1, min(most, len(examples))).round().astype(int).tolist()
@@ -172,7 +171,9 @@ def _shown(
     for place in places:
         known, its = (_described(one[place], classes) for one in (truth, detections))
         known = [{key: one[key] for key in ("box", "label")} for one in known]
-        pixels = examples.pixels(place) if isinstance(examples, Framed) else _upright(examples.arrays["images"][place])
+        pixels = (
+            examples.pixels(place) if isinstance(examples, Framed) else _upright(examples.examples.get("images", place))
+        )
         size = (pixels.shape[1], pixels.shape[0])
         shown.append(samples.boxes(png(trivial.smaller(pixels, SHOWN)), size, known, its))
     return shown

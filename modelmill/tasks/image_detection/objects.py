@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modelmill.corpus.in_memory import AllRows
+from modelmill.corpus.media import File
 from modelmill.tasks.image_detection.pictures import Unfit
 
 
@@ -80,15 +80,13 @@ def clipped(known: RowObjects, pixels: np.ndarray) -> RowObjects:
     return known._replace(boxes=boxes[is_there], labels=known.labels[is_there])
 
 
-def refusal(rows: AllRows, row: int, unfit: Unfit) -> str:
+def refusal(file: File, unfit: Unfit) -> str:
     """Return the message of a run that the recipe stops at a row that does not fit.
 
     Args:
-        rows: All rows.
-        row: Number of the row.
+        file: The row's picture.
         unfit: What is wrong with it.
     """
-    file = rows.files[row]
     other = {"small": ", or enlarge", "bad_box": ", or cut boxes at the edges: clip"}.get(unfit.policy, "")
     return (
         f"preprocessing.{unfit.policy}: {file.name} of {file.shard.path}: {unfit}; mend the data, or leave such "

@@ -13,6 +13,9 @@ from modelmill.recipe.sections import PROCESSOR, Bound, Comparison, Evaluation, 
 # Sides of pictures are multiples of the network's coarsest cell.
 Side = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
 
+# Kinds of examples: pictures with boxes, and pictures of single objects.
+PICTURES, SINGLES = "pictures", "singles"
+
 
 class GivenProcessor(Section):
     """The image processor of a checkpoint, with which `model.type: auto` prepares pictures."""

@@ -3,20 +3,67 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from modelmill.core.errors import UserError
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.recipe.pretrained import AUTO, PretrainedModel
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.array_task import Arrays, ArrayTask
-from modelmill.tasks.contract import Batch, Examples, Task
+from modelmill.tasks.array_task import ArrayTask, described
+from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.image_detection import losses, pretrained
 from modelmill.tasks.image_detection.augmentation import vary
 from modelmill.tasks.image_detection.network import Detector, of_config
 from modelmill.tasks.image_detection.pretrained import PretrainedDetection
-from modelmill.tasks.image_detection.recipe import Recipe
+from modelmill.tasks.image_detection.recipe import PICTURES, SINGLES, Recipe
+
+
+class Pictures:
+    """Pictures of one split, with boxes or of single objects.
+
+    A batch has `images`, uint8, (batch, 3, size, size); `labels`, int64, (batch, most), -1 where there is no object;
+    and of pictures with boxes `boxes` in pixels, float32, (batch, most, 4).
+    """
+
+    lengths: np.ndarray | None = None
+
+    def __init__(self, files: dict[str, Path], split: str, kind: str, most: int) -> None:
+        """Open the examples of a split.
+
+        Args:
+            files: The corpus's files by their names in it.
+            split: Name of the split.
+            kind: `pictures` or `singles`.
+            most: The most objects of a picture.
+        """
+        self.split, self.most = split, most if kind == PICTURES else 1
+        self.has_boxes = kind == PICTURES
+        self.examples = ShardedExamples(files, f"{split}/{kind}")
+        self.ids = self.examples.ids
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.examples)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Return tensors on the CPU for the examples with these numbers."""
+        boxes = np.zeros((len(indices), self.most, 4), np.float32)
+        labels = np.full((len(indices), self.most), -1, np.int64)
+        for place, index in enumerate(indices.tolist()):
+            its = self.examples.get("labels", index)
+            labels[place, : len(its)] = its
+            if self.has_boxes:
+                boxes[place, : len(its)] = self.examples.get("boxes", index)
+        arrays = {"images": self.examples.stacked("images", indices), "labels": labels}
+        arrays |= {"boxes": boxes} if self.has_boxes else {}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def describe(self, indices: np.ndarray) -> str:
+        """Return where these examples come from, for a person: the first few of them."""
+        return described(indices, self.split)
 
 
 class ImageDetection(ArrayTask):
@@ -51,13 +98,14 @@ class ImageDetection(ArrayTask):
             model.expect_little()
         return model
 
-    def examples(self, stage: str, split: str) -> Examples:
+    def examples(self, stage: str, split: str) -> Pictures:
         """Return the single objects of a split in pretraining, and else its pictures with boxes.
 
         Raises:
             UserError: There are none.
         """
-        examples = Arrays(self.files, f"{split}/{'singles' if stage == 'pretraining' else 'pictures'}")
+        kind = SINGLES if stage == "pretraining" else PICTURES
+        examples = Pictures(self.files, split, kind, self.corpus.info["most_objects"])
         if not len(examples):
             raise UserError(
                 f"{stage}: no picture with one label and no box is in the {split} split, and it learns from such; add "

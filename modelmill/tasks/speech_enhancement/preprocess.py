@@ -1,13 +1,19 @@
 """Preprocessing of noisy and clean recordings into samples, each noisy one beside its clean one."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from modelmill.core.errors import UserError
-from modelmill.corpus import in_memory, media
-from modelmill.corpus.in_memory import AllRows
+from modelmill.corpus import media, row_notes, streaming
+from modelmill.corpus.example_shards import ShardedWriter
+from modelmill.corpus.media import File
+from modelmill.corpus.row_notes import Noted, Piece, Validated
 from modelmill.corpus.split import SPLITS
+from modelmill.data.media.finding import FILE
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.speech_enhancement.recipe import EnhancementPreprocessing, Recipe
@@ -18,11 +24,23 @@ SILENCE = 1e-3
 SHORTEST = 0.1  # seconds
 
 
+class Recording(NamedTuple):
+    """What is known of a recording.
+
+    Attributes:
+        split: Name of its split.
+        sha256: Digest of its file.
+    """
+
+    split: str
+    sha256: str
+
+
 def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     """Return the corpus.
 
-    Each split has `noisy` (pairs) and `clean` (single recordings), each with `ids`, `offsets`, and int16 `samples`, the
-    recordings concatenated; pairs have `targets` as well, the clean samples of the same times.
+    Each split has `noisy` (pairs) and `clean` (single recordings), whose examples have `samples`, int16; pairs have
+    `targets` as well, the clean samples of the same times.
 
     Args:
         step: The running step.
@@ -35,79 +53,97 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
     settings = recipe.preprocessing
-    rows = in_memory.read(step, shards, {"preprocessing.clean": settings.clean})
-    wanted = [str(name) for name in rows.columns[settings.clean]]
-    sounds: list[np.ndarray] = []
-    for sound in media.recordings(rows.files, settings.sample_rate, settings.resample):
-        step.progress(len(sounds), len(wanted), "recordings")
-        sounds.append((sound * (1 << 15)).round().clip(-(1 << 15), (1 << 15) - 1).astype(np.int16))
-    places = {(file.shard.uri, file.name): place for place, file in enumerate(rows.files)}
-    of = [
-        places.get((file.shard.uri, name), -1) if name else None for file, name in zip(rows.files, wanted, strict=True)
+    noted = row_notes.note(step, shards, {"preprocessing.clean": settings.clean}, [FILE])
+    work = partial(_encode, settings=settings, known=_recordings(shards, noted))
+    encoded, new = streaming.encode(step, shards, noted.shards, work, "pairs")
+    for split in SPLITS:
+        _require(split, streaming.count(encoded, f"{split}/{NOISY}", "examples"))
+    made = streaming.corpus(step, encoded, {"sample_rate": settings.sample_rate}, folder=NOISY)
+    dropped = streaming.count(encoded, "all", "left_out")
+    clean = streaming.count(encoded, f"train/{CLEAN}", "examples")
+    headline = f"{made.headline} pairs; {clean:,} clean ones for pretraining"
+    return replace(
+        made,
+        headline=headline + (f"; {dropped:,} left out" if dropped else ""),
+        metrics=made.metrics | {"left_out_recordings": dropped, "new_shards": new},
+    )
+
+
+def _recordings(validated: Validated, noted: Noted) -> dict[tuple[str, str], Recording]:
+    """Return the recording of each row, by its manifest's path and its name."""
+    shards = ((shard, rows) for (shard, _), rows in zip(validated, noted.shards, strict=True) for _ in rows.rows)
+    digests = (digest.tobytes().hex() for rows in noted.shards for digest in rows.digests)
+    rows = zip(shards, noted.rows.columns[FILE], noted.rows.splits, digests, strict=True)
+    return {(shard.path, name): Recording(split, sha256) for (shard, _), name, split, sha256 in rows}
+
+
+def _encode(
+    piece: Piece, writer: ShardedWriter, *, settings: EnhancementPreprocessing, known: dict[tuple[str, str], Recording]
+) -> dict[str, dict[str, int]]:
+    """Write recordings, noisy ones beside their clean ones; return how many rows are left out."""
+    names = [str(name) for name in piece.values(settings.clean)]
+    cleans = [known.get((file.shard.path, name)) for file, name in zip(piece.files, names, strict=True)]
+    files = [
+        file._replace(name=name, sha256=clean.sha256)
+        for file, name, clean in zip(piece.files, names, cleans, strict=True)
+        if name and clean
     ]
-    kept = []
-    for row, target in enumerate(of):
-        why = _unusable(row, target, sounds, rows, settings)
-        if not why:
-            kept.append(row)
-        elif settings.unusable == "refuse":
-            where = f"{rows.files[row].shard.path}: {rows.files[row].name}"
+    sounds = _decoded(piece.files, settings)
+    targets = _decoded(files, settings)
+    left_out = 0
+    for place, sound in enumerate(sounds):
+        name, clean, split = names[place], cleans[place], piece.splits[place]
+        target = next(targets) if name and clean else None if name else sound
+        why = _unusable(sound, name, target, clean is None or clean.split == split, settings)
+        if why and settings.unusable == "refuse":
+            where = f"{piece.files[place].shard.path}: {piece.files[place].name}"
             raise UserError(
                 f"preprocessing.unusable: {where}: {why}; mend it or leave such rows out: "
                 "--set preprocessing.unusable=drop"
             )
-    arrays: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
-    for split in SPLITS:
-        members = [row for row in kept if rows.splits[row] == split]
-        pairs, alone = ([row for row in members if (of[row] is None) is is_clean] for is_clean in (False, True))
-        _require(split, pairs)
-        arrays[split] |= {f"{NOISY}/{name}": one for name, one in _packed(pairs, sounds, rows.ids).items()}
-        targets = [sounds[place] for row in pairs if (place := of[row]) is not None]
-        arrays[split][f"{NOISY}/targets"] = np.concatenate(targets)
-        arrays[split] |= {f"{CLEAN}/{name}": one for name, one in _packed(alone, sounds, rows.ids).items()}
-    made = in_memory.corpus(step, arrays, {"sample_rate": settings.sample_rate})
-    counts = {split: len(arrays[split][f"{CLEAN}/ids"]) for split in SPLITS}
-    dropped = len(wanted) - len(kept)
-    headline = f"{made.headline} pairs; {counts['train']:,} clean ones for pretraining"
-    return replace(
-        made,
-        headline=headline + (f"; {dropped:,} left out" if dropped else ""),
-        metrics=made.metrics | {"left_out_recordings": dropped},
-    )
+        if why:
+            left_out += 1
+            continue
+        values = {"samples": sound} | ({"targets": target} if name and target is not None else {})
+        writer.add(f"{split}/{NOISY if name else CLEAN}", piece.ids[place], values)
+    return {"all": {"left_out": left_out}}
 
 
-def _packed(members: list[int], sounds: list[np.ndarray], ids: np.ndarray) -> dict[str, np.ndarray]:
-    chosen = [sounds[row] for row in members]
-    return {
-        "ids": ids[members] if members else ids[:0],
-        "offsets": np.cumsum([0, *map(len, chosen)], dtype=np.int64),
-        "samples": np.concatenate([np.zeros(0, np.int16), *chosen]),
-    }
+def _decoded(files: list[File], settings: EnhancementPreprocessing) -> Iterator[np.ndarray]:
+    """Yield the samples of each recording: int16, (samples,)."""
+    for sound in media.recordings(files, settings.sample_rate, settings.resample):
+        yield (sound * (1 << 15)).round().clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
 
 
 def _unusable(
-    row: int, target: int | None, sounds: list[np.ndarray], rows: AllRows, settings: EnhancementPreprocessing
+    sound: np.ndarray, name: str, target: np.ndarray | None, is_together: bool, settings: EnhancementPreprocessing
 ) -> str:
-    """Return why a row is unusable; empty if it is not."""
-    name = rows.columns[settings.clean][row]
-    seconds = len(sounds[row]) / settings.sample_rate
+    """Return why a row is unusable; empty if it is not.
+
+    Args:
+        sound: Its samples.
+        name: Name of its clean recording; empty for a clean one.
+        target: Samples of its clean recording, or its own; None where that has no row.
+        is_together: Whether both are in one split.
+        settings: The recipe's section.
+    """
+    seconds = len(sound) / settings.sample_rate
     if seconds < SHORTEST:
         return f"it lasts {seconds:.3f} s, less than {SHORTEST:g} s"
     if seconds > settings.max_seconds:
         return f"it lasts {seconds:.1f} s, more than preprocessing.max_seconds ({settings.max_seconds:g} s)"
-    if target == -1:
+    if target is None:
         return f"its clean recording {name!r} has no row in the same manifest"
-    clean = row if target is None else target
-    if rows.splits[clean] != rows.splits[row]:
+    if not is_together:
         return f"its clean recording {name!r} is in another split; set preprocessing.split_by to what both share"
-    if len(sounds[clean]) != len(sounds[row]):
-        return f"it has {len(sounds[row]):,} samples and its clean recording {name!r} {len(sounds[clean]):,}"
-    if np.abs(sounds[clean].astype(np.int32)).max() < SILENCE * (1 << 15):
-        return f"{'it' if target is None else f'its clean recording {name!r}'} is silent"
+    if len(target) != len(sound):
+        return f"it has {len(sound):,} samples and its clean recording {name!r} {len(target):,}"
+    if np.abs(target.astype(np.int32)).max() < SILENCE * (1 << 15):
+        return f"{f'its clean recording {name!r}' if name else 'it'} is silent"
     return ""
 
 
-def _require(split: str, pairs: list[int]) -> None:
+def _require(split: str, pairs: int) -> None:
     fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
     if not pairs:
         raise UserError(f"{fraction}: no noisy recording is in the {split} split; change it, or add data")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from modelmill.core.errors import UserError
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.tasks.array_task import ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_enhancement import sounds
@@ -24,19 +25,17 @@ class Recordings:
     """
 
     def __init__(self, files: dict[str, Path], split: str, kind: str) -> None:
-        """Open the arrays of a split.
+        """Open the examples of a split.
 
         Args:
             files: The corpus's files by their names in it.
             split: Name of the split.
             kind: `noisy` or `clean`.
         """
-        prefix = f"{split}/{kind}/"
-        names = [name for name in files if name.startswith(prefix)]
-        self.arrays = {Path(n).stem: np.load(files[n], mmap_mode="r", allow_pickle=False) for n in names}
-        self.ids, self.offsets = self.arrays.pop("ids"), self.arrays.pop("offsets")
-        self.lengths = np.diff(self.offsets)
         self.split = split
+        self.names = ("samples", "targets") if kind == "noisy" else ("samples",)
+        self.examples = ShardedExamples(files, f"{split}/{kind}")
+        self.ids, self.lengths = self.examples.ids, self.examples.lengths("samples")
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -45,16 +44,16 @@ class Recordings:
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
         keys = torch.from_numpy(self.ids[indices].view(np.int64))
-        return {name: self._padded(array, indices) for name, array in self.arrays.items()} | {"keys": keys}
+        return {name: self._padded(name, indices) for name in self.names} | {"keys": keys}
 
     def describe(self, indices: np.ndarray) -> str:
         """Return where these examples come from, for a person: the first few of them."""
         return f"recordings {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
 
-    def _padded(self, array: np.ndarray, indices: np.ndarray) -> torch.Tensor:
+    def _padded(self, name: str, indices: np.ndarray) -> torch.Tensor:
         padded = torch.zeros(len(indices), int(self.lengths[indices].max()))
         for place, index in enumerate(indices.tolist()):
-            one = array[self.offsets[index] : self.offsets[index + 1]].astype(np.float32) / FULL
+            one = self.examples.get(name, index).astype(np.float32) / FULL
             padded[place, : len(one)] = torch.from_numpy(one)
         return padded
 

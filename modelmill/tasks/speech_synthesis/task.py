@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.corpus.settings import ONLY
 from modelmill.models.speech.recordings import Recordings
 from modelmill.models.speech.spectra import silenced
@@ -48,7 +49,8 @@ class SpeechSynthesis(ArrayTask):
 
     def examples(self, stage: str, split: str) -> Texts:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        texts = Texts(self.files, split, stage if stage in self.corpus.info["corpora"] else ONLY)
+        corpus = stage if stage in self.corpus.info["corpora"] else ONLY
+        texts = Texts(ShardedExamples(self.files, f"{split}/{corpus}"), split)
         texts.hop = hop(self.corpus.info["sample_rate"])
         return texts
 

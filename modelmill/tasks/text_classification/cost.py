@@ -1,24 +1,12 @@
 """What training computes, for `modelmill plan`, from the recipe alone."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from modelmill.tasks.contract import Cost, RunFacts, Stage
-from modelmill.tasks.flops import attention, classes_of, held, linear, said
+from modelmill.tasks.flops import attention, classes_of, held, linear, said, sizes_of
 from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 
 UNIT: Literal["tokens", "samples"] = "samples"
-
-
-# What configurations of `transformers` call the size of the vocabulary, the width, the number of blocks, the width of
-# the feed-forward layers, and the number of positions.
-NAMES = (
-    ("vocab_size",),
-    ("hidden_size", "dim", "d_model", "n_embd"),
-    ("num_hidden_layers", "n_layers", "n_layer", "num_layers"),
-    ("intermediate_size", "hidden_dim", "d_inner", "n_inner", "ffn_dim", "d_ff"),
-    ("max_position_embeddings", "n_positions"),
-)
 
 
 def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
@@ -31,7 +19,7 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     """
     length = recipe.preprocessing.sequence_length
     if known.weights is not None:
-        vocabulary, width, blocks, inner, positions = (_of(known.weights, names) for names in NAMES)
+        vocabulary, width, blocks, inner, positions = sizes_of(known.weights)
     else:
         model = recipe.model
         assert isinstance(model, EncoderModel)
@@ -53,15 +41,3 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     work += linear(width, width, hidden) + held(2 * width + vocabulary)
     scores = linear(width, vocabulary, hidden)
     return Cost(work.parameters, work.flops + scores.flops, assumed=assumed)
-
-
-def _of(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """Return a size of a network by the first of its names that the configuration has.
-
-    Raises:
-        LookupError: It has none.
-    """
-    for name in names:
-        if isinstance(config.get(name), int):
-            return int(config[name])
-    raise LookupError(names[0])

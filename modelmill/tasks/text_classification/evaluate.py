@@ -1,16 +1,16 @@
 """Evaluation of a text classifier, with TF-IDF as a baseline."""
 
-import json
 from typing import Any
 
 import numpy as np
 import torch
 
-from modelmill.measures import classification, samples
+from modelmill.measures import samples
 from modelmill.measures.evaluation_result import EvaluationResult
 from modelmill.recipe.step_specs import FINE_TUNED
 from modelmill.runtime.step_runtime import Step
-from modelmill.tasks.text_classification import baseline
+from modelmill.tasks.text_classification.kinds import MULTI, SINGLE
+from modelmill.tasks.text_classification.measuring import Measuring, Split
 from modelmill.tasks.text_classification.recipe import Recipe
 from modelmill.training import loading
 from modelmill.training.device import hardware
@@ -20,33 +20,29 @@ BATCH = 128
 
 
 def evaluate(step: Step, task: Any) -> EvaluationResult:
-    """Return the evaluation of the test split's texts; see `classification.measure`.
+    """Return the evaluation of the test split's texts; see `Measuring`.
 
-    The baselines are the shares of the classes and TF-IDF with logistic regression, fitted on the labels that
+    The baselines are the shares of the classes, or the mean, and a linear model on TF-IDF, fitted on the labels that
     fine-tuning has seen.
 
     Args:
         step: The running step.
         task: The task, as `make_task` returns it.
     """
+    recipe = step.recipe
+    assert isinstance(recipe, Recipe)
     model = task.load(loading.fetch_model(step, step.inputs[FINE_TUNED]))
     training, validation, held_out = (task.examples("fine_tuning", split) for split in ("train", "validation", "test"))
-    probabilities = _probabilities(task, model, held_out)
-    truth, texts = held_out.labels, _texts(task, "test", held_out.rows)
+    answers = _answers(task, model, held_out)
+    measuring = Measuring(task.kind, task.classes, recipe.seed)
     slices = [[f"length={length_of(int(tokens))}"] for tokens in held_out.lengths]
-    measured = classification.measure(task.classes, truth, probabilities, held_out.ids, training.ids, slices)
-    assert isinstance(step.recipe, Recipe)
-    files = measured.files | {
-        samples.FILE: _shown(step.recipe.evaluation.samples, task.classes, texts, truth, probabilities)
-    }
-    measured = measured._replace(files=files)
-    if not step.recipe.evaluation.baseline:
+    asked, known = _whole(held_out), _whole(training)
+    measured = measuring.measure(asked, known, answers, slices)
+    shown = _shown(recipe.evaluation.samples, measuring, asked, answers)
+    measured = measured._replace(files=measured.files | {samples.FILE: shown})
+    if not recipe.evaluation.baseline:
         return measured
-    known = (_texts(task, "train", training.rows), training.labels)
-    chosen_by = (_texts(task, "validation", validation.rows), validation.labels)
-    shares = classification.shares(training.labels, truth, len(task.classes), measured.metrics["loss"])
-    tfidf = baseline.of_words(known, chosen_by, (texts, truth), len(task.classes), measured.metrics)
-    return measured._replace(baselines=(shares, *tfidf))
+    return measured._replace(baselines=measuring.baselines(known, _whole(validation), asked, measured.metrics))
 
 
 def length_of(tokens: int) -> str:
@@ -60,32 +56,43 @@ def length_of(tokens: int) -> str:
 
 
 @torch.no_grad()
-def _probabilities(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarray:
-    """Return the probability of each class, float64, (examples, classes)."""
+def _answers(task: Any, model: torch.nn.Module, examples: Any) -> np.ndarray:
+    """Return what the model says: probabilities, float64, (examples, classes), or numbers, (examples,)."""
     where = hardware.pick_device()
     model.to(where).eval()
     parts = []
     for first in range(0, len(examples), BATCH):
         batch = to_device(examples.batch(np.arange(first, min(first + BATCH, len(examples)))), where)
-        parts.append(torch.softmax(task.answers(model, batch).double(), dim=1).cpu())
+        parts.append(_scaled(task, task.answers(model, batch).double()).cpu())
     return torch.cat(parts).numpy()
 
 
-def _texts(task: Any, split: str, rows: np.ndarray) -> list[str]:
-    texts = json.loads(task.files[f"texts/{split}.json"].read_text("utf-8"))
-    return [texts[row] for row in rows.tolist()]
+def _scaled(task: Any, logits: torch.Tensor) -> torch.Tensor:
+    if task.kind == SINGLE:
+        return torch.softmax(logits, dim=1)
+    if task.kind == MULTI:
+        return torch.sigmoid(logits)
+    mean, deviation = task.scale
+    return mean + deviation * logits[:, 0]
 
 
-def _shown(most: int, classes: list[str], texts: list[str], truth: np.ndarray, probabilities: np.ndarray) -> list[Any]:
+def _whole(examples: Any) -> Split:
+    return Split([examples.text(index) for index in range(len(examples))], examples.labels, examples.ids)
+
+
+def _shown(most: int, measuring: Measuring, held_out: Split, answers: np.ndarray) -> list[Any]:
     """Return texts that are spread evenly over the test split."""
-    wanted = min(most, len(texts))
-    places = np.linspace(0, len(texts) - 1, wanted).round().astype(int) if wanted else np.array([], int)
-    predicted = probabilities.argmax(axis=1)
+    wanted = min(most, len(held_out.texts))
+    places = np.linspace(0, len(held_out.texts) - 1, wanted).round().astype(int) if wanted else np.array([], int)
     return [
         samples.text(
-            text=texts[place],
-            expected=classes[truth[place]],
-            found=f"{classes[predicted[place]]} ({probabilities[place].max():.0%})",
+            **_parts(held_out.texts[place]),
+            expected=measuring.expected(held_out.labels[place]),
+            found=measuring.found(answers[place]),
         )
         for place in places.tolist()
     ]
+
+
+def _parts(text: Any) -> dict[str, str]:
+    return {"text": text} if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}

@@ -54,14 +54,15 @@ def number(rows: AllRows, settings: TextPreprocessing) -> tuple[AllRows, Numbere
         UserError: A row has another label and the recipe refuses that, or there are fewer than two classes.
     """
     names = np.array([str(label) for label in rows.columns[settings.label]], dtype=object)
-    is_labelled = _labelled(rows, settings)
+    is_labelled = are_shown(rows, settings)
     classes = sorted(settings.labels or set(names[is_labelled].tolist()))
     if len(classes) < 2:
         count = "only one class" if classes else "no class"
         raise UserError(f"preprocessing.label: labelled training rows have {count}, a classifier needs two")
     known = np.isin(names, np.array(classes, dtype=object))
     if not known.all() and settings.unknown_label == "refuse":
-        raise UserError(_unknown(names, rows.splits, int(np.flatnonzero(~known)[0]), int((~known).sum()), settings))
+        first = int(np.flatnonzero(~known)[0])
+        raise UserError(unknown(names[first], rows.splits, first, int((~known).sum()), settings))
     places = {name: place for place, name in enumerate(classes)}
     kept, is_labelled = chosen(rows, known), is_labelled[known]
     numbers = np.array([places[name] for name in names[known]], np.int64)
@@ -69,7 +70,7 @@ def number(rows: AllRows, settings: TextPreprocessing) -> tuple[AllRows, Numbere
     return kept, Numbered(np.where(hidden, UNLABELLED, numbers), classes), int((~known).sum())
 
 
-def _labelled(rows: AllRows, settings: TextPreprocessing) -> np.ndarray:
+def are_shown(rows: AllRows, settings: TextPreprocessing) -> np.ndarray:
     """Return the training rows whose label fine-tuning may see, bool, (rows,).
 
     Equal rows are drawn together, and a higher share keeps the rows of a lower one.
@@ -78,10 +79,19 @@ def _labelled(rows: AllRows, settings: TextPreprocessing) -> np.ndarray:
     return (rows.splits == "train") & (drawn < settings.labelled)
 
 
-def _unknown(names: np.ndarray, splits: np.ndarray, first: int, count: int, settings: TextPreprocessing) -> str:
+def unknown(name: str, splits: np.ndarray, first: int, count: int, settings: TextPreprocessing) -> str:
+    """Return the line for labels that are no class.
+
+    Args:
+        name: The first of them.
+        splits: Split of each row.
+        first: Number of its row.
+        count: Rows with such a label.
+        settings: The recipe's section.
+    """
     what = "is not one of preprocessing.labels" if settings.labels else "has no labelled row in the training split"
     remedy = "add it there" if settings.labels else "raise preprocessing.labelled, add data"
     return (
-        f"preprocessing.label: {names[first]!r} of row {first + 1:,} ({splits[first]} split) {what}, as {count} rows "
+        f"preprocessing.label: {name!r} of row {first + 1:,} ({splits[first]} split) {what}, as {count} rows "
         f"in all; {remedy}, or set preprocessing.unknown_label: drop"
     )

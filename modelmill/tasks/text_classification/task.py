@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,55 +11,19 @@ from torch import nn
 from modelmill.core.errors import UserError
 from modelmill.models.keyed_random import drawn
 from modelmill.recipe.pretrained import AUTO, PretrainedModel
+from modelmill.recipe.sections import FineTuning
 from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.runtime.step_runtime import Step
 from modelmill.runtime.weights import read_config
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.array_task import Arrays
 from modelmill.tasks.contract import Batch, Task
-from modelmill.tasks.text_classification import masking, pretrained
+from modelmill.tasks.text_classification import kinds, masking, pretrained
+from modelmill.tasks.text_classification.examples import Texts
+from modelmill.tasks.text_classification.losses import loss as label_loss
 from modelmill.tasks.text_classification.pretrained import PretrainedTextClassification
 from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 
-# Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
-ROUNDED_TO = 8
 HEADS = ("cls.", "classifier.", "bert.pooler.")
-
-
-class Texts(Arrays):
-    """Texts of one split.
-
-    A batch has `input_ids` and `attention_mask`, int64, (batch, length). In fine-tuning it has `labels`, int64,
-    (batch,), and else `keys`, int64, (batch,), which fix the tokens that validation hides.
-    """
-
-    lengths: np.ndarray
-
-    def __init__(self, files: dict[str, Path], split: str, stage: str, padding: int) -> None:
-        """Open the arrays of a split.
-
-        Args:
-            files: The corpus's files by their names in it.
-            split: Name of the split.
-            stage: `pretraining` or `fine_tuning`, which has the labelled texts alone.
-            padding: Id of the token that fills up a row.
-        """
-        super().__init__(files, split)
-        self.stage, self.padding = stage, padding
-        labels = self.arrays["labels"]
-        is_wanted = labels >= 0 if stage == "fine_tuning" else np.ones(len(labels), bool)
-        self.rows = np.flatnonzero(is_wanted)
-        self.ids, self.labels = self.ids[self.rows], labels[self.rows]
-        self.lengths = (self.arrays["tokens"] != padding).sum(1)[self.rows]
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return tensors on the CPU for the examples with these numbers."""
-        longest = int(self.lengths[indices].max())
-        width = min(-(-longest // ROUNDED_TO) * ROUNDED_TO, self.arrays["tokens"].shape[1])
-        tokens = torch.from_numpy(self.arrays["tokens"][self.rows[indices], :width].astype(np.int64))
-        batch = {"input_ids": tokens, "attention_mask": (tokens != self.padding).long()}
-        if self.stage == "fine_tuning":
-            return batch | {"labels": torch.from_numpy(self.labels[indices])}
-        return batch | {"keys": torch.from_numpy(self.ids[indices].view(np.int64))}
 
 
 class TextClassification:
@@ -89,10 +52,13 @@ class TextClassification:
         self.length = int(corpus.info["sequence_length"])
         self.vocab_size = int(corpus.info["vocab_size"])
         self.special: dict[str, int] = corpus.info["special"]
+        self.kind = corpus.info.get("label_kind", kinds.SINGLE)
+        self.scale: tuple[float, float] | None = corpus.info.get("label_scale")
+        self.is_paired = bool(corpus.info.get("text_pair"))
 
     def examples(self, stage: str, split: str) -> Texts:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return Texts(self.files, split, stage, self.special["padding"])
+        return Texts(self.files, split, stage, self.special["padding"], self.length, self.scale)
 
     def build(self) -> nn.Module:
         """Return the recipe's model with random weights."""
@@ -143,6 +109,10 @@ class TextClassification:
             raise UserError(f"pretraining.init: {folder}: its weights lack {missing[0]} as config.json describes it")
         return model
 
+    def prepare(self, step: Step, model: nn.Module, settings: FineTuning) -> None:
+        """Refuse an export that would lack an input; see `modelmill.tasks.contract.OpenTask`."""
+        pretrained.require_exportable(settings, self.is_paired)
+
     def blocks(self, model: Any) -> list[nn.Module]:
         """Return the hidden blocks in order."""
         return list(model.bert.encoder.layer)
@@ -164,8 +134,7 @@ class TextClassification:
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss in nats; see `Task.loss`."""
         if "labels" in batch:
-            logits = self.answers(model, batch).float()
-            return F.cross_entropy(logits, batch["labels"], reduction="sum", label_smoothing=smoothing)
+            return label_loss(self.answers(model, batch), batch["labels"], smoothing)
         tokens = batch["input_ids"]
         draws = drawn(batch["keys"], tokens.shape[1])
         if model.training:
@@ -173,7 +142,7 @@ class TextClassification:
         hidden = masking.hide(
             tokens, batch["attention_mask"], draws, self._share(), self.special["mask"], self.vocab_size
         )
-        states = model.bert(input_ids=hidden.input_ids, attention_mask=batch["attention_mask"]).last_hidden_state
+        states = model.bert(**_inputs(batch) | {"input_ids": hidden.input_ids}).last_hidden_state
         logits = model.cls(states[hidden.places])
         return F.cross_entropy(logits.float(), tokens[hidden.places], reduction="sum", label_smoothing=smoothing)
 
@@ -184,7 +153,7 @@ class TextClassification:
 
     def answers(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return the logits of a batch's texts, (batch, classes)."""
-        logits: torch.Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits: torch.Tensor = model(**_inputs(batch)).logits
         return logits
 
     def save(self, model: Any, folder: Path) -> None:
@@ -209,11 +178,18 @@ class TextClassification:
             "mask_token_id": self.special["mask"],
             "pad_token_id": self.special["padding"],
             "sequence_length": self.length,
+            **({} if self.kind == kinds.SINGLE else {"problem_type": kinds.PROBLEMS[self.kind]}),
+            **({"label_scale": list(self.scale)} if self.scale else {}),
+            **({"text_pair": True} if self.is_paired else {}),
         }
 
     def _share(self) -> float:
         assert self.settings is not None
         return self.settings.masked
+
+
+def _inputs(batch: Batch) -> Batch:
+    return {name: batch[name] for name in pretrained.INPUTS if name in batch}
 
 
 def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:

@@ -10,18 +10,23 @@ import torch.nn.functional as F
 from torch import nn
 
 from modelmill.core.errors import UserError
+from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.keyed_random import drawn
+from modelmill.recipe.pretrained import AUTO
 from modelmill.runtime.compatibility import require_length, require_vocabulary
-from modelmill.tasks.array_task import Arrays, ArrayTask
-from modelmill.tasks.contract import Batch
+from modelmill.store.manifest import Manifest
+from modelmill.tasks.array_task import ArrayTask, described
+from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.translation import noise
+from modelmill.tasks.translation.recipe import Recipe
 
 IGNORED = -100
+SIDES = ("source", "target")
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 4
 
 
-class Pairs(Arrays):
+class Pairs:
     """Pairs of one split; in pretraining their texts, each by itself.
 
     A batch has `input_ids`, int64, (batch, source length), the texts to read; `labels`, int64, (batch, target length),
@@ -29,21 +34,24 @@ class Pairs(Arrays):
     and in pretraining `keys`, int64, (batch,), which fix the spans that validation hides.
     """
 
-    def __init__(self, files: dict[str, Path], split: str, stage: str, special: dict[str, int]) -> None:
-        """Open the arrays of a split.
+    lengths: np.ndarray
+
+    def __init__(self, files: dict[str, Path], split: str, stage: str, special: dict[str, int], most: int) -> None:
+        """Open the examples of a split.
 
         Args:
             files: The corpus's files by their names in it.
             split: Name of the split.
             stage: `pretraining` or `fine_tuning`, which has the paired rows alone.
             special: Ids of special tokens by role.
+            most: The most tokens of a text.
         """
-        super().__init__(files, split)
-        self.stage, self.special = stage, special
-        paired = self.arrays.pop("paired")
+        self.split, self.stage, self.special, self.most = split, stage, special, most
+        self.examples = ShardedExamples(files, split)
+        paired = self.examples.numbers("paired")
         self.rows = np.arange(len(paired)) if stage == "pretraining" else np.flatnonzero(paired)
-        self.ids = self.ids[self.rows]
-        sides = [(self.arrays[side][self.rows] != special["padding"]).sum(1) for side in ("source", "target")]
+        self.ids = self.examples.ids[self.rows]
+        sides = [self.examples.lengths(side)[self.rows] for side in SIDES]
         self.lengths = np.concatenate(sides) if stage == "pretraining" else sides[0] + sides[1]
 
     def __len__(self) -> int:
@@ -54,19 +62,30 @@ class Pairs(Arrays):
         """Return tensors on the CPU for the examples with these numbers."""
         rows = self.rows[indices % len(self.rows)]
         if self.stage != "pretraining":
-            return self._batch(self._side("source", rows), self._side("target", rows), np.ones(len(rows), bool))
+            read, written = (self._padded([side] * len(rows), rows) for side in SIDES)
+            return self._batch(read, written, np.ones(len(rows), bool))
         is_target = indices >= len(self.rows)
-        texts = np.where(is_target[:, None], self.arrays["target"][rows], self.arrays["source"][rows])
+        texts = self._padded([SIDES[one] for one in is_target.astype(int).tolist()], rows)
         keys = self.ids[indices % len(self.rows)] ^ is_target.astype(np.uint64)
-        batch = self._batch(self._cut(texts), self._cut(texts), is_target)
+        batch = self._batch(texts, texts, is_target)
         return batch | {"keys": torch.from_numpy(keys.view(np.int64))}
 
-    def _side(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._cut(self.arrays[name][rows])
+    def texts(self, side: str, indices: np.ndarray) -> list[str]:
+        """Return the texts of one side, as they were before they became tokens, of the pairs with these numbers."""
+        return [self.examples.text(f"{side}_text", row) for row in self.rows[indices].tolist()]
 
-    def _cut(self, tokens: np.ndarray) -> np.ndarray:
-        longest = int((tokens != self.special["padding"]).sum(1).max())
-        return tokens[:, : -(-longest // ROUNDED_TO) * ROUNDED_TO].astype(np.int64)
+    def describe(self, indices: np.ndarray) -> str:
+        """Return where these examples come from, for a person: the first few of them."""
+        return described(indices, self.split)
+
+    def _padded(self, sides: list[str], rows: np.ndarray) -> np.ndarray:
+        """Return the tokens of texts, each of its side: int64, (rows, longest)."""
+        texts = [self.examples.get(side, row) for side, row in zip(sides, rows.tolist(), strict=True)]
+        width = min(-(-max(map(len, texts)) // ROUNDED_TO) * ROUNDED_TO, self.most)
+        tokens = np.full((len(texts), width), self.special["padding"], np.int64)
+        for row, text in zip(tokens, texts, strict=True):
+            row[: len(text)] = text
+        return tokens
 
     def _batch(self, read: np.ndarray, written: np.ndarray, is_target: np.ndarray) -> Batch:
         labels = np.where(written == self.special["padding"], IGNORED, written)
@@ -150,7 +169,7 @@ class Translation(ArrayTask):
 
     def examples(self, stage: str, split: str) -> Pairs:
         """Return the examples of a split in a stage; see `Task.examples`."""
-        return Pairs(self.files, split, stage, self.special)
+        return Pairs(self.files, split, stage, self.special, self.corpus.info["sequence_length"])
 
     def blocks(self, model: Any) -> list[nn.Module]:
         """Return the hidden blocks in order."""
@@ -207,4 +226,27 @@ class Translation(ArrayTask):
         return {"dropout": rate, "attention_dropout": rate}
 
 
-make_task = Translation
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
+    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`."""
+    if corpus.info.get("model") == AUTO:
+        from modelmill.tasks.translation.pretrained import PretrainedTranslation
+
+        return PretrainedTranslation(corpus, files, settings)
+    return Translation(corpus, files, settings)
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return how a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    if recipe.model.type != AUTO:
+        return {}
+    from modelmill.tasks.translation import pretrained
+
+    return pretrained.check(folder, recipe)

@@ -27,6 +27,7 @@ class Used:
         model_flops: FLOPs of the whole training.
         peak_memory_bytes: The most memory in use on one device.
         energy_joules: Energy since the last resumption; None where a device does not report it.
+        input_seconds: How long the process that has waited most for its batches waited, in the measured steps.
     """
 
     device_seconds: float
@@ -36,13 +37,16 @@ class Used:
     model_flops: float
     peak_memory_bytes: int
     energy_joules: float | None = None
+    input_seconds: float = 0.0
 
 
 def of_all(world: World, mine: Used) -> Used:
     """Return what all processes used, from what each knows of itself; every process must call this."""
     [energy] = world.agree(math.nan if mine.energy_joules is None else mine.energy_joules)
     peak = -world.least(-mine.peak_memory_bytes)
-    return replace(mine, peak_memory_bytes=peak, energy_joules=None if math.isnan(energy) else energy)
+    waited = -world.least(-round(mine.input_seconds * 1e6)) / 1e6
+    energy_joules = None if math.isnan(energy) else energy
+    return replace(mine, peak_memory_bytes=peak, energy_joules=energy_joules, input_seconds=waited)
 
 
 def metrics(used: Used, unit: str, device: torch.device, dtype: torch.dtype, number: int = 1) -> dict[str, Any]:
@@ -50,6 +54,8 @@ def metrics(used: Used, unit: str, device: torch.device, dtype: torch.dtype, num
 
     `mfu` is model FLOPs utilisation (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311, appendix B), relative to
     the measured speed of the devices in matrix products of the same number format.
+
+    `input_wait_share` is the share of the steps' time in which the training waited for its next batch.
 
     Args:
         used: What the training used.
@@ -69,6 +75,7 @@ def metrics(used: Used, unit: str, device: torch.device, dtype: torch.dtype, num
         rate = used.flops / used.step_seconds
         measured[f"{unit}_per_second"] = used.terms / used.step_seconds
         measured["model_flops_per_second"] = rate
+        measured["input_wait_share"] = used.input_seconds / used.step_seconds
         measured["mfu"] = rate / (number * hardware.matmul_ceiling(device, dtype))
     return measured if used.energy_joules is None else measured | {"energy_joules": used.energy_joules}
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from modelmill.core import digest
 from modelmill.store import KeyNotFound, Store
 from modelmill.store.outages import outlasting
-from modelmill.training.device.threads import thread_beside_training
+from modelmill.training.device.threads import threads_beside_training
 from modelmill.training.device.world import World
 
 log = logging.getLogger("modelmill")
@@ -69,7 +69,7 @@ class Checkpoints:
         self.scratch = scratch
         self.work = dict(work or {})
         self.world = world or World()
-        self._pool = thread_beside_training("checkpoint")
+        self._pool = threads_beside_training("checkpoint")
         self._saving: Future[None] | None = None
         self._copies: dict[str, torch.Tensor] = {}
         self._folder = scratch / "checkpoint"

@@ -42,6 +42,7 @@ class Result:
         terms: Terms of the loss in the measured steps.
         flops: FLOPs of the measured steps.
         step_flops: FLOPs of one step.
+        input_seconds: How long this process has waited for batches in the measured steps.
     """
 
     state: State
@@ -53,6 +54,7 @@ class Result:
     terms: int
     flops: float
     step_flops: float
+    input_seconds: float = 0.0
 
 
 def train(
@@ -125,6 +127,7 @@ def train(
                 result.step_seconds += time.monotonic() - began
                 result.terms += int(terms)
                 result.flops += trainer.step_flops
+                result.input_seconds += feeder.waited
             validation_loss = None
             if evaluates:
                 validation_loss = trainer.validation_loss(validation_examples, state.micro_batch)

@@ -1,16 +1,21 @@
-"""Batches on their way to the device: made ahead by a thread, so that the device does not wait for them."""
+"""Batches on their way to the device: made ahead by threads, so that the device does not wait for them."""
 
+import time
 from concurrent.futures import Future
 from typing import NamedTuple
 
 import torch
 
+from modelmill.core import limits
 from modelmill.tasks.contract import Batch, Examples, Task
-from modelmill.training.device.threads import thread_beside_training
+from modelmill.training.device.threads import threads_beside_training
 from modelmill.training.device.world import World
 from modelmill.training.loop.order import BatchOrder
 
+# Batches that each thread makes ahead.
 AHEAD = 2
+# The rest of the cores is for the training, which on a CPU takes all it can get.
+MOST_THREADS, CORES_A_THREAD = 4, 4
 
 
 class Fed(NamedTuple):
@@ -28,7 +33,11 @@ class Fed(NamedTuple):
 
 
 class Feeder:
-    """The source of a training's batches, which prepares the next ones meanwhile."""
+    """The source of a training's batches, which prepares the next ones meanwhile.
+
+    Attributes:
+        waited: Seconds for which the last batch kept the training waiting.
+    """
 
     def __init__(
         self, task: Task, examples: Examples, order: BatchOrder, micro_batch: int, device: torch.device, world: World
@@ -49,8 +58,12 @@ class Feeder:
         self.micro_batch = micro_batch
         self.device = device
         self.world = world
-        self._pool = thread_beside_training("feeder")
+        # A device that is quick needs more pictures decoded than one core can.
+        threads = max(1, min(MOST_THREADS, limits.cores() // CORES_A_THREAD))
+        self._ahead = threads * AHEAD
+        self._pool = threads_beside_training("feeder", threads)
         self._coming: dict[int, Future[Fed]] = {}
+        self.waited = 0.0
 
     def __enter__(self) -> "Feeder":
         """Return the feeder itself."""
@@ -62,9 +75,11 @@ class Feeder:
 
     def batch(self, position: int) -> Fed:
         """Return the batch at a position in the data, from 0, on the device."""
-        wanted = range(position, position + 1 + AHEAD)
+        wanted = range(position, position + 1 + self._ahead)
         self._coming = {p: self._coming.get(p) or self._pool.submit(self._make, p) for p in wanted}
+        began = time.monotonic()
         fed = self._coming.pop(position).result()
+        self.waited = time.monotonic() - began
         return fed._replace(parts=[to_device(part, self.device) for part in fed.parts])
 
     def _make(self, position: int) -> Fed:

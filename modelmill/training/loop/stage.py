@@ -150,6 +150,7 @@ def _used(result: Result, energy: cost.EnergyMeter, where: torch.device) -> cost
         model_flops=result.step_flops * result.state.step,
         peak_memory_bytes=hardware.peak_memory(where),
         energy_joules=energy.joules(),
+        input_seconds=result.input_seconds,
     )
 
 

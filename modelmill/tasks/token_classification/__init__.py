@@ -1,0 +1,1 @@
+"""Token classification: a pretrained encoder that finds the entities in a text."""
