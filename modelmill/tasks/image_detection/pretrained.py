@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -187,13 +187,34 @@ class PretrainedDetection(PretrainedTask):
             raise UserError(f"{PROCESSOR}: {error}") from error
         self.way = PictureWay(*self.way)
         self.notes["way"] = self.way.words
-        reads, classes = processor.classes_read(self.processor, self._width), len(self.labels_of_head())
+        reads, classes = classes_read(self.processor, self._width), len(self.labels_of_head())
         if reads != classes:
             raise UserError(
                 f"{self.key}: {folder}: its processor, {type(self.processor).__name__}, reads {reads} classes of a "
                 f"network that has {classes}; it is another detector's: name the right one in {PROCESSOR}"
             )
         return proved
+
+
+def classes_read(its: Any, logits: int) -> int:
+    """Return how many classes a processor reads in a detector's logits: all of them, or all but one for no object.
+
+    Args:
+        its: The processor.
+        logits: Logits of a query.
+    """
+    sure = torch.full((1, 1, logits), -9.0)
+    sure[..., -1] = 9.0
+    outputs = _Outputs(sure, torch.full((1, 1, 4), 0.5))
+    (answer,) = its.post_process_object_detection(outputs, threshold=0.5, target_sizes=[(8.0, 8.0)])
+    return logits if len(answer["labels"]) else logits - 1
+
+
+class _Outputs(NamedTuple):
+    """What a detector returns, as far as processors read it."""
+
+    logits: Any
+    pred_boxes: Any
 
 
 def thaw(model: nn.Module) -> None:

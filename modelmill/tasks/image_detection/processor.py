@@ -174,29 +174,6 @@ def found(processor: Any, outputs: Any, places: list[Place], least: float) -> li
     return kept
 
 
-def classes_read(processor: Any, logits: int) -> int:
-    """Return how many classes a processor reads in a detector's logits: all of them, or all but one for no object.
-
-    Args:
-        processor: As `load` returns it.
-        logits: Logits of a query.
-    """
-    import torch
-
-    sure = torch.full((1, 1, logits), -9.0)
-    sure[..., -1] = 9.0
-    outputs = _Outputs(sure, torch.full((1, 1, 4), 0.5))
-    (answer,) = processor.post_process_object_detection(outputs, threshold=0.5, target_sizes=[(8.0, 8.0)])
-    return logits if len(answer["labels"]) else logits - 1
-
-
-class _Outputs(NamedTuple):
-    """What a detector returns, as far as processors read it."""
-
-    logits: Any
-    pred_boxes: Any
-
-
 def has_one_size(processor: Any) -> bool:
     """Return whether all pictures get one size."""
     size = processor.size
