@@ -22,11 +22,11 @@ from modelmill.runtime import weights
 from modelmill.runtime.weights import read_config
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
-from modelmill.tasks.image_classification import norms
 from modelmill.tasks.image_classification.augmenting import Augmentation
 from modelmill.tasks.image_classification.pictures import Pictures
 from modelmill.tasks.image_classification.recipe import PretrainedImageModel
 from modelmill.tasks.image_classification.sizes import size_arguments
+from modelmill.tasks.pretrained import norms
 from modelmill.tasks.pretrained.task import PretrainedTask
 
 # Training images that the averages of a network with random weights are taken of.

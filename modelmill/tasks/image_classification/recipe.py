@@ -7,30 +7,11 @@ from pydantic import Field, Tag, model_validator
 from modelmill.recipe import sections
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.classification import MEASURES, ClassifierComparison, ClassifierGate
-from modelmill.recipe.pretrained import AUTO, PretrainedModel, by_type
+from modelmill.recipe.pretrained import AUTO, GivenProcessor, PretrainedModel, by_type
 from modelmill.recipe.sections import PROCESSOR, Evaluation, Preparation, Pretraining, Section
 
 # What a checkpoint's processor decides, each with the value that it has where a recipe does not name it.
 _DECIDED = {"size": 32, "channels": 3, "small": "refuse"}
-
-
-class GivenProcessor(Section):
-    """The image processor of a checkpoint, with which `model.type: auto` prepares images."""
-
-    source: str | None = Field(
-        default=None,
-        alias="from",
-        min_length=1,
-        description="Checkpoint that the processor is taken from, named as `pretraining.init` is, and by default that "
-        "one.",
-    )
-    size: int | None = Field(
-        default=None,
-        ge=4,
-        le=4096,
-        description="Pixels of a side, in place of the checkpoint's; positions are interpolated where the architecture "
-        "can do so, else it is refused.",
-    )
 
 
 class ImagePreprocessing(Preparation):

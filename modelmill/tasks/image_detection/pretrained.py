@@ -25,6 +25,7 @@ from modelmill.tasks.image_detection.picture_losses import PictureLosses
 from modelmill.tasks.image_detection.processor import Unprepared
 from modelmill.tasks.image_detection.recipe import PretrainedDetector, Recipe
 from modelmill.tasks.image_detection.varied import Variation
+from modelmill.tasks.pretrained import norms
 from modelmill.tasks.pretrained.proof import Way
 from modelmill.tasks.pretrained.task import PretrainedTask
 
@@ -111,7 +112,6 @@ class PretrainedDetection(PretrainedTask):
 
     def loss(self, model: Any, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
         """Return the summed loss; see `Task.loss`."""
-        keep_statistics(model)
         parts = self._groups(model, batch)
         if model.training and self.variation:
             parts = [self.variation(group) for group in parts]
@@ -179,7 +179,7 @@ class PretrainedDetection(PretrainedTask):
             UserError: Its processor reads other classes than it has, or it does not take the recipe's pictures.
         """
         thaw(model)
-        mend_gradients(model)
+        norms.keep_averages(model)
         model.loss_function = PictureLosses(model.loss_function)
         try:
             proved = super()._proved(model, folder)
@@ -225,33 +225,6 @@ def thaw(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if _UPPER.search(name):
             parameter.requires_grad_(True)
-
-
-def mend_gradients(model: nn.Module) -> None:
-    """Hand whole gradients to batch normalisation, in place.
-
-    On a CPU, PyTorch 2.13 computes other ones for a single picture where those that come in are transposed, as they are
-    before attention, and batch normalisation keeps its averages.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_hook(_take_whole)
-
-
-def _take_whole(module: nn.Module, given: Any, made: torch.Tensor) -> None:
-    if made.requires_grad:
-        made.register_hook(torch.Tensor.contiguous)
-
-
-def keep_statistics(model: nn.Module) -> None:
-    """Keep the averages of batch normalisation, in place: a batch's own would depend on how it is divided.
-
-    Detectors are trained in this way, since their batches are small (Carion et al., 2020,
-    https://arxiv.org/abs/2005.12872, section 4).
-    """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def check(folder: Path, recipe: Recipe) -> dict[str, Any]:

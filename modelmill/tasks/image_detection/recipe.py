@@ -7,7 +7,7 @@ from pydantic import Field, Tag, field_validator, model_validator
 from modelmill.recipe import sections
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.measure import LOSS, Measure
-from modelmill.recipe.pretrained import AUTO, PretrainedModel, by_type
+from modelmill.recipe.pretrained import AUTO, GivenProcessor, PretrainedModel, by_type
 from modelmill.recipe.sections import PROCESSOR, Bound, Comparison, Evaluation, Preparation, Section
 
 # Sides of pictures are multiples of the network's coarsest cell.
@@ -15,25 +15,6 @@ Side = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
 
 # Kinds of examples: pictures with boxes, and pictures of single objects.
 PICTURES, SINGLES = "pictures", "singles"
-
-
-class GivenProcessor(Section):
-    """The image processor of a checkpoint, with which `model.type: auto` prepares pictures."""
-
-    source: str | None = Field(
-        default=None,
-        alias="from",
-        min_length=1,
-        description="Checkpoint that the processor is taken from, named as `pretraining.init` is, and by default that "
-        "one.",
-    )
-    size: int | None = Field(
-        default=None,
-        ge=16,
-        le=4096,
-        description="Pixels of the longer side, or of each side where the processor makes squares, in place of the "
-        "checkpoint's; refused where the architecture does not take it.",
-    )
 
 
 class PicturePreprocessing(Preparation):

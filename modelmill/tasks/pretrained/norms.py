@@ -8,8 +8,33 @@ import torch
 from torch import nn
 
 
+class _Whole(torch.autograd.Function):
+    """What it is given, and in the backward pass the gradient laid out in rows.
+
+    On a CPU, PyTorch 2.13 computes wrong gradients of batch normalisation with kept averages where the incoming one
+    is of a single example, has its channels last, and lies in memory at another distance than its size
+    (`batch_norm_backward` takes it for one that is dense).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, made: torch.Tensor) -> torch.Tensor:
+        """Return what is given."""
+        return made.view_as(made)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        """Return the gradient in rows."""
+        return gradients[0].contiguous()
+
+
 class _Kept(nn.Module):
     """Normalisation by the averages that there are: scale and shift are trained, mean and variance are not."""
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        """Return what is given, normalised; its gradient is right for a single example, too."""
+        made: torch.Tensor = super().forward(given)
+        whole: torch.Tensor = _Whole.apply(made)
+        return whole
 
     def train(self, mode: bool = True) -> "_Kept":
         """Stay in evaluation mode."""
@@ -17,7 +42,11 @@ class _Kept(nn.Module):
 
 
 def keep_averages(model: nn.Module) -> None:
-    """Make a network's batch normalisation keep its averages, in place; names and weights stay as they are."""
+    """Make a network's batch normalisation keep its averages, in place; names and weights stay as they are.
+
+    Those of a batch would depend on how it is divided. Detectors are trained in this way, since their batches are small
+    (Carion et al., 2020, https://arxiv.org/abs/2005.12872, section 4).
+    """
     for module in _norms(model):
         if not isinstance(module, _Kept):
             kind: Any = type(module)
