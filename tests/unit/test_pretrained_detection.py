@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from modelmill.components.fine_tuning import lora
 from modelmill.core.errors import UserError
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_detection import processor, trivial
@@ -18,6 +20,7 @@ from modelmill.tasks.image_detection.pretrained import PretrainedDetection
 from modelmill.tasks.image_detection.processor import Unprepared
 from modelmill.tasks.image_detection.recipe import PretrainedDetector
 from modelmill.tasks.image_detection.varied import Variation
+from modelmill.training.loop import optimization
 from tests.pretrained import detectors
 from tests.pretrained.detectors import CLASSES
 
@@ -124,7 +127,7 @@ def test_batch_normalisation_keeps_the_averages_of_the_checkpoint(checkpoints: d
     assert model.training, "all else learns"
 
 
-@pytest.mark.parametrize("kind", ["detr", "rt_detr", "yolos", "deformable_detr"])
+@pytest.mark.parametrize("kind", ["detr", "rt_detr", "deformable_detr"])
 def test_a_head_is_kept_in_the_datas_order_or_made_anew(
     kind: str, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -148,6 +151,44 @@ def test_a_head_is_kept_in_the_datas_order_or_made_anew(
     assert all(torch.equal(one, models[2].state_dict()[name]) for name, one in again.state_dict().items())
     assert json.loads((tuned / "config.json").read_text())["id2label"] == {"0": "car", "1": "bus"}
     assert (tuned / "preprocessor_config.json").is_file()
+
+
+def test_adapters_and_a_new_head_are_trained_and_merged_into_a_detector(checkpoints: dict[str, Path]) -> None:
+    task = task_of(checkpoints["yolos"], ["car", "bus"])
+    model: Any = task.load(checkpoints["yolos"])
+    values = batch(task, [picture(0)])
+    tuned = AdaptedFineTuning(method="lora", steps=1, learning_rate=0.1)
+    adapters = lora.add_adapters(model, tuned, task.whole(model))
+    held = {name: one.clone() for name, one in model.named_parameters() if not one.requires_grad}
+    optimizer = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=0.1)
+    for _ in range(2):  # the first step changes one of an adapter's two matrices
+        optimizer.zero_grad()
+        task.loss(model.train(), values).backward()
+        optimizer.step()
+    assert held and all(torch.equal(one, held[name]) for name, one in model.named_parameters() if name in held)
+    before = task.answers(model.eval(), values, [(60, 80)], 0)[0][0]
+    merged = adapters.merge(lambda one: task.logits(one, values["values"]))
+    after = task.answers(merged, values, [(60, 80)], 0)[0][0]
+    assert np.allclose(before.scores, after.scores, atol=1e-5) and set(after.labels) <= {0, 1}
+
+
+def test_adapters_for_a_head_that_layers_share_are_refused(checkpoints: dict[str, Path]) -> None:
+    task = task_of(checkpoints["d_fine"], ["car", "bus"])
+    model: Any = task.load(checkpoints["d_fine"])
+    with pytest.raises(UserError, match=r"layers of DFineForObjectDetection share their head .* set method: full"):
+        task.whole(model)
+
+
+def test_the_lowest_blocks_of_a_detector_can_be_left_as_they_are(checkpoints: dict[str, Path]) -> None:
+    task = task_of(checkpoints["yolos"])
+    model: Any = task.load(checkpoints["yolos"])
+    blocks = task.blocks(model)
+    assert len(blocks) == 2
+    optimization.freeze(model, blocks, 1)
+    task.loss(model.train(), batch(task, [picture(0)])).backward()
+    assert all(one.grad is None for one in blocks[0].parameters())
+    assert all(one.grad is not None for one in blocks[1].parameters())
+    assert all(one.grad is None for one in model.vit.embeddings.patch_embeddings.parameters())
 
 
 def test_the_same_network_is_built_with_random_weights(checkpoints: dict[str, Path]) -> None:
