@@ -97,7 +97,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def test_yolos_boxes_train_a_checkpoints_detector(tmp_path: Path) -> None:
-    rows = prepare(tmp_path, pictures=12)
+    rows = prepare(tmp_path)
     describe_as_yolo(tmp_path / "data", rows)
     steps = {f"fine_tuning__{key}": 1 for key in ("steps", "evaluate_every")}
     run = finish(recipe_of(tmp_path, "yolo", evaluation__confidence=0.01, evaluation__samples=0, **steps))
