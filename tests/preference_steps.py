@@ -80,6 +80,7 @@ class Tuned:
     """A recipe's steps as far as fine-tuning, over a store of their own."""
 
     def __init__(self, recipe: Path, folder: Path, *overrides: str) -> None:
+        self.recipe = recipe
         self.steps = Steps(recipe, folder, *overrides)
         self.corpus = self.steps.corpus()
         self.pretrained = self.steps.pretrained(self.corpus)

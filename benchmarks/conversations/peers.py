@@ -29,6 +29,8 @@ from modelmill.training.device import determinism, hardware, precision
 
 OURS, TRL = "modelmill", "TRL"
 RATE, BETA = 1e-4, 0.1
+# Examples that TRL takes at a time, where a whole step's would fill the caches and be padded to the longest.
+FEW = 4
 LORA = Lora(rank=8, alpha=16.0)
 
 
@@ -135,11 +137,12 @@ def _prefer(job: Job, task: Any, model: Any, settings: LanguageFineTuning) -> No
     task.objective = Preferences(settings, rows, Reference(scores, {}))
 
 
-def trl(job: Job, kept: bool = False, compiled: bool = False, packs: bool = False) -> None:
+def trl(job: Job, at_once: int = 0, kept: bool = False, compiled: bool = False, packs: bool = False) -> None:
     """Train with TRL's DPOTrainer or SFTTrainer.
 
     Args:
         job: The run.
+        at_once: Examples at a time, whose gradients are summed over a step; 0 takes the whole step at once.
         kept: Whether the reference is computed before training, as ours is.
         compiled: Whether the model is compiled.
         packs: Whether conversations are packed into windows, kept apart; else they are padded to the longest.
@@ -149,9 +152,12 @@ def trl(job: Job, kept: bool = False, compiled: bool = False, packs: bool = Fals
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+    each = min(at_once or job.batch, job.batch)
+    parts = round(job.batch / each)
+
     class Clock(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            job.tick(job.batch)
+            job.tick(each * parts)
 
     class Tokenized(DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -164,7 +170,8 @@ def trl(job: Job, kept: bool = False, compiled: bool = False, packs: bool = Fals
     shared = {
         "output_dir": str(job.scratch),
         "max_steps": job.steps,
-        "per_device_train_batch_size": job.batch,
+        "per_device_train_batch_size": each,
+        "gradient_accumulation_steps": parts,
         "learning_rate": RATE,
         "weight_decay": 0.0,
         "adam_beta2": 0.95,
@@ -209,12 +216,14 @@ PEERS: dict[str, dict[str, Callable[[Job], None]]] = {
         f"{OURS}, not compiled": partial(modelmill, compiled=False),
         TRL: trl,
         f"{TRL}, reference kept": partial(trl, kept=True),
-        f"{TRL}, reference kept, compiled": partial(trl, kept=True, compiled=True),
+        f"{TRL}, reference kept, few at once": partial(trl, at_once=FEW, kept=True),
+        f"{TRL}, reference kept, few at once, compiled": partial(trl, at_once=FEW, kept=True, compiled=True),
     },
     "conversations": {
         OURS: modelmill,
         f"{OURS}, not compiled": partial(modelmill, compiled=False),
         TRL: trl,
+        f"{TRL}, few at once": partial(trl, at_once=FEW),
         f"{TRL}, padding-free": partial(trl, packs=True),
     },
 }

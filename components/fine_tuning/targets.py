@@ -16,6 +16,8 @@ KEY = "fine_tuning.lora.target_modules"
 _IN_A_BLOCK = re.compile(r"\.\d+\.")
 # Read as weights by the fused kernels of these architectures, so that adapters on them would do nothing.
 _READ_AS_WEIGHTS = {"out_proj", "dt_proj", "x_proj"}
+# Three axes of a weight are inputs, heads and a head's width here: no expert has a matrix of its own.
+_WITHOUT_EXPERTS = {"xlnet"}
 _STATE_SPACE = re.compile(r"mamba|falcon_h1|jamba|bamba|zamba|nemotron_h|granitemoehybrid")
 
 
@@ -74,8 +76,10 @@ def _linear(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
 
 
-def _experts(model: nn.Module) -> list[str]:
+def _experts(model: Any) -> list[str]:
     """Return the names of parameters with a matrix an expert: three-dimensional, in a module that is not torch's."""
+    if model.config.model_type in _WITHOUT_EXPERTS:
+        return []
     return [
         f"{name}.{parameter}"
         for name, module in model.named_modules()

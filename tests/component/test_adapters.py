@@ -77,6 +77,9 @@ class Tokens:
     def examples(self, stage: str, split: str) -> "Tokens":
         return self
 
+    def whole(self, model: Any) -> list[str]:
+        return []
+
     def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
         return {"input_ids": IDS[indices]}
 

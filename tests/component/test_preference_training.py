@@ -41,6 +41,25 @@ def dpo(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Tuned:
     return Tuned(recipe, tmp_path_factory.mktemp("steps"))
 
 
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Tuned:
+    teacher = write_model(tmp_path_factory.mktemp("teacher"), seed=5)
+    changes = {
+        "fine_tuning__steps": 20,
+        "fine_tuning__method": "full",
+        "fine_tuning__distillation": {"teacher": str(teacher), "top_k": 400},
+    }
+    recipe = write_recipe(tmp_path_factory.mktemp("distil"), "distil", "messages", model, **changes)
+    return Tuned(recipe, tmp_path_factory.mktemp("steps"))
+
+
+@pytest.fixture(params=["dpo", "student"])
+def trained(request: pytest.FixtureRequest) -> Tuned:
+    """A fine-tuning whose loss needs what another model has computed: the reference, or the teacher."""
+    tuned: Tuned = request.getfixturevalue(request.param)
+    return tuned
+
+
 def weights(tuned: Tuned, made: Manifest, folder: str = "model", name: str = "model") -> dict[str, torch.Tensor]:
     return load_file(tuned.steps.folder_of(made, folder) / f"{name}.safetensors")
 
@@ -97,43 +116,43 @@ def test_other_objectives_move_their_measures_too(
     assert metrics[margin] > metrics[f"{margin}_before"]
 
 
-def test_a_student_of_conversations_comes_nearer_to_its_teacher(model: Path, tmp_path: Path) -> None:
-    teacher = write_model(tmp_path / "teacher", seed=5)
-    distillation = {"teacher": str(teacher), "top_k": 400}
-    recipe = write_recipe(
-        tmp_path,
-        "distil",
-        "messages",
-        model,
-        fine_tuning__steps=20,
-        fine_tuning__method="full",
-        fine_tuning__distillation=distillation,
-    )
-    tuned = Tuned(recipe, tmp_path / "steps")
-    assert list(tuned.steps.store.list("teachers/"))
-    rows = history(tuned.steps, tuned.model)
+def test_a_student_of_conversations_comes_nearer_to_its_teacher(student: Tuned) -> None:
+    assert list(student.steps.store.list("teachers/"))
+    rows = history(student.steps, student.model)
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
-    assert "digest" in tuned.model.info["teacher"]
-    assert measured(tuned)["response_bits_per_byte"] > 0
+    assert "digest" in student.model.info["teacher"]
+    assert measured(student)["response_bits_per_byte"] > 0
 
 
-def beside(dpo: Tuned, recipe: Path, folder: Path, *overrides: str, keeps_reference: bool = True) -> Steps:
-    """Steps over a copy of the store, in which nothing is fine-tuned yet."""
-    shutil.copytree(dpo.steps.folder / "store", folder / "store")
-    steps = Steps(recipe, folder, *overrides)
-    for prefix in ["memo/fine_tuning/"] + ["reference_scores/"] * (not keeps_reference):
-        for key in list(steps.store.list(prefix)):
-            steps.store.delete(key)
-    steps.calls = dpo.steps.calls
+KEPT = ("reference_scores/", "teachers/")
+
+
+def kept(steps: Steps) -> set[str]:
+    """Keys of what the other model has computed."""
+    return {key for prefix in KEPT for key in steps.store.list(prefix)}
+
+
+def beside(tuned: Tuned, folder: Path, *overrides: str, is_kept: bool = True) -> Steps:
+    """Steps over a copy of the store, in which nothing is fine-tuned yet.
+
+    Args:
+        tuned: The fine-tuning.
+        folder: Folder for the copy.
+        overrides: Changes of its recipe.
+        is_kept: Whether the copy has what the other model has computed.
+    """
+    shutil.copytree(tuned.steps.folder / "store", folder / "store")
+    steps = Steps(tuned.recipe, folder, *overrides)
+    for key in {*steps.store.list("memo/fine_tuning/"), *(kept(steps) if not is_kept else ())}:
+        steps.store.delete(key)
+    steps.calls = tuned.steps.calls
     return steps
 
 
-def test_a_training_of_preferences_that_is_killed_ends_with_the_same_bits(
-    dpo: Tuned, recipe: Path, tmp_path: Path
-) -> None:
-    steps = beside(dpo, recipe, tmp_path, "fine_tuning.checkpoint_seconds=0")
+def test_a_training_that_is_killed_ends_with_the_same_bits(trained: Tuned, tmp_path: Path) -> None:
+    steps = beside(trained, tmp_path, "fine_tuning.checkpoint_seconds=0")
     given = {"recipe": steps.key, "store": steps.store.uri, "run_id": "killed", "model": str(tmp_path / "model")}
-    for name, made in (("corpus", dpo.corpus), ("pretrained", dpo.pretrained)):
+    for name, made in (("corpus", trained.corpus), ("pretrained", trained.pretrained)):
         given[name] = str(tmp_path / name)
         Path(given[name]).write_bytes(made.to_json())
     program = f"from modelmill.components.fine_tuning.step import run; run(**{given})"
@@ -142,9 +161,9 @@ def test_a_training_of_preferences_that_is_killed_ends_with_the_same_bits(
             time.sleep(0.01)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    made = steps.tuned(dpo.corpus, dpo.pretrained)
+    made = steps.tuned(trained.corpus, trained.pretrained)
     assert steps.record("fine_tuning").metrics["resumed_from_step"] > 0
-    assert made.entries == dpo.model.entries
+    assert made.entries == trained.model.entries
 
 
 def is_trained(steps: Steps, run: str) -> bool:
@@ -155,11 +174,11 @@ def is_trained(steps: Steps, run: str) -> bool:
 
 
 @pytest.mark.usefixtures("forks")
-def test_two_processes_train_preferences_as_one_does(dpo: Tuned, recipe: Path, tmp_path: Path) -> None:
-    steps = beside(dpo, recipe, tmp_path, "fine_tuning.devices=2", keeps_reference=False)
-    made = steps.tuned(dpo.corpus, dpo.pretrained)
-    mine, theirs = history(steps, made), history(dpo.steps, dpo.model)
+def test_two_processes_train_as_one_does(trained: Tuned, tmp_path: Path) -> None:
+    steps = beside(trained, tmp_path, "fine_tuning.devices=2", is_kept=False)
+    made = steps.tuned(trained.corpus, trained.pretrained)
+    mine, theirs = history(steps, made), history(trained.steps, trained.model)
     assert [row["loss"] for row in mine] == pytest.approx([row["loss"] for row in theirs], rel=2e-3)
-    assert made.info["best_validation_loss"] == pytest.approx(dpo.model.info["best_validation_loss"], rel=2e-3)
+    assert made.info["best_validation_loss"] == pytest.approx(trained.model.info["best_validation_loss"], rel=2e-3)
     assert mine != theirs, "it did run in two processes"
-    assert len(list(steps.store.list("reference_scores/"))) == 1
+    assert kept(steps) == kept(trained.steps)

@@ -127,6 +127,20 @@ def test_columns_have_the_names_that_the_recipe_gives_them(tmp_path: Path) -> No
         read(tmp_path, rows, preparation())
 
 
+def test_an_optional_column_that_no_shard_has_is_refused(tmp_path: Path) -> None:
+    named = preparation(pairs={"columns": {"tools": "functions"}})
+    with pytest.raises(UserError, match=r"pairs\.columns: tools: no shard has a column 'functions'; the columns are"):
+        read(tmp_path, [chat("a")], named)
+    # A shard may lack it where another has it.
+    with_tools, without = tmp_path / "with", tmp_path / "without"
+    with_tools.mkdir()
+    without.mkdir()
+    table, _ = shards.read(shard_of(with_tools, [{**chat("a"), "functions": [{"name": "f"}]}]))
+    shard = shard_of(without, [chat("a")])._replace(schema=table.schema)
+    (document,) = documents.read(shard, shard.tag, named)
+    assert document.conversations[0].tools == []
+
+
 def recipe_of(pairs: dict[str, Any]) -> Recipe:
     document = yaml.safe_load(RECIPE.read_text())
     document["preprocessing"]["pairs"] = pairs

@@ -85,6 +85,26 @@ def test_shapes_alone_tell_what_a_computed_example_costs() -> None:
             assert known.kept_bytes == pytest.approx(computed.kept_bytes, rel=0.05)
 
 
+def test_blocks_of_a_kind_are_looked_at_twice_and_each_counts() -> None:
+    task, model = decoder(DecoderModel(hidden_size=64, num_hidden_layers=7, num_attention_heads=4), 64, 300)
+    tokens = torch.randint(0, task.vocab_size, (1, task.length))
+    blocks = task.blocks(model)
+    blocks[2].requires_grad_(False)  # another kind
+    called = []
+    for number, block in enumerate(blocks):
+        block.self_attn.register_forward_hook(lambda *_, number=number: called.append(number))
+
+    def loss() -> torch.Tensor:
+        return task.loss(model, {"input_ids": tokens, "labels": tokens})
+
+    known = probe.measure_without_computing(loss, blocks)
+    assert called == [0, 2, 0, 1, 2]
+    computed = probe.measure(loss, blocks)
+    assert known is not None and known.flops == computed.flops
+    assert known.kept_bytes == pytest.approx(computed.kept_bytes, rel=0.05)
+    assert not any("forward" in vars(block) for block in blocks)
+
+
 def test_an_operation_that_needs_values_has_to_be_computed() -> None:
     weight = nn.Parameter(torch.ones(4))
     assert probe.measure_without_computing(lambda: weight[weight > 0].sum() * weight.sum().item(), []) is None

@@ -169,6 +169,14 @@ def _rows(table: Any, shard: Shard, pairs: Pairs) -> dict[str, list[Any]]:
                 f"preprocessing.pairs.from: {pairs.source}: {shard.path} has no column {column!r}; its columns are "
                 f"{', '.join(table.column_names)}; name it with preprocessing.pairs.columns: {{{name}: COLUMN}}"
             )
+    known = shard.schema.names if shard.schema is not None else table.column_names
+    for name, column in pairs.columns.items():
+        # An optional column may be missing in some shards of rows with keys, but not in all of them.
+        if column not in known and column not in table.column_names:
+            raise UserError(
+                f"preprocessing.pairs.columns: {name}: no shard has a column {column!r}; the columns are "
+                f"{', '.join(known)}; correct the name, or leave it out"
+            )
     named = formats.columns(pairs.source, pairs.columns).items()
     return {name: table.column(column).to_pylist() for name, column in named if column in table.column_names}
 

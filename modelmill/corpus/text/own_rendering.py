@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from modelmill.core.errors import UserError, one_line
 from modelmill.corpus.text import given_tokenizer, tokenizer
@@ -12,6 +12,8 @@ from modelmill.recipe.sections import TOKENIZER
 COMPARED = 64
 # Special tokens that may fill up a row, where no text is rendered with them.
 _PADDING = ("pad_token", "eos_token", "unk_token")
+# Texts, or pairs of texts.
+Texts: TypeAlias = Sequence[str | tuple[str, str]]
 
 
 class Rendered(NamedTuple):
@@ -58,7 +60,7 @@ class OwnTokenizer:
         except Exception as error:  # the library raises plain Exception
             raise UserError(f"preprocessing.sequence_length: {length}: {one_line(error)[:200]}; set more") from error
 
-    def render(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Rendered]:
+    def render(self, texts: Texts) -> list[Rendered]:
         """Return texts, or pairs of texts, as the model reads them.
 
         Raises:
@@ -74,7 +76,7 @@ class OwnTokenizer:
             rendered.append(Rendered(encoded.ids, encoded.type_ids, bool(encoded.overflowing)))
         return rendered
 
-    def has_types(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> bool:
+    def has_types(self, texts: Texts) -> bool:
         """Return whether the model is given types of tokens, after a comparison with transformers' own class.
 
         Args:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from modelmill.models.blocks import by_kind
+
 # The tokens that a copy knows, and the fewest blocks of it.
 TOKENS, BLOCKS = 1024, 2
 # Settings that limit what a token sees. They are made shorter, so that short sequences show them.
@@ -79,23 +81,7 @@ def _blocks(model: nn.Module) -> nn.ModuleList | None:
 
 def _enough(blocks: nn.ModuleList) -> int:
     """Return the number of blocks from the first that has one of each kind."""
-    kinds = [_kind(block) for block in blocks]
-    return max(BLOCKS, *(kinds.index(kind) + 1 for kind in kinds))
-
-
-def _kind(block: nn.Module) -> tuple[Any, ...]:
-    """Return what tells blocks apart that compute differently: their modules, settings and shapes."""
-    parts: list[Any] = []
-    for name, module in block.named_modules():
-        settings = {k: v for k, v in vars(module).items() if not k.startswith("_") and not _is_number_of_block(k)}
-        plain = sorted((k, v) for k, v in settings.items() if isinstance(v, bool | int | float | str | None))
-        parts.append((name, type(module).__name__, tuple(plain)))
-        parts += [(k, tuple(p.shape)) for k, p in module.named_parameters(recurse=False)]
-    return tuple(map(repr, parts))
-
-
-def _is_number_of_block(name: str) -> bool:
-    return any(part in name for part in ("idx", "index", "layer_id", "layer_num", "block_id"))
+    return max(BLOCKS, *(numbers[0] + 1 for numbers in by_kind(list(blocks))))
 
 
 @contextlib.contextmanager

@@ -140,7 +140,7 @@ def _kind(where: str, folder: Path, head: str) -> tuple[Any, Any]:
 def _read(where: str, kind: Any, folder: Path, config: Any, device: torch.device) -> tuple[Any, Any]:
     try:
         with proof.quiet():
-            return kind.from_pretrained(  # type: ignore[no-any-return]
+            return kind.from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,

@@ -73,7 +73,7 @@ def prove(model: Any, together: Batch, alone: Sequence[Batch], outputs: Outputs,
     dtype = next(model.parameters()).dtype
     exact = model if dtype == torch.float32 else copy.deepcopy(model).float()
     with _measured(exact), quiet():
-        attentions = [name for name in (SDPA, EAGER) if _takes(exact, name)] or [None]
+        attentions: list[str | None] = [name for name in (SDPA, EAGER) if _takes(exact, name)] or [None]
         try:
             set_attention(exact, attentions[-1])
             expected = [outputs(exact, batch)[0] for batch in alone]

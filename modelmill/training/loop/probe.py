@@ -1,6 +1,7 @@
 """The cost of one example, measured on one: FLOPs, and the memory that waits for its backward pass."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +10,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from modelmill.models.blocks import by_kind
+
 # Weights of a model for which a step on one example takes longer than looking at its shapes.
-LARGE = 300_000_000
+LARGE = 100_000_000
 
 
 class Cost(NamedTuple):
@@ -64,15 +67,68 @@ def measure(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost:
 def measure_without_computing(loss: Callable[[], torch.Tensor], blocks: list[nn.Module]) -> Cost | None:
     """Return the cost of one example from the shapes alone; None where shapes depend on values, as those of experts do.
 
+    Of blocks that compute alike only two are looked at.
+
     Args:
         loss: See `measure`.
         blocks: See `measure`.
     """
+    groups = by_kind(blocks)
+    for measured in (lambda: _by_kind(loss, blocks, groups), lambda: measure(loss, blocks)):
+        # Suppressed: an operation that needs values, or blocks that need each other.
+        with contextlib.suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True):
+            return measured()
+    return None
+
+
+def _by_kind(loss: Callable[[], torch.Tensor], blocks: list[nn.Module], groups: list[list[int]]) -> Cost:
+    """Return the cost of one example: with one block of each kind, and for the others what a second one adds.
+
+    Raises:
+        ValueError: Blocks cannot be left out.
+    """
+    first = {numbers[0] for numbers in groups}
+    with _only(blocks, first):
+        total = base = measure(loss, blocks)
+    for numbers in groups:
+        if others := len(numbers) - 1:
+            with _only(blocks, first | {numbers[1]}):
+                more = measure(loss, blocks)
+            flops, kept = more.flops - base.flops, more.kept_bytes - base.kept_bytes
+            total = Cost(total.flops + others * flops, total.kept_bytes + others * kept)
+    return total
+
+
+@contextlib.contextmanager
+def _only(blocks: list[nn.Module], wanted: set[int]) -> Iterator[None]:
+    """Enter a block of code in which all other blocks hand on what they are given."""
+
+    def hand_on(hidden: Any = None, *others: Any, **named: Any) -> Any:
+        hidden = named.get("hidden_states") if hidden is None else hidden
+        if not returned or not torch.is_tensor(hidden):
+            raise ValueError("what the blocks take or return is not known")
+        return (hidden,) if returned[0] is tuple else hidden
+
+    def note(block: nn.Module, inputs: Any, output: Any) -> None:
+        if not torch.is_tensor(output) and not (isinstance(output, tuple) and len(output) == 1):
+            raise ValueError("blocks return more than their hidden states")
+        returned.append(type(output) if isinstance(output, tuple) else torch.Tensor)
+
+    returned: list[type] = []
+    hooks = [blocks[number].register_forward_hook(note) for number in wanted]
+    left_out = [block for number, block in enumerate(blocks) if number not in wanted]
+    before = [vars(block).get("forward") for block in left_out]
+    for block in left_out:
+        block.forward = hand_on
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            return measure(loss, blocks)
-    except Exception:  # of an operation that needs values
-        return None
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for block, forward in zip(left_out, before, strict=True):
+            del block.forward
+            if forward is not None:
+                block.forward = forward
 
 
 def _forward_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
