@@ -51,9 +51,9 @@ class ShardStates:
         self._store.put(self._key(shard, todo), digest.canonical_json(document))
 
     def _key(self, shard: Shard, todo: str) -> str:
-        # The path is a column of a text shard.
-        name = shard.path if shard.format == "text" else None
+        # The path is a column of a text shard, and tells what a shard of CoNLL is.
+        name = shard.path if shard.format in ("text", "conll") else None
         media = [shard.media.kind, shard.media.corrupt] if shard.media else None
         types = columns.packed(shard.schema) if shard.schema is not None else None
-        content = [shard.tag, shard.bytes, shard.format, shard.compression, name, media, types]
+        content = [shard.tag, shard.bytes, shard.format, shard.compression, name, media, types, shard.layout]
         return f"states/{digest.of_json({'shard': content, 'plan': todo, 'code': self._code})}.json"

@@ -15,6 +15,8 @@ from modelmill.data import digest_cache
 
 # Objects up to this size are read at once, larger ones in ranges of at least that one; in bytes.
 WHOLE, _RANGE = 64 << 20, 8 << 20
+# The name of COCO annotations as some tools write them.
+NOT_HIDDEN = "_annotations.coco.json"
 
 
 class DataFile(NamedTuple):
@@ -103,6 +105,23 @@ def open_file(uri: str, tag: str, size: int) -> BinaryIO:
     return io.BytesIO(remote.readall()) if size <= WHOLE else io.BufferedReader(remote, _RANGE)
 
 
+def read_range(uri: str, tag: str, start: int, count: int) -> bytes:
+    """Return some bytes of an S3 object with one request.
+
+    Args:
+        uri: The object, as `s3://bucket/key`.
+        tag: Tag that it must have.
+        start: Where they begin.
+        count: How many they are.
+
+    Raises:
+        UserError: See `open_file`.
+    """
+    remote = _Object(uri, tag, start + count)
+    remote.seek(start)
+    return remote.readall()
+
+
 class _Object(io.RawIOBase):
     """An S3 object of one version, read by ranges."""
 
@@ -150,7 +169,7 @@ class _Object(io.RawIOBase):
 
 
 def _is_hidden(path: str) -> bool:
-    return any(part.startswith((".", "_")) for part in path.split("/"))
+    return any(part.startswith((".", "_")) and part != NOT_HIDDEN for part in path.split("/"))
 
 
 def _fixed_part(path: str) -> str:

@@ -10,8 +10,9 @@ from typing import Literal
 from modelmill.core.errors import UserError
 from modelmill.data.data_files import DataFile, open_file
 from modelmill.data.media.unusable import Unusable
+from modelmill.recipe.layout import MediaKind
 
-Kind = Literal["images", "audio"]
+Kind = MediaKind
 # What happens to rows whose file is missing or broken; who only looks at data keeps them.
 CorruptPolicy = Literal["refuse", "leave_out", "keep"]
 # Larger files are not read: each is held in memory; in bytes.
@@ -51,18 +52,59 @@ class Media:
         file = self.files.get(name)
         if file is None:
             raise Unusable("not there, or not a regular file (names that begin with . or _ are skipped)")
-        if not file.bytes:
-            raise Unusable("empty (0 bytes)")
-        if file.bytes > MAX_BYTES:
-            raise Unusable(f"{file.bytes:,} bytes, more than {MAX_BYTES >> 20} MiB")
-        with open_file(file.uri, file.tag, file.bytes) as stream:
-            data = stream.read(file.bytes + 1)
-            is_changed = len(data) != file.bytes
-            if not file.uri.startswith("s3://"):
-                is_changed = is_changed or tag_of(os.fstat(stream.fileno())) != file.tag
-        if is_changed:
-            raise UserError(f"{file.uri}: changed since it was found; run again")
-        return data
+        return content(file)
+
+
+def content(file: DataFile) -> bytes:
+    """Return the bytes of a file that was found with its size and tag.
+
+    Args:
+        file: The file.
+
+    Raises:
+        Unusable: The file is empty or too large.
+        UserError: It has changed since it was found, or the disk or the server cannot be read.
+    """
+    require_size(file.bytes)
+    with open_file(file.uri, file.tag, file.bytes) as stream:
+        data = stream.read(file.bytes + 1)
+        is_changed = len(data) != file.bytes
+        if not file.uri.startswith("s3://"):
+            is_changed = is_changed or tag_of(os.fstat(stream.fileno())) != file.tag
+    if is_changed:
+        raise UserError(f"{file.uri}: changed since it was found; run again")
+    return data
+
+
+def require_size(size: int) -> None:
+    """Check that a file has bytes, and not too many to be held in memory.
+
+    Raises:
+        Unusable: It has none, or too many.
+    """
+    if not size:
+        raise Unusable("empty (0 bytes)")
+    if size > MAX_BYTES:
+        raise Unusable(f"{size:,} bytes, more than {MAX_BYTES >> 20} MiB")
+
+
+def text(file: DataFile) -> str:
+    """Return the text of a small file that lies beside images.
+
+    Args:
+        file: The file.
+
+    Raises:
+        UserError: It is too large, not UTF-8 or has changed since it was found, or cannot be read.
+    """
+    if not file.bytes:
+        return ""
+    try:
+        return content(file).decode("utf-8-sig")
+    except Unusable as error:
+        raise UserError(f"{file.uri}: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file.uri}: not UTF-8; write the file again") from None
 
 
 def inside(name: object) -> str:

@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from modelmill.data.media.joining import UnusableRow
     from modelmill.recipe.column_type import ColumnType
+    from modelmill.recipe.layout import Layout
     from modelmill.recipe.sections import Data
 
 _HASHERS = 8
@@ -49,7 +50,7 @@ def of(data: "Data", hashed: bool = True) -> list[Shard]:
         data: The recipe's section `data`.
         hashed: Whether tags are wanted, or names alone.
     """
-    found = find(data.path, data.format, data.media, data.corrupt_files, hashed, data.ignore)
+    found = find(data.path, data.format, data.media, data.corrupt_files, hashed, data.ignore, data.layout)
     return with_types(found, data.columns)
 
 
@@ -70,6 +71,7 @@ def find(
     corrupt: CorruptPolicy = "keep",
     hashed: bool = True,
     ignore: list[str] | None = None,
+    layout: "Layout" = "table",
 ) -> list[Shard]:
     """Return the shards at a place, in sorted order; names that begin with `.` or `_` are skipped.
 
@@ -81,10 +83,15 @@ def find(
         hashed: Whether tags of files on disk are wanted, or names alone.
         ignore: Patterns of names of files that are no data; None for `IGNORED` under `auto`, where JSON files are data
             if there are no others.
+        layout: How the data lies.
 
     Raises:
         UserError: Nothing is there, it cannot be read, or under `auto` a suffix is unknown or formats are mixed.
     """
+    if layout != "table":
+        from modelmill.data.layouts import finding as layouts
+
+        return layouts.find(layout, path, media, corrupt, ignore)
     if media is None:
         files, ignored = _sorted_out(path, format, ignore)
         if not files and ignored:
@@ -99,6 +106,10 @@ def find(
 
 def ignored(data: "Data") -> list[str]:
     """Return the names of the files beside a recipe's data that are no data."""
+    if data.layout != "table":
+        from modelmill.data.layouts import finding as layouts
+
+        return layouts.unused(data.layout, data.path, data.ignore)
     return [] if data.media else sorted(file.path for file in _sorted_out(data.path, data.format, data.ignore)[1])
 
 
@@ -136,7 +147,12 @@ def _tables(path: str, format: str, files: list[DataFile], hashed: bool = True) 
 
 def fingerprint(shards: list[Shard]) -> str:
     """Return a digest of the shards' names and content, which is the same wherever the data's root lies."""
-    return digest.of_json([[s.path, s.tag, s.bytes, s.format, s.compression] for s in shards])
+    return digest.of_json([_identity(shard) for shard in shards])
+
+
+def _identity(shard: Shard) -> list[Any]:
+    layout = [] if shard.layout == "table" else [shard.layout]
+    return [shard.path, shard.tag, shard.bytes, shard.format, shard.compression, *layout]
 
 
 def read(shard: Shard, sha256: str | None = None) -> tuple["pa.Table", str]:
@@ -191,7 +207,7 @@ class Stream(TableStream):
         from modelmill.data.media.joining import Joining
 
         manifest = TableStream(alone(self._shard))
-        joining = Joining(media, self._shard.uri)
+        joining = Joining(media, self._shard.uri, self._shard.layout)
         for piece in manifest:
             yield joining.add(piece)
         self._settle(joining.sha256(manifest.sha256))

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from modelmill.recipe.column_type import ColumnType
+from modelmill.recipe.layout import Layout, MediaKind, media_of
 from modelmill.recipe.section import Section
 
 
@@ -57,14 +58,20 @@ class Data(Section):
         description="Folder, file, glob pattern or `s3://BUCKET/PREFIX`; a relative path starts at the recipe's "
         "folder.",
     )
+    layout: Layout = Field(
+        default="table",
+        description="How the data lies: tables, a folder of images for each class, or a layout such as `coco`; "
+        "`modelmill data profile` tells which.",
+    )
     format: Literal["auto", "jsonl", "json", "csv", "parquet", "arrow", "text"] = Field(
         default="auto",
         description="Format of the shards; `auto` goes by the file names. `json` is an array of objects, `arrow` what "
         "`save_to_disk` of the library datasets writes.",
     )
-    media: Literal["images", "audio"] | None = Field(
+    media: MediaKind | None = Field(
         default=None,
-        description="Kind of the files that the column `file` of the shards names; null if the shards name no files.",
+        description="Kind of the files that the column `file` of the shards names; null if they name none, or if the "
+        "layout has one kind alone.",
     )
     corrupt_files: Literal["refuse", "leave_out"] = Field(
         default="refuse",
@@ -98,6 +105,13 @@ class Data(Section):
         description="Reason for a run with `--if-changed` to train: any `new_data`, or `drift` from the registered "
         "model's.",
     )
+
+    @model_validator(mode="after")
+    def _layout_has_its_kind(self) -> "Data":
+        self.media = media_of(self.layout, self.media)
+        if self.layout not in ("table", "metadata") and self.format != "auto":
+            raise ValueError(f"format: layout {self.layout} has its own, leave it out")
+        return self
 
     @model_validator(mode="after")
     def _manifests_are_tables(self) -> "Data":

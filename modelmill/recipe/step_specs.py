@@ -73,6 +73,7 @@ STEPS: dict[str, StepSpec] = {
             sources=(DATA,),
             outputs=("dataset", "validation"),
             settings=(
+                "data.layout",
                 "data.format",
                 "data.media",
                 "data.corrupt_files",
@@ -93,7 +94,7 @@ STEPS: dict[str, StepSpec] = {
             inputs={"dataset": DATASET},
             sources=(FITTED,),
             outputs=("corpus",),
-            settings=("task", "data.format", "data.media", "data.corrupt_files", "preprocessing"),
+            settings=("task", "data.layout", "data.format", "data.media", "data.corrupt_files", "preprocessing"),
             locations=("data.path", "data.ignore", "name"),
             parts=("recipe", "preprocess"),
             libraries=("tokenizers", "transformers", "datasketch", "numpy", "pyarrow"),

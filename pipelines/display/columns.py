@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from modelmill.components.data_validation.api import Column, Drift
     from modelmill.components.data_validation.contract import Draft
     from modelmill.corpus.text.conversations.detecting import Detected
+    from modelmill.data.layouts.detecting import Found
 
 MOST_VALUES, MOST_CHARACTERS, MOST_MEASURES = 5, 24, 30
 
@@ -66,6 +67,13 @@ def show_format(draft: "Draft", seen: "Detected") -> None:
         + (f", pairs.columns: {{{names}}}" if names else "")
         + (f"; {bad:,} of {draft.profile.rows:,} are malformed" if bad else "")
     )
+
+
+def show_layout(found: "Found") -> None:
+    """Print how data lies that are no tables, as settings of a recipe."""
+    if found.layout != "table":
+        kind = f", media: {found.media}" if found.media else ""
+        print(f"the data lies as data: {{layout: {found.layout}{kind}}}")
 
 
 def show_drift(drift: "Drift") -> None:

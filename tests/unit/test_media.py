@@ -205,7 +205,7 @@ BAD_FILES: dict[str, tuple[str, bytes | None, str]] = {
     "image without its last bytes": ("images", png()[:-20], "broken"),
     "sixteen bits": ("images", encoded(Image.new("I;16", (2, 2), 700)), r"of mode I;16, with more than 8 bits"),
     "PostScript": ("images", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "broken, or none of PNG"),
-    "not audio": ("audio", b"OggS" + b"\0" * 100, "not WAV or FLAC"),
+    "not audio": ("audio", b"OggS" + b"\0" * 100, "not WAV, FLAC or MP3"),
     "WAV cut off": ("audio", sound(NOISE)[:4_000], r"cut off: 3,956 of 8,000 bytes of samples are there"),
     "WAV without samples": ("audio", wav_header(0), "no samples"),
     "WAV of a header's half": ("audio", wav_header(9)[:30], "broken"),

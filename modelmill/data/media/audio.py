@@ -1,4 +1,4 @@
-"""Recordings in WAV and FLAC: their measures for the data contract, and their samples."""
+"""Recordings in WAV, FLAC and MP3: their measures for the data contract, and their samples."""
 
 import io
 import struct
@@ -44,7 +44,7 @@ def measure(data: bytes) -> dict[str, Any]:
         -60 dBFS.
 
     Raises:
-        Unusable: It is not WAV or FLAC, is cut off or broken, has no samples or too many, or some are not finite.
+        Unusable: It is not WAV, FLAC or MP3, is cut off or broken, has no samples or too many, or some are not finite.
     """
     with _open(data) as file:
         window = max(file.samplerate // WINDOWS_PER_SECOND, 1)
@@ -128,8 +128,8 @@ def _blocks(file: soundfile.SoundFile, window: int = 1) -> Iterator[np.ndarray]:
 def _open(data: bytes) -> Iterator[soundfile.SoundFile]:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         _refuse_cut(data)
-    elif data[:4] != b"fLaC":
-        raise Unusable("not WAV or FLAC")
+    elif data[:4] != b"fLaC" and not _is_mp3(data):
+        raise Unusable("not WAV, FLAC or MP3")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if not 0 < file.samplerate <= HIGHEST_RATE:
@@ -137,6 +137,11 @@ def _open(data: bytes) -> Iterator[soundfile.SoundFile]:
             yield file
     except soundfile.LibsndfileError as error:
         raise Unusable(f"broken ({error.error_string.rstrip('.')})") from None
+
+
+def _is_mp3(data: bytes) -> bool:
+    """Return whether the file begins with a tag or with a frame of MPEG audio."""
+    return data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2)
 
 
 def _refuse_cut(data: bytes) -> None:

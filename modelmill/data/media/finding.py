@@ -1,6 +1,6 @@
 """Finding of manifests of images or audio in a folder or a bucket, each with the files that it names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,8 @@ def manifests(path: str, format: str, kind: Kind) -> tuple[list[DataFile], dict[
     if not named:
         suffixes = ", ".join(suffix for suffix, known in FORMATS.items() if known in _TABLES)
         raise UserError(
-            f"data.path: {path}: no manifest there ({suffixes}), a table whose column {FILE!r} names the {kind}"
+            f"data.path: {path}: no manifest there ({suffixes}), a table whose column {FILE!r} names the {kind}; for "
+            "data that lies otherwise set data.layout (modelmill data profile tells it)"
         )
     root = named[0].uri.removesuffix(named[0].path)
     is_root = root.rstrip("/").endswith(path.removeprefix("file://").rstrip("/"))
@@ -54,36 +55,59 @@ def with_files(shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[
         there: Files that it could name, by URI.
     """
     folder = shard.uri.rpartition("/")[0]
-    chosen: dict[str, DataFile] = {}
-    missing: list[str] = []
+    names: set[str] = set()
     try:
         for piece in TableStream(shard):
-            for name in set(_names(piece)) - chosen.keys():
-                file = there.get(f"{folder}/{name}")
-                if file is not None and not file.tag:
-                    file = files.on_disk(file)
-                if file is None:
-                    missing.append(name)
-                else:
-                    chosen[name] = file
+            names |= set(_names(piece))
     except UserError:
-        chosen, missing = {}, []
-    tags = [[name, file.tag] for name, file in sorted(chosen.items())]
+        names = set()
+    named = {name: there[uri] for name in names if (uri := f"{folder}/{name}") in there}
+    return with_media(shard, kind, corrupt, named, names)
+
+
+def with_media(
+    shard: Shard, kind: Kind, corrupt: CorruptPolicy, there: Mapping[str, DataFile], names: Iterable[str]
+) -> Shard:
+    """Return a shard with the files that its rows name, whose tag changes with any of them.
+
+    Args:
+        shard: The shard alone.
+        kind: What its files are.
+        corrupt: What happens to rows whose file is missing or broken.
+        there: Files by their names in rows.
+        names: The names in its rows.
+    """
+    chosen: dict[str, DataFile] = {}
+    missing: list[str] = []
+    for name in sorted(set(names)):
+        file = there.get(name)
+        if file is not None and not file.tag:
+            file = files.on_disk(file)
+        if file is None:
+            missing.append(name)
+        else:
+            chosen[name] = file
+    tags = [[name, file.tag] for name, file in chosen.items()]
     media = Media(kind, corrupt, shard.tag, shard.bytes, chosen)
     size = shard.bytes + sum(file.bytes for file in {file.uri: file for file in chosen.values()}.values())
-    return shard._replace(bytes=size, tag=digest.of_json([shard.tag, tags, sorted(set(missing))]), media=media)
+    return shard._replace(bytes=size, tag=digest.of_json([shard.tag, tags, missing]), media=media)
+
+
+def usable(names: Iterable[object]) -> list[str]:
+    """Return the names that are paths below a folder; the others are refused where their rows are read."""
+    found = []
+    for name in names:
+        try:
+            found.append(files.inside(name))
+        except ValueError:
+            continue
+    return found
 
 
 def _names(piece: "pa.Table") -> list[str]:
     if FILE not in piece.column_names:
         return []
-    names = []
-    for name in piece[FILE].unique().to_pylist():
-        try:
-            names.append(files.inside(name))
-        except ValueError:
-            continue  # refused where it is read
-    return names
+    return usable(piece[FILE].unique().to_pylist())
 
 
 def _is_manifest(file: DataFile, format: str) -> bool:

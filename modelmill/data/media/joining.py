@@ -10,9 +10,11 @@ import pyarrow as pa
 from modelmill.core import digest
 from modelmill.core.errors import UserError, one_line
 from modelmill.data import media_files as files
+from modelmill.data.media import placing
 from modelmill.data.media.finding import FILE
 from modelmill.data.media.unusable import Unusable
 from modelmill.data.media_files import Kind, Media
+from modelmill.recipe.layout import Layout
 
 # Of every file: its size, the sha256 of its bytes, which equal files share, and whether it could be decoded.
 COLUMNS = {"bytes": pa.int64(), "sha256": pa.string(), "readable": pa.bool_()}
@@ -42,14 +44,15 @@ class Joining:
         rows: Number of rows so far.
     """
 
-    def __init__(self, media: Media, where: str) -> None:
+    def __init__(self, media: Media, where: str, layout: Layout = "table") -> None:
         """Begin with a manifest's first piece.
 
         Args:
             media: The manifest's files.
             where: Name of the manifest in errors.
+            layout: How the data lies, which may say that rows have boxes.
         """
-        self._media, self._where = media, where
+        self._media, self._where, self._layout = media, where, layout
         self._measure, self._columns = _decoder(media.kind)
         self._digests: dict[str, str | None] = {}
         self.unusable: list[UnusableRow] = []
@@ -74,16 +77,22 @@ class Joining:
         with ThreadPoolExecutor(_READERS) as pool:
             known = dict(zip(wanted, pool.map(self._look, wanted), strict=True))
         self._digests |= {name: values.get("sha256") for name, (values, _) in known.items()}
-        unusable = [
-            UnusableRow(self.rows + place, name, known[name][1])
-            for place, name in enumerate(names, 1)
-            if known[name][1]
-        ]
-        self.unusable += unusable
-        self.rows += len(names)
         for column, type_ in self._columns.items():
             values = pa.array([known[name][0].get(column) for name in names], type_)
             piece = piece.append_column(column, values)
+        whys = [known[name][1] for name in names]
+        if self._layout in placing.LAYOUTS:
+            piece, problems = placing.place(piece, self._layout)
+            whys = [why or problem for why, problem in zip(whys, problems, strict=True)]
+            at = piece.column_names.index("readable")
+            piece = piece.set_column(at, "readable", pa.array([not why for why in whys], pa.bool_()))
+        unusable = [
+            UnusableRow(row, name, why)
+            for row, (name, why) in enumerate(zip(names, whys, strict=True), self.rows + 1)
+            if why
+        ]
+        self.unusable += unusable
+        self.rows += len(names)
         return piece.filter(piece["readable"]) if unusable and self._media.corrupt == "leave_out" else piece
 
     def finish(self) -> None:

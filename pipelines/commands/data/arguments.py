@@ -9,8 +9,10 @@ from modelmill.core.errors import UserError
 if TYPE_CHECKING:
     from modelmill.components.data_validation.api import ConversationRows
     from modelmill.corpus.text.conversations.detecting import Detected
+    from modelmill.data.layouts.detecting import Found
     from modelmill.data.shard import Shard
     from modelmill.recipe.column_type import ColumnType
+    from modelmill.recipe.layout import MediaKind
 
 DataPath = Annotated[str, typer.Argument(help="A folder, a file, a glob pattern or s3://BUCKET/PREFIX.")]
 Format = Annotated[str, typer.Option("--format", help="auto, jsonl, json, csv, parquet, arrow or text.")]
@@ -18,6 +20,9 @@ Columns = Annotated[
     list[str], typer.Option("--column", help="A column's type, such as zip=text; once for each column.")
 ]
 Media = Annotated[str | None, typer.Option("--media", help="The shards name files of this kind: images or audio.")]
+LayoutOption = Annotated[
+    str | None, typer.Option("--layout", help="How the data lies, as in data.layout, such as coco; detected.")
+]
 
 PairsFrom = Annotated[
     str | None,
@@ -31,7 +36,30 @@ PairsColumns = Annotated[
 ]
 
 
-def find_shards(path: str, format_: str, media: str | None, columns: list[str]) -> "list[Shard]":
+def find_layout(path: str, format_: str, media: str | None, layout: str | None) -> "Found":
+    """Find out how data lies and what its rows name, by the options, else by the files.
+
+    Raises:
+        UserError: an option is wrong, or there is nothing.
+    """
+    from modelmill.data.layouts.detecting import Found, detect
+    from modelmill.recipe.layout import LAYOUTS, media_of
+
+    if media not in (None, "images", "audio"):
+        raise UserError(f"--media {media}: images or audio")
+    if layout not in (None, *LAYOUTS):
+        raise UserError(f"--layout {layout}: {', '.join(LAYOUTS)}")
+    tables = Found("table", cast("MediaKind | None", media))
+    seen = (detect(path) if format_ == "auto" else tables) if layout is None else Found(layout)
+    try:
+        return Found(seen.layout, media_of(seen.layout, tables.media or seen.media))
+    except ValueError as error:
+        if layout is None:
+            return tables
+        raise UserError(f"--{error}") from None
+
+
+def find_shards(path: str, format_: str, found: "Found", columns: list[str]) -> "list[Shard]":
     """Find the shards that a command is about.
 
     Rows whose file cannot be used are kept, as not readable: they are what is asked about.
@@ -42,13 +70,15 @@ def find_shards(path: str, format_: str, media: str | None, columns: list[str]) 
     from modelmill.data import shards
     from modelmill.data.shard import FORMATS
 
+    media = found.media
+
     if format_ not in ("auto", *FORMATS.values()):
         raise UserError(f"--format {format_}: auto, jsonl, json, csv, parquet, arrow or text")
-    if media not in (None, "images", "audio"):
-        raise UserError(f"--media {media}: images or audio")
+    if found.layout not in ("table", "metadata") and format_ != "auto":
+        raise UserError(f"--format {format_}: layout {found.layout} has its own, leave it out")
     if media and format_ in ("text", "json", "arrow"):
         raise UserError(f"--format {format_}: a manifest of {media} is jsonl, csv or parquet")
-    return shards.with_types(shards.find(path, format_, media), _types(columns))  # type: ignore[arg-type]
+    return shards.with_types(shards.find(path, format_, media, layout=found.layout), _types(columns))
 
 
 def find_format(shards: "list[Shard]", format_: str | None, columns: list[str]) -> "Detected | None":

@@ -11,10 +11,12 @@ from modelmill.pipelines.commands.data.arguments import (
     Columns,
     DataPath,
     Format,
+    LayoutOption,
     Media,
     PairsColumns,
     PairsFrom,
     find_format,
+    find_layout,
     find_shards,
     with_json,
 )
@@ -31,6 +33,7 @@ def command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a suite to edit into this file.")] = None,
     format_: Format = "auto",
     media: Media = None,
+    layout: LayoutOption = None,
     column: Columns = [],  # noqa: B006
     pairs_from: PairsFrom = None,
     pairs_column: PairsColumns = [],  # noqa: B006
@@ -39,7 +42,8 @@ def command(
     """Show what the columns of data look like, and draft a suite that they keep."""
     if output is not None and output.exists():
         raise UserError(f"-o {output}: is there already, and may have been edited; take another name or remove it")
-    shards = find_shards(path, format_, media, column)
+    found = find_layout(path, format_, media, layout)
+    shards = find_shards(path, format_, found, column)
     seen = find_format(shards, pairs_from, pairs_column)
     from modelmill.components.data_validation.api import of_format
     from modelmill.components.data_validation.contract import draft
@@ -53,11 +57,12 @@ def command(
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(drafted.suite, indent=2) + "\n")
     if as_json:
-        print_json(columns.as_json(drafted, seen))
+        print_json(columns.as_json(drafted, seen) | {"layout": found.layout, "media": found.media})
         return
     columns.show(drafted)
     quarantine.show_malformed(drafted.malformed[:MOST_ROWS])
     if seen:
         columns.show_format(drafted, seen)
+    columns.show_layout(found)
     rows, count = drafted.profile.rows, len(drafted.suite["expectations"])
     print(f"{rows:,} rows" + (f"; a suite of {count} expectations is in {output}: edit it" if output else ""))

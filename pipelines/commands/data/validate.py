@@ -10,10 +10,12 @@ from modelmill.pipelines.commands.data.arguments import (
     Columns,
     DataPath,
     Format,
+    LayoutOption,
     Media,
     PairsColumns,
     PairsFrom,
     find_format,
+    find_layout,
     find_shards,
     with_json,
 )
@@ -30,6 +32,7 @@ def command(
     suite: Annotated[Path, typer.Option("--suite", help="A Great Expectations suite, JSON.")],
     format_: Format = "auto",
     media: Media = None,
+    layout: LayoutOption = None,
     column: Columns = [],  # noqa: B006
     pairs_from: PairsFrom = None,
     pairs_column: PairsColumns = [],  # noqa: B006
@@ -47,7 +50,8 @@ def command(
     from modelmill.components.data_validation.contract import judge, parse
 
     parse(contract)  # what it cannot be held against is said before a byte of the data is read
-    shards = find_shards(path, format_, media, column)
+    found = find_layout(path, format_, media, layout)
+    shards = find_shards(path, format_, found, column)
     held = of_format(find_format(shards, pairs_from, pairs_column))
     if held and pairs_from is None and not is_named(held, contract):
         held = None
@@ -62,7 +66,7 @@ def command(
         verdict = {"success": judged.success, "shards": len(shards), "rows": rows, "result": judged.result}
         verdict["refused"] = judged.refused
         verdict |= {"malformed": judged.malformed} if held else {}
-        print_json(verdict | ({"unusable": judged.unusable} if media else {}))
+        print_json(verdict | ({"unusable": judged.unusable} if found.media else {}))
     else:
         from modelmill.pipelines.display import checks, quarantine
 

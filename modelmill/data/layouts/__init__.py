@@ -1,0 +1,1 @@
+"""Layouts of data beside tables: what lies in a folder becomes shards whose rows are those of a manifest."""
