@@ -125,12 +125,13 @@ def test_one_new_shard_costs_one_shard_and_so_do_rows_left_out(tmp_path: Path) -
 
 
 LIMITED = """
-import resource, sys
+import resource, sys, threading
 from pathlib import Path
 
 from modelmill.corpus import in_memory, media, row_notes
 from tests.unit.test_streaming import make_small, of_images
 
+threading.stack_size(1 << 18)  # stacks of decoders would fill the room
 folder, room = Path(sys.argv[1]), int(sys.argv[2])
 at = of_images(folder)
 at.make(folder / "few", "images")  # libraries and threads are there now
@@ -156,7 +157,7 @@ def make_small(folder: Path, media: Kind = "images") -> object:
 
 @pytest.mark.parametrize("how", ["streamed", "whole"])
 def test_preprocessing_makes_a_corpus_that_its_memory_could_not_hold(tmp_path: Path, how: str) -> None:
-    count, room = 300, 32 << 20
+    count, room = 200, 20 << 20
     for name, number in (("few", 40), ("many", count)):
         pictures = {f"images/{n}.png": media.png(n % 250, (256, 256 + n)) for n in range(number)}
         media.write(tmp_path / name, pictures)
