@@ -114,7 +114,7 @@ def pieces(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[Piece]:
 
 def _tables(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[pa.Table]:
     """Yield the columns of a shard's usable rows; its files are opened only where columns depend on them."""
-    if shard.media is None or getattr(shard, "layout", "table") != "table":
+    if shard.media is None or shard.layout != "table":
         yield from shards.Stream(shard, sha256)
         return
     start = 0
