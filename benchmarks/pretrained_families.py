@@ -70,9 +70,8 @@ def row(module: Any, family: str) -> str:
             model = task.load(checkpoint)
         except UserError as error:
             return f"| `{family}` | refused | refused | | {one_line(error).replace(folder, '')} |"
-        whole = task.whole(model)
         cells = [gradients(task, model), saved(task, model, Path(folder) / "saved"), task.way.words]
-        cells.insert(1, adapted(task, task.load(checkpoint), whole))
+        cells.insert(1, adapted(task, task.load(checkpoint)))
         return f"| `{family}` | {' | '.join(cells)} |"
 
 
@@ -87,11 +86,11 @@ def gradients(task: Any, model: Any) -> str:
     return "yes" if any(weight.grad is not None and weight.grad.any() for weight in trained) else "no"
 
 
-def adapted(task: Any, model: Any, whole: list[str]) -> str:
+def adapted(task: Any, model: Any) -> str:
     """Return whether adapters and the head beside them get gradients."""
     settings = AdaptedFineTuning(steps=1, learning_rate=0.1, method="lora")
     try:
-        lora.add_adapters(model, settings, whole)
+        lora.add_adapters(model, settings, task.whole(model))
     except UserError:
         return "no"
     return gradients(task, model)

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelmill.core.errors import UserError
-from modelmill.demo import minilm, smollm2
+from modelmill.demo import efficientnet, minilm, smollm2, whisper
 from modelmill.pipelines import demo_data
 
 # By name: what writes the model into a folder, and whose demo data its recipe reads.
 KNOWN: dict[str, tuple[Callable[[Path], bool], str]] = {
+    "efficientnet": (efficientnet.write, "image-classification"),
     "minilm": (minilm.write, "text-classification"),
     "smollm2": (smollm2.write, "python-lm"),
+    "whisper": (whisper.write, "speech-recognition"),
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from modelmill.data.media.unusable import Unusable
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Step
 
+T = TypeVar("T")
 # Files that are decoded at a time, and as arrays wait to be taken.
 _READERS = 8
 
@@ -44,6 +45,20 @@ def images(files: Sequence[File], channels: int = 3) -> Iterator[np.ndarray]:
     from modelmill.data.media.images import decode
 
     return _decoded(files, partial(decode, channels=channels))
+
+
+def encoded_images(files: Sequence[File]) -> Iterator[tuple[bytes, np.ndarray]]:
+    """Yield each image in order as its file and as pixels, uint8, (height, width, 3).
+
+    Args:
+        files: The images.
+
+    Raises:
+        UserError: A file cannot be decoded; the message names it.
+    """
+    from modelmill.data.media.images import decode
+
+    return _decoded(files, lambda data: (data, decode(data)))
 
 
 def squares(step: Step, files: Sequence[File], settings: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -98,29 +113,44 @@ def is_large(file: File, width: int, height: int, settings: Any) -> bool:
     return False
 
 
-def recordings(files: Sequence[File], rate: int, resample: bool = False) -> Iterator[np.ndarray]:
+def recordings(
+    files: Sequence[File], rate: int, resample: bool = False, met: set[int] | None = None
+) -> Iterator[np.ndarray]:
     """Yield the samples of each recording in order, float32, (samples,): the mean of its channels.
 
     Args:
         files: The recordings.
         rate: The wanted sample rate in Hz.
         resample: Whether a recording of another rate is resampled rather than refused.
+        met: Gets the rates that recordings have.
 
     Raises:
         UserError: A file cannot be decoded, or has another rate and is not to be resampled; the message names it.
     """
     from modelmill.data.media.audio import decode
 
-    return _decoded(files, partial(decode, rate=rate, resample=resample))
+    return _decoded(files, partial(decode, rate=rate, resample=resample, met=met))
 
 
-def _decoded(files: Sequence[File], decode: Callable[[bytes], np.ndarray]) -> Iterator[np.ndarray]:
+def contents(files: Sequence[File]) -> Iterator[bytes]:
+    """Yield the bytes of each file in order.
+
+    Args:
+        files: The files.
+
+    Raises:
+        UserError: A file cannot be read; the message names it.
+    """
+    return _decoded(files, bytes)
+
+
+def _decoded(files: Sequence[File], decode: Callable[[bytes], T]) -> Iterator[T]:
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(files), _READERS):
             yield from pool.map(partial(_one, decode), files[start : start + _READERS])
 
 
-def _one(decode: Callable[[bytes], np.ndarray], file: File) -> np.ndarray:
+def _one(decode: Callable[[bytes], T], file: File) -> T:
     assert file.shard.media is not None
     try:
         content = file.shard.media.content(file.name)

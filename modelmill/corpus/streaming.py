@@ -16,6 +16,7 @@ from modelmill.corpus.row_notes import ROWS_AT_ONCE, Piece, ShardRows, Validated
 from modelmill.corpus.shard_cache import Encoded, ShardCache
 from modelmill.corpus.split import SPLITS
 from modelmill.data import shards
+from modelmill.data.media import placing
 from modelmill.data.shard import Shard, TableStream
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
@@ -114,7 +115,7 @@ def pieces(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[Piece]:
 
 def _tables(shard: Shard, sha256: str, rows: ShardRows) -> Iterator[pa.Table]:
     """Yield the columns of a shard's usable rows; its files are opened only where columns depend on them."""
-    if shard.media is None or shard.layout != "table":
+    if shard.media is None or shard.layout in placing.LAYOUTS:
         yield from shards.Stream(shard, sha256)
         return
     start = 0

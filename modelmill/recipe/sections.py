@@ -1,6 +1,7 @@
 """Sections that every recipe has, whatever its task."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -83,6 +84,16 @@ class Preparation(Section):
     def context_length(self) -> int | None:
         """Return how many positions a model must have, in tokens or items; None where that does not matter."""
         return None
+
+    def require_tokenizer(self, folder: Path) -> None:
+        """Check that a checkpoint's tokenizer has what these settings ask of it; by default they ask nothing.
+
+        Args:
+            folder: Folder of the tokenizer.
+
+        Raises:
+            UserError: It has not.
+        """
 
     def with_checkpoint(self, source: str) -> "Preparation":
         """Return these settings with the tokenizer or processor taken from elsewhere, where the task has one."""

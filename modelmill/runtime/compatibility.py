@@ -34,6 +34,8 @@ _AFTER_PADDING = frozenset(
     }
 )
 
+# Families whose positions are relative, or computed for any length; what some of them call a limit is none.
+UNLIMITED = ("t5", "mt5", "umt5", "longt5", "switch_transformers", "m2m_100", "nllb-moe")
 # What configurations call the longest sequence that a model has positions for.
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 

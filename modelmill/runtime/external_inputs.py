@@ -8,6 +8,7 @@ from modelmill.champion import champion_state
 from modelmill.champion.held_out import what_differs
 from modelmill.core.errors import CorruptError, UserError
 from modelmill.data import shards
+from modelmill.data.media.refusing import refused
 from modelmill.recipe import Recipe
 from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.pretrained import PretrainedModel
@@ -48,6 +49,13 @@ def _fitted(recipe: Recipe, store: Store) -> str:
         key = recipe.preprocessing.checkpoint_key
         folder = weights.locate_description(key, source, store)
         _require_head(f"{key}: {source}", recipe.model, folder)
+        if recipe.data.media == "images":
+            from modelmill.data.media import image_processor
+
+            with refused(f"{key}: {source}"):
+                image_processor.named(folder)
+        if key == weights.TOKENIZER_KEY:
+            recipe.preprocessing.require_tokenizer(weights.locate(key, source, store))
         if length := recipe.preprocessing.context_length:
             compatibility.require_length(folder, length, key)
         return weights.describing_digest(folder)

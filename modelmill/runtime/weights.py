@@ -12,7 +12,18 @@ from typing import Any
 from modelmill.core import digest as digests
 from modelmill.core.errors import UserError
 from modelmill.recipe import sections
-from modelmill.runtime.sources import architecture, bucket, checkpoint, file_digests, hub, layout, origin, registered
+from modelmill.runtime.sources import (
+    architecture,
+    bucket,
+    checkpoint,
+    file_digests,
+    hub,
+    layout,
+    origin,
+    registered,
+    timm,
+    timm_backbones,
+)
 from modelmill.runtime.sources import tokenizer as tokenizers
 from modelmill.runtime.sources.checkpoint import dtype_of, matrices, tensors, weight_files
 from modelmill.runtime.sources.headers import Tensor
@@ -89,9 +100,10 @@ def locate(key: str, source: str, store: Store) -> Path:
     folder = _fetch(where, source, store, tokenizer_only)
     if tokenizer_only:
         return tokenizers.ready(where, folder)
+    folder = timm.ready(where, folder)
     checkpoint.check(where, folder)
     architecture.check(where, read_json(where, folder / CONFIG))
-    return folder
+    return timm_backbones.ready(where, folder)
 
 
 def locate_description(key: str, source: str, store: Store) -> Path:
@@ -106,11 +118,11 @@ def locate_description(key: str, source: str, store: Store) -> Path:
         UserError: There is no such model, or none that transformers has an architecture for.
     """
     where = f"{key}: {source}"
-    folder = _fetch(where, source, store, True)
+    folder = timm.ready(where, _fetch(where, source, store, True))
     if not (folder / CONFIG).is_file():
         raise UserError(f"{where}: no {CONFIG} in it; is it a model that save_pretrained has written?")
     architecture.check(where, read_json(where, folder / CONFIG))
-    return folder
+    return timm_backbones.ready(where, folder)
 
 
 def describing_files(folder: Path) -> list[Path]:

@@ -13,7 +13,11 @@ EXAMPLE = "modelmill demo-model smollm2"
 
 def command(
     name: Annotated[
-        str, typer.Argument(help="The model: minilm (all-MiniLM-L6-v2) or smollm2 (SmolLM2-135M-Instruct).")
+        str,
+        typer.Argument(
+            help="The model: efficientnet (EfficientNet-Lite0), minilm (all-MiniLM-L6-v2), smollm2 "
+            "(SmolLM2-135M-Instruct) or whisper (Whisper tiny.en)."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder for models/NAME and for the data of its recipe.")

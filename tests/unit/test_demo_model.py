@@ -143,6 +143,6 @@ def test_a_model_of_other_bytes_is_refused(
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no demo model of this name; there is minilm, smollm2"):
+    with pytest.raises(UserError, match="no demo model of this name; there is efficientnet, minilm, smollm2, whisper"):
         demo_model.write("llama", tmp_path)
     assert not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from modelmill.models.architectures import ARCHITECTURES
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.image_classification import demo
 from modelmill.tasks.image_classification.augmentation import moved, rotated
-from modelmill.tasks.image_classification.preprocess import number
+from modelmill.tasks.image_classification.labels import number
 from modelmill.tasks.image_classification.recipe import ImageModel, ImagePreprocessing
 from modelmill.tasks.image_classification.task import ImageClassification
 

@@ -10,10 +10,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from modelmill.store.manifest import Manifest
-from modelmill.tasks.image_detection import baseline, demo, evaluate, losses, pictures, preprocess
+from modelmill.tasks.image_detection import baseline, demo, evaluate, losses, objects, pictures, preprocess
 from modelmill.tasks.image_detection.augmentation import GREY, vary
 from modelmill.tasks.image_detection.decoding import decode
-from modelmill.tasks.image_detection.detection import Boxes, matched, mean_average_precision, overlaps
+from modelmill.tasks.image_detection.detection import IOUS, Boxes, matched, mean_average_precision, overlaps
 from modelmill.tasks.image_detection.network import STRIDE, Detector
 from modelmill.tasks.image_detection.recipe import DetectorModel
 from modelmill.tasks.image_detection.task import ImageDetection, picture_losses
@@ -114,7 +114,7 @@ def scene(random: np.random.Generator, classes: int) -> tuple[Boxes, Boxes]:
     return Boxes(truth, labels, np.ones(len(truth))), Boxes(found, named, random.random(len(found)))
 
 
-def by_pycocotools(found: list[Boxes], truth: list[Boxes], classes: int) -> float:
+def by_pycocotools(found: list[Boxes], truth: list[Boxes], classes: int, least: float = 0.5) -> float:
     known, said = (
         [
             {"id": number, "image_id": picture + 1, "category_id": int(label), "score": float(score), "iscrowd": 0}
@@ -134,7 +134,7 @@ def by_pycocotools(found: list[Boxes], truth: list[Boxes], classes: int) -> floa
     }
     coco.createIndex()
     measured = COCOeval(coco, coco.loadRes(said), "bbox")
-    measured.params.iouThrs = np.array([0.5])
+    measured.params.iouThrs = np.array([least])
     # It takes the precision at so many recalls in place of the area.
     measured.params.recThrs = np.linspace(0, 1, 10_001)
     measured.params.areaRng, measured.params.areaRngLbl = [[0, 1e9]], ["all"]
@@ -151,6 +151,8 @@ def test_average_precision_is_that_of_pycocotools(seed: int) -> None:
     truth, found = zip(*(scene(random, classes) for _ in range(8)), strict=True)
     ours = mean_average_precision(list(found), list(truth), classes)
     assert 0.1 < ours < 0.99
+    strict = mean_average_precision(list(found), list(truth), classes, IOUS[4])
+    assert strict == pytest.approx(by_pycocotools(list(found), list(truth), classes, 0.7), abs=2e-4) and strict < ours
     assert ours == pytest.approx(by_pycocotools(list(found), list(truth), classes), abs=2e-4)
 
 
@@ -251,6 +253,13 @@ def test_a_box_has_an_area_inside_its_picture(box: tuple[int, ...], why: str) ->
     with pytest.raises(pictures.Unfit, match=why):
         preprocess.require_inside(np.array([box], np.float32), np.zeros((10, 20, 3), np.uint8))
     preprocess.require_inside(np.array([[0, 0, 20, 10]], np.float32), np.zeros((10, 20, 3), np.uint8))
+
+
+def test_boxes_are_cut_at_the_edges_of_their_picture() -> None:
+    boxes = np.array([[-3, 2, 5, 9], [15, 4, 21.5, 12], [30, 0, 40, 5], [2, 2, 2, 5]], np.float32)
+    cut = objects.clipped(objects.RowObjects(0, boxes, np.arange(4)), np.zeros((10, 20, 3), np.uint8))
+    assert cut.boxes.tolist() == [[0, 2, 5, 9], [15, 4, 20, 10]] and cut.labels.tolist() == [0, 1]
+    preprocess.require_inside(cut.boxes, np.zeros((10, 20, 3), np.uint8))
 
 
 def test_blobs_are_found_where_the_ground_is_plain() -> None:

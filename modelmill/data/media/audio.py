@@ -69,7 +69,7 @@ def measure(data: bytes) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
+def decode(data: bytes, rate: int, resample: bool = False, met: set[int] | None = None) -> np.ndarray:
     """Return a recording as one channel, the mean of all: float32, (samples,), where full scale is 1.
 
     Args:
@@ -77,12 +77,15 @@ def decode(data: bytes, rate: int, resample: bool = False) -> np.ndarray:
         rate: Wanted sample rate in Hz.
         resample: Whether a recording of another rate is resampled, by the SoX Resampler
             (https://sourceforge.net/projects/soxr), or refused.
+        met: Gets the recording's own rate.
 
     Raises:
         Unusable: As `measure`, or it has another rate and is not to be resampled.
     """
     with _open(data) as file:
         known = file.samplerate
+        if met is not None:
+            met.add(known)
         if known != rate and not resample:
             raise Unusable(f"its sample rate is {known} Hz, not {rate} Hz; resample it or let it be resampled")
         samples = np.concatenate([block.mean(axis=1) for block in _blocks(file)])

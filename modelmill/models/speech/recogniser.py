@@ -119,14 +119,35 @@ def ctc(
         label_lengths: Length of each transcript, (batch,).
         smoothing: Share of the cross-entropy with all symbols.
     """
+    return alignment_loss(logits, frames, labels + 1, label_lengths, BLANK, smoothing)
+
+
+def alignment_loss(
+    logits: torch.Tensor,
+    frames: torch.Tensor,
+    symbols: torch.Tensor,
+    lengths: torch.Tensor,
+    blank: int,
+    smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Return the summed loss of `ctc` for symbols of any numbering.
+
+    Args:
+        logits: (batch, frames, symbols).
+        frames: Number of frames of each recording, (batch,).
+        symbols: Symbols of each transcript, int64, (batch, symbols), with any number after its end.
+        lengths: Length of each transcript, (batch,).
+        blank: The symbol that is no part of a transcript.
+        smoothing: Share of the cross-entropy with all symbols.
+    """
     likelihood = F.log_softmax(logits.float(), dim=2)
     # On a CPU, whatever the device: PyTorch's CTC has no deterministic gradient on a GPU.
     loss = F.ctc_loss(
         likelihood.transpose(0, 1).cpu(),
-        (labels + 1).clamp(min=BLANK).cpu(),
+        symbols.clamp(min=0).cpu(),
         frames.cpu(),
-        label_lengths.cpu(),
-        blank=BLANK,
+        lengths.cpu(),
+        blank=blank,
         reduction="sum",
         zero_infinity=True,  # for a recording sped up so much that its transcript no longer fits
     ).to(logits.device)

@@ -68,8 +68,12 @@ class Recordings:
         """Return the samples of a recording: int16, (samples,)."""
         return self.examples.get("samples", index)
 
+    def sound(self, index: int) -> np.ndarray:
+        """Return a recording: float32, (samples,), where full scale is 1."""
+        return self.recording(index).astype(np.float32) / (1 << 15)
+
     def sounds(self) -> "Sounds":
-        """Return all recordings: float32, (samples,), where full scale is 1."""
+        """Return all recordings, each as `sound` does."""
         return Sounds(self)
 
     def transcript(self, index: int) -> np.ndarray:
@@ -102,7 +106,7 @@ class Sounds(Sequence[np.ndarray]):
             return [self[one] for one in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._recordings.recording(index).astype(np.float32) / (1 << 15)
+        return self._recordings.sound(index)
 
 
 def _padded(rows: list[np.ndarray], dtype: torch.dtype, filler: int) -> torch.Tensor:

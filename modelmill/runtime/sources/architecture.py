@@ -13,6 +13,8 @@ from modelmill.core.errors import UserError
 # Where versions of transformers have their table of architectures.
 _TABLES = ("auto_mappings.py", "configuration_auto.py")
 _HEADS = "modeling_auto.py"
+# Networks of ours that transformers knows once `modelmill.models.vision.classifier` is imported.
+_OURS = {"AutoModelForImageClassification": {"modelmill_vision": "VisionForImageClassification"}}
 # Architectures that a message names.
 _SHOWN = 20
 _ENTRY = re.compile(r"""["']([\w.-]+)["']\s*[,:]\s*["']\w*Config["']""")
@@ -89,7 +91,7 @@ def with_head(head: str) -> dict[str, str]:
         return {}
     entries: list[tuple[str, Any]] = ast.literal_eval(table.args[0])
     # Of several classes with the head, the first counts, as in transformers.
-    return {kind: named if isinstance(named, str) else named[0] for kind, named in entries}
+    return {kind: named if isinstance(named, str) else named[0] for kind, named in entries} | _OURS.get(head, {})
 
 
 def _is_mapping(node: ast.stmt) -> bool:
@@ -105,7 +107,8 @@ def _is_mapping(node: ast.stmt) -> bool:
 def known() -> frozenset[str]:
     """Return the architectures of the installed transformers; none where that cannot be told."""
     files = [_folder() / name for name in _TABLES if (_folder() / name).is_file()]
-    return frozenset(name for file in files for name in _ENTRY.findall(file.read_text("utf-8")))
+    names = frozenset(name for file in files for name in _ENTRY.findall(file.read_text("utf-8")))
+    return names | {kind for kinds in _OURS.values() for kind in kinds} if names else names
 
 
 def _folder() -> Path:

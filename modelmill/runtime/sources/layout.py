@@ -24,16 +24,21 @@ VOCABULARIES = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
-# Of tokenizers with a vocabulary for each language.
-PAIRED_VOCABULARIES = ("source.spm", "target.spm")
+# Of tokenizers with a vocabulary for each language, and the tokenizers that are made of them.
+PAIRED_MODELS = ("source.spm", "target.spm")
+PAIRED_VOCABULARY = "vocab.json"
+PAIRED_TOKENIZERS = ("source_tokenizer.json", "target_tokenizer.json")
 # What prepares images and sounds, and texts that are measured (Whisper's spellings).
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", "normalizer.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 ADAPTER = "adapter_config.json"
 
-_TOKENIZER_FILES = {*TOKENIZER, CHAT_TEMPLATE, SPECIAL_TOKENS, ADDED_TOKENS, *VOCABULARIES}
+_TOKENIZER_FILES = {
+    *(*TOKENIZER, CHAT_TEMPLATE, SPECIAL_TOKENS, ADDED_TOKENS),
+    *(*VOCABULARIES, *PAIRED_MODELS, *PAIRED_TOKENIZERS),
+}
 # What a network and its inputs are made from, beside the weights.
-_PREPARING = {CONFIG, GENERATION, *PROCESSORS, *_TOKENIZER_FILES, *PAIRED_VOCABULARIES}
+_PREPARING = {CONFIG, GENERATION, *PROCESSORS, *_TOKENIZER_FILES}
 _DESCRIBING = {CARD, ADAPTER, *_PREPARING}
 _LICENCE = re.compile(r"(LICEN[CS]E|NOTICE)(\.(txt|md))?", re.IGNORECASE)
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")

@@ -16,8 +16,15 @@ from typing import Any
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError, one_line
-from modelmill.runtime.sources import cached, file_digests, layout
-from modelmill.runtime.sources.layout import CHAT_TEMPLATE, CONFIG, SPECIAL_TOKENS, TOKENIZER, VOCABULARIES
+from modelmill.runtime.sources import cached, file_digests, layout, sentencepiece_models
+from modelmill.runtime.sources.layout import (
+    CHAT_TEMPLATE,
+    CONFIG,
+    PAIRED_TOKENIZERS,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    VOCABULARIES,
+)
 
 # What a conversion must encode as the original does.
 _PROBES = ("Hello world", "def f(x):\n    return x + 1  # naïve ☃\n", "  two  spaces, 12345 and UPPER case")
@@ -61,7 +68,8 @@ def own(folder: Path) -> Path | None:
 
 def files(folder: Path) -> list[Path]:
     """Return the tokenizer's files in a folder; a chat template has a file of its own or is in the configuration."""
-    return [folder / name for name in (*TOKENIZER, CHAT_TEMPLATE, SPECIAL_TOKENS) if (folder / name).is_file()]
+    names = (*TOKENIZER, CHAT_TEMPLATE, SPECIAL_TOKENS, *PAIRED_TOKENIZERS)
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _config(where: str, folder: Path) -> dict[str, Any]:
@@ -131,6 +139,12 @@ def _convert(where: str, folder: Path, made: Path) -> None:
         UserError: It cannot, or what it writes encodes a text in another way.
     """
     from tokenizers import Tokenizer
+
+    model = layout.read_json(where, folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    if sentencepiece_models.is_paired(folder):
+        return sentencepiece_models.convert_paired(where, folder, made)
+    if sentencepiece_models.is_m2m(folder, model):
+        return sentencepiece_models.convert_m2m(where, folder, made)
 
     given = next(name for name in VOCABULARIES if (folder / name).is_file())
     advice = (

@@ -5,15 +5,15 @@ from typing import Literal
 from modelmill.models.architectures import ARCHITECTURES
 from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import classes_of, linear, of_layers
-from modelmill.tasks.image_classification.recipe import Recipe
+from modelmill.tasks.image_classification.recipe import PretrainedImageModel, Recipe
 
 ROTATIONS = 4
 
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
-    """Return the cost of a stage.
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
+    """Return the cost of a stage; None where a checkpoint decides the network.
 
     Args:
         recipe: The recipe.
@@ -21,6 +21,8 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
         known: What is known beside the recipe.
     """
     model, settings = recipe.model, recipe.preprocessing
+    if isinstance(model, PretrainedImageModel):
+        return None
     layers = ARCHITECTURES[model.architecture](settings.channels, model.width, model.stages, model.depth)
     assumed = ""
     if stage == "pretraining":

@@ -1,12 +1,36 @@
-"""The recipe of a classifier of images: pretrained on other classes or on rotations, fine-tuned on few labels."""
+"""The recipe of a classifier of images: a checkpoint, or a network that has learned other classes or rotations."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from modelmill.recipe import sections
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.classification import MEASURES, ClassifierComparison, ClassifierGate
-from modelmill.recipe.sections import Evaluation, FineTuning, Preparation, Pretraining, Section
+from modelmill.recipe.pretrained import AUTO, PretrainedModel, by_type
+from modelmill.recipe.sections import PROCESSOR, Evaluation, Preparation, Pretraining, Section
+
+# What a checkpoint's processor decides, each with the value that it has where a recipe does not name it.
+_DECIDED = {"size": 32, "channels": 3, "small": "refuse"}
+
+
+class GivenProcessor(Section):
+    """The image processor of a checkpoint, with which `model.type: auto` prepares images."""
+
+    source: str | None = Field(
+        default=None,
+        alias="from",
+        min_length=1,
+        description="Checkpoint that the processor is taken from, named as `pretraining.init` is, and by default that "
+        "one.",
+    )
+    size: int | None = Field(
+        default=None,
+        ge=4,
+        le=4096,
+        description="Pixels of a side, in place of the checkpoint's; positions are interpolated where the architecture "
+        "can do so, else it is refused.",
+    )
 
 
 class ImagePreprocessing(Preparation):
@@ -48,6 +72,28 @@ class ImagePreprocessing(Preparation):
         description="What happens to a row whose label is in neither list of classes: `refuse` stops the run, `drop` "
         "leaves it out.",
     )
+    processor: GivenProcessor = Field(
+        default=GivenProcessor(),
+        description="Image processor of `model.type: auto`, in place of `size`, `channels` and `small`.",
+    )
+
+    @property
+    def checkpoint_key(self) -> str:
+        """Return the recipe's key that names the given checkpoint."""
+        return PROCESSOR
+
+    @property
+    def given_checkpoint(self) -> str | None:
+        """Return the checkpoint whose image processor is taken; None where none is."""
+        return self.processor.source
+
+    def with_checkpoint(self, source: str) -> "ImagePreprocessing":
+        """Return these settings with the image processor taken from elsewhere.
+
+        Args:
+            source: The checkpoint.
+        """
+        return self.model_copy(update={"processor": self.processor.model_copy(update={"source": source})})
 
     @model_validator(mode="after")
     def _classes_differ(self) -> "ImagePreprocessing":
@@ -62,6 +108,9 @@ class ImagePreprocessing(Preparation):
 class ImageModel(Section):
     """A convolutional network of stages, each on half as many pixels a side as the one before it."""
 
+    type: Literal["convolutional"] = Field(
+        default="convolutional", description="`convolutional`: a network of the keys beside it."
+    )
     architecture: Literal["vgg", "inception", "resnet"] = Field(
         default="resnet", description="Blocks of a stage: pairs of convolutions, inception modules or residual blocks."
     )
@@ -93,6 +142,40 @@ class ImageModel(Section):
         return 2**self.stages
 
 
+class PretrainedImageModel(PretrainedModel):
+    """A classifier of `transformers` that a checkpoint describes, and how its images are changed in training."""
+
+    heads = ("AutoModelForImageClassification",)
+
+    shift: float = Field(
+        default=0.1, ge=0, le=0.5, description="Greatest shift of an image in training, as a fraction of its side."
+    )
+    turn: float = Field(
+        default=10.0, ge=0, le=180, description="Greatest rotation of an image in training, in degrees."
+    )
+    zoom: float = Field(
+        default=0.1, ge=0, le=0.5, description="Greatest scaling of an image in training, as a fraction of its side."
+    )
+    flip: bool = Field(
+        default=False,
+        description="Whether half of the images are mirrored in training, left to right: not where a label says which "
+        "side it is on, as digits and letters do.",
+    )
+    colour: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Greatest change of brightness, contrast and saturation in training, as a fraction.",
+    )
+    erase: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Fraction of the images in training in which a rectangle is blanked "
+        "(Zhong et al., 2017, https://arxiv.org/abs/1708.04896).",
+    )
+
+
 class ImageEvaluation(Evaluation):
     """When a classifier of images is good enough, and which samples the report shows."""
 
@@ -112,13 +195,16 @@ class ImageEvaluation(Evaluation):
 
 
 class Recipe(sections.Recipe):
-    """Images in; a convolutional network out."""
+    """Images in; a network out that tells their classes."""
 
     task: Literal["image_classification"]
     preprocessing: ImagePreprocessing = ImagePreprocessing()
-    model: ImageModel = ImageModel()
+    model: Annotated[
+        Annotated[ImageModel, Tag("convolutional")] | Annotated[PretrainedImageModel, Tag(AUTO)],
+        by_type("convolutional"),
+    ] = ImageModel()
     pretraining: Pretraining | None
-    fine_tuning: FineTuning | None
+    fine_tuning: AdaptedFineTuning | None
     evaluation: ImageEvaluation = ImageEvaluation()
 
     measures: ClassVar = MEASURES
@@ -129,9 +215,41 @@ class Recipe(sections.Recipe):
             raise ValueError("data.media: must be images: the rows name image files in their column `file`")
         if self.fine_tuning is None:
             raise ValueError("fine_tuning: a classifier learns its labels there, it cannot be none")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_network(self) -> "Recipe":
+        if isinstance(self.model, PretrainedImageModel):
+            _require_processor_alone(self.preprocessing)
+            return self
+        if self.fine_tuning is not None and self.fine_tuning.adapted:
+            raise ValueError(
+                f"fine_tuning.method: {self.fine_tuning.method} adapts a checkpoint; set model.type: auto, or full"
+            )
+        if self.preprocessing.given_checkpoint is not None or self.preprocessing.processor.size is not None:
+            raise ValueError("preprocessing.processor: it is of a checkpoint; set model.type: auto")
         if self.preprocessing.size < self.model.field:
             raise ValueError(
                 f"preprocessing.size: {self.model.stages} stages of {self.model.architecture} need images of "
                 f"{self.model.field} pixels a side, not {self.preprocessing.size}; raise it, or lower model.stages"
             )
         return self
+
+
+def _require_processor_alone(settings: ImagePreprocessing) -> None:
+    """Check that a recipe does not name what a checkpoint's processor decides.
+
+    Raises:
+        ValueError: It does.
+    """
+    for key, value in _DECIDED.items():
+        if (named := getattr(settings, key)) != value:
+            raise ValueError(
+                f"preprocessing.{key}: {named}: with model.type: auto the checkpoint's image processor decides; leave "
+                "it out, or set preprocessing.processor.size"
+            )
+    if settings.other_classes:
+        raise ValueError(
+            "preprocessing.other_classes: pretraining learns them, and with model.type: auto the checkpoint is trained "
+            "already; leave them out, and set preprocessing.unknown_label: drop"
+        )

@@ -17,7 +17,9 @@ LIMITS = (
     "of the same source alone, and nobody has checked it for bias or harm."
 )
 # Distributions that the serving script imports; MLflow adds itself.
-REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow==13.0.0")
+REQUIREMENTS = ("torch", "transformers", "safetensors", "numpy", "pillow==13.0.0")
+# Pixels a side of the example, where a checkpoint's processor takes images of any size.
+SIDE = 64
 # Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
 
@@ -37,7 +39,8 @@ def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, p
     from modelmill.data.media.images import png
 
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    blank = np.zeros((config["size"], config["size"], config["channels"]), np.uint8)
+    size, channels = config.get("size", SIDE), config.get("channels", config.get("num_channels", 3))
+    blank = np.zeros((size, size, channels), np.uint8)
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]),
         outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]),

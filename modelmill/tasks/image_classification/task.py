@@ -1,4 +1,7 @@
-"""A convolutional classifier: of other classes or of rotations in pretraining, of the classes in fine-tuning."""
+"""A convolutional classifier: of other classes or of rotations in pretraining, of the classes in fine-tuning.
+
+Where a checkpoint decides the network, see `pretrained`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ from torch import nn
 
 from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.architectures import ARCHITECTURES
+from modelmill.recipe.pretrained import AUTO, PretrainedModel
+from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import ArrayTask, config_like, described, with_weights
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.image_classification.augmentation import moved, rotated
@@ -123,4 +128,33 @@ class ImageClassification(ArrayTask):
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
 
-make_task = ImageClassification
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Any:
+    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`.
+
+    Args:
+        corpus: The manifest that `preprocess` has made.
+        files: The corpus's files by their names in it.
+        settings: The recipe's `model`; None in evaluation.
+    """
+    if corpus.info.get("model") != AUTO:
+        return ImageClassification(corpus, files, settings)
+    from modelmill.tasks.image_classification.pretrained import PretrainedImages
+
+    return PretrainedImages(corpus, files, settings)
+
+
+def check_model(folder: Path, recipe: Any) -> dict[str, Any]:
+    """Return what can be said of a checkpoint before training starts from it; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The folder with the weights.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained on the recipe's images.
+    """
+    if not isinstance(recipe.model, PretrainedModel):
+        return {}
+    from modelmill.tasks.image_classification import pretrained
+
+    return pretrained.checked(folder, recipe)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from modelmill.recipe.pretrained import PretrainedModel
 from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import Work, held, product
 from modelmill.tasks.image_detection.recipe import Recipe
@@ -9,16 +10,18 @@ from modelmill.tasks.image_detection.recipe import Recipe
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
-    """Return the cost of a stage.
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
+    """Return the cost of a stage; None of a checkpoint's detector, whose pictures differ in size.
 
     Args:
         recipe: The recipe.
         stage: The stage that is trained.
         known: What is known beside the recipe.
     """
+    if isinstance(recipe.model, PretrainedModel):
+        return None
     width, settings = recipe.model.width, recipe.preprocessing
-    side = settings.single_size if stage == "pretraining" else settings.size
+    side = settings.single_side if stage == "pretraining" else settings.side
     half, fine, coarse = (-(-side // stride) for stride in (2, 4, 8))
     work = (
         _layer(3, width, half, reads_data=True)

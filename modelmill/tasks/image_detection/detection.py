@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 IOU = 0.5
+# Overlaps that COCO averages over (Lin et al., 2014, https://arxiv.org/abs/1405.0312).
+IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
 class Boxes(NamedTuple):
@@ -35,27 +37,28 @@ def overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-9)
 
 
-def matched(detections: Boxes, truth: Boxes) -> np.ndarray:
+def matched(detections: Boxes, truth: Boxes, least: float = IOU) -> np.ndarray:
     """Return which detections are right: bool, (detections,).
 
-    Best first, each takes the known object of its class that it overlaps most, by half at least; no object is taken
+    Best first, each takes the known object of its class that it overlaps most, if that is enough; no object is taken
     twice.
 
     Args:
         detections: Boxes that a detector gives.
         truth: The known objects.
+        least: Least intersection over union.
     """
     is_right, taken = np.zeros(len(detections.scores), bool), np.zeros(len(truth.labels), bool)
     common = overlaps(detections.boxes, truth.boxes)
     for place in np.argsort(-detections.scores, kind="stable"):
         fitting = np.where((truth.labels == detections.labels[place]) & ~taken, common[place], 0.0)
-        if len(fitting) and fitting.max() >= IOU:
+        if len(fitting) and fitting.max() >= least:
             is_right[place] = taken[fitting.argmax()] = True
     return is_right
 
 
-def mean_average_precision(detections: list[Boxes], truth: list[Boxes], classes: int) -> float:
-    """Return the mean average precision at an IoU of 0.5 over the classes that occur.
+def mean_average_precision(detections: list[Boxes], truth: list[Boxes], classes: int, least: float = IOU) -> float:
+    """Return the mean average precision at an intersection over union, over the classes that occur.
 
     A class's average precision is the area under precision by recall, where precision is the highest at that recall or
     a higher one (Everingham et al., 2014, https://doi.org/10.1007/s11263-014-0733-5).
@@ -64,8 +67,9 @@ def mean_average_precision(detections: list[Boxes], truth: list[Boxes], classes:
         detections: Boxes that a detector gives, of each picture.
         truth: The known objects of each picture.
         classes: How many classes there are.
+        least: Least intersection over union of a box that is right.
     """
-    rights = np.concatenate([matched(one, its) for one, its in zip(detections, truth, strict=True)])
+    rights = np.concatenate([matched(one, its, least) for one, its in zip(detections, truth, strict=True)])
     scores, labels, known = (
         np.concatenate(parts)
         for parts in ([o.scores for o in detections], [o.labels for o in detections], [o.labels for o in truth])

@@ -20,10 +20,10 @@ LIMITS = (
     "the same source alone, and nobody has checked it for bias or harm."
 )
 # Distributions that the serving script imports; MLflow adds itself.
-REQUIREMENTS = ("torch", "safetensors", "numpy", "pillow==13.0.0")
+REQUIREMENTS = ("torch", "transformers", "safetensors", "numpy", "pillow==13.0.0")
 # Files of the model that `interface` reads.
 DESCRIBING = ("config.json",)
-CONFIDENCE = 0.3
+CONFIDENCE, SIDE = 0.3, 64
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
@@ -41,7 +41,8 @@ def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, p
 
     from modelmill.data.media.images import png
 
-    side = json.loads((folder / "config.json").read_text("utf-8"))["size"]
+    # The detector of a checkpoint takes pictures of any size.
+    side = json.loads((folder / "config.json").read_text("utf-8")).get("size", SIDE)
     image = base64.b64encode(png(np.full((side, side, 3), 128, np.uint8))).decode("ascii")
     outputs = {
         "boxes": Array(Array(DataType.double)),

@@ -10,12 +10,15 @@ from torch import nn
 
 from modelmill.core.errors import UserError
 from modelmill.corpus.example_shards import ShardedExamples
+from modelmill.recipe.pretrained import AUTO, PretrainedModel
+from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import ArrayTask, described
-from modelmill.tasks.contract import Batch
-from modelmill.tasks.image_detection import losses
+from modelmill.tasks.contract import Batch, Task
+from modelmill.tasks.image_detection import losses, pretrained
 from modelmill.tasks.image_detection.augmentation import vary
 from modelmill.tasks.image_detection.network import Detector, of_config
-from modelmill.tasks.image_detection.recipe import PICTURES, SINGLES
+from modelmill.tasks.image_detection.pretrained import PretrainedDetection
+from modelmill.tasks.image_detection.recipe import PICTURES, SINGLES, Recipe
 
 
 class Pictures:
@@ -157,4 +160,27 @@ def picture_losses(heat: torch.Tensor, sides: torch.Tensor, boxes: torch.Tensor,
     return (losses.heat_loss(heat, near, labels) + losses.box_loss(sides, near, boxes)) / objects
 
 
-make_task = ImageDetection
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
+    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`.
+
+    Args:
+        corpus: The manifest that `preprocess` has made.
+        files: The corpus's files by their names in it.
+        settings: The recipe's `model`; None in evaluation.
+    """
+    kind = PretrainedDetection if corpus.info.get("model") == AUTO else ImageDetection
+    task: Task = kind(corpus, files, settings)
+    return task
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return how a checkpoint would be fed, and whether its head is kept; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It is no detector, or does not take the recipe's pictures.
+    """
+    return pretrained.check(folder, recipe) if isinstance(recipe.model, PretrainedModel) else {}

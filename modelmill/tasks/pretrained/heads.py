@@ -11,11 +11,13 @@ from modelmill.core.errors import UserError, one_line
 from modelmill.corpus.checkpoint import agreed_labels
 from modelmill.recipe.sections import INIT
 from modelmill.runtime import weights
-from modelmill.runtime.sources import architecture
+from modelmill.runtime.sources import architecture, timm_networks
 from modelmill.tasks.pretrained import proof, saved
 from modelmill.training.device import formats
 
 log = logging.getLogger("modelmill")
+# What stands for masked inputs in training, which checkpoints that were trained without masks lack.
+_OF_MASKS = ("masked_spec_embed",)
 
 
 class Loaded(NamedTuple):
@@ -71,7 +73,7 @@ def load(
         _name(config, theirs or labels)
     model, report = _read(where, kind, folder, config, device)
     mismatched = {str(entry[0]) for entry in report["mismatched_keys"]}
-    missing = {*report["missing_keys"], *mismatched}
+    missing = {name for name in {*report["missing_keys"], *mismatched} if not name.endswith(_OF_MASKS)}
     ends = label_axes(head, config) if labels else {}
     renewable = bool(labels) if may_renew is None else may_renew
     _require_rest(where, model, missing, set(ends), renewable and theirs is None)
@@ -129,7 +131,11 @@ def label_axes(head: str, config: Any) -> dict[str, int]:
 def _kind(where: str, folder: Path, head: str) -> tuple[Any, Any]:
     import transformers
 
-    architecture.require_head(where, weights.read_config(folder), (head,))
+    described = weights.read_config(folder)
+    architecture.require_head(where, described, (head,))
+    if described.get("model_type") == timm_networks.VISION:
+        from modelmill.models.vision import classifier  # noqa: F401 - transformers knows it from now on
+
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError, AttributeError, TypeError) as error:

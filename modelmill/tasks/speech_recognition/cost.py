@@ -5,7 +5,7 @@ from typing import Literal
 from modelmill.corpus.speech.lengths import mean_recording
 from modelmill.tasks.contract import Cost, RunFacts, Stage
 from modelmill.tasks.flops import Work, held, linear, product, said
-from modelmill.tasks.speech_recognition.recipe import Recipe
+from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser, Recipe
 
 HOP_SECONDS, WINDOW_SECONDS, KERNEL, STRIDE, GATES = 0.01, 0.025, 5, 2, 4
 # Of an alphabet that is not known: letters and a space.
@@ -14,8 +14,8 @@ CHARACTERS = 27
 UNIT: Literal["tokens", "samples"] = "tokens"
 
 
-def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
-    """Return the cost of a stage.
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
+    """Return the cost of a stage; None of a checkpoint, which is measured when it is trained.
 
     Args:
         recipe: The recipe.
@@ -23,6 +23,8 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
         known: What is known beside the recipe.
     """
     model, settings = recipe.model, recipe.preprocessing
+    if isinstance(model, PretrainedRecogniser):
+        return None
     recording = mean_recording(settings, stage, known.rows)
     alphabet = known.corpus["alphabet"] if known.corpus is not None else settings.alphabet
     characters = len(alphabet) if alphabet else CHARACTERS

@@ -10,7 +10,6 @@ from modelmill.data.media.audio import encode
 from modelmill.measures import samples, transcripts
 from modelmill.measures.evaluation_result import Baseline, EvaluationResult
 from modelmill.measures.transcripts import UNITS
-from modelmill.models.speech.recogniser import hear, text_of
 from modelmill.recipe.step_specs import FINE_TUNED, PRETRAINED
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
@@ -37,14 +36,13 @@ def evaluate(step: Step, task: Any) -> EvaluationResult:
     is_tuned = bool(tuned.info["trained"]) and tuned.info["stage"] == "fine_tuning"
     last = "fine_tuning" if is_tuned else "pretraining"
     held_out, training = (task.examples(last, split) for split in ("test", "train"))
-    alphabet = task.corpus.info["alphabet"]
-    said, trained_on = ([text_of(one.transcript(n), alphabet) for n in range(len(one))] for one in (held_out, training))
+    said, trained_on = task.said(held_out), task.said(training)
 
     step.progress(0, 2, "held-out recordings")
-    heard = {"after": hear(_load(step, task, tuned), held_out.sounds(), alphabet)}
+    heard = {"after": task.heard(_load(step, task, tuned), held_out)}
     if is_tuned and pretrained.entries:
         step.progress(1, 2, "held-out recordings, before fine-tuning")
-        heard["before"] = hear(_load(step, task, pretrained), held_out.sounds(), alphabet)
+        heard["before"] = task.heard(_load(step, task, pretrained), held_out)
     metrics: dict[str, float] = {}
     baselines, table = [], []
     for unit in UNITS:
@@ -92,10 +90,9 @@ def _shown(most: int, recordings: Any, said: list[str], heard: list[str], rate: 
     """Return recordings that are spread evenly over the test split, with what was said and heard."""
     wanted = min(most, len(said))
     places = np.linspace(0, len(said) - 1, wanted).round().astype(int).tolist() if wanted else []
-    sounds = recordings.sounds()
     return [
         samples.audio(
-            encode(sounds[place], rate),
+            encode(recordings.sound(place), rate),
             f"said: {said[place]} | heard: {heard[place] or '(nothing)'}",
         )
         for place in places

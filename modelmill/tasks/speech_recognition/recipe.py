@@ -1,13 +1,15 @@
 """The recipe of a speech recogniser."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from modelmill.corpus.settings import require_two
 from modelmill.corpus.speech.settings import SpeechPreprocessing, require_recordings
 from modelmill.recipe import sections
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.measure import Measure
+from modelmill.recipe.pretrained import AUTO, PretrainedModel, by_type
 from modelmill.recipe.sections import Bound, Comparison, Evaluation, Section
 
 
@@ -39,6 +41,64 @@ class Augmentation(Section):
     )
     frequency_masks: int = Field(default=2, ge=0, le=20, description="Spans of mel bands that are blanked.")
     frequency_width: int = Field(default=6, ge=0, le=100, description="Most mel bands of such a span.")
+
+
+class Processor(Section):
+    """The feature extractor and tokenizer of a checkpoint."""
+
+    source: str | None = Field(
+        default=None,
+        alias="from",
+        description="Checkpoint whose feature extractor and tokenizer prepare recordings and transcripts: a folder, "
+        "`s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` or `models:/NAME/VERSION`; null is that of `pretraining.init`.",
+    )
+
+
+class RecognitionPreprocessing(SpeechPreprocessing):
+    """How recordings with transcripts become examples of a recogniser.
+
+    With `model.type: auto` recordings of another rate are resampled, and letters keep their case, unless the recipe
+    says otherwise.
+    """
+
+    processor: Processor = Field(
+        default=Processor(), description="Feature extractor and tokenizer of a checkpoint, for `model.type: auto`."
+    )
+    vocabulary: Literal["auto", "checkpoint", "transcripts"] = Field(
+        default="auto",
+        description="Tokens of a checkpoint's CTC head: those of the `checkpoint`, or new ones for the characters of "
+        "the training `transcripts`, with a new head. `auto` takes new ones where the checkpoint's lack a character.",
+    )
+    language: str | None = Field(
+        default=None,
+        min_length=2,
+        description="Language of the transcripts, as Whisper names it: a code such as `de`, or a name; null for a "
+        "checkpoint of one language.",
+    )
+
+    @property
+    def checkpoint_key(self) -> str:
+        """Return the recipe's key that names the given checkpoint."""
+        return sections.PROCESSOR
+
+    @property
+    def given_checkpoint(self) -> str | None:
+        """Return the model whose feature extractor and tokenizer are taken; None where none is."""
+        return self.processor.source
+
+    def with_checkpoint(self, source: str) -> "RecognitionPreprocessing":
+        """Return these settings with feature extractor and tokenizer taken from elsewhere.
+
+        Args:
+            source: A folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` or `models:/NAME/VERSION`.
+        """
+        return self.model_copy(update={"processor": Processor(**{"from": source})})
+
+
+class PretrainedRecogniser(PretrainedModel):
+    """The network of a checkpoint, with a CTC head or a decoder; which one the checkpoint decides."""
+
+    heads: ClassVar = ("AutoModelForCTC", "AutoModelForSpeechSeq2Seq")
 
 
 class RecognitionModel(Section):
@@ -97,8 +157,12 @@ class Recipe(sections.Recipe):
     """Recordings in; a network that writes down what is spoken, trained on one corpus and then on another."""
 
     task: Literal["speech_recognition"]
-    preprocessing: SpeechPreprocessing = SpeechPreprocessing()
-    model: RecognitionModel = RecognitionModel()
+    preprocessing: RecognitionPreprocessing = RecognitionPreprocessing()
+    model: Annotated[
+        Annotated[RecognitionModel, Tag("cnn-bilstm")] | Annotated[PretrainedRecogniser, Tag(AUTO)],
+        by_type("cnn-bilstm"),
+    ] = RecognitionModel()
+    fine_tuning: AdaptedFineTuning | None = Field(default=None, description="Second stage of training, or `none`.")
     evaluation: RecognitionEvaluation = RecognitionEvaluation()
 
     measures: ClassVar = {
@@ -107,9 +171,28 @@ class Recipe(sections.Recipe):
     }
 
     @model_validator(mode="after")
+    def _keys_are_the_models(self) -> "Recipe":
+        settings = self.preprocessing
+        if isinstance(self.model, PretrainedRecogniser):
+            given = settings.model_fields_set
+            changed = {"resample": True, "lowercase": False}
+            changed = {key: value for key, value in changed.items() if key not in given}
+            self.preprocessing = settings.model_copy(update=changed) if changed else settings
+            return self
+        for key in ("processor", "vocabulary", "language"):
+            if getattr(settings, key) != type(settings).model_fields[key].default:
+                raise ValueError(f"preprocessing.{key}: it is of a checkpoint; set model.type: auto")
+        if self.fine_tuning is not None and self.fine_tuning.adapted:
+            raise ValueError(
+                f"fine_tuning.method: {self.fine_tuning.method} adapts a checkpoint; set model.type: auto, or full"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _stages_fit(self) -> "Recipe":
         require_recordings(self)
-        require_two(self)
+        if not isinstance(self.model, PretrainedRecogniser):
+            require_two(self)
         gate, both = self.evaluation.gate, self.pretraining is not None and self.fine_tuning is not None
         before = gate.character_error_rate_before or gate.word_error_rate_before
         if before is not None and not both:

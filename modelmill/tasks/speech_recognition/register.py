@@ -17,9 +17,9 @@ LIMITS = (
     "same source alone. Other words, languages, microphones and noise were not tried."
 )
 # Distributions that the serving script imports; MLflow adds itself.
-REQUIREMENTS = ("torch", "safetensors", "numpy", "soundfile==0.14.0")
+REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "soundfile==0.14.0", "soxr==1.1.0")
 # Files of the model that `interface` reads.
-DESCRIBING = ("config.json",)
+DESCRIBING = ("config.json", "preprocessor_config.json", "processor_config.json")
 
 
 def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, pd.DataFrame]":
@@ -36,9 +36,18 @@ def interface(folder: Path, columns: dict[str, str]) -> "tuple[ModelSignature, p
 
     from modelmill.data.media.audio import encode
 
-    rate = json.loads((folder / "config.json").read_text("utf-8"))["sample_rate"]
+    rate = _rate(folder)
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "audio")]), outputs=Schema([ColSpec(DataType.string, "transcript")])
     )
     silence = base64.b64encode(encode(np.zeros(rate // 10), rate)).decode("ascii")
     return signature, pd.DataFrame({"audio": [silence]})
+
+
+def _rate(folder: Path) -> int:
+    """Return the rate that a model hears: its own, or that of a checkpoint's feature extractor."""
+    contents = [json.loads((folder / name).read_text("utf-8")) for name in DESCRIBING if (folder / name).is_file()]
+    parts = [part for one in contents for part in (one, one.get("feature_extractor", {}))]
+    keys = ("sample_rate", "sampling_rate")
+    rate: int = next(part[key] for part in parts for key in keys if isinstance(part.get(key), int))
+    return rate

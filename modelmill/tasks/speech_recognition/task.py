@@ -1,6 +1,7 @@
 """Speech recognition by connectionist temporal classification, with augmented recordings in training."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -8,11 +9,16 @@ from torch import nn
 
 from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.corpus.settings import ONLY
-from modelmill.models.speech.recogniser import Recogniser, ctc
+from modelmill.models.speech.recogniser import Recogniser, ctc, hear, text_of
 from modelmill.models.speech.recordings import Recordings
+from modelmill.recipe.pretrained import AUTO
+from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import ArrayTask
 from modelmill.tasks.contract import Batch
 from modelmill.tasks.speech_recognition.augmentation import louder_slower, masked
+from modelmill.tasks.speech_recognition.pretrained import PretrainedRecognition, check_model
+
+__all__ = ["SpeechRecognition", "check_model", "make_task"]
 
 
 class SpeechRecognition(ArrayTask):
@@ -58,5 +64,22 @@ class SpeechRecognition(ArrayTask):
         logits: torch.Tensor = model(values, lengths)[0]
         return logits
 
+    def said(self, examples: Recordings) -> list[str]:
+        """Return the transcripts of examples."""
+        return [text_of(examples.transcript(number), self.corpus.info["alphabet"]) for number in range(len(examples))]
 
-make_task = SpeechRecognition
+    def heard(self, model: Recogniser, examples: Recordings) -> list[str]:
+        """Return what a network hears in examples."""
+        return hear(model, examples.sounds(), self.corpus.info["alphabet"])
+
+
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> "SpeechRecognition | PretrainedRecognition":
+    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`.
+
+    Args:
+        corpus: The manifest that `preprocess` has made.
+        files: The corpus's files by their names in it.
+        settings: The recipe's `model`; None in evaluation.
+    """
+    kind = PretrainedRecognition if corpus.info.get("model") == AUTO else SpeechRecognition
+    return kind(corpus, files, settings)

@@ -13,11 +13,15 @@ from modelmill.core.errors import UserError
 from modelmill.corpus import example_shards, in_memory, packing, row_notes, streaming
 from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.corpus.row_notes import Noted, Piece, ShardRows, Validated
+from modelmill.corpus.shard_cache import Encoded
 from modelmill.corpus.text import given_tokenizer, tokenizer
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.data.shard import Shard
+from modelmill.recipe.pretrained import PretrainedModel
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
+from modelmill.tasks.translation import pretrained_corpus
+from modelmill.tasks.translation.pretrained_corpus import Fitted
 from modelmill.tasks.translation.recipe import Recipe, TranslationPreprocessing
 
 SIDES = ("source", "target")
@@ -28,7 +32,7 @@ NAMED = {"mask_token": "<|mask|>", "pad_token": "<|pad|>", "source_token": "<|so
 
 
 def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
-    """Return the corpus.
+    """Return the corpus; see `pretrained_corpus` for that of a checkpoint.
 
     Each split has examples with `source` and `target`, the tokens of texts with the one that ends them; `source_text`
     and `target_text`; and `paired`, whether fine-tuning may use them as a pair.
@@ -43,6 +47,8 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     """
     recipe = step.recipe
     assert isinstance(recipe, Recipe)
+    if isinstance(recipe.model, PretrainedModel):
+        return pretrained_corpus.preprocess(step, shards)
     settings = recipe.preprocessing
     columns = {"preprocessing.source": settings.source, "preprocessing.target": settings.target}
     noted = row_notes.note(step, shards, columns, look=partial(_look, settings=settings))
@@ -79,6 +85,30 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
         metrics=made.metrics | {"training_pairs": pairs, "left_out": dropped, "new_shards": new},
         same_for=settled,
     )
+
+
+def fit(step: Step, shards: list[tuple[Shard, str]]) -> Fitted | None:
+    """Return what a checkpoint's texts are encoded with; None for a tokenizer that is fitted on all texts.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+    """
+    return pretrained_corpus.fit(step) if isinstance(step.recipe.model, PretrainedModel) else None
+
+
+def encode(
+    step: Step, shards: list[tuple[Shard, str]], fitted: Fitted | None, chosen: range
+) -> tuple[list[Encoded], int]:
+    """Encode some shards for `preprocess` to find; see `modelmill.tasks.contract.Preprocessing`.
+
+    Args:
+        step: The running step.
+        shards: The dataset's shards, each with the sha256 that was validated.
+        fitted: What `fit` has returned.
+        chosen: Numbers of the shards to encode.
+    """
+    return pretrained_corpus.encode(step, shards, fitted, chosen) if fitted else ([], 0)
 
 
 def _look(piece: Piece, settings: TranslationPreprocessing) -> dict[str, np.ndarray]:

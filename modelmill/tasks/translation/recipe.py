@@ -1,13 +1,27 @@
 """The recipe of a translator."""
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from modelmill.corpus.text.settings import TokenizedPreparation
 from modelmill.recipe import sections
+from modelmill.recipe.adapters import AdaptedFineTuning
 from modelmill.recipe.measure import LOSS, Measure
+from modelmill.recipe.pretrained import PretrainedModel, by_type
 from modelmill.recipe.sections import Bound, Comparison, Evaluation, Section
+
+
+class Languages(Section):
+    """Languages of the texts, by the codes that the checkpoint's tokenizer has tokens for, such as `eng_Latn`."""
+
+    source: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Language of the texts; null where the tokenizer has tokens for languages to write alone.",
+    )
+    target: str | None = Field(default=None, min_length=1, description="Language of the translations.")
 
 
 class TranslationPreprocessing(TokenizedPreparation):
@@ -43,6 +57,28 @@ class TranslationPreprocessing(TokenizedPreparation):
         "`drop` leaves it out.",
     )
 
+    languages: Languages | None = Field(
+        default=None,
+        description="Languages of a checkpoint that knows several (`model.type: auto`); null for one that does not.",
+    )
+    prefix: str = Field(
+        default="",
+        max_length=1000,
+        description="What a checkpoint reads before each text (`model.type: auto`), such as T5's "
+        "`translate English to German: `.",
+    )
+
+    @property
+    def codes(self) -> tuple[str | None, str | None]:
+        """Return the codes of the languages that are read and written; None where the recipe names none."""
+        return (self.languages.source, self.languages.target) if self.languages else (None, None)
+
+    def require_tokenizer(self, folder: Path) -> None:
+        """Check that a checkpoint's tokenizer has tokens for the languages; see `Preparation.require_tokenizer`."""
+        from modelmill.tasks.translation import languages
+
+        languages.require(folder, *self.codes)
+
     @model_validator(mode="after")
     def _is_split_by_source(self) -> "TranslationPreprocessing":
         if self.source == self.target:
@@ -70,6 +106,12 @@ class TranslatorModel(Section):
         if self.d_model % self.attention_heads:
             raise ValueError("d_model must be a multiple of attention_heads")
         return self
+
+
+class PretrainedTranslator(PretrainedModel):
+    """The encoder and decoder of a checkpoint."""
+
+    heads: ClassVar = ("AutoModelForSeq2SeqLM",)
 
 
 class TranslationGate(Section):
@@ -109,7 +151,10 @@ class Recipe(sections.Recipe):
 
     task: Literal["translation"]
     preprocessing: TranslationPreprocessing = TranslationPreprocessing()
-    model: TranslatorModel = TranslatorModel()
+    model: Annotated[
+        Annotated[TranslatorModel, Tag("mbart")] | Annotated[PretrainedTranslator, Tag("auto")], by_type("mbart")
+    ] = Field(default=TranslatorModel(), description="The network: an mBART, or that of a checkpoint.")
+    fine_tuning: AdaptedFineTuning | None = Field(default=None, description="Second stage of training, on the pairs.")
     evaluation: TranslationEvaluation = TranslationEvaluation()
 
     measures: ClassVar = {"sentence_chrf": Measure("score", higher_is_better=True), "loss": LOSS}
@@ -119,4 +164,15 @@ class Recipe(sections.Recipe):
     def _learns_pairs(self) -> "Recipe":
         if self.fine_tuning is None:
             raise ValueError("fine_tuning: a translator learns its pairs there, it cannot be none")
+        return self
+
+    @model_validator(mode="after")
+    def _is_told_languages_where_it_knows_them(self) -> "Recipe":
+        if isinstance(self.model, PretrainedTranslator):
+            return self
+        for key in ("languages", "prefix"):
+            if getattr(self.preprocessing, key):
+                raise ValueError(f"preprocessing.{key}: for a checkpoint alone; set model.type: auto, or leave it out")
+        if self.fine_tuning is not None and self.fine_tuning.adapted:
+            raise ValueError("fine_tuning.method: adapters are for a checkpoint; set model.type: auto, or method: full")
         return self

@@ -6,7 +6,9 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from modelmill.tasks.serving.model import folder_of
 from modelmill.tasks.serving.text import load_pretrained, load_tokenizer
+from modelmill.tasks.translation import sides
 
 
 class Translator(PythonModel):
@@ -16,7 +18,13 @@ class Translator(PythonModel):
         """Load the model from `context.artifacts["model"]`, a folder."""
         from transformers import AutoModelForSeq2SeqLM
 
-        self.tokenizer = load_tokenizer(context)
+        folder = folder_of(context)
+        # Only a checkpoint's translator has such a file.
+        self.sides = sides.read(folder / sides.FILE) if (folder / sides.FILE).is_file() else None
+        if self.sides:
+            self.encoder, self.decoder = sides.Encoder(folder, self.sides.source), sides.Decoder(folder, self.sides)
+        else:
+            self.tokenizer = load_tokenizer(context)
         self.model = load_pretrained(context, AutoModelForSeq2SeqLM)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -27,8 +35,11 @@ class Translator(PythonModel):
         """Return one translation; texts are not batched, so that no answer depends on the others."""
         import torch
 
-        from modelmill.tasks.translation.decoding import translate
+        from modelmill.tasks.translation.decoding import translate, write
 
+        if self.sides:
+            read = torch.tensor([self.encoder.cut(text, self.sides.length)])
+            return write(self.model, self.decoder, read, torch.ones_like(read))[0]
         config = self.model.config
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids[: config.max_position_embeddings - 1]
         return translate(self.model, self.tokenizer, torch.tensor([[*ids, config.eos_token_id]]))[0]

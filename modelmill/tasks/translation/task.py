@@ -12,10 +12,13 @@ from torch import nn
 from modelmill.core.errors import UserError
 from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.keyed_random import drawn
+from modelmill.recipe.pretrained import AUTO
 from modelmill.runtime.compatibility import require_length, require_vocabulary
+from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import ArrayTask, described
-from modelmill.tasks.contract import Batch
+from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.translation import noise
+from modelmill.tasks.translation.recipe import Recipe
 
 IGNORED = -100
 SIDES = ("source", "target")
@@ -67,9 +70,9 @@ class Pairs:
         batch = self._batch(texts, texts, is_target)
         return batch | {"keys": torch.from_numpy(keys.view(np.int64))}
 
-    def texts(self, side: str) -> list[str]:
-        """Return the texts of one side as they were before they became tokens, of all pairs."""
-        return [self.examples.text(f"{side}_text", row) for row in self.rows.tolist()]
+    def texts(self, side: str, indices: np.ndarray) -> list[str]:
+        """Return the texts of one side, as they were before they became tokens, of the pairs with these numbers."""
+        return [self.examples.text(f"{side}_text", row) for row in self.rows[indices].tolist()]
 
     def describe(self, indices: np.ndarray) -> str:
         """Return where these examples come from, for a person: the first few of them."""
@@ -223,4 +226,27 @@ class Translation(ArrayTask):
         return {"dropout": rate, "attention_dropout": rate}
 
 
-make_task = Translation
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
+    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`."""
+    if corpus.info.get("model") == AUTO:
+        from modelmill.tasks.translation.pretrained import PretrainedTranslation
+
+        return PretrainedTranslation(corpus, files, settings)
+    return Translation(corpus, files, settings)
+
+
+def check_model(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return how a checkpoint would be fed; see `modelmill.tasks.contract.Training`.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+
+    Raises:
+        UserError: It cannot be trained.
+    """
+    if recipe.model.type != AUTO:
+        return {}
+    from modelmill.tasks.translation import pretrained
+
+    return pretrained.check(folder, recipe)
