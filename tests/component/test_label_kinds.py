@@ -8,10 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
 
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.text_classification import register
+from modelmill.tasks.text_classification.losses import loss
 from modelmill.tasks.text_classification.serve import TextClassifier
 from tests import recipes
 from tests.component.steps import Steps
@@ -71,6 +74,24 @@ def served(steps: Steps, model: Manifest, *rows: dict[str, str]) -> list[dict[st
     assert signature.inputs.input_names() == list(rows[0]) == list(example.columns)
     assert signature.outputs.input_names() == list(answers.columns)
     return [dict(row) for row in answers.to_dict("records")]
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels"),
+    [
+        ("single_label_classification", torch.tensor([2, 0, 1, 1])),
+        ("multi_label_classification", torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])),
+        ("regression", torch.tensor([0.5, -1.0, 2.0, 0.0])),
+    ],
+)
+def test_losses_are_those_of_transformers(problem: str, labels: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    outputs = 1 if problem == "regression" else 3
+    config = BertConfig(vocab_size=9, problem_type=problem, num_labels=outputs, **sizes)
+    model = BertForSequenceClassification(config).eval()
+    made = model(input_ids=torch.arange(8).reshape(4, 2), labels=labels)
+    assert loss(made.logits, labels).item() / 4 == pytest.approx(made.loss.item(), rel=1e-5)
 
 
 def test_any_number_of_labels(tmp_path: Path) -> None:
