@@ -1,13 +1,13 @@
-"""Folders of images by split and class, from `data profile` to a registered model, with the splits of the folders.
+"""Folders of images by split and class, to a registered model, with the splits of the folders.
 
-The other layouts become corpora that their manifests become, too; tests/component/test_layouts.py shows that.
+That other layouts become the corpora that their manifests become, and keep the suites that `data profile` drafts, is
+shown without a run; see tests/component/test_layouts.py.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from tests import cli, recipes
+from tests import recipes
 from tests.layouts import write_all
 from tests.pipeline import test_image_classification
 from tests.pipeline.conftest import finish
@@ -25,13 +25,10 @@ CHANGES: dict[str, Any] = {
 
 
 def test_folders_of_images_go_through_all_steps_in_their_splits(tmp_path: Path) -> None:
-    data, suite = tmp_path / "data", tmp_path / "drafted.json"
+    data = tmp_path / "data"
     for split, count in IMAGES.items():
         names = [(kind, n) for kind in ("falling", "rising") for n in range(count)]
         write_all(data / split, {f"{kind}/{n}.png": bar(kind, ord(split[0]) * 100 + n) for kind, n in names})
-    drafted = cli.modelmill("data", "profile", data, "-o", suite)
-    assert "data: {layout: image_folder, media: images}" in drafted.stdout, drafted.stderr
-    given = {**CHANGES, "data__path": str(data)}
-    run = finish(recipes.write(tmp_path, test_image_classification.RECIPE, json.loads(suite.read_text()), **given))
+    run = finish(recipes.write(tmp_path, test_image_classification.RECIPE, **CHANGES, data__path=str(data)))
     headline = next(step["headline"] for step in run.summary["steps"] if step["name"] == "preprocessing")
     assert headline.startswith("24 train, 8 validation, 10 test"), headline
