@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus import packing
+from modelmill.corpus import example_shards, packing
 from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.corpus.split import SPLITS, split_of
 from modelmill.data import shards
@@ -76,8 +76,7 @@ def encode(
                     continue
                 arrays = {"source": np.array(source, dtype), "target": np.array(translation, dtype)}
                 texts = {
-                    f"{side}_text": np.frombuffer(text.encode(), np.uint8)
-                    for side, text in zip(SIDES, row.texts, strict=True)
+                    f"{side}_text": example_shards.of_text(text) for side, text in zip(SIDES, row.texts, strict=True)
                 }
                 writer.add(row.split, row.identity, arrays | texts)
                 counts[row.split]["examples"] += 1

@@ -8,6 +8,7 @@ import torch
 
 from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.cross_entropy import IGNORED
+from modelmill.tasks.array_task import described
 from modelmill.tasks.contract import Batch
 
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
@@ -51,11 +52,11 @@ class PairExamples:
 
     def texts(self, side: str, indices: np.ndarray) -> list[str]:
         """Return the texts of a side, `source` or `target`, of the examples with these numbers."""
-        return [self._examples.get(f"{side}_text", index).tobytes().decode() for index in indices.tolist()]
+        return [self._examples.text(f"{side}_text", index) for index in indices.tolist()]
 
     def describe(self, indices: np.ndarray) -> str:
         """Return where these examples come from, for a person: the first few of them."""
-        return f"pairs {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
+        return described(indices, self.split)
 
 
 def batch_of(pairs: Sequence[Sequence[np.ndarray]], padding: int, longest: int | None = None) -> Batch:
