@@ -17,9 +17,8 @@ from modelmill.corpus.split import SPLITS, split_of
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
-from modelmill.tasks.translation.sides import SHARED, Encoder, Sides, load_tokenizer
+from modelmill.tasks.translation.sides import SHARED, SIDES, Encoder, Sides, load_tokenizer
 
-SIDES = ("source", "target")
 # Counts of rows that are not in the corpus, by why.
 LEFT_OUT = ("empty", "too_long", "unpaired")
 # Rows that are encoded at a time.

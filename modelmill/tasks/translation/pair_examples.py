@@ -10,6 +10,7 @@ from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.cross_entropy import IGNORED
 from modelmill.tasks.array_task import described
 from modelmill.tasks.contract import Batch
+from modelmill.tasks.translation.sides import SIDES
 
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 8
@@ -47,7 +48,7 @@ class PairExamples:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
-        pairs = [[self._examples.get(side, index) for side in ("source", "target")] for index in indices.tolist()]
+        pairs = [[self._examples.get(side, index) for side in SIDES] for index in indices.tolist()]
         return batch_of(pairs, self.padding, self.longest)
 
     def texts(self, side: str, indices: np.ndarray) -> list[str]:
