@@ -12,15 +12,14 @@ import pyarrow as pa
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus import packing
+from modelmill.corpus import example_shards, packing
 from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.corpus.split import SPLITS, named_split, split_of
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
-from modelmill.tasks.translation.sides import SHARED, Encoder, Sides, load_tokenizer
+from modelmill.tasks.translation.sides import SHARED, SIDES, Encoder, Sides, load_tokenizer
 
-SIDES = ("source", "target")
 # Counts of rows that are not in the corpus, by why.
 LEFT_OUT = ("empty", "too_long", "unpaired")
 # Rows that are encoded at a time.
@@ -77,8 +76,7 @@ def encode(
                     continue
                 arrays = {"source": np.array(source, dtype), "target": np.array(translation, dtype)}
                 texts = {
-                    f"{side}_text": np.frombuffer(text.encode(), np.uint8)
-                    for side, text in zip(SIDES, row.texts, strict=True)
+                    f"{side}_text": example_shards.of_text(text) for side, text in zip(SIDES, row.texts, strict=True)
                 }
                 writer.add(row.split, row.identity, arrays | texts)
                 counts[row.split]["examples"] += 1

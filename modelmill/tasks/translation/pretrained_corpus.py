@@ -121,9 +121,7 @@ def _require_alike(fitted: Fitted, settings: Any, files: dict[str, Path]) -> Non
     examples = ShardedExamples(files, "train")
     framing = Framing(fitted.folder, settings)
     for side, of_side in (("source", fitted.sides.source), ("target", fitted.sides.target)):
-        some = [
-            examples.get(f"{side}_text", number).tobytes().decode() for number in range(min(CHECKED, len(examples)))
-        ]
+        some = [examples.text(f"{side}_text", number) for number in range(min(CHECKED, len(examples)))]
         framing.require_alike(Encoder(fitted.folder, of_side), some)
 
 
