@@ -104,9 +104,7 @@ def is_trained(steps: Steps, run: str) -> bool:
     return bool(at and at.text.startswith("loss") and at.done > 2)
 
 
-def test_a_new_shard_costs_one_shard_and_rates_are_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_new_shard_costs_one_shard_and_rates_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def corpus() -> tuple[Manifest, dict[str, Any]]:
         caplog.clear()
         steps = Steps(tmp_path / "heard.yaml", tmp_path)
