@@ -78,7 +78,7 @@ def preprocess(step: Step, validated: list[tuple[Shard, str]]) -> Made:
     _say_rates(encoded, hearing.rate)
     counts = {split: streaming.count(encoded, f"{split}/{ONLY}", "examples") for split in SPLITS}
     for split, count in counts.items():
-        corpora.require(count, "recording", ONLY, split, noted.rows, None)
+        corpora.require(count, "recording", ONLY, split, noted.rows, None, settings)
     info = {"model": AUTO, "head": given.head, "sample_rate": hearing.rate, "corpora": {ONLY: counts}, **spelled.info}
     made = streaming.corpus(step, encoded, info, described_by, folder=ONLY)
     dropped = streaming.count(encoded, "all", "left_out")
@@ -132,7 +132,7 @@ def _rows(
     members = corpora.members(noted.rows, chosen)[corpora.FINE_TUNING]
     for split in SPLITS:
         count = int((members & (noted.rows.splits == split)).sum())
-        corpora.require(count, "recording", corpora.FINE_TUNING, split, noted.rows, chosen)
+        corpora.require(count, "recording", corpora.FINE_TUNING, split, noted.rows, chosen, settings)
     return noted, noted.where(in_memory.chosen(noted.rows, members))
 
 

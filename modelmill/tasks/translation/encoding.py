@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus import packing
 from modelmill.corpus.example_shards import ShardedWriter
-from modelmill.corpus.split import SPLITS, split_of
+from modelmill.corpus.split import SPLITS, named_split, split_of
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
@@ -104,17 +105,19 @@ def _batches(
 def _rows(shard: Shard, sha256: str, settings: TranslationPreprocessing) -> Iterator[Row]:
     assert settings.split_by is not None
     keys = {"source": settings.source, "target": settings.target, "split_by": settings.split_by}
-    first = 1
+    first, named = 1, settings.split_from
     for table in shards.Stream(shard, sha256):
         columns = {name: _column(table, shard, key, name, first) for key, name in keys.items()}
         by = keys["split_by"]
-        for place, values in enumerate(zip(*columns.values(), strict=True)):
+        names = repeat(None) if named is None else _column(table, shard, "split_from", named, first)
+        for place, (values, name) in enumerate(zip(zip(*columns.values(), strict=True), names, strict=False)):
             row = dict(zip(columns, values, strict=True))
             identity = int(digest.of_bytes(json.dumps(values, default=str).encode())[:16], 16)
             texts = (row[settings.source], row[settings.target])
             for key, text in zip(SIDES, texts, strict=True):
                 _require_text(text, shard, key, keys[key], first + place)
-            yield Row(first + place, split_of(str(row[by]), settings), identity, texts)
+            split = None if named is None else named_split(name, named, shard.path, first + place)
+            yield Row(first + place, split_of(str(row[by]), settings, split), identity, texts)
         first += table.num_rows
 
 
