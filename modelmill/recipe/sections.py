@@ -127,6 +127,16 @@ class Preparation(Section):
             UserError: It has not.
         """
 
+    def require_processor(self, folder: Path) -> None:
+        """Check that a checkpoint's image processor or feature extractor suits these settings; by default any does.
+
+        Args:
+            folder: Folder with the checkpoint's configuration, processor and tokenizer.
+
+        Raises:
+            UserError: It does not.
+        """
+
     def with_checkpoint(self, source: str) -> "Preparation":
         """Return these settings with the tokenizer or processor taken from elsewhere, where the task has one."""
         return self
