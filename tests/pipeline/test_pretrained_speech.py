@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests import recipes, speech, speech_checkpoints
+from tests import recipes, speech
 from tests.pipeline.conftest import Finished, finish
 from tests.pipeline.test_speech_recognition import TEXTS
+from tests.pretrained import speech as speech_checkpoints
 
 TRAINING: dict[str, Any] = {"batch_size": 8, "learning_rate": 0.003, "evaluate_every": 10, "precision": "fp32"}
 RECIPE: dict[str, Any] = {

@@ -65,7 +65,12 @@ _MADE: dict[str, tuple[dict[str, Any], str]] = {
     "dab-detr": ({**_DETR, "hidden_size": 16, "d_model": None}, "ConditionalDetrImageProcessor"),
     "table-transformer": (_DETR, "DetrImageProcessor"),
     "deformable_detr": (
-        {**_DETR, "backbone_config": _RESNET | {"out_features": ["stage3", "stage4"]}, "num_feature_levels": 2},
+        {
+            **_DETR,
+            "d_model": 32,
+            "backbone_config": _RESNET | {"out_features": ["stage3", "stage4"]},
+            "num_feature_levels": 2,
+        },
         "DeformableDetrImageProcessor",
     ),
     "rt_detr": (_LEVELS, "RTDetrImageProcessor"),
@@ -77,6 +82,8 @@ _MADE: dict[str, tuple[dict[str, Any], str]] = {
 
 
 FAMILIES = sorted(_MADE)
+# Whose processors make squares.
+SQUARE = ("d_fine", "lw_detr", "rt_detr", "rt_detr_v2")
 
 
 def write(family: str, folder: Path, classes: list[str] | None = None, side: int = SIDE, **changes: Any) -> Path:
@@ -89,7 +96,7 @@ def write(family: str, folder: Path, classes: list[str] | None = None, side: int
     config = AutoConfig.for_model(family, **given, id2label=named, label2id={name: n for n, name in named.items()})
     folder.mkdir(parents=True, exist_ok=True)
     tiny.model_of(HEAD, config).save_pretrained(folder)
-    write_processor(folder, processor, side)
+    write_processor(folder, processor, side, is_square=family in SQUARE)
     return folder
 
 
@@ -118,11 +125,10 @@ def task_over(model: Path, folder: Path, classes: list[str] = CLASSES) -> Pretra
     return PretrainedDetection(Manifest(kind="corpus", info=info), files | writer.files(), PretrainedDetector())
 
 
-def write_processor(folder: Path, name: str, side: int = SIDE) -> None:
+def write_processor(folder: Path, name: str, side: int = SIDE, is_square: bool = False) -> None:
     """The description of an image processor, as hubs have it."""
-    is_square = name.startswith("RTDetr")
     size = {"height": side, "width": side} if is_square else {"shortest_edge": side * 3 // 4, "longest_edge": side}
     described = {"image_processor_type": name, "do_resize": True, "size": size, "do_rescale": True, "resample": 2}
-    described |= {"do_normalize": not is_square, "do_pad": not is_square, "format": "coco_detection"}
+    described |= {"do_normalize": not name.startswith("RTDetr"), "do_pad": not is_square, "format": "coco_detection"}
     described |= {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
     (folder / "preprocessor_config.json").write_text(json.dumps(described))

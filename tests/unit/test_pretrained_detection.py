@@ -15,6 +15,7 @@ from modelmill.tasks.image_detection import processor, trivial
 from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.framed import Group, batch_of, example
 from modelmill.tasks.image_detection.pretrained import PretrainedDetection
+from modelmill.tasks.image_detection.processor import Unprepared
 from modelmill.tasks.image_detection.recipe import PretrainedDetector
 from modelmill.tasks.image_detection.varied import Variation
 from tests.pretrained import detectors
@@ -73,7 +74,7 @@ def test_a_picture_costs_and_is_given_in_a_batch_what_transformers_says_of_it_al
             if (kind != "yolos")
             else reference(pixel_values=inputs["pixel_values"], labels=labels)
         )
-        assert loss == pytest.approx(float(said.loss), rel=1e-4)
+        assert loss == pytest.approx(float(said.loss.detach()), rel=1e-4)
         (answer,) = theirs.post_process_object_detection(said, threshold=0, target_sizes=[pixels.shape[:2]])
         order = np.argsort(-answer["scores"].detach().numpy(), kind="stable")[: len(boxes.scores)]
         assert boxes.scores == pytest.approx(answer["scores"].detach().numpy()[order], abs=1e-4)
@@ -99,7 +100,8 @@ def test_the_gradient_of_a_batch_is_that_of_its_parts(kind: str, checkpoints: di
         kind, checkpoints[kind].with_name(f"{kind}-quiet"), dropout=0.0 if kind != "yolos" else None, **quiet
     )
     task = task_of(folder)
-    model: Any = task.load(folder).train()
+    # In fp64: which queries are taken of nearly equal ones is not to depend on rounding.
+    model: Any = task.load(folder).train().double()
     pictures = [picture(n, objects=n) for n in range(4)]
 
     def gradient(parts: list[list[Picture]]) -> torch.Tensor:
@@ -201,7 +203,7 @@ def test_the_size_of_pictures_can_be_set() -> None:
     assert of(size={"shortest_edge": 800, "longest_edge": 1333}, do_pad=True) == {"size": longest, "do_pad": True}
     assert of(size=800, max_size=1333) == {"size": longest} == of()
     assert of(size={"height": 640, "width": 640}) == {"size": {"height": 96, "width": 96}}
-    with pytest.raises(UserError, match=r"preprocessing\.processor\.size: the checkpoint's pictures have the size"):
+    with pytest.raises(Unprepared, match=r"preprocessing\.processor\.size: the checkpoint's pictures have the size"):
         of(size={"max_height": 5, "max_width": 5})
 
 
@@ -210,7 +212,7 @@ def test_the_size_of_pictures_can_be_set() -> None:
     [
         (None, "no preprocessor_config.json in it"),
         ("ViTImageProcessor", "ViTImageProcessor.* is not the processor of a detector"),
-        ("RfDetrImageProcessor", "RfDetrImageProcessor.*torchvision"),
+        ("RfDetrImageProcessor", "its image processor needs torchvision"),
         ("NoImageProcessor", "not an image processor that transformers loads here"),
     ],
 )
@@ -220,7 +222,7 @@ def test_a_processor_that_finds_no_boxes_here_is_refused(
     (tmp_path / "config.json").write_bytes((checkpoints["yolos"] / "config.json").read_bytes())
     if name:
         detectors.write_processor(tmp_path, name)
-    with pytest.raises(UserError, match=why) as refused:
+    with pytest.raises(Unprepared, match=why) as refused:
         processor.load(tmp_path)
     assert "\n" not in str(refused.value)
 
@@ -233,14 +235,14 @@ def test_a_processor_of_another_detector_is_refused(
 ) -> None:
     for file in checkpoints[kind].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    detectors.write_processor(tmp_path, other)
+    detectors.write_processor(tmp_path, other, is_square=kind == "rt_detr")
     with pytest.raises(UserError, match=f"reads {reads} classes of a network that has 3"):
         task_of(tmp_path).load(tmp_path)
 
 
 def test_a_size_that_a_network_does_not_take_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     folder = detectors.write("yolos", tmp_path / "yolos", side=8)  # less than a patch
-    with pytest.raises(UserError, match="YolosForObjectDetection cannot be called"):
+    with pytest.raises(UserError, match=r"YolosImageProcessor.* cannot prepare a picture"):
         task_of(folder).load(folder)
 
 

@@ -77,11 +77,16 @@ class PretrainedImages(PretrainedTask):
 
     def blocks(self, model: Any) -> list[nn.Module]:
         """Return the hidden blocks in order; of a network of stages, the stages."""
-        lists = {name: one for name, one in model.named_modules() if isinstance(one, nn.ModuleList) and len(one)}
-        outer = [one for name, one in lists.items() if not any(name.startswith(f"{other}.") for other in lists)]
+        lists: dict[str, Any] = {
+            n: one for n, one in model.named_modules() if isinstance(one, nn.ModuleList) and len(one)
+        }
+        outer: list[Any] = [
+            one for name, one in lists.items() if not any(name.startswith(f"{other}.") for other in lists)
+        ]
         if not outer:
             return _chain(getattr(model, model.base_model_prefix))
-        return list(max(outer, key=lambda one: sum(p.numel() for p in one.parameters())))
+        largest: Any = max(outer, key=lambda one: sum(p.numel() for p in one.parameters()))
+        return list(largest)
 
     def examples(self, stage: str, split: str) -> Pictures:
         """Return the examples of a split; see `Task.examples`."""

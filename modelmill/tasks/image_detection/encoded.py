@@ -19,6 +19,7 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.image_detection import processor
 from modelmill.tasks.image_detection.objects import clipped, parse, refusal, require_inside
 from modelmill.tasks.image_detection.pictures import Unfit
+from modelmill.tasks.image_detection.processor import Unprepared
 from modelmill.tasks.image_detection.recipe import PicturePreprocessing
 
 # What a corpus has of each picture, by the names of its arrays.
@@ -57,12 +58,19 @@ def corpus(step: Step, shards: list[tuple[Shard, str]], settings: PicturePreproc
 
 
 def _described(step: Step, settings: PicturePreprocessing) -> dict[str, bytes]:
-    """Return the files that describe the checkpoint, whose processor is tried and has the recipe's size."""
+    """Return the files that describe the checkpoint, whose processor is tried and has the recipe's size.
+
+    Raises:
+        UserError: It has none that prepares pictures for a detector here.
+    """
     assert settings.given_checkpoint is not None
     folder = checkpoint.the_checkpoint(step, settings.checkpoint_key, settings.given_checkpoint)
-    processor.load(folder, f"{settings.checkpoint_key}: {settings.given_checkpoint}")
     files, size = checkpoint.files(folder), settings.processor.size
-    return files if size is None else processor.with_size(files, size)
+    try:
+        processor.load(folder)
+        return files if size is None else processor.with_size(files, size)
+    except Unprepared as error:
+        raise UserError(f"{settings.checkpoint_key}: {settings.given_checkpoint}: {error}") from error
 
 
 def _encode(piece: Piece, writer: ShardedWriter, *, settings: PicturePreprocessing) -> dict[str, dict[str, int]]:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from modelmill.core.errors import UserError
 from modelmill.corpus import checkpoint
 from modelmill.recipe.pretrained import AUTO
+from modelmill.recipe.sections import PROCESSOR
 from modelmill.runtime.step_runtime import Step
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.contract import Batch, Examples
@@ -21,6 +22,7 @@ from modelmill.tasks.image_detection import processor
 from modelmill.tasks.image_detection.detection import Boxes
 from modelmill.tasks.image_detection.framed import Framed, Group, batch_of, example, groups
 from modelmill.tasks.image_detection.picture_losses import PictureLosses
+from modelmill.tasks.image_detection.processor import Unprepared
 from modelmill.tasks.image_detection.recipe import PretrainedDetector, Recipe
 from modelmill.tasks.image_detection.varied import Variation
 from modelmill.tasks.pretrained.proof import Way
@@ -52,7 +54,10 @@ class PretrainedDetection(PretrainedTask):
     @cached_property
     def processor(self) -> Any:
         """The checkpoint's image processor."""
-        return processor.load(self.checkpoint)
+        try:
+            return processor.load(self.checkpoint)
+        except Unprepared as error:
+            raise UserError(f"{PROCESSOR}: {error}") from error
 
     @cached_property
     def variation(self) -> Variation | None:
@@ -174,12 +179,42 @@ class PretrainedDetection(PretrainedTask):
             UserError: Its processor reads other classes than it has, or it does not take the recipe's pictures.
         """
         thaw(model)
+        mend_gradients(model)
         model.loss_function = PictureLosses(model.loss_function)
-        proved = super()._proved(model, folder)
+        try:
+            proved = super()._proved(model, folder)
+        except Unprepared as error:
+            raise UserError(f"{PROCESSOR}: {error}") from error
         self.way = PictureWay(*self.way)
         self.notes["way"] = self.way.words
-        processor.require_reading(self.processor, self._width, len(self.labels_of_head()), f"{self.key}: {folder}")
+        reads, classes = classes_read(self.processor, self._width), len(self.labels_of_head())
+        if reads != classes:
+            raise UserError(
+                f"{self.key}: {folder}: its processor, {type(self.processor).__name__}, reads {reads} classes of a "
+                f"network that has {classes}; it is another detector's: name the right one in {PROCESSOR}"
+            )
         return proved
+
+
+def classes_read(its: Any, logits: int) -> int:
+    """Return how many classes a processor reads in a detector's logits: all of them, or all but one for no object.
+
+    Args:
+        its: The processor.
+        logits: Logits of a query.
+    """
+    sure = torch.full((1, 1, logits), -9.0)
+    sure[..., -1] = 9.0
+    outputs = _Outputs(sure, torch.full((1, 1, 4), 0.5))
+    (answer,) = its.post_process_object_detection(outputs, threshold=0.5, target_sizes=[(8.0, 8.0)])
+    return logits if len(answer["labels"]) else logits - 1
+
+
+class _Outputs(NamedTuple):
+    """What a detector returns, as far as processors read it."""
+
+    logits: Any
+    pred_boxes: Any
 
 
 def thaw(model: nn.Module) -> None:
@@ -190,6 +225,22 @@ def thaw(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if _UPPER.search(name):
             parameter.requires_grad_(True)
+
+
+def mend_gradients(model: nn.Module) -> None:
+    """Hand whole gradients to batch normalisation, in place.
+
+    On a CPU, PyTorch 2.13 computes other ones for a single picture where those that come in are transposed, as they are
+    before attention, and batch normalisation keeps its averages.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_hook(_take_whole)
+
+
+def _take_whole(module: nn.Module, given: Any, made: torch.Tensor) -> None:
+    if made.requires_grad:
+        made.register_hook(torch.Tensor.contiguous)
 
 
 def keep_statistics(model: nn.Module) -> None:
@@ -217,7 +268,10 @@ def check(folder: Path, recipe: Recipe) -> dict[str, Any]:
     given = Path(settings.given_checkpoint or folder)
     described = checkpoint.files(given if given.is_dir() else folder)
     if settings.processor.size is not None:
-        described = processor.with_size(described, settings.processor.size)
+        try:
+            described = processor.with_size(described, settings.processor.size)
+        except Unprepared as error:
+            raise UserError(f"{PROCESSOR}: {error}") from error
     with tempfile.TemporaryDirectory(prefix="modelmill-check-") as scratch:
         files = {name: Path(scratch) / Path(name).name for name in described}
         for name, data in described.items():

@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modelmill.core.errors import UserError, one_line
-
-KEY = "preprocessing.processor.from"
 CONFIG, PROCESSOR, NESTED = "config.json", "preprocessor_config.json", "processor_config.json"
 MOST = 100
+_NEEDS_TORCHVISION = (
+    "its image processor needs torchvision, and transformers has no other form of it; take a detector with another"
+)
+
+
+class Unprepared(Exception):
+    """A processor that cannot prepare pictures for a detector here, in one line: a served model has no other errors."""
 
 
 class Place(NamedTuple):
@@ -63,39 +67,36 @@ class Prepared(NamedTuple):
         return Place((height, width), self.frame, self.content)
 
 
-def load(folder: Path, key: str = KEY) -> Any:
+def load(folder: Path) -> Any:
     """Return the image processor of a checkpoint, which works with Pillow and numpy.
 
     Args:
         folder: Holds `config.json` and `preprocessor_config.json`.
-        key: The recipe's key that names it, for messages.
 
     Raises:
-        UserError: There is none, or none that finds boxes, or it needs torchvision or code of its own.
+        Unprepared: There is none, or none that finds boxes, or it needs torchvision or code of its own.
     """
     from transformers import AutoImageProcessor
     from transformers.utils import logging as their_logging
 
-    their_logging.set_verbosity_error()
     if not any((folder / name).is_file() for name in (PROCESSOR, NESTED)):
-        raise UserError(f"{key}: {folder}: no {PROCESSOR} in it; name a checkpoint that has one")
+        raise Unprepared(f"no {PROCESSOR} in it; name a checkpoint that has one")
+    before = their_logging.get_verbosity()
+    their_logging.set_verbosity_error()
     try:
         processor = AutoImageProcessor.from_pretrained(
             folder, backend="pil", local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # the library raises whatever its files make it stumble over
-        why = one_line(error)[:200]
-        raise UserError(f"{key}: {folder}: not an image processor that transformers loads here: {why}") from error
+        if "torchvision" in str(error):
+            raise Unprepared(_NEEDS_TORCHVISION) from error
+        raise Unprepared(f"not an image processor that transformers loads here: {_short(error)}") from error
+    finally:
+        their_logging.set_verbosity(before)
     if getattr(processor, "backend", None) != "pil":
-        raise UserError(
-            f"{key}: {folder}: {type(processor).__name__} needs torchvision, and transformers has no other form of it; "
-            "take a detector with another processor"
-        )
+        raise Unprepared(_NEEDS_TORCHVISION)
     if not hasattr(processor, "post_process_object_detection"):
-        raise UserError(
-            f"{key}: {folder}: {type(processor).__name__} is not the processor of a detector; name a detector's "
-            "checkpoint"
-        )
+        raise Unprepared(f"{type(processor).__name__} is not the processor of a detector; name a detector's checkpoint")
     return processor
 
 
@@ -105,8 +106,18 @@ def prepare(processor: Any, pixels: np.ndarray) -> Prepared:
     Args:
         processor: As `load` returns it.
         pixels: uint8, (height, width, 3).
+
+    Raises:
+        Unprepared: The processor cannot, with its size.
     """
-    made = processor(images=pixels, input_data_format="channels_last", return_tensors="np")
+    try:
+        made = processor(images=pixels, input_data_format="channels_last", return_tensors="np")
+    except Exception as error:  # whatever a processor raises of settings that do not fit each other
+        height, width, _ = pixels.shape
+        raise Unprepared(
+            f"{type(processor).__name__} cannot prepare a picture of {width} x {height} pixels: {_short(error)}; set "
+            "preprocessing.processor.size to another one"
+        ) from error
     values = np.asarray(made["pixel_values"][0], np.float32)
     mask = np.asarray(made["pixel_mask"][0]) if "pixel_mask" in made else np.ones(values.shape[1:], np.int64)
     return Prepared(values, (int(mask[:, 0].sum()), int(mask[0].sum())))
@@ -154,46 +165,13 @@ def found(processor: Any, outputs: Any, places: list[Place], least: float) -> li
     # The size of what the whole frame shows, in pixels of the picture.
     shown = [(float(1 / one.scale[1]), float(1 / one.scale[0])) for one in places]
     answers = processor.post_process_object_detection(outputs, threshold=least, target_sizes=shown)
-    kept = []
+    kept: list[tuple[np.ndarray, ...]] = []
     for answer, place in zip(answers, places, strict=True):
         boxes, labels, scores = (answer[name].double().cpu().numpy() for name in ("boxes", "labels", "scores"))
         order = np.argsort(-scores, kind="stable")[:MOST]
         height, width = place.size
         kept.append((boxes[order].clip(0, [width, height] * 2), labels[order].astype(np.int64), scores[order]))
     return kept
-
-
-def require_reading(processor: Any, logits: int, classes: int, where: str) -> None:
-    """Check that a processor reads a detector's logits as its classes and, where there is one, as no object.
-
-    Args:
-        processor: As `load` returns it.
-        logits: Logits of a query.
-        classes: The detector's classes.
-        where: What the detector is, for messages.
-
-    Raises:
-        UserError: It would take the last of the classes for no object, or no object for a class.
-    """
-    import torch
-
-    sure = torch.full((1, 1, logits), -9.0)
-    sure[..., -1] = 9.0
-    outputs = _Outputs(sure, torch.full((1, 1, 4), 0.5))
-    (answer,) = processor.post_process_object_detection(outputs, threshold=0.5, target_sizes=[(8.0, 8.0)])
-    reads = logits if len(answer["labels"]) else logits - 1
-    if reads != classes:
-        raise UserError(
-            f"{where}: its processor, {type(processor).__name__}, reads {reads} classes of a network that has "
-            f"{classes}; it is another detector's: name the right one in {KEY}"
-        )
-
-
-class _Outputs(NamedTuple):
-    """What a detector returns, as far as processors read it."""
-
-    logits: Any
-    pred_boxes: Any
 
 
 def has_one_size(processor: Any) -> bool:
@@ -210,7 +188,7 @@ def with_size(files: dict[str, bytes], side: int) -> dict[str, bytes]:
         side: Pixels that the longer side of a picture is scaled to, or of each side where pictures become squares.
 
     Raises:
-        UserError: The processor's size is of a kind that has no such side.
+        Unprepared: The processor's size is of a kind that has no such side.
     """
     name = next(one for one in files if Path(one).name in (PROCESSOR, NESTED))
     content = json.loads(files[name])
@@ -221,9 +199,13 @@ def with_size(files: dict[str, bytes], side: int) -> dict[str, bytes]:
     elif {"height", "width"} == size.keys():
         described["size"] = {"height": side, "width": side}
     else:
-        raise UserError(
+        raise Unprepared(
             f"preprocessing.processor.size: the checkpoint's pictures have the size {size}, which has no longer side; "
             "leave it out"
         )
     described.pop("max_size", None)
     return files | {name: json.dumps(content, indent=2, sort_keys=True).encode()}
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

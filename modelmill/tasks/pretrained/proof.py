@@ -126,7 +126,10 @@ def set_attention(model: Any, name: str | None) -> None:
     """
     if name is None or model.config._attn_implementation == name:
         return
-    model.set_attn_implementation(name)
+    try:
+        model.set_attn_implementation(name)
+    except ValueError:  # of a part that has no choice, such as a backbone of convolutions
+        model.set_attn_implementation({"": name})
     if model.config._attn_implementation != name:
         raise ValueError(f"{type(model).__name__} does not take another attention")
 

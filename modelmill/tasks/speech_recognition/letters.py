@@ -74,8 +74,8 @@ class Letters:
         letters = sorted(set(settings.alphabet or "".join(lowered)) - {" "})
         if DELIMITER in letters:
             raise UserError(
-                f"preprocessing.transcript: {DELIMITER!r} is in the transcripts, and stands for a space in the vocabulary "
-                "that is made of them; write it otherwise"
+                f"preprocessing.transcript: {DELIMITER!r} is in the transcripts, and stands for a space in the "
+                "vocabulary that is made of them; write it otherwise"
             )
         vocabulary = {token: number for number, token in enumerate([PAD, UNKNOWN, DELIMITER, *letters])}
         described = {

@@ -14,7 +14,7 @@ from modelmill.models.speech.recordings import Recordings
 from modelmill.recipe.pretrained import AUTO
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.array_task import ArrayTask
-from modelmill.tasks.contract import Batch
+from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.speech_recognition.augmentation import louder_slower, masked
 from modelmill.tasks.speech_recognition.pretrained import PretrainedRecognition, check_model
 
@@ -73,13 +73,8 @@ class SpeechRecognition(ArrayTask):
         return hear(model, examples.sounds(), self.corpus.info["alphabet"])
 
 
-def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> "SpeechRecognition | PretrainedRecognition":
-    """Return the task over a corpus; see `modelmill.tasks.contract.TaskPart`.
-
-    Args:
-        corpus: The manifest that `preprocess` has made.
-        files: The corpus's files by their names in it.
-        settings: The recipe's `model`; None in evaluation.
-    """
-    kind = PretrainedRecognition if corpus.info.get("model") == AUTO else SpeechRecognition
-    return kind(corpus, files, settings)
+def make_task(corpus: Manifest, files: dict[str, Path], settings: Any) -> Task:
+    """Return the task of a corpus: over our own network or, with `model.type: auto`, over a checkpoint's."""
+    if corpus.info.get("model") == AUTO:
+        return PretrainedRecognition(corpus, files, settings)
+    return SpeechRecognition(corpus, files, settings)
