@@ -73,7 +73,7 @@ def vit(folder: Path) -> Case:
     from transformers import ViTConfig, ViTForImageClassification
 
     place = folder / "vit"
-    if not (place / "recipe.yaml").exists():
+    if not (place / "bench.yaml").exists():
         hidden, layers, heads = VIT[_device()]
         config = ViTConfig(
             hidden_size=hidden,
@@ -90,7 +90,7 @@ def vit(folder: Path) -> Case:
         (place / "checkpoint" / "preprocessor_config.json").write_text(json.dumps(processor | more))
         _write_pictures(place / "data")
         written.write(place, _recipe("image_classification", "images", {"label": "kind"}))
-    return Case("vit", place / "recipe.yaml", (), 16 if _device() == "cpu" else 64)
+    return Case("vit", place / "bench.yaml", (), 16 if _device() == "cpu" else 64)
 
 
 def whisper(folder: Path) -> Case:
@@ -100,7 +100,7 @@ def whisper(folder: Path) -> Case:
         folder: Folder to write into.
     """
     place = folder / "whisper"
-    if not (place / "recipe.yaml").exists():
+    if not (place / "bench.yaml").exists():
         hidden, layers, heads = WHISPER[_device()]
         halves = {
             f"{half}_{name}": value
@@ -117,7 +117,7 @@ def whisper(folder: Path) -> Case:
         speech.write(place / "data", {"words": texts})
         settings = {"resample": True, "split_by": "speaker", "max_seconds": 30}
         written.write(place, _recipe("speech_recognition", "audio", settings))
-    return Case("whisper", place / "recipe.yaml", (), 4 if _device() == "cpu" else 32)
+    return Case("whisper", place / "bench.yaml", (), 4 if _device() == "cpu" else 32)
 
 
 CASES: dict[str, Callable[[Path], Case]] = {"minilm": minilm, "vit": vit, "whisper": whisper}
