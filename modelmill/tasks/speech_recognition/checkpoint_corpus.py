@@ -70,7 +70,7 @@ def preprocess(step: Step, validated: list[tuple[Shard, str]]) -> Made:
     with ShardedWriter(step.scratch) as writer:
         dropped = _write(step, rows, spelled, hearing, writer)
     for split in SPLITS:
-        corpora.require(writer.counts[f"{split}/{ONLY}"], "recording", ONLY, split, rows, None)
+        corpora.require(writer.counts[f"{split}/{ONLY}"], "recording", ONLY, split, rows, None, settings)
     return _made(step, writer, given, spelled, hearing, dropped)
 
 
@@ -133,7 +133,7 @@ def _rows(step: Step, validated: list[tuple[Shard, str]], settings: RecognitionP
     members = corpora.members(rows, chosen)[corpora.FINE_TUNING]
     for split in SPLITS:
         count = int((members & (rows.splits == split)).sum())
-        corpora.require(count, "recording", corpora.FINE_TUNING, split, rows, chosen)
+        corpora.require(count, "recording", corpora.FINE_TUNING, split, rows, chosen, settings)
     return in_memory.chosen(rows, members)
 
 
