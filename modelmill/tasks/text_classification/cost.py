@@ -9,8 +9,8 @@ from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
-    """Return the cost of a stage.
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
+    """Return the cost of a stage; None where the checkpoint is not known.
 
     Args:
         recipe: The recipe.
@@ -22,7 +22,8 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
         vocabulary, width, blocks, inner, positions = sizes_of(known.weights)
     else:
         model = recipe.model
-        assert isinstance(model, EncoderModel)
+        if not isinstance(model, EncoderModel):
+            return None
         width, blocks, inner, positions = model.hidden_size, model.num_hidden_layers, model.intermediate_size, length
         vocabulary = known.vocabulary or recipe.preprocessing.tokenizer.vocab_size
     if known.corpus is not None and isinstance(recipe.model, EncoderModel):
