@@ -71,12 +71,16 @@ def test_a_family_takes_adapters_and_a_new_head_beside_them(name: str, tmp_path:
     assert merged.config.id2label == {0: "red", 1: "blue"}
 
 
-def test_networks_with_random_weights_begin_with_averages_of_their_images(tmp_path: Path) -> None:
-    checkpoint = vision.write(tmp_path / "checkpoint", "resnet")
+@pytest.mark.parametrize("name", ["efficientnet", "resnet"])
+def test_networks_with_random_weights_begin_with_averages_of_their_images(name: str, tmp_path: Path) -> None:
+    checkpoint = vision.write(tmp_path / "checkpoint", name)
     task = task_over(tmp_path, checkpoint)
     model = task.build()
     averages = {name: buffer for name, buffer in model.named_buffers() if name.endswith("running_var")}
     assert averages and all(not torch.allclose(one, torch.ones_like(one)) for one in averages.values())
+    values = task.examples("fine_tuning", "train").batch(np.arange(2))["pixel_values"]
+    with torch.no_grad():
+        assert task.logits(model.eval(), values).diff(dim=0).abs().max() > 1e-3, "an image makes a difference"
     assert not any(module.training for module in model.train().modules() if "BatchNorm" in type(module).__name__)
 
 
