@@ -22,11 +22,9 @@ from modelmill.training.loop.checkpoint import Checkpoints
 from tests.pretrained import vision
 from tests.pretrained.vision import LABELS, SIZES, pictures, task_over
 
-CHANGED = {"shift": 0.1, "turn": 20, "zoom": 0.1, "flip": True, "colour": 0.2, "erase": 0.5}
-SETTINGS = AdaptedFineTuning(
-    **{"method": "full", "steps": 6, "learning_rate": 0.01, "batch_size": 3, "layer_decay": 0.8},
-    **{"checkpoint_seconds": 0, "evaluate_every": 2},
-)
+CHANGED: dict[str, Any] = {"shift": 0.1, "turn": 20, "zoom": 0.1, "flip": True, "colour": 0.2, "erase": 0.5}
+GIVEN: dict[str, Any] = {"steps": 6, "learning_rate": 0.01, "batch_size": 3, "layer_decay": 0.8, "evaluate_every": 2}
+SETTINGS = AdaptedFineTuning(method="full", checkpoint_seconds=0, **GIVEN)
 
 
 def trained(folder: Path, store: Store, family: str, stop_after: int | None = None) -> dict[str, Any]:
