@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast bench-data bench-train bench-gate bench-open-models bench-conversations bench-tasks lint docs format lock images lock-images sbom clean
+.PHONY: help install run test test-fast bench-data bench-train bench-gate bench-open-models bench-conversations bench-open-encoders bench-tasks lint docs format lock images lock-images sbom clean
 .PHONY: kind-up kind-e2e kind-down minikube-up minikube-e2e minikube-down
 
 help: ## list the targets
@@ -64,6 +64,9 @@ bench-open-models: $(VENV)/installed-bench ## measure fine-tuning of SmolLM2 aga
 
 bench-conversations: $(VENV)/installed-bench ## measure preferences and conversations against TRL, and that they agree (half an hour)
 	@$(BIN)/python -m benchmarks.bench_conversations
+
+bench-open-encoders: $(VENV)/installed-bench ## measure fine-tuning of MiniLM, a ViT and a Whisper against the Trainer (half an hour)
+	@$(BIN)/python -m benchmarks.bench_open_encoders
 
 bench-tasks: $(VENV)/installed-test ## run every recipe as shipped, and once more without pretraining (docs/recipes.md)
 	@$(BIN)/python -m benchmarks.bench_tasks

@@ -1,8 +1,10 @@
 """The preprocessing step: validated shards in, arrays that a model reads out."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelmill.core.errors import UserError
+from modelmill.corpus import named_splits
 from modelmill.data import columns, shards
 from modelmill.data.shard import Shard
 from modelmill.recipe import task_packages
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 def make(step: Step) -> Made:
     """Return the corpus that the recipe's task makes of the step's dataset."""
-    return _task(step).preprocess(step, _validated(step))
+    validated = _validated(step)
+    made = _task(step).preprocess(step, validated)
+    return _with_drawn(made, step.recipe.preprocessing.drawn)
 
 
 run = entry("preprocessing", make)
@@ -66,7 +70,21 @@ def _task(step: Step) -> "Preprocessing":
 
 
 def _validated(step: Step) -> list[tuple[Shard, str]]:
-    return find_validated(step.recipe.data, step.inputs[DATASET])
+    """Return the step's shards; from then on its recipe says which splits they do not name."""
+    validated = find_validated(step.recipe.data, step.inputs[DATASET])
+    settings = named_splits.settled(step, validated)
+    step.recipe = step.recipe.model_copy(update={"preprocessing": settings})
+    return validated
+
+
+def _with_drawn(made: Made, splits: frozenset[str]) -> Made:
+    """Return what was made, which says where splits were drawn because no row names them."""
+    if not splits:
+        return made
+    corpus = made.outputs["corpus"]
+    corpus = corpus.model_copy(update={"info": corpus.info | {"splits_drawn_from_train": sorted(splits)}})
+    headline = f"{made.headline}; no row names {' or '.join(sorted(splits))}: drawn from train"
+    return replace(made, outputs=made.outputs | {"corpus": corpus}, headline=headline)
 
 
 def find_validated(data: Data, dataset: Manifest) -> list[tuple[Shard, str]]:

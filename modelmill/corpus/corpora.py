@@ -8,6 +8,8 @@ import numpy as np
 from modelmill.core.errors import UserError
 from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.settings import ONLY, RowSelection
+from modelmill.corpus.split import key_of
+from modelmill.recipe.sections import Preparation
 
 PRETRAINING, FINE_TUNING = "pretraining", "fine_tuning"
 
@@ -33,7 +35,9 @@ def names(values: Callable[[str], Sequence[Any]], chosen: RowSelection | None, c
     return [FINE_TUNING if str(value) == chosen.value else PRETRAINING for value in values(chosen.column)]
 
 
-def require(count: int, what: str, corpus: str, split: str, rows: AllRows, chosen: RowSelection | None) -> None:
+def require(
+    count: int, what: str, corpus: str, split: str, rows: AllRows, chosen: RowSelection | None, settings: Preparation
+) -> None:
     """Check that a split of a corpus has rows.
 
     Args:
@@ -43,6 +47,7 @@ def require(count: int, what: str, corpus: str, split: str, rows: AllRows, chose
         split: Name of the split.
         rows: All rows.
         chosen: The recipe's selection of the rows for fine-tuning, if there are two corpora.
+        settings: The recipe's section.
 
     Raises:
         UserError: There are none.
@@ -58,6 +63,5 @@ def require(count: int, what: str, corpus: str, split: str, rows: AllRows, chose
                 f"preprocessing.fine_tune_on: {problem} {chosen.value!r} in column {chosen.column!r}, so that nothing "
                 f"is left for {corpus}; its values are {some}"
             )
-    fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
     of = "" if chosen is None else f" of {corpus}"
-    raise UserError(f"{fraction}: no {what}{of} is in the {split} split; change it, or add data")
+    raise UserError(f"{key_of(split, settings)}: no {what}{of} is in the {split} split; change it, or add data")

@@ -9,7 +9,7 @@ import pyarrow as pa
 from modelmill.core.errors import UserError
 from modelmill.corpus.media import File
 from modelmill.corpus.required import require_column
-from modelmill.corpus.split import SPLITS, identify
+from modelmill.corpus.split import SPLITS, columns_of, identify, key_of
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
@@ -36,7 +36,7 @@ class AllRows(NamedTuple):
 
 
 def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, str]) -> AllRows:
-    """Return all rows of a data set with their splits, by the hash of `preprocessing.split_by` or of the whole row.
+    """Return all rows of a data set with their splits; see `split.identify`.
 
     An image or recording counts by its content, whatever its name, so that copies stay in one split.
 
@@ -46,20 +46,25 @@ def read(step: Step, validated: list[tuple[Shard, str]], columns: Mapping[str, s
         columns: Names of the columns to read, by the recipe's key that gives the name.
 
     Raises:
-        UserError: A column is missing or has a null, or a shard has changed since it was validated.
+        UserError: A column is missing or has a null, a row names no split, or a shard has changed since it was
+            validated.
     """
     settings = step.recipe.preprocessing
-    wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
+    wanted = {**columns, **columns_of(settings)}
     values: dict[str, list[Any]] = {name: [] for name in wanted.values()}
     files: list[File] = []
-    contents: list[tuple[str, ...]] = []
+    splits: list[str] = []
+    ids: list[int] = []
     for shard, table in _tables(step, validated, wanted):
-        for name in values:
-            values[name] += table.column(name).to_pylist()
+        here = {name: table.column(name).to_pylist() for name in values}
+        for name, some in here.items():
+            values[name] += some
         if shard.media:
             files += [File(shard, name) for name in table.column("file").to_pylist()]
-        contents += [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
-    splits, ids = identify(values, contents, settings)
+        contents = [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
+        named, identities = identify(here, contents, settings, shard.path)
+        splits += named
+        ids += identities
     return AllRows(values, np.array(splits), np.array(ids, np.uint64), files)
 
 
@@ -146,8 +151,8 @@ def described(step: Step, counts: Mapping[str, int], entries: list[Entry], info:
     """
     for split, count in counts.items():
         if not count:
-            fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
-            raise UserError(f"{fraction}: no example is in the {split} split; change it, or add data")
+            key = key_of(split, step.recipe.preprocessing)
+            raise UserError(f"{key}: no example is in the {split} split; change it, or add data")
     said = {
         "task": step.recipe.task,
         "splits": {split: {"examples": count} for split, count in counts.items()},

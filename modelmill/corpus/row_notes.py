@@ -14,7 +14,7 @@ from modelmill.corpus.in_memory import AllRows
 from modelmill.corpus.media import File
 from modelmill.corpus.required import require_column
 from modelmill.corpus.shard_cache import ShardCache
-from modelmill.corpus.split import SPLITS, identify
+from modelmill.corpus.split import SPLITS, columns_of, identify
 from modelmill.data import shards
 from modelmill.data.media.finding import FILE
 from modelmill.data.shard import Shard
@@ -133,7 +133,7 @@ def note(
         UserError: A column is missing or has a null, or a shard has changed since it was validated.
     """
     settings = step.recipe.preprocessing
-    wanted = dict(columns) | ({"preprocessing.split_by": settings.split_by} if settings.split_by else {})
+    wanted = {**columns, **columns_of(settings)}
     cache = ShardCache(step, "rows", frozenset({"sequence_length"}))
     work = partial(_note, settings=settings, columns=wanted, named=tuple(named), look=look)
     encoded, _ = cache.each(step, validated, [sha256 for _, sha256 in validated], work, [()] * len(validated), "rows")
@@ -199,8 +199,8 @@ def _pieces(shard: Shard, stream: shards.Stream, settings: Preparation, columns:
             table = whole.slice(begin, ROWS_AT_ONCE)
             values = {name: table.column(name).to_pylist() for name in columns.values()}
             contents = [(one,) for one in table.column("sha256").to_pylist()] if shard.media else [()] * table.num_rows
-            splits, ids = identify(values, contents, settings)
             rows = range(start + begin, start + begin + table.num_rows)
+            splits, ids = identify(values, contents, settings, shard.path, rows.start + 1)
             yield Piece(table, splits, ids, files_of(table, shard), list(rows), shard.path)
         start += whole.num_rows
 

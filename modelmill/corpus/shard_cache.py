@@ -55,7 +55,14 @@ class ShardCache:
         )
         # A shard's values are others where the shards' common types are.
         schema = step.inputs[DATASET].info[SCHEMA]
-        self.made_with = {"code": step.document["code"], "settings": settings, "fitted": fitted, "schema": schema}
+        # Whether the data lacks a split is known only when all of it was read.
+        drawn = {"drawn": sorted(step.recipe.preprocessing.drawn)} if step.recipe.preprocessing.drawn else {}
+        self.made_with = drawn | {
+            "code": step.document["code"],
+            "settings": settings,
+            "fitted": fitted,
+            "schema": schema,
+        }
 
     def find(self, sha256: str) -> Encoded | None:
         """Return the encoded shard with these bytes, or None if it was not encoded or one of its arrays is gone."""

@@ -111,12 +111,13 @@ class TableStream:
     def _sliced(self, tables: Iterator["pa.Table"]) -> Iterator["pa.Table"]:
         """Yield tables in pieces, with the names of a layout's columns and the types that are known."""
         from modelmill.data.columns import conform
-        from modelmill.data.reading import file_names
+        from modelmill.data.reading import file_names, objects
 
-        shard = self._shard
+        shard, rows = self._shard, 0
         for table in tables:
             if shard.layout == "metadata":
-                table = file_names.renamed(table, shard.uri)
+                table = objects.expanded(file_names.renamed(table, shard.uri), shard.uri, rows + 1)
+                rows += table.num_rows
             if shard.schema is not None:
                 table = conform(table, shard.schema, shard.uri)
             if not table.num_columns:  # a slice of it would claim rows

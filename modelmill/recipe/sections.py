@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from modelmill.recipe.data import Data, DriftLimits, Quarantine
 from modelmill.recipe.evaluation import Bound, Comparison, Evaluation
@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 STAGES = ("pretraining", "fine_tuning")
-# Keys that name a model from elsewhere.
+# The key of the column that names splits, and keys that name a model from elsewhere.
+SPLIT_FROM = "preprocessing.split_from"
 INIT, TEACHER = "pretraining.init", "fine_tuning.distillation.teacher"
 TOKENIZER, PROCESSOR = "preprocessing.tokenizer.from", "preprocessing.processor.from"
 
@@ -50,6 +51,11 @@ class Preparation(Section):
         description="Column whose hash decides a record's split; null hashes the whole record, so equal records stay "
         "together.",
     )
+    split_from: str | None = Field(
+        default=None,
+        description="Column that names each record's split: `train`, `validation` (or `val`, `valid`, `dev`) or "
+        "`test`; one that no record names is drawn from `train`. Null draws all.",
+    )
     validation: float = Field(
         default=0.05, gt=0, lt=0.5, description="Fraction of the records held out for validation."
     )
@@ -59,11 +65,37 @@ class Preparation(Section):
         description="When the tokenizer or scaler is fitted to the training split: `always` anew, or `once` and kept "
         "for all later data under this recipe's name and settings.",
     )
+    # Splits that the data does not name, known when it is read.
+    _drawn: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @model_validator(mode="after")
+    def _splits_are_named_or_drawn(self) -> "Preparation":
+        fields = type(self).model_fields
+        given = [name for name in ("validation", "test") if getattr(self, name) != fields[name].default]
+        if self.split_from is not None and given:
+            raise ValueError(f"split_from and {given[0]} exclude each other: leave out {given[0]}, or split_from")
+        return self
+
+    @property
+    def drawn(self) -> frozenset[str]:
+        """Return the splits that are drawn from `train` although `split_from` is set: no record names them."""
+        return self._drawn
+
+    def with_drawn(self, splits: frozenset[str]) -> "Preparation":
+        """Return these settings where no record names some splits.
+
+        Args:
+            splits: Their names.
+        """
+        copy = self.model_copy()
+        copy._drawn = splits
+        return copy
 
     @property
     def held_out(self) -> dict[str, Any]:
         """Return the settings that decide which records are in the test split, by dotted key."""
-        return {"preprocessing.split_by": self.split_by or "the whole record", "preprocessing.test": self.test}
+        how = {"preprocessing.test": self.test} if self.split_from is None else {SPLIT_FROM: self.split_from}
+        return {"preprocessing.split_by": self.split_by or "the whole record", **how}
 
     @property
     def checkpoint_key(self) -> str:
@@ -93,6 +125,16 @@ class Preparation(Section):
 
         Raises:
             UserError: It has not.
+        """
+
+    def require_processor(self, folder: Path) -> None:
+        """Check that a checkpoint's image processor or feature extractor suits these settings; by default any does.
+
+        Args:
+            folder: Folder with the checkpoint's configuration, processor and tokenizer.
+
+        Raises:
+            UserError: It does not.
         """
 
     def with_checkpoint(self, source: str) -> "Preparation":

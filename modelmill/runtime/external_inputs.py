@@ -56,6 +56,8 @@ def _fitted(recipe: Recipe, store: Store) -> str:
                 image_processor.named(folder)
         if key == weights.TOKENIZER_KEY:
             recipe.preprocessing.require_tokenizer(weights.locate(key, source, store))
+        else:
+            recipe.preprocessing.require_processor(folder)
         if length := recipe.preprocessing.context_length:
             compatibility.require_length(folder, length, key)
         return weights.describing_digest(folder)

@@ -15,10 +15,14 @@ from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoModelForSpee
 
 from modelmill.core.errors import UserError
 from modelmill.corpus.speech import processor
+from modelmill.models import torch_attention
+from modelmill.tasks.contract import RunFacts
+from modelmill.tasks.speech_recognition.cost import cost
 from modelmill.tasks.speech_recognition.pretrained import PretrainedRecognition, check_model
 from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser
+from modelmill.training.loop import probe
 from tests.pretrained import speech as speech_checkpoints
-from tests.pretrained.speech import FAMILIES, RATE, SPLIT, spelled, task_over
+from tests.pretrained.speech import FAMILIES, RATE, SPLIT, settings, spelled, task_over
 
 
 def theirs(folder: Path, task: PretrainedRecognition) -> Any:
@@ -256,3 +260,26 @@ def test_tokens_are_made_without_torch(tmp_path: Path) -> None:
         changes = {"language": "de"} if folder.name == "whisper" else {}
         made = spelled(folder, "ab", **changes)
         assert line.split()[1:] == [str(one) for one in made.numbers(made.tidied("ab"))]
+
+
+def test_a_whisper_costs_what_is_counted(tmp_path: Path) -> None:
+    folder = speech_checkpoints.write("whisper", tmp_path / "whisper")
+    task = task_over(folder, language="de")
+    model = task.load(folder).train()
+    examples = task.examples("fine_tuning", SPLIT)
+    batch = examples.batch(np.arange(1))
+    with torch_attention.as_one():
+        flops = probe.measure(lambda: task.loss(model, batch), []).flops
+    tokens = batch["labels"].shape[1]
+    rows = {"ids": 1, "samples": examples.lengths[0], "labels": tokens}
+    known = RunFacts(
+        task.corpus.info,
+        {f"train/only/00000.00000.{name}.npy": count for name, count in rows.items()},
+        weights=json.loads((folder / "config.json").read_text()),
+    )
+    recipe: Any = SimpleNamespace(model=PretrainedRecogniser(), preprocessing=settings(), fine_tuning=None)
+    found = cost(recipe, "pretraining", known)
+    assert found is not None and found.parameters == sum(one.numel() for one in model.parameters())
+    assert found.flops == pytest.approx(flops, rel=0.05) and found.terms == task.terms(batch)
+    recipe.fine_tuning = SimpleNamespace(adapted=True, frozen_layers=0)
+    assert cost(recipe, "fine_tuning", known) is None

@@ -37,7 +37,7 @@ def test_a_family_is_trained_saved_and_loaded_as_transformers_computes_it(name: 
     expected = reference(checkpoint)[:, [2, 0, 1]]
     with torch.no_grad():
         found = task.logits(model, batch["pixel_values"])
-        assert (found - expected).abs().max() < 1e-4 * max(1, expected.abs().max())
+        assert (found - expected).abs().max() < 1e-4 * max(1.0, expected.abs().max().item())
         loss = F.cross_entropy(expected, batch["labels"], reduction="sum")
         assert task.loss(model, batch).item() == pytest.approx(loss.item(), rel=1e-4)
     assert task.blocks(model)
@@ -71,12 +71,16 @@ def test_a_family_takes_adapters_and_a_new_head_beside_them(name: str, tmp_path:
     assert merged.config.id2label == {0: "red", 1: "blue"}
 
 
-def test_networks_with_random_weights_begin_with_averages_of_their_images(tmp_path: Path) -> None:
-    checkpoint = vision.write(tmp_path / "checkpoint", "resnet")
+@pytest.mark.parametrize("name", ["efficientnet", "resnet"])
+def test_networks_with_random_weights_begin_with_averages_of_their_images(name: str, tmp_path: Path) -> None:
+    checkpoint = vision.write(tmp_path / "checkpoint", name)
     task = task_over(tmp_path, checkpoint)
     model = task.build()
     averages = {name: buffer for name, buffer in model.named_buffers() if name.endswith("running_var")}
     assert averages and all(not torch.allclose(one, torch.ones_like(one)) for one in averages.values())
+    values = task.examples("fine_tuning", "train").batch(np.arange(2))["pixel_values"]
+    with torch.no_grad():
+        assert task.logits(model.eval(), values).diff(dim=0).abs().max() > 1e-3, "an image makes a difference"
     assert not any(module.training for module in model.train().modules() if "BatchNorm" in type(module).__name__)
 
 
@@ -110,7 +114,7 @@ def test_images_of_another_size_have_interpolated_positions_or_are_refused(tmp_p
 
 def test_changes_of_images_are_the_same_for_the_same_draws_and_leave_validation_alone(tmp_path: Path) -> None:
     checkpoint = vision.write(tmp_path / "checkpoint")
-    changes = {"shift": 0.2, "turn": 20, "zoom": 0.2, "flip": True, "colour": 0.3, "erase": 1.0}
+    changes: dict[str, Any] = {"shift": 0.2, "turn": 20, "zoom": 0.2, "flip": True, "colour": 0.3, "erase": 1.0}
     task = task_over(tmp_path, checkpoint, **changes)
     model = task.load(checkpoint)
     batch = task.examples("fine_tuning", "train").batch(np.arange(4))

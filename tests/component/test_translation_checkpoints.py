@@ -9,12 +9,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from modelmill.components.fine_tuning import lora
 from modelmill.core.errors import UserError
+from modelmill.models import torch_attention
+from modelmill.recipe.adapters import AdaptedFineTuning
+from modelmill.store import Store
+from modelmill.tasks.contract import RunFacts
 from modelmill.tasks.translation import generating
+from modelmill.tasks.translation.cost import cost
 from modelmill.tasks.translation.decoding import write
 from modelmill.tasks.translation.framing import Framing
-from modelmill.tasks.translation.recipe import TranslationPreprocessing
+from modelmill.tasks.translation.recipe import Recipe, TranslationPreprocessing
 from modelmill.tasks.translation.sides import Encoder, Side
+from modelmill.training.device.determinism import seed_everything
+from modelmill.training.loop import journal, probe
+from modelmill.training.loop.checkpoint import Checkpoints
+from modelmill.training.loop.engine import train
 from tests.pretrained import seq2seq
 
 TEXTS = ["a word", "two words, or more.", "слово", "it's a </s> <pad> <s>", "  spaces  are   many ", "x", "naïve ☃"]
@@ -182,3 +192,70 @@ def test_batches_without_padding_give_the_same_losses(tmp_path: Path) -> None:
     logits, labels = task.written(model, batch), batch["labels"]
     assert logits.shape[:2] == labels.shape
     assert torch.allclose(F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum"), padded, rtol=1e-5)
+
+
+def test_a_training_cut_in_two_ends_with_the_same_bits(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LOOK_SECONDS", 0)  # each step is progress
+    folder, scratch = seq2seq.write("t5", tmp_path / "model"), tmp_path / "scratch"  # T5 has dropout
+    scratch.mkdir()
+    sides = seq2seq.plain_sides(folder)
+    random = np.random.default_rng(0)
+    pairs = [(_ids(sides.source, 3 + n % 5, random), _ids(sides.target, 9 - n % 4, random)) for n in range(20)]
+    tuned = {"method": "lora", "batch_size": 4, "group_by_length": True, "checkpoint_seconds": 0, "evaluate_every": 4}
+    stage = AdaptedFineTuning.model_validate({"steps": 10, "learning_rate": 0.02, **tuned})
+
+    def fit(key: str, stop_after: int | None = None) -> tuple[dict[str, torch.Tensor], int]:
+        """The adapters, and where their training began; `stop_after` ends the process, in the test's eyes."""
+        seed_everything(0)
+        task = seq2seq.corpus(tmp_path, folder, sides, pairs)
+        model = task.load(folder)
+        lora.add_adapters(model, stage)
+
+        def progress(done: float, *_: object) -> None:
+            if done == stop_after:
+                raise KeyboardInterrupt
+
+        examples, held_out = (task.examples("fine_tuning", split) for split in ("train", "validation"))
+        result = train(model, task, examples, held_out, stage, 0, Checkpoints(store, key, scratch), progress)
+        return {name: one for name, one in model.named_parameters() if one.requires_grad}, result.resumed_from
+
+    whole, _ = fit("whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit("cut", stop_after=6)
+    cut, begun = fit("cut")
+    assert 0 < begun < 7
+    assert cut.keys() == whole.keys() and all(torch.equal(cut[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("family", "tuned"),
+    [("marian", {}), ("mt5", {}), ("bart", {"method": "lora"}), ("t5", {"method": "lora", "lora": {"rank": 3}})],
+)
+def test_a_plan_expects_what_the_engine_counts(family: str, tuned: dict[str, Any], tmp_path: Path) -> None:
+    folder = seq2seq.write(family, tmp_path / "checkpoint")
+    recipe = Recipe.model_validate(
+        {
+            "name": "counted",
+            "task": "translation",
+            "data": {"path": "pairs.jsonl", "suite": "suite.json"},
+            "preprocessing": {"sequence_length": 48},
+            "model": {"type": "auto"},
+            "pretraining": {"init": str(folder), "steps": 0, "learning_rate": 1.0},
+            "fine_tuning": {"steps": 1, "learning_rate": 1.0, **tuned},
+            "registration": {"model": "counted"},
+        }
+    )
+    expected = cost(recipe, "fine_tuning", RunFacts(weights=json.loads((folder / "config.json").read_text())))
+    task = seq2seq.corpus(tmp_path, folder, seq2seq.plain_sides(folder, length=48), [([9] * 48, [9] * 48)])
+    model = task.load(folder)
+    matrices = sum(one.numel() for name, one in model.named_parameters() if one.ndim > 1 and "position" not in name)
+    if tuned:
+        assert recipe.fine_tuning is not None
+        lora.add_adapters(model, recipe.fine_tuning)
+    batch = task.examples("fine_tuning", "train").batch(np.arange(1))
+    with torch_attention.as_one():
+        counted = probe.measure(lambda: task.loss(model.train(), batch), []).flops
+    assert expected is not None and expected.flops == pytest.approx(counted, rel=0.02)
+    assert expected.parameters == pytest.approx(matrices, rel=0.02) and expected.terms == task.terms(batch)

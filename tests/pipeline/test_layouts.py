@@ -1,43 +1,34 @@
-"""A folder of images by class, and a file of COCO annotations, from `data profile` to a registered model's answer."""
+"""Folders of images by split and class, to a registered model, with the splits of the folders.
 
-import base64
-import json
+That other layouts become the corpora that their manifests become, and keep the suites that `data profile` drafts, is
+shown without a run; see tests/component/test_layouts.py.
+"""
+
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests import cli, recipes
-from tests.component.test_layouts import write_bars_by_class, write_shapes_as_coco
-from tests.pipeline import test_image_classification, test_image_detection
+from tests import recipes
+from tests.layouts import write_all
+from tests.pipeline import test_image_classification
 from tests.pipeline.conftest import finish
+from tests.pipeline.test_image_classification import bar
 
-LITTLE: dict[str, Any] = {
-    "fine_tuning__steps": 2,
-    "fine_tuning__evaluate_every": 2,
-    "evaluation": {"baseline": False, "comparison": "none", "samples": 1},
-}
-RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "image_folder": (
-        test_image_classification.RECIPE,
-        {"pretraining__steps": 2, "pretraining__evaluate_every": 2, "preprocessing__label": "label"},
-    ),
-    "coco": (test_image_detection.RECIPE, {"pretraining": "none"}),
+IMAGES = {"train": 12, "val": 4, "test": 5}
+CHANGES: dict[str, Any] = {
+    "data__layout": "image_folder",
+    "preprocessing": {"label": "label", "labelled_per_class": 12, "size": 12, "channels": 1, "split_from": "split"},
+    "pretraining": "none",
+    "fine_tuning__steps": 1,
+    "fine_tuning__evaluate_every": 1,
+    "evaluation": {"baseline": False, "comparison": "none", "samples": 0},
 }
 
 
-@pytest.mark.parametrize("layout", RUNS)
-def test_a_layout_goes_through_all_steps(tmp_path: Path, layout: str) -> None:
-    data, suite = tmp_path / "data", tmp_path / "drafted.json"
-    write_bars_by_class(data) if layout == "image_folder" else write_shapes_as_coco(data)
-    drafted = cli.modelmill("data", "profile", data, "-o", suite)
-    assert f"data: {{layout: {layout}, media: images}}" in drafted.stdout, drafted.stderr
-    judged = cli.modelmill("data", "validate", data, "--suite", suite)
-    assert judged.returncode == 0, judged.stdout
-    document, changes = RUNS[layout]
-    given = {"data__path": str(data), "data__layout": layout}
-    recipe = recipes.write(tmp_path, document, json.loads(suite.read_text()), **LITTLE, **changes, **given)
-    run = finish(recipe)
-    image = next(data.rglob("*.png")).read_bytes()
-    answered = run.predict({"image": base64.b64encode(image).decode()})
-    assert answered.returncode == 0 and "label" in answered.stdout, answered.stderr
+def test_folders_of_images_go_through_all_steps_in_their_splits(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for split, count in IMAGES.items():
+        names = [(kind, n) for kind in ("falling", "rising") for n in range(count)]
+        write_all(data / split, {f"{kind}/{n}.png": bar(kind, ord(split[0]) * 100 + n) for kind, n in names})
+    run = finish(recipes.write(tmp_path, test_image_classification.RECIPE, **CHANGES, data__path=str(data)))
+    headline = next(step["headline"] for step in run.summary["steps"] if step["name"] == "preprocessing")
+    assert headline.startswith("24 train, 8 validation, 10 test"), headline

@@ -85,11 +85,10 @@ def _pegasus() -> tuple[Any, Any, dict[str, Any]]:
     return PegasusConfig, tokenizer, SIZES | {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
 
 
-def _t5(**more: Any) -> Callable[[], tuple[Any, Any, dict[str, Any]]]:
+def _t5(kind: str = "T5", **more: Any) -> Callable[[], tuple[Any, Any, dict[str, Any]]]:
     def made() -> tuple[Any, Any, dict[str, Any]]:
         import transformers
 
-        kind = more.pop("kind", "T5")
         tokenizer = transformers.T5Tokenizer(vocab=pieces("<pad>", "</s>", "<unk>"), extra_ids=3)
         return getattr(transformers, f"{kind}Config"), tokenizer, T5 | more
 
@@ -130,13 +129,13 @@ CHECKPOINTS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
     "marian": _marian,
     "mbart": _mbart,
     "mbart50": _mbart50,
-    "mt5": _t5(kind="MT5", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+    "mt5": _t5("MT5", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
     "mvp": _plain("Mvp"),
     "nllb": _nllb,
     "pegasus": _pegasus,
     "pegasus_x": _plain("PegasusX", block_size=8, num_global_tokens=4, stagger_local_blocks=False),
     "t5": _t5(),
-    "umt5": _t5(kind="UMT5", feed_forward_proj="gated-gelu"),
+    "umt5": _t5("UMT5", feed_forward_proj="gated-gelu"),
 }
 # Codes of the languages, of families that have some.
 CODES = {

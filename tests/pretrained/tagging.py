@@ -37,7 +37,7 @@ def task_over(folder: Path, scratch: Path) -> TokenClassification:
     piece = Piece(table, ["train"] * len(TEXTS), numbers, [], numbers)
     settings = TaggingPreprocessing(sequence_length=LENGTH)
     with ShardedWriter(scratch) as writer:
-        preprocess.encode(piece, writer, folder=described, content="", settings=settings, kinds=["a", "b"])
+        preprocess.write_windows(piece, writer, folder=described, content="", settings=settings, kinds=["a", "b"])
     files = writer.files()
     files |= {f"checkpoint/{file.name}": file for file in described.iterdir()}
     info = {

@@ -132,9 +132,14 @@ def processor_of(name: str, side: int = SIDE) -> dict[str, Any]:
 def write(folder: Path, name: str = "vit", labels: list[str] | None = None) -> Path:
     """A checkpoint of a family, with its processor and a licence."""
     model_of(name, labels).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor_of(name)))
+    write_processor(folder, name)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     return folder
+
+
+def write_processor(folder: Path, name: str) -> None:
+    """The image processor of a family."""
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor_of(name)))
 
 
 def pictures() -> list[Image.Image]:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import f1_score, log_loss, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
 
 from modelmill.core.errors import UserError
@@ -13,7 +12,6 @@ from modelmill.measures import found, multi_label, regression
 from modelmill.recipe.sections import Bound
 from modelmill.tasks.text_classification import baseline, kinds, label_values
 from modelmill.tasks.text_classification.framing import framed
-from modelmill.tasks.text_classification.losses import loss
 from modelmill.tasks.text_classification.recipe import METRICS, Recipe, TextGate, TextPreprocessing
 
 
@@ -53,26 +51,6 @@ def test_numbers_are_kept_with_the_scale_of_the_training_rows() -> None:
         label_values.of_rows(rows([1, "good"], ["train", "train"]), TextPreprocessing(label_kind="number"))
     with pytest.raises(UserError, match="no two different numbers"):
         label_values.of_rows(rows([1, 1], ["train", "train"]), TextPreprocessing(label_kind="number"))
-
-
-@pytest.mark.parametrize(
-    ("problem", "labels"),
-    [
-        ("single_label_classification", torch.tensor([2, 0, 1, 1])),
-        ("multi_label_classification", torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])),
-        ("regression", torch.tensor([0.5, -1.0, 2.0, 0.0])),
-    ],
-)
-def test_losses_are_those_of_transformers(problem: str, labels: torch.Tensor) -> None:
-    from transformers import BertConfig, BertForSequenceClassification
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    outputs = 1 if problem == "regression" else 3
-    config = BertConfig(vocab_size=9, problem_type=problem, num_labels=outputs, **sizes)
-    model = BertForSequenceClassification(config).eval()
-    made = model(input_ids=torch.arange(8).reshape(4, 2), labels=labels)
-    assert loss(made.logits, labels).item() / 4 == pytest.approx(made.loss.item(), rel=1e-5)
 
 
 def test_measures_of_any_number_of_labels_are_scikit_learns() -> None:

@@ -20,6 +20,7 @@ from modelmill.data.layouts.detecting import detect
 from modelmill.data.media import audio, images, joining
 from modelmill.data.reading import blocks, conll, tar
 from modelmill.recipe.data import Data
+from modelmill.tasks.token_classification import bio
 from tests import layouts
 from tests.layouts import BOXES, CONLL, IMAGES, SAMPLES, write_all, write_tar
 from tests.media import png, sound, tone
@@ -107,6 +108,50 @@ def test_file_name_of_metadata_is_the_file(tmp_path: Path, name: str, text: str)
     (row,) = read(tmp_path, "metadata")
     assert only(row, "file", "text", "readable") == ["x/a.png", "one", True] and "file_name" not in row
     assert detect(str(tmp_path)) == ("metadata", "images")
+
+
+def objects(**changes: Any) -> str:
+    """Metadata of IMAGES as Hugging Face has boxes; `changes` replace keys of the second image's objects."""
+    rows = [
+        {
+            "file_name": name,
+            "objects": {
+                "bbox": [[left, top, right - left, bottom - top] for _, (left, top, right, bottom) in some],
+                "categories": [label for label, _ in some],
+            },
+        }
+        for name, some in BOXES.items()
+    ]
+    rows[1]["objects"] = {**rows[1]["objects"], **changes}  # type: ignore[dict-item]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_objects_of_hugging_face_become_what_coco_becomes(tmp_path: Path) -> None:
+    write_all(tmp_path / "hub", {"metadata.jsonl": objects(), **IMAGES})
+    layouts.write_coco(tmp_path / "coco")
+    names = ("file", "boxes", "labels", "boxes_outside", "sha256")
+    ours, theirs = read(tmp_path / "hub", "metadata"), read(tmp_path / "coco", "coco")
+    assert [only(row, *names) for row in ours] == [only(row, *names) for row in theirs] and "objects" not in ours[0]
+    numbered = {"file_name": "a.png", "objects": {"bbox": [[1, 0, 9, 2], [0, 0, 0, 1]], "category": [4, 11]}}
+    write_all(tmp_path / "hub", {"metadata.jsonl": json.dumps(numbered) + "\n"})
+    (row,) = read(tmp_path / "hub", "metadata")
+    assert only(row, "labels", "boxes_outside") == [["4", "11"], 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bbox": [[1, 0, 5]], "categories": ["dog"]}, "metadata.jsonl: row 2: bbox [1, 0, 5] is not x, y, width and"),
+        (
+            {"categories": ["dog"]},
+            "metadata.jsonl: row 2: 'objects' has no lists 'bbox' and 'categories' of one length",
+        ),
+        ({"categories": None}, "row 2: 'objects' has no lists 'bbox' and 'categories'"),
+    ],
+)
+def test_objects_that_do_not_fit_are_refused_by_row(tmp_path: Path, changes: Any, message: str) -> None:
+    write_all(tmp_path, {"metadata.jsonl": objects(**changes), **IMAGES})
+    assert message in fails(tmp_path, "metadata")
 
 
 def test_metadata_without_names_is_refused(tmp_path: Path) -> None:
@@ -324,6 +369,17 @@ def test_conll_u_has_parts_of_speech(tmp_path: Path) -> None:
     text = "".join(f"{line}{'' if line[0] == '#' else 5 * (chr(9) + '_')}\n" for line in lines)
     write_all(tmp_path, {"es.conllu": text})
     assert read(tmp_path, "conll", None) == [{"tokens": ["vamos", "nos"], "tags": ["VERB", "PRON"]}]
+
+
+def test_the_scheme_of_conll_2003_is_read_by_its_name(tmp_path: Path) -> None:
+    """Its first lines: an entity begins with I-, and with B- only beside one of its kind."""
+    words = ["U.N.\tI-ORG", "official\tO", "Ekeus\tI-PER", "Rolf\tB-PER", "Baghdad\tI-LOC"]
+    write_all(tmp_path, {"eng.train.txt": "\n".join(words) + "\n"})
+    (row,) = read(tmp_path, "conll", None)
+    assert row["tags"] == ["I-ORG", "O", "I-PER", "B-PER", "I-LOC"]
+    assert bio.converted(row["tags"], "iob1") == ["B-ORG", "O", "B-PER", "B-PER", "B-LOC"]
+    with pytest.raises(bio.WrongTag, match="tag 1 is 'I-ORG', and nothing is before it"):
+        bio.converted(row["tags"], "bio")
 
 
 def test_wrong_lines_of_conll_are_refused(tmp_path: Path) -> None:

@@ -143,18 +143,6 @@ def test_a_word_is_where_its_first_token_is(make: Any) -> None:
     assert window.places == sorted(window.places)
 
 
-def test_first_tokens_are_those_that_transformers_labels(tmp_path: Path) -> None:
-    from transformers import PreTrainedTokenizerFast
-
-    theirs = PreTrainedTokenizerFast(tokenizer_object=wordpieces())
-    words = ["abba", "a.b", "hug", "d'accord", "z"]
-    encoded = theirs(words, is_split_into_words=True)
-    numbers = encoded.word_ids()
-    (window,) = windows.windows(wordpieces(), words, 64)
-    assert window.ids == encoded["input_ids"]
-    assert window.places == [numbers.index(word) for word in range(len(words))]
-
-
 @pytest.mark.parametrize("make", [wordpieces, bytes_with_spaces])
 @pytest.mark.parametrize("most", [4, 7, 10])
 def test_a_long_text_is_split_between_words_and_loses_none(make: Any, most: int) -> None:

@@ -48,7 +48,7 @@ def preprocess(step: Step, validated: list[tuple[Shard, str]], frame_seconds: fl
     for name in corpora.members(noted.rows, chosen):
         sizes[name] = {split: streaming.count(encoded, f"{split}/{name}", "examples") for split in SPLITS}
         for split, size in sizes[name].items():
-            corpora.require(size, "recording", name, split, noted.rows, chosen)
+            corpora.require(size, "recording", name, split, noted.rows, chosen, settings)
     info: dict[str, Any] = {"corpora": sizes, "alphabet": alphabet, "held_out": settings.held_out}
     info |= {"sample_rate": settings.sample_rate, "lowercase": settings.lowercase}
     made = streaming.corpus(step, encoded, info, folder=next(iter(sizes)))

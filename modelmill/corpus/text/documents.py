@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from modelmill.core.errors import UserError
-from modelmill.corpus.split import split_of
+from modelmill.corpus.split import columns_of, named_split, split_of
 from modelmill.corpus.text.cleaning import clean
 from modelmill.corpus.text.conversations import contents, formats
 from modelmill.corpus.text.conversations.conversation import Preference
@@ -14,6 +14,7 @@ from modelmill.corpus.text.pairs import Pair, python_docstrings
 from modelmill.corpus.text.settings import LanguagePreprocessing, Pairs
 from modelmill.data import shards
 from modelmill.data.shard import Shard
+from modelmill.recipe.sections import SPLIT_FROM
 
 # Characters of the longest name of a source.
 _LONGEST_SOURCE = 100
@@ -90,15 +91,14 @@ def read(
                 yield _document(row, here, settings)
             else:
                 said = {name: column[place] for name, column in rows.items()}
-                yield _conversation(row, here.get("preprocessing.split_by"), said, settings, pairs, shard.path)
+                yield _conversation(row, here, said, settings, pairs, shard.path)
         start += table.num_rows
 
 
 def _columns(settings: LanguagePreprocessing) -> dict[str, str]:
     """Return the columns of text to read, by the recipe's key that names them."""
     columns = {} if settings.conversations else {"preprocessing.text": settings.text}
-    if settings.split_by:
-        columns["preprocessing.split_by"] = settings.split_by
+    columns |= columns_of(settings)
     if settings.pairs is not None and settings.pairs.source == "columns":
         columns["preprocessing.pairs.prompt"] = settings.pairs.prompt
         columns["preprocessing.pairs.response"] = settings.pairs.response
@@ -107,7 +107,7 @@ def _columns(settings: LanguagePreprocessing) -> dict[str, str]:
 
 def _document(row: int, values: dict[str, str], settings: LanguagePreprocessing) -> Document:
     text = values["preprocessing.text"]
-    split = split_of(values.get("preprocessing.split_by", text), settings)
+    split = split_of(values.get("preprocessing.split_by", text), settings, values.get(SPLIT_FROM))
     cleaned = clean(text, settings.hygiene)
     made: list[Pair] = []
     if "preprocessing.pairs.prompt" in values:
@@ -119,13 +119,13 @@ def _document(row: int, values: dict[str, str], settings: LanguagePreprocessing)
 
 
 def _conversation(
-    row: int, split_by: str | None, said: dict[str, Any], settings: LanguagePreprocessing, pairs: Pairs, where: str
+    row: int, named: dict[str, str], said: dict[str, Any], settings: LanguagePreprocessing, pairs: Pairs, where: str
 ) -> Document:
     """Return the document that is a conversation.
 
     Args:
         row: Its row in the shard, from 0.
-        split_by: Text that decides its split; None for the user's first message.
+        named: What decides its split, by the recipe's key of the column; else it is the user's first message.
         said: The row's values by the format's standard names.
         settings: The recipe's `preprocessing`.
         pairs: Their section `pairs`.
@@ -140,7 +140,9 @@ def _conversation(
                 "such rows out with preprocessing.pairs.malformed: leave_out"
             ) from None
         return Document(row, "train", "", [], (0, 0, 0), problem="malformed")
-    split = split_of(contents.identity_of(example) if split_by is None else split_by, settings)
+    split_by = named.get("preprocessing.split_by")
+    identity = contents.identity_of(example) if split_by is None else split_by
+    split = split_of(identity, settings, named.get(SPLIT_FROM))
     if isinstance(example, Preference) and example.chosen == example.rejected:
         if pairs.equal == "refuse":
             raise UserError(
@@ -197,6 +199,8 @@ def _column(table: Any, shard: Shard, key: str, name: str, start: int) -> list[s
     for row, value in enumerate(values, start=start + 1):
         if value is None:
             raise UserError(f"{key}: {shard.path} row {row}: column {name!r} is null")
+    if key == SPLIT_FROM:
+        return [named_split(value, name, shard.path, row) for row, value in enumerate(values, start=start + 1)]
     if key == "preprocessing.split_by":
         return [str(value) for value in values]
     if values and not isinstance(values[0], str):

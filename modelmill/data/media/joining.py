@@ -14,6 +14,7 @@ from modelmill.data.media import placing
 from modelmill.data.media.finding import FILE
 from modelmill.data.media.unusable import Unusable
 from modelmill.data.media_files import Kind, Media
+from modelmill.data.reading import objects
 from modelmill.recipe.layout import Layout
 
 # Of every file: its size, the sha256 of its bytes, which equal files share, and whether it could be decoded.
@@ -81,7 +82,7 @@ class Joining:
             values = pa.array([known[name][0].get(column) for name in names], type_)
             piece = piece.append_column(column, values)
         whys = [known[name][1] for name in names]
-        if self._layout in placing.LAYOUTS:
+        if self._layout in placing.LAYOUTS or objects.are_in(piece):
             piece, problems = placing.place(piece, self._layout)
             whys = [why or problem for why, problem in zip(whys, problems, strict=True)]
             at = piece.column_names.index("readable")

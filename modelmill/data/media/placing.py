@@ -31,7 +31,7 @@ def place(table: pa.Table, layout: Layout) -> Placed:
 
     Args:
         table: Rows with the columns that are measured of their images.
-        layout: One of LAYOUTS.
+        layout: One of LAYOUTS, or `metadata`, whose boxes are in pixels.
     """
     sizes = list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
     problems = [""] * len(sizes)

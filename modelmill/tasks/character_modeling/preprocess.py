@@ -42,7 +42,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     for name, members in members_of.items():
         for split in SPLITS:
             kept = np.flatnonzero(members & is_full & (rows.splits == split))
-            corpora.require(len(kept), "document", name, split, rows, chosen)
+            corpora.require(len(kept), "document", name, split, rows, chosen, settings)
             packed = pack([documents[number] for number in kept])
             arrays[split] |= {f"{name}/{kind}": array for kind, array in packed.items()}
     sizes = {name: {split: _bytes(arrays[split], name) for split in SPLITS} for name in members_of}

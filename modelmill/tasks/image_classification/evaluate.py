@@ -86,6 +86,8 @@ def _images(examples: Any, places: np.ndarray, size: int) -> np.ndarray:
 
 def _shown(most: int, classes: list[str], examples: Any, probabilities: np.ndarray) -> list[samples.Sample]:
     """Return images with predictions: up to a half are the surest mistakes, the rest is spread over the test split."""
+    if not most:
+        return []
     truth, predicted, sure = examples.labels, probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != truth)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: most // 2]

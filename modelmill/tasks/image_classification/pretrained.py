@@ -45,6 +45,7 @@ class PretrainedImages(PretrainedTask):
     head = PretrainedImageModel.heads[0]
     input = "pixel_values"
     axes: tuple[str, ...] = ("batch",)
+    _is_random = False
 
     @property
     def classes(self) -> list[str]:
@@ -69,11 +70,8 @@ class PretrainedImages(PretrainedTask):
 
     def build(self) -> nn.Module:
         """Return the network with random weights, whose batch normalisation has the averages of training images."""
-        model = super().build()
-        examples = self.examples("fine_tuning", "train")
-        first = np.arange(min(AVERAGED, len(examples)))
-        norms.average(model, lambda: self.logits(model, examples.batch(first)["pixel_values"]))
-        return model
+        self._is_random = True
+        return super().build()
 
     def blocks(self, model: Any) -> list[nn.Module]:
         """Return the hidden blocks in order; of a network of stages, the stages."""
@@ -123,6 +121,8 @@ class PretrainedImages(PretrainedTask):
 
     def _proved(self, model: Any, folder: str) -> nn.Module:
         norms.keep_averages(model)
+        if self._is_random:  # before the proof: without averages signals vanish on their way through many layers
+            self._average(model)
         shape = self.processor.shape
         try:
             return super()._proved(model, folder)
@@ -134,6 +134,13 @@ class PretrainedImages(PretrainedTask):
                 f"{error}; the checkpoint is of images of {size} pixels a side, its processor gives {shape[2]} x "
                 f"{shape[1]}: leave preprocessing.processor.size out, if this network cannot interpolate its positions"
             ) from error
+
+    def _average(self, model: Any) -> None:
+        self._is_random = False
+        examples = self.examples("fine_tuning", "train")
+        first = np.arange(min(AVERAGED, len(examples)))
+        norms.begin(model)
+        norms.average(model, lambda: self.logits(model, examples.batch(first)["pixel_values"]))
 
 
 def _chain(network: nn.Module) -> list[nn.Module]:

@@ -14,6 +14,7 @@ from modelmill.corpus.text.hygiene.examining import Examined, but_for, examine, 
 from modelmill.corpus.text.resolve_tokenizer import the_tokenizer
 from modelmill.corpus.text.settings import LanguagePreprocessing
 from modelmill.data.shard import Shard
+from modelmill.recipe.sections import SPLIT_FROM
 from modelmill.runtime import weights
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.store import manifest
@@ -202,6 +203,8 @@ def _require_examples(counts: dict[str, dict[str, int]], settings: LanguagePrepr
     also = f" ({who} left out {left_out})" if left_out else ""
     for split in SPLITS:
         if not counts[split]["documents"]:
+            if settings.split_from is not None and split not in settings.drawn:
+                raise UserError(f"{SPLIT_FROM}: the {split} split is empty{also}; correct the column, or add data")
             raise UserError(
                 f"preprocessing.validation and .test: the {split} split is empty: {total} documents are too few for "
                 f"fractions of {settings.validation} and {settings.test}{also}; raise them or add data"

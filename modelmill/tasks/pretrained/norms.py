@@ -55,6 +55,19 @@ def keep_averages(model: nn.Module) -> None:
 
 
 @torch.no_grad()
+def begin(model: nn.Module) -> None:
+    """Give batch normalisation the scale of 1 and shift of 0 that it begins with, in place.
+
+    EfficientNet of `transformers` draws its scales around 0, and nothing is left of an image after many layers.
+
+    Args:
+        model: The network, with random weights.
+    """
+    for module in _norms(model):
+        module.reset_parameters()
+
+
+@torch.no_grad()
 def average(model: nn.Module, call: Callable[[], Any]) -> None:
     """Take averages of what a network with random weights computes, as it has none that mean anything.
 

@@ -48,6 +48,7 @@ class InteractionPreprocessing(Preparation):
     )
 
     split_by: Literal["user"] = Field(default="user", description="Always by user.")
+    split_from: None = Field(default=None, description="Always null: each user's last interactions are held out.")
     validation: Literal["last_but_one"] = Field(  # type: ignore[assignment]
         default="last_but_one", description="Always the last but one interaction of each user."
     )

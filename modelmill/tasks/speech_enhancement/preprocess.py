@@ -12,7 +12,7 @@ from modelmill.corpus import media, row_notes, streaming
 from modelmill.corpus.example_shards import ShardedWriter
 from modelmill.corpus.media import File
 from modelmill.corpus.row_notes import Noted, Piece, Validated
-from modelmill.corpus.split import SPLITS
+from modelmill.corpus.split import SPLITS, key_of
 from modelmill.data.media.finding import FILE
 from modelmill.data.shard import Shard
 from modelmill.runtime.step_runtime import Made, Step
@@ -57,7 +57,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     work = partial(_encode, settings=settings, known=_recordings(shards, noted))
     encoded, new = streaming.encode(step, shards, noted.shards, work, "pairs")
     for split in SPLITS:
-        _require(split, streaming.count(encoded, f"{split}/{NOISY}", "examples"))
+        _require(settings, split, streaming.count(encoded, f"{split}/{NOISY}", "examples"))
     made = streaming.corpus(step, encoded, {"sample_rate": settings.sample_rate}, folder=NOISY)
     dropped = streaming.count(encoded, "all", "left_out")
     clean = streaming.count(encoded, f"train/{CLEAN}", "examples")
@@ -143,7 +143,8 @@ def _unusable(
     return ""
 
 
-def _require(split: str, pairs: int) -> None:
-    fraction = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
+def _require(settings: EnhancementPreprocessing, split: str, pairs: int) -> None:
     if not pairs:
-        raise UserError(f"{fraction}: no noisy recording is in the {split} split; change it, or add data")
+        raise UserError(
+            f"{key_of(split, settings)}: no noisy recording is in the {split} split; change it, or add data"
+        )

@@ -1,31 +1,35 @@
-"""Preprocessing for a checkpoint: recordings at the rate that it hears, transcripts in its tokens, one at a time."""
+"""Preprocessing for a checkpoint: recordings at the rate that it hears, transcripts in its tokens, shard by shard."""
 
 import json
 import logging
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus import checkpoint, corpora, in_memory, media
+from modelmill.corpus import checkpoint, corpora, in_memory, media, row_notes, streaming
 from modelmill.corpus.example_shards import ShardedWriter
-from modelmill.corpus.in_memory import AllRows
+from modelmill.corpus.row_notes import Noted, Piece, ShardRows
 from modelmill.corpus.settings import ONLY
-from modelmill.corpus.speech import processor
+from modelmill.corpus.shard_cache import Encoded
 from modelmill.corpus.split import SPLITS
 from modelmill.data.shard import Shard
+from modelmill.recipe.pretrained import AUTO
 from modelmill.recipe.sections import PROCESSOR
 from modelmill.runtime.sources import architecture
 from modelmill.runtime.step_runtime import Made, Step
 from modelmill.runtime.weights import CONFIG
-from modelmill.store import manifest
-from modelmill.store.manifest import Manifest
-from modelmill.tasks.speech_recognition import spelling
+from modelmill.tasks.speech_recognition import asking, spelling
 from modelmill.tasks.speech_recognition.recipe import PretrainedRecogniser, RecognitionPreprocessing
 from modelmill.tasks.speech_recognition.spelling import Spelling
 
 log = logging.getLogger("modelmill")
+# Counts that are named after the sample rates of a shard's recordings.
+_RATES = "rates"
 
 
 class Checkpoint(NamedTuple):
@@ -60,18 +64,29 @@ def preprocess(step: Step, validated: list[tuple[Shard, str]]) -> Made:
     settings = step.recipe.preprocessing
     assert isinstance(settings, RecognitionPreprocessing)
     given = the_checkpoint(step, settings)
-    hearing = _hearing(given, settings)
-    rows = _rows(step, validated, settings)
-    training = [t for t, s in zip(rows.columns[settings.transcript], rows.splits, strict=True) if s == "train"]
+    hearing = asking.hearing(given.folder, given.config.model_type, settings.sample_rate, settings.max_seconds)
+    noted, rows = _rows(step, validated, settings)
+    training = noted.notes["words"].tobytes().decode().splitlines()
     spelled = spelling.spelling(given.folder, given.config, given.head, settings, training)
     if why := spelled.info.get("why_new"):
         log.warning("preprocessing.vocabulary: %s: a new vocabulary is made of the transcripts, with a new head", why)
     _rewrite(given.folder, spelled)
-    with ShardedWriter(step.scratch) as writer:
-        dropped = _write(step, rows, spelled, hearing, writer)
-    for split in SPLITS:
-        corpora.require(writer.counts[f"{split}/{ONLY}"], "recording", ONLY, split, rows, None)
-    return _made(step, writer, given, spelled, hearing, dropped)
+    described_by = checkpoint.files(given.folder)
+    fitted = digest.of_json([spelled.info, {name: digest.of_bytes(data) for name, data in described_by.items()}])
+    work = partial(_encode, settings=settings, spelled=spelled, rate=hearing.rate)
+    encoded, new = streaming.encode(step, validated, rows, work, fitted)
+    _say_rates(encoded, hearing.rate)
+    counts = {split: streaming.count(encoded, f"{split}/{ONLY}", "examples") for split in SPLITS}
+    for split, count in counts.items():
+        corpora.require(count, "recording", ONLY, split, noted.rows, None, settings)
+    info = {"model": AUTO, "head": given.head, "sample_rate": hearing.rate, "corpora": {ONLY: counts}, **spelled.info}
+    made = streaming.corpus(step, encoded, info, described_by, folder=ONLY)
+    dropped = streaming.count(encoded, "all", "left_out")
+    return replace(
+        made,
+        headline=made.headline + (f"; {dropped:,} left out" if dropped else ""),
+        metrics={**made.metrics, "left_out_recordings": dropped, "new_shards": new},
+    )
 
 
 def the_checkpoint(step: Step, settings: RecognitionPreprocessing) -> Checkpoint:
@@ -103,38 +118,33 @@ def described(folder: Path) -> Checkpoint:
     )
 
 
-def _hearing(given: Checkpoint, settings: RecognitionPreprocessing) -> processor.Hearing:
-    """Return what the checkpoint hears.
-
-    Raises:
-        UserError: The recipe has another rate, or longer recordings than it takes.
-    """
-    hearing = processor.hearing(PROCESSOR, given.folder)
-    if settings.sample_rate != hearing.rate:
-        raise UserError(
-            f"preprocessing.sample_rate: {settings.sample_rate} Hz, but {given.config.model_type} hears {hearing.rate} "
-            f"Hz; set it to {hearing.rate}, and recordings of other rates are resampled"
-        )
-    if hearing.seconds is not None and settings.max_seconds > hearing.seconds:
-        raise UserError(
-            f"preprocessing.max_seconds: {settings.max_seconds:g}, but {given.config.model_type} hears "
-            f"{hearing.seconds:g} s at most; set it to that or less"
-        )
-    return hearing
-
-
-def _rows(step: Step, validated: list[tuple[Shard, str]], settings: RecognitionPreprocessing) -> AllRows:
+def _rows(
+    step: Step, validated: list[tuple[Shard, str]], settings: RecognitionPreprocessing
+) -> tuple[Noted, list[ShardRows]]:
+    """Return what is known of all rows, and those of each shard that are fine-tuned on."""
     chosen = settings.fine_tune_on
     columns = {"preprocessing.transcript": settings.transcript}
     columns |= {"preprocessing.fine_tune_on.column": chosen.column} if chosen else {}
-    rows = in_memory.read(step, validated, columns)
+    named = [chosen.column] if chosen else []
+    noted = row_notes.note(step, validated, columns, named, partial(_look, settings=settings))
     if chosen is None:
-        return rows
-    members = corpora.members(rows, chosen)[corpora.FINE_TUNING]
+        return noted, noted.shards
+    members = corpora.members(noted.rows, chosen)[corpora.FINE_TUNING]
     for split in SPLITS:
-        count = int((members & (rows.splits == split)).sum())
-        corpora.require(count, "recording", corpora.FINE_TUNING, split, rows, chosen)
-    return in_memory.chosen(rows, members)
+        count = int((members & (noted.rows.splits == split)).sum())
+        corpora.require(count, "recording", corpora.FINE_TUNING, split, noted.rows, chosen, settings)
+    return noted, noted.where(in_memory.chosen(noted.rows, members))
+
+
+def _look(piece: Piece, settings: RecognitionPreprocessing) -> dict[str, np.ndarray]:
+    """Note the words of transcripts that are trained on, each once and on a line of its own."""
+    texts = piece.values(settings.transcript)
+    names = corpora.names(piece.values, settings.fine_tune_on, len(texts))
+    words: set[str] = set()
+    for text, split, name in zip(texts, piece.splits, names, strict=True):
+        if split == "train" and name != corpora.PRETRAINING:
+            words.update(str(text).split())
+    return {"words": np.frombuffer("".join(f"{word}\n" for word in sorted(words)).encode(), np.uint8)}
 
 
 def _rewrite(folder: Path, spelled: Spelling) -> None:
@@ -149,61 +159,44 @@ def _rewrite(folder: Path, spelled: Spelling) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
-def _write(step: Step, rows: AllRows, spelled: Spelling, hearing: processor.Hearing, writer: ShardedWriter) -> int:
-    """Write all recordings that can be learned from, and return how many were left out.
+def _encode(
+    piece: Piece, writer: ShardedWriter, *, settings: RecognitionPreprocessing, spelled: Spelling, rate: int
+) -> dict[str, dict[str, int]]:
+    """Write recordings and the tokens of their transcripts; return how many rows are left out, and of which rates.
 
     Raises:
         UserError: A recording cannot be learned from, and the recipe refuses such.
     """
-    settings = step.recipe.preprocessing
-    assert isinstance(settings, RecognitionPreprocessing)
-    texts = [spelled.tidied(text) for text in rows.columns[settings.transcript]]
+    texts = [spelled.tidied(text) for text in piece.values(settings.transcript)]
     rates: set[int] = set()
-    sounds = media.recordings(rows.files, hearing.rate, settings.resample, rates)
-    dropped = 0
-    for number, (file, text, sound) in enumerate(zip(rows.files, texts, sounds, strict=True)):
-        step.progress(number, len(texts), "recordings")
-        seconds = len(sound) / hearing.rate
-        why = "its transcript is empty" if not text else spelled.unusable(text, seconds)
-        if seconds > settings.max_seconds:
-            why = f"it lasts {seconds:.1f} s, more than preprocessing.max_seconds ({settings.max_seconds:g} s)"
+    sounds = media.recordings(piece.files, rate, settings.resample, rates)
+    left_out = 0
+    for place, (file, text, sound) in enumerate(zip(piece.files, texts, sounds, strict=True)):
+        why = _unusable(text, len(sound) / rate, settings, spelled)
         if why and settings.unusable == "refuse":
             raise UserError(
                 f"preprocessing.unusable: {file.shard.path}: {file.name}: {why}; mend it or leave such rows out: "
                 "--set preprocessing.unusable=drop"
             )
         if why:
-            dropped += 1
+            left_out += 1
             continue
         pcm = (sound * (1 << 15)).round().clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
-        split = f"{rows.splits[number]}/{ONLY}"
-        writer.add(split, int(rows.ids[number]), {"samples": pcm, "labels": spelled.numbers(text)})
-    if others := sorted(rates - {hearing.rate}):
+        values = {"samples": pcm, "labels": spelled.numbers(text)}
+        writer.add(f"{piece.splits[place]}/{ONLY}", piece.ids[place], values)
+    return {"all": {"left_out": left_out}, _RATES: {str(one): 1 for one in rates}}
+
+
+def _unusable(text: str, seconds: float, settings: RecognitionPreprocessing, spelled: Spelling) -> str:
+    """Return why a row cannot be learned from, or an empty text."""
+    if seconds > settings.max_seconds:
+        return f"it lasts {seconds:.1f} s, more than preprocessing.max_seconds ({settings.max_seconds:g} s)"
+    return spelled.unusable(text, seconds) if text else "its transcript is empty"
+
+
+def _say_rates(encoded: list[Encoded], heard: int) -> None:
+    """Say once which recordings were resampled."""
+    rates = {int(rate) for one in encoded for rate in one.counts.get(_RATES, {})}
+    if others := sorted(rates - {heard}):
         said = ", ".join(str(rate) for rate in others)
-        log.warning("recordings at %s Hz are resampled to the %s Hz that the checkpoint hears", said, hearing.rate)
-    return dropped
-
-
-def _made(
-    step: Step, writer: ShardedWriter, given: Checkpoint, spelled: Spelling, hearing: processor.Hearing, dropped: int
-) -> Made:
-    """Return the corpus as preprocessing's output."""
-    entries = [manifest.add_bytes(step.store, data, name) for name, data in checkpoint.files(given.folder).items()]
-    entries += [manifest.add_file(step.store, file, name) for name, file in writer.files().items()]
-    counts = {split: writer.counts[f"{split}/{ONLY}"] for split in SPLITS}
-    info = {
-        "task": step.recipe.task,
-        "model": step.recipe.model.type,  # type: ignore[union-attr]
-        "head": given.head,
-        "sample_rate": hearing.rate,
-        "splits": {split: {"examples": count} for split, count in counts.items()},
-        "corpora": {ONLY: counts},
-        "held_out": step.recipe.preprocessing.held_out,
-        **spelled.info,
-    }
-    return Made(
-        outputs={"corpus": Manifest(kind="corpus", entries=entries, made_from=step.digests, info=info)},
-        headline=", ".join(f"{count:,} {split}" for split, count in counts.items())
-        + (f"; {dropped:,} left out" if dropped else ""),
-        metrics={f"{split}_examples": count for split, count in counts.items()} | {"left_out_recordings": dropped},
-    )
+        log.warning("recordings at %s Hz are resampled to the %s Hz that the checkpoint hears", said, heard)

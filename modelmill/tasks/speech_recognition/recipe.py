@@ -1,5 +1,6 @@
 """The recipe of a speech recogniser."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Tag, model_validator
@@ -93,6 +94,12 @@ class RecognitionPreprocessing(SpeechPreprocessing):
             source: A folder, `s3://BUCKET/PREFIX`, `hf://ORG/NAME@REVISION` or `models:/NAME/VERSION`.
         """
         return self.model_copy(update={"processor": Processor(**{"from": source})})
+
+    def require_processor(self, folder: Path) -> None:
+        """Check that a checkpoint hears these recordings and writes this language; see `Preparation`."""
+        from modelmill.tasks.speech_recognition import asking
+
+        asking.require(folder, self.sample_rate, self.max_seconds, self.language)
 
 
 class PretrainedRecogniser(PretrainedModel):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from modelmill.core.errors import UserError
+from modelmill.tasks.speech_recognition import asking
 from modelmill.tasks.speech_recognition.letters import Letters
 from modelmill.tasks.speech_recognition.recipe import RecognitionPreprocessing
 from modelmill.tasks.speech_recognition.written import Written
@@ -61,10 +62,7 @@ def spelling(
     """
     if head != CTC:
         return Written(folder, config, settings)
-    if settings.language:
-        raise UserError(
-            f"preprocessing.language: {folder}: {config.model_type} has no tokens of languages; leave the key out"
-        )
+    asking.refuse_language(folder, config.model_type, settings.language)
     own = Letters.of_checkpoint(folder, config, settings)
     texts = [" ".join(str(text).split()) for text in training]
     if own is None or settings.vocabulary == "transcripts" or settings.alphabet:

@@ -1,6 +1,5 @@
 """The tokens that a decoder writes, after those that say in which language."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from modelmill.core.errors import UserError
 from modelmill.corpus.speech.processor import load_tokenizer
+from modelmill.tasks.speech_recognition import asking
 from modelmill.tasks.speech_recognition.recipe import RecognitionPreprocessing
 
 
@@ -38,12 +38,11 @@ class Written:
         self.tokenizer, self.settings = load_tokenizer(folder), settings
         self.start = int(config.decoder_start_token_id)
         self.most = int(getattr(config, "max_target_positions", 0) or getattr(config, "max_position_embeddings", 0))
-        self.is_whisper = config.model_type == "whisper"
-        self.language = _language(self.tokenizer, settings.language, folder) if self.is_whisper else None
-        if settings.language and not self.is_whisper:
-            raise UserError(
-                f"preprocessing.language: {folder}: {config.model_type} has no tokens of languages; leave the key out"
-            )
+        self.is_whisper = config.model_type == asking.WHISPER
+        if not self.is_whisper:
+            asking.refuse_language(folder, config.model_type, settings.language)
+        tokens = self.tokenizer.get_vocab()
+        self.language = asking.code(folder, tokens, settings.language) if self.is_whisper else None
         self.prefix = _prefix(self.tokenizer, self.language) if self.is_whisper else []
         self.files: dict[str, bytes] = {}
         self.changes: dict[str, Any] = {}
@@ -77,35 +76,6 @@ class Written:
         if self.most and len(tokens) > self.most:
             return f"its transcript has {len(tokens)} tokens, more than the {self.most} that the decoder writes"
         return ""
-
-
-def _language(tokenizer: Any, language: str | None, folder: Path) -> str | None:
-    """Return the code of Whisper's language; None for a checkpoint of one language.
-
-    Raises:
-        UserError: The tokenizer does not know the language, or knows several and none is named.
-    """
-    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
-
-    known = [code for code in dict.fromkeys(TO_LANGUAGE_CODE.values()) if _id(tokenizer, f"<|{code}|>") is not None]
-    # English checkpoints have the tokens, but are not asked with them.
-    if not _is_multilingual(folder, known):
-        if language and TO_LANGUAGE_CODE.get(language.lower(), language.lower()) != "en":
-            raise UserError(f"preprocessing.language: {folder}: {language!r}: this checkpoint writes English alone")
-        return None
-    some = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
-    if language is None:
-        raise UserError(f"preprocessing.language: {folder}: name the language of the transcripts, one of {some}")
-    code = TO_LANGUAGE_CODE.get(language.lower(), language.lower())
-    if code not in known:
-        raise UserError(f"preprocessing.language: {folder}: its tokenizer does not know {language!r}; it knows {some}")
-    return code
-
-
-def _is_multilingual(folder: Path, known: list[str]) -> bool:
-    file = folder / "generation_config.json"
-    said = json.loads(file.read_text("utf-8")).get("is_multilingual") if file.is_file() else None
-    return bool(known) if said is None else bool(said)
 
 
 def _prefix(tokenizer: Any, language: str | None) -> list[int]:

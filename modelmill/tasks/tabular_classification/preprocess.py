@@ -8,7 +8,7 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus import processes
 from modelmill.corpus.shard_cache import Encoded, ShardCache
-from modelmill.corpus.split import SPLITS
+from modelmill.corpus.split import SPLITS, key_of
 from modelmill.data.shard import Shard
 from modelmill.recipe.step_specs import FITTED
 from modelmill.runtime import external_inputs, fitted
@@ -93,7 +93,7 @@ def fit(step: Step, shards: Shards) -> Fitted:
     summaries, new = _summaries(step, shards, step.recipe.preprocessing)
     counts = _count([summary["classes"] for summary in summaries])
     classes = sorted({label for split in counts.values() for label in split})
-    _require_classes(counts, classes)
+    _require_classes(counts, classes, step.recipe.preprocessing)
     scaler, settled = _scaler(step, [summary["train"] for summary in summaries])
     return Fitted(scaler, settled, classes, counts, new)
 
@@ -152,7 +152,7 @@ def _count(summaries: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, in
     return {s: {c: sum(counts[s].get(c, 0) for counts in summaries) for c in classes} for s in SPLITS}
 
 
-def _require_classes(counts: dict[str, dict[str, int]], classes: list[str]) -> None:
+def _require_classes(counts: dict[str, dict[str, int]], classes: list[str], settings: TabularPreprocessing) -> None:
     if len(classes) < 2:
         raise UserError(f"preprocessing.label: the data has {len(classes)} class, a classifier needs two")
     for split in SPLITS:
@@ -160,5 +160,5 @@ def _require_classes(counts: dict[str, dict[str, int]], classes: list[str]) -> N
         if missing:
             raise UserError(
                 f"preprocessing.label: class {missing[0]!r} is missing from the {split} split "
-                f"({sum(counts[split].values())} rows); raise preprocessing.validation or .test, or add data"
+                f"({sum(counts[split].values())} rows); change {key_of('train', settings)}, or add data"
             )

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus.split import SPLITS, split_of
+from modelmill.corpus.split import SPLITS, columns_of, named_split, split_of
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 from modelmill.tasks.tabular_classification.recipe import TabularPreprocessing
@@ -132,14 +132,18 @@ def read(shard: Shard, sha256: str, settings: TabularPreprocessing) -> Rows:
     table, _ = shards.read(shard, sha256)
     named = [("preprocessing.features", name) for name in settings.features]
     named += [("preprocessing.label", settings.label)]
-    named += [("preprocessing.split_by", settings.split_by)] if settings.split_by else []
+    named += columns_of(settings).items()
     for key, name in named:
         _require(table, shard, key, name)
     features = np.stack([_numbers(table, shard, name) for name in settings.features], axis=1)
     labels = _texts(table.column(settings.label))
     wholes = [json.dumps([*row, label]) for row, label in zip(features.tolist(), labels, strict=True)]
     identities = _texts(table.column(settings.split_by)) if settings.split_by else wholes
-    splits = [split_of(identity, settings) for identity in identities]
+    names: list[str | None] = [None] * table.num_rows
+    if (column := settings.split_from) is not None:
+        values = enumerate(table.column(column).to_pylist(), start=1)
+        names = [named_split(value, column, shard.path, row) for row, value in values]
+    splits = [split_of(identity, settings, name) for identity, name in zip(identities, names, strict=True)]
     ids = np.array([int(digest.of_bytes(whole.encode())[:16], 16) for whole in wholes], np.uint64)
     return Rows(features, np.array(labels), np.array(splits), ids)
 

@@ -9,8 +9,8 @@ from modelmill.tasks.text_classification.recipe import EncoderModel, Recipe
 UNIT: Literal["tokens", "samples"] = "samples"
 
 
-def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
-    """Return the cost of a stage.
+def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost | None:
+    """Return the cost of a stage; None where a checkpoint decides the network that is not known.
 
     Args:
         recipe: The recipe.
@@ -20,9 +20,10 @@ def cost(recipe: Recipe, stage: Stage, known: RunFacts) -> Cost:
     length = recipe.preprocessing.sequence_length
     if known.weights is not None:
         vocabulary, width, blocks, inner, positions = sizes_of(known.weights)
+    elif not isinstance(recipe.model, EncoderModel):
+        return None
     else:
         model = recipe.model
-        assert isinstance(model, EncoderModel)
         width, blocks, inner, positions = model.hidden_size, model.num_hidden_layers, model.intermediate_size, length
         vocabulary = known.vocabulary or recipe.preprocessing.tokenizer.vocab_size
     if known.corpus is not None and isinstance(recipe.model, EncoderModel):

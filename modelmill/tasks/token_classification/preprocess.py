@@ -30,7 +30,7 @@ UNREAD = frozenset({"words", "entities"})
 
 
 def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
-    """Return the corpus: of each window of a text the arrays of `encode`.
+    """Return the corpus: of each window of a text the arrays of `write_windows`.
 
     Args:
         step: The running step.
@@ -52,7 +52,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     folder = _checkpoint(step, settings, kinds)
     padding = _padding(folder, settings, shards, chosen)
     content = weights.tokenizer_digest(folder)
-    work = partial(encode, folder=folder, content=content, settings=settings, kinds=kinds)
+    work = partial(write_windows, folder=folder, content=content, settings=settings, kinds=kinds)
     fitted = digest.of_json([content, kinds])
     encoded, new = streaming.encode(step, shards, chosen, work, fitted, UNREAD)
     info = {
@@ -136,7 +136,7 @@ def kinds_of(counts: dict[str, Counter[str]], settings: TaggingPreprocessing) ->
     return sorted(wanted)
 
 
-def encode(
+def write_windows(
     piece: Piece, writer: ShardedWriter, *, folder: Path, content: str, settings: TaggingPreprocessing, kinds: list[str]
 ) -> dict[str, dict[str, int]]:
     """Write the windows of texts, and count.

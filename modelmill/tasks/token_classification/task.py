@@ -29,7 +29,7 @@ IGNORED = -100
 
 
 class Windows:
-    """Windows of the texts of one split; see `preprocess.encode_shard`.
+    """Windows of the texts of one split; see `preprocess.write_windows`.
 
     A batch has `input_ids`, `attention_mask` and `labels`, int64, (batch, length).
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,15 +12,14 @@ import pyarrow as pa
 
 from modelmill.core import digest
 from modelmill.core.errors import UserError
-from modelmill.corpus import packing
+from modelmill.corpus import example_shards, packing
 from modelmill.corpus.example_shards import ShardedWriter
-from modelmill.corpus.split import SPLITS, split_of
+from modelmill.corpus.split import SPLITS, named_split, split_of
 from modelmill.data import shards
 from modelmill.data.shard import Shard
 from modelmill.tasks.translation.recipe import TranslationPreprocessing
-from modelmill.tasks.translation.sides import SHARED, Encoder, Sides, load_tokenizer
+from modelmill.tasks.translation.sides import SHARED, SIDES, Encoder, Sides, load_tokenizer
 
-SIDES = ("source", "target")
 # Counts of rows that are not in the corpus, by why.
 LEFT_OUT = ("empty", "too_long", "unpaired")
 # Rows that are encoded at a time.
@@ -76,8 +76,7 @@ def encode(
                     continue
                 arrays = {"source": np.array(source, dtype), "target": np.array(translation, dtype)}
                 texts = {
-                    f"{side}_text": np.frombuffer(text.encode(), np.uint8)
-                    for side, text in zip(SIDES, row.texts, strict=True)
+                    f"{side}_text": example_shards.of_text(text) for side, text in zip(SIDES, row.texts, strict=True)
                 }
                 writer.add(row.split, row.identity, arrays | texts)
                 counts[row.split]["examples"] += 1
@@ -104,17 +103,19 @@ def _batches(
 def _rows(shard: Shard, sha256: str, settings: TranslationPreprocessing) -> Iterator[Row]:
     assert settings.split_by is not None
     keys = {"source": settings.source, "target": settings.target, "split_by": settings.split_by}
-    first = 1
+    first, named = 1, settings.split_from
     for table in shards.Stream(shard, sha256):
         columns = {name: _column(table, shard, key, name, first) for key, name in keys.items()}
         by = keys["split_by"]
-        for place, values in enumerate(zip(*columns.values(), strict=True)):
+        names = repeat(None) if named is None else _column(table, shard, "split_from", named, first)
+        for place, (values, name) in enumerate(zip(zip(*columns.values(), strict=True), names, strict=False)):
             row = dict(zip(columns, values, strict=True))
             identity = int(digest.of_bytes(json.dumps(values, default=str).encode())[:16], 16)
             texts = (row[settings.source], row[settings.target])
             for key, text in zip(SIDES, texts, strict=True):
                 _require_text(text, shard, key, keys[key], first + place)
-            yield Row(first + place, split_of(str(row[by]), settings), identity, texts)
+            split = None if named is None else named_split(name, named, shard.path, first + place)
+            yield Row(first + place, split_of(str(row[by]), settings, split), identity, texts)
         first += table.num_rows
 
 

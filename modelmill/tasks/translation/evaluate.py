@@ -21,7 +21,8 @@ from modelmill.tasks.translation.decoding import translate, write
 from modelmill.tasks.translation.dictionary import Dictionary
 from modelmill.tasks.translation.pair_examples import PairExamples
 from modelmill.tasks.translation.recipe import Recipe
-from modelmill.tasks.translation.task import IGNORED, SIDES
+from modelmill.tasks.translation.sides import SIDES
+from modelmill.tasks.translation.task import IGNORED
 from modelmill.training import loading
 from modelmill.training.device import hardware
 from modelmill.training.loop.feeding import to_device

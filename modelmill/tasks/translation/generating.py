@@ -30,7 +30,7 @@ def opening(model: Any, start: Start, sides: Sides) -> list[int]:
     return [token, *sides.target.before]
 
 
-def tell(model: Any, start: Start, sides: Sides, folder: Path, where: str) -> None:
+def configure(model: Any, start: Start, sides: Sides, folder: Path, where: str) -> None:
     """Set how `generate` writes: as the checkpoint says, and beginning as the decoder does in training, in place.
 
     Args:

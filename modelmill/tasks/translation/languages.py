@@ -70,7 +70,7 @@ def require(folder: Path, source: str | None, target: str | None) -> Known:
         if code is None and codes and (side == "target" or has.both):
             raise UserError(f"{KEY}.{side}: {where} has a token for each language; name one of {_some(codes)}")
         if code is not None and code not in codes:
-            advice = f"{did_you_mean(code, codes)}" if len(codes) <= _SHOWN else _near(code, codes)
+            advice = did_you_mean(code, codes) if len(codes) <= _SHOWN else _near(code, codes)
             extra = "; leave it out" if side == "source" and not has.both else advice
             raise UserError(f"{KEY}.{side}: {where} has no token for the language {code!r:.50}{extra}")
     return has

@@ -8,7 +8,9 @@ import torch
 
 from modelmill.corpus.example_shards import ShardedExamples
 from modelmill.models.cross_entropy import IGNORED
+from modelmill.tasks.array_task import described
 from modelmill.tasks.contract import Batch
+from modelmill.tasks.translation.sides import SIDES
 
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 8
@@ -46,16 +48,16 @@ class PairExamples:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return tensors on the CPU for the examples with these numbers."""
-        pairs = [[self._examples.get(side, index) for side in ("source", "target")] for index in indices.tolist()]
+        pairs = [[self._examples.get(side, index) for side in SIDES] for index in indices.tolist()]
         return batch_of(pairs, self.padding, self.longest)
 
     def texts(self, side: str, indices: np.ndarray) -> list[str]:
         """Return the texts of a side, `source` or `target`, of the examples with these numbers."""
-        return [self._examples.get(f"{side}_text", index).tobytes().decode() for index in indices.tolist()]
+        return [self._examples.text(f"{side}_text", index) for index in indices.tolist()]
 
     def describe(self, indices: np.ndarray) -> str:
         """Return where these examples come from, for a person: the first few of them."""
-        return f"pairs {', '.join(str(index) for index in indices[:5].tolist())} of the {self.split} split"
+        return described(indices, self.split)
 
 
 def batch_of(pairs: Sequence[Sequence[np.ndarray]], padding: int, longest: int | None = None) -> Batch:

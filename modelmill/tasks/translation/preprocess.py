@@ -23,8 +23,8 @@ from modelmill.runtime.step_runtime import Made, Step
 from modelmill.tasks.translation import pretrained_corpus
 from modelmill.tasks.translation.pretrained_corpus import Fitted
 from modelmill.tasks.translation.recipe import Recipe, TranslationPreprocessing
+from modelmill.tasks.translation.sides import SIDES
 
-SIDES = ("source", "target")
 # Settings that change no tokens.
 UNREAD = frozenset({"empty_text", "long_text"})
 # Special tokens by role; `source_token` and `target_token` tell the decoder which language to write.

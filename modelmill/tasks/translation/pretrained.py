@@ -163,7 +163,7 @@ class PretrainedTranslation(PretrainedTask):
         where = f"{self.key}: {folder}"
         together, _ = self.made_up(model)
         self.start = decoder_inputs.start_of(model, together, where)
-        generating.tell(model, self.start, self.sides, Path(folder), where)
+        generating.configure(model, self.start, self.sides, Path(folder), where)
         proved = super()._proved(model, folder)
         self.scale = plain_head.scale_of(
             model, lambda one: self._written(one, together), lambda one: self._hidden(one, together)

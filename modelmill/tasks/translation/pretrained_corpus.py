@@ -8,7 +8,7 @@ from modelmill.core import digest
 from modelmill.core.errors import UserError
 from modelmill.corpus import checkpoint, processes
 from modelmill.corpus.shard_cache import Encoded, ShardCache
-from modelmill.corpus.split import SPLITS
+from modelmill.corpus.split import SPLITS, key_of
 from modelmill.data.shard import Shard
 from modelmill.recipe.sections import TOKENIZER
 from modelmill.runtime import weights
@@ -17,7 +17,7 @@ from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.translation import encoding, sides
 from modelmill.tasks.translation.framing import CHECKED, Framing, described
-from modelmill.tasks.translation.recipe import Recipe
+from modelmill.tasks.translation.recipe import Recipe, TranslationPreprocessing
 from modelmill.tasks.translation.sides import Encoder, Sides
 
 # What the headline says of rows that are left out.
@@ -52,7 +52,7 @@ def preprocess(step: Step, shards: list[tuple[Shard, str]]) -> Made:
     encoded, new = encode(step, shards, fitted, range(len(shards)))
     counts = {split: _added(encoded, split) for split in SPLITS}
     for split in SPLITS:
-        _require_examples(split, counts[split])
+        _require_examples(recipe.preprocessing, split, counts[split])
     files = checkpoint.files(fitted.folder) | {f"{checkpoint.FOLDER}/{sides.FILE}": fitted.sides.to_json()}
     entries = [manifest.add_bytes(step.store, data, name) for name, data in files.items()]
     entries += [entry for number, one in enumerate(encoded) for entry in one.numbered(number)]
@@ -121,9 +121,7 @@ def _require_alike(fitted: Fitted, settings: Any, files: dict[str, Path]) -> Non
     examples = ShardedExamples(files, "train")
     framing = Framing(fitted.folder, settings)
     for side, of_side in (("source", fitted.sides.source), ("target", fitted.sides.target)):
-        some = [
-            examples.get(f"{side}_text", number).tobytes().decode() for number in range(min(CHECKED, len(examples)))
-        ]
+        some = [examples.text(f"{side}_text", number) for number in range(min(CHECKED, len(examples)))]
         framing.require_alike(Encoder(fitted.folder, of_side), some)
 
 
@@ -134,10 +132,9 @@ def _added(encoded: list[Encoded], split: str) -> dict[str, int]:
     return dict(total)
 
 
-def _require_examples(split: str, counts: dict[str, int]) -> None:
+def _require_examples(settings: TranslationPreprocessing, split: str, counts: dict[str, int]) -> None:
     if counts["examples"]:
         return
     left_out = ", ".join(f"{counts[why]:,} are {_SAID[why]}" for why in encoding.LEFT_OUT if counts[why])
-    key = "preprocessing.validation or .test" if split == "train" else f"preprocessing.{split}"
     extra = f" ({left_out})" if left_out else ""
-    raise UserError(f"{key}: no pair is in the {split} split{extra}; change it, or add data")
+    raise UserError(f"{key_of(split, settings)}: no pair is in the {split} split{extra}; change it, or add data")

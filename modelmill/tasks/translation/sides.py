@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FILE = "sides.json"
+SIDES = ("source", "target")
 # The tokenizer whose ids are the model's, and which reads both sides unless they have tokenizers of their own.
 SHARED = "tokenizer.json"
 # What transformers does after decoding where a tokenizer's `clean_up_tokenization_spaces` is set.
@@ -62,7 +63,7 @@ class Sides(NamedTuple):
 def read(file: Path) -> Sides:
     """Return the sides that a file holds, as `Sides.to_json` has written it."""
     content = json.loads(file.read_text("utf-8"))
-    return Sides(**content | {side: Side(**content[side]) for side in ("source", "target")})
+    return Sides(**content | {side: Side(**content[side]) for side in SIDES})
 
 
 class Encoder:

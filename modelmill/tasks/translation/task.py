@@ -19,9 +19,9 @@ from modelmill.tasks.array_task import ArrayTask, described
 from modelmill.tasks.contract import Batch, Task
 from modelmill.tasks.translation import noise
 from modelmill.tasks.translation.recipe import Recipe
+from modelmill.tasks.translation.sides import SIDES
 
 IGNORED = -100
-SIDES = ("source", "target")
 # Batches are as long as their longest text, rounded up to a multiple: few shapes, and little padding.
 ROUNDED_TO = 4
 
