@@ -8,33 +8,18 @@ import torch
 from torch import nn
 
 
-class _Whole(torch.autograd.Function):
-    """What it is given, and in the backward pass the gradient laid out in rows.
-
-    On a CPU, PyTorch 2.13 computes wrong gradients of batch normalisation with kept averages where the incoming one
-    is of a single example, has its channels last, and lies in memory at another distance than its size
-    (`batch_norm_backward` takes it for one that is dense).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, made: torch.Tensor) -> torch.Tensor:
-        """Return what is given."""
-        return made.view_as(made)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        """Return the gradient in rows."""
-        return gradients[0].contiguous()
-
-
 class _Kept(nn.Module):
     """Normalisation by the averages that there are: scale and shift are trained, mean and variance are not."""
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         """Return what is given, normalised; its gradient is right for a single example, too."""
         made: torch.Tensor = super().forward(given)
-        whole: torch.Tensor = _Whole.apply(made)
-        return whole
+        # On a CPU, PyTorch 2.13 computes wrong gradients where the one that comes in is of a single example, has its
+        # channels last, and lies in memory at another distance than its size: it takes it for one that is dense.
+        # A hook, since networks change in place what is returned.
+        if made.requires_grad:
+            made.register_hook(torch.Tensor.contiguous)
+        return made
 
     def train(self, mode: bool = True) -> "_Kept":
         """Stay in evaluation mode."""
