@@ -21,7 +21,7 @@ from tests.pretrained import speech as speech_checkpoints
 
 SEED = 0
 SHARDS = 4
-RECIPE = Path(__file__).parents[2] / "recipes" / "text-classification-minilm.yaml"
+RECIPE = Path(__file__).with_name("minilm.yaml")
 # Sides in pixels of the pictures' files: a photograph that a site shows in a list.
 PICTURE = (360, 270)
 PICTURES, RECORDINGS = 256, 96
