@@ -1,19 +1,20 @@
 """Base models for the recipes that ship, each from a package that holds one, and the data that they are trained on."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from modelmill.core.errors import UserError
-from modelmill.demo import efficientnet, minilm, smollm2, whisper
+from modelmill.demo import efficientnet, minilm, packaged, smollm2, whisper
 from modelmill.pipelines import demo_data
 
 # By name: what writes the model into a folder, and whose demo data its recipe reads.
 KNOWN: dict[str, tuple[Callable[[Path], bool], str]] = {
-    "efficientnet": (efficientnet.write, "image-classification"),
-    "minilm": (minilm.write, "text-classification"),
+    "efficientnet": (partial(packaged.write, make=efficientnet.make), "image-classification"),
+    "minilm": (partial(packaged.write, make=minilm.make), "text-classification"),
     "smollm2": (smollm2.write, "python-lm"),
-    "whisper": (whisper.write, "speech-recognition"),
+    "whisper": (partial(packaged.write, make=whisper.make), "speech-recognition"),
 }
 
 

@@ -48,18 +48,6 @@ transformers' EfficientNet, whose gates (squeeze and excitation) are open, since
 """
 
 
-def write(folder: Path) -> bool:
-    """Write the model into a folder, whole or not at all; return whether it was not there already.
-
-    Args:
-        folder: The folder to make.
-
-    Raises:
-        UserError: The package is missing, or the folder holds something else.
-    """
-    return packaged.write(folder, make)
-
-
 def make(folder: Path, scratch: Path) -> None:
     """Write the model.
 

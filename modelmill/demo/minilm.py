@@ -35,18 +35,6 @@ An encoder of English texts of 22.7 million weights (Apache License 2.0), for de
 """
 
 
-def write(folder: Path) -> bool:
-    """Write the model into a folder, whole or not at all; return whether it was not there already.
-
-    Args:
-        folder: The folder to make.
-
-    Raises:
-        UserError: The package is missing, or the folder holds something else.
-    """
-    return packaged.write(folder, make)
-
-
 def make(folder: Path, scratch: Path) -> None:
     """Write the model.
 

