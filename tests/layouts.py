@@ -6,6 +6,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from modelmill.core.errors import UserError
+from modelmill.data import shards
 from tests.media import png
 
 CLASSES = ["cat", "dog"]
@@ -95,3 +99,19 @@ def write_tar(file: Path, members: dict[str, bytes | str], *more: tarfile.TarInf
         for info in more:
             tar.addfile(info)
     return file
+
+
+def read(folder: Path | str, layout: Any, media: Any = "images", corrupt: Any = "keep") -> list[dict[str, Any]]:
+    found = shards.find(str(folder), "auto", media, corrupt, layout=layout)
+    return [row for shard in found for row in shards.read(shard)[0].to_pylist()]
+
+
+def fails(folder: Path | str, layout: Any, media: Any = "images", corrupt: Any = "refuse") -> str:
+    with pytest.raises(UserError) as error:
+        read(folder, layout, media, corrupt)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def only(row: dict[str, Any], *names: str) -> list[Any]:
+    return [row[name] for name in names]
