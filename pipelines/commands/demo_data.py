@@ -16,7 +16,7 @@ def command(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder; data/NAME if not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the data that a demo recipe trains on, from what is on this machine; nothing is downloaded."""
+    """Write the data that a demo recipe trains on, from what is on this machine or in a Python package."""
     from modelmill.pipelines import demo_data
 
     files = demo_data.write(name, output or Path("data") / name)

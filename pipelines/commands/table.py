@@ -16,7 +16,7 @@ COMMANDS = {
     "plan": "Show which steps a run would run, why, and what training would cost.",
     "lr-find": "Suggest a learning rate: train a few batches while the rate rises, and draw how the loss moves.",
     "compile": "Write the recipe's KFP pipeline (IR YAML), to upload to a cluster.",
-    "demo-data": "Write the data that a demo recipe trains on, from what is on this machine; nothing is downloaded.",
+    "demo-data": "Write the data that a demo recipe trains on, from what is on this machine or in a Python package.",
     "demo-model": "Write a base model to fine-tune, from the Python package that holds it, and the data of its recipe.",
     "new-task": "Write a package for a new kind of model that runs as it is, with recipe, suite and test.",
     "report": "Say where a run's HTML report is, or write it to a file, or print the run's log, or compare two runs.",

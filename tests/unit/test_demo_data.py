@@ -66,6 +66,19 @@ def test_tabular_mlp_is_digits_by_their_grey_values(tmp_path: Path) -> None:
     assert [int(r["digit"]) for r in rows] == load_digits().target.tolist()
 
 
+def test_a_sentence_has_the_library_whose_file_it_is_in(tmp_path: Path) -> None:
+    rows = rows_of("text-classification-minilm", tmp_path)
+    assert len({row["text"] for row in rows}) == len(rows) > 10_000
+    of = {row["path"]: row["library"] for row in rows}
+    assert of["json/decoder.py"] == "python" and of["numpy/lib/_function_base_impl.py"] == "numpy"
+    assert {library for path, library in of.items() if path.startswith("sklearn/")} == {"sklearn"}
+    assert set(of.values()) == {"python", "numpy", "pandas", "scipy", "sklearn"}
+    as_written = {
+        row["text"] for row in rows_of("text-classification", tmp_path / "order") if row["order"] == "written"
+    }
+    assert as_written < {row["text"] for row in rows}
+
+
 def test_an_unknown_demo_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"char-rnn, .*python-lm, .*tabular-mlp"):
         demo_data.write("mnist", tmp_path)

@@ -1,6 +1,7 @@
-"""Demo data for text classification: sentences of docstrings, half of them with two neighbouring words swapped.
+"""Demo data for text classification: sentences of docstrings.
 
-The task is `bigram shift`, one of the probing tasks of Conneau et al., 2018, https://arxiv.org/abs/1805.01070.
+The words of half of them are in another order (the task is `bigram shift`, one of the probing tasks of Conneau et al.,
+2018, https://arxiv.org/abs/1805.01070); or all are as they were written, beside the library that each is from.
 """
 
 import json
@@ -40,14 +41,38 @@ def text_classification(shards: int) -> dict[str, bytes]:
     rows: list[list[str]] = [[] for _ in range(shards)]
     met: set[str] = set()
     for path, source in _sources().items():
-        for docstring in taken_apart(source)[1]:
-            for sentence in sentences(docstring):
-                if sentence in met or (row := ordered(sentence)) is None:
-                    continue
+        for sentence in _of_file(source):
+            if sentence in met or (row := ordered(sentence)) is None:
+                continue
+            met.add(sentence)
+            line = json.dumps(row._asdict() | {"path": path}, ensure_ascii=False)
+            rows[int(fraction(path) * shards)].append(line + "\n")
+    return _shards(rows)
+
+
+def text_classification_minilm(shards: int) -> dict[str, bytes]:
+    """Return JSON Lines files of sentences and the library whose docstring has each, by path.
+
+    Shards are drawn, and equal sentences left out, as `text_classification` does.
+
+    Args:
+        shards: Number of files.
+    """
+    rows: list[list[str]] = [[] for _ in range(shards)]
+    met: set[str] = set()
+    for path, source in _sources().items():
+        for sentence in _of_file(source):
+            if sentence not in met:
                 met.add(sentence)
-                line = json.dumps(row._asdict() | {"path": path}, ensure_ascii=False)
-                rows[int(fraction(path) * shards)].append(line + "\n")
-    return {f"sentences-{number:05d}.jsonl": "".join(lines).encode() for number, lines in enumerate(rows) if lines}
+                row = {"text": sentence, "library": _library(path), "path": path}
+                rows[int(fraction(path) * shards)].append(json.dumps(row, ensure_ascii=False) + "\n")
+    return _shards(rows)
+
+
+def _library(path: str) -> str:
+    """Return one of `PACKAGES`, or `python` for its standard library."""
+    first = path.split("/")[0]
+    return first if first in PACKAGES else "python"
 
 
 def _sources() -> dict[str, str]:
@@ -55,6 +80,14 @@ def _sources() -> dict[str, str]:
     for name in PACKAGES:
         sources |= package(name, "demo")
     return sources
+
+
+def _of_file(source: str) -> Iterator[str]:
+    return (sentence for docstring in taken_apart(source)[1] for sentence in sentences(docstring))
+
+
+def _shards(rows: list[list[str]]) -> dict[str, bytes]:
+    return {f"sentences-{number:05d}.jsonl": "".join(lines).encode() for number, lines in enumerate(rows) if lines}
 
 
 def sentences(docstring: str) -> Iterator[str]:
@@ -91,4 +124,4 @@ def _is_plain(word: str) -> bool:
     return bool(_PLAIN.fullmatch(word))
 
 
-DEMOS = {"text-classification": text_classification}
+DEMOS = {"text-classification": text_classification, "text-classification-minilm": text_classification_minilm}
