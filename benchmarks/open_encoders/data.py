@@ -112,7 +112,7 @@ def whisper(folder: Path) -> Case:
         draws = np.random.default_rng(SEED)
         texts = ["".join(draws.choice(list("abcd"), int(draws.integers(10, 18)))) for _ in range(RECORDINGS)]
         speech.write(place / "data", {"words": texts})
-        settings = {"resample": True, "split_by": "speaker", "max_seconds": 30}
+        settings = {"language": "en", "resample": True, "split_by": "speaker", "max_seconds": 30}
         written.write(place, _recipe("speech_recognition", "audio", settings))
     return Case("whisper", place / "bench.yaml", (), 4 if _device() == "cpu" else 32)
 

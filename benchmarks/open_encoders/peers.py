@@ -115,6 +115,8 @@ def trainer(job: Job, bf16: bool = False, workers: int = 0) -> Any:
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
+        adam_beta1=settings.beta1,
+        adam_beta2=settings.beta2,
         lr_scheduler_type="constant",
         optim="adamw_torch_fused",
         bf16=bf16,
