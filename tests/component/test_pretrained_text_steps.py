@@ -49,7 +49,7 @@ RECIPE: dict[str, Any] = {
 def write(folder: Path, family: str = "bert", **changes: Any) -> Path:
     """Texts whose label is their first word, a checkpoint without a head, and the recipe beside them."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [{"text": f"{a} {b} {n}", "label": a} for n in range(8) for a in WORDS[:2] for b in WORDS]
+    rows = [{"text": f"{a} {b} {n}", "other": b, "label": a} for n in range(8) for a in WORDS[:2] for b in WORDS]
     (folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     encoders.write(family, folder / "model", head="AutoModel")
     return recipes.write(folder, RECIPE, **changes)
@@ -142,7 +142,8 @@ def _exported(tuned: Tuned, folder: Path) -> Manifest:
 
 
 def test_types_of_tokens_are_not_exported_and_it_is_said(tmp_path: Path) -> None:
-    recipe = write(tmp_path, "xlnet", fine_tuning__onnx=True, fine_tuning__method="full")
+    """A second text has the type 1."""
+    recipe = write(tmp_path, fine_tuning__onnx=True, fine_tuning__method="full", preprocessing__text_pair="other")
     steps = Steps(recipe, tmp_path / "steps")
     corpus = steps.corpus()
     pretrained = steps.pretrained(corpus)
