@@ -67,8 +67,9 @@ def for_cluster(path: Path) -> Recipe:
     recipe = recipes.load(path, ["data.path=s3://raw/data"])
     if recipe.pretraining is None or recipe.pretraining.init == "random":
         return recipe
-    given = {"pretraining.init", "preprocessing.tokenizer.from"}
-    return recipes.load(path, ["data.path=s3://raw/data", *(f"{key}=models:/base/1" for key in sorted(given))])
+    source = "processor" if getattr(recipe.preprocessing, "processor", None) is not None else "tokenizer"
+    given = (f"preprocessing.{source}.from=models:/base/1", "pretraining.init=models:/base/1")
+    return recipes.load(path, ["data.path=s3://raw/data", *given])
 
 
 def sizes(recipe: Recipe) -> Sizes:
