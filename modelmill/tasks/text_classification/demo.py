@@ -6,7 +6,7 @@ The words of half of them are in another order (the task is `bigram shift`, one 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from modelmill.core.digest import fraction
@@ -38,16 +38,7 @@ def text_classification(shards: int) -> dict[str, bytes]:
     Args:
         shards: Number of files.
     """
-    rows: list[list[str]] = [[] for _ in range(shards)]
-    met: set[str] = set()
-    for path, source in _sources().items():
-        for sentence in _of_file(source):
-            if sentence in met or (row := ordered(sentence)) is None:
-                continue
-            met.add(sentence)
-            line = json.dumps(row._asdict() | {"path": path}, ensure_ascii=False)
-            rows[int(fraction(path) * shards)].append(line + "\n")
-    return _shards(rows)
+    return _shards(shards, lambda sentence, _: row._asdict() if (row := ordered(sentence)) else None)
 
 
 def text_classification_minilm(shards: int) -> dict[str, bytes]:
@@ -58,15 +49,7 @@ def text_classification_minilm(shards: int) -> dict[str, bytes]:
     Args:
         shards: Number of files.
     """
-    rows: list[list[str]] = [[] for _ in range(shards)]
-    met: set[str] = set()
-    for path, source in _sources().items():
-        for sentence in _of_file(source):
-            if sentence not in met:
-                met.add(sentence)
-                row = {"text": sentence, "library": _library(path), "path": path}
-                rows[int(fraction(path) * shards)].append(json.dumps(row, ensure_ascii=False) + "\n")
-    return _shards(rows)
+    return _shards(shards, lambda sentence, path: {"text": sentence, "library": _library(path)})
 
 
 def _library(path: str) -> str:
@@ -86,7 +69,16 @@ def _of_file(source: str) -> Iterator[str]:
     return (sentence for docstring in taken_apart(source)[1] for sentence in sentences(docstring))
 
 
-def _shards(rows: list[list[str]]) -> dict[str, bytes]:
+def _shards(shards: int, make: Callable[[str, str], dict[str, str] | None]) -> dict[str, bytes]:
+    """Return JSON Lines files of what is made of each sentence and its path, where anything is."""
+    rows: list[list[str]] = [[] for _ in range(shards)]
+    met: set[str] = set()
+    for path, source in _sources().items():
+        for sentence in _of_file(source):
+            if sentence in met or (row := make(sentence, path)) is None:
+                continue
+            met.add(sentence)
+            rows[int(fraction(path) * shards)].append(json.dumps(row | {"path": path}, ensure_ascii=False) + "\n")
     return {f"sentences-{number:05d}.jsonl": "".join(lines).encode() for number, lines in enumerate(rows) if lines}
 
 
