@@ -3,10 +3,6 @@
 import json
 import logging
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from modelmill.runtime import run_records
 from modelmill.store import manifest
 from modelmill.store.manifest import Manifest
-from tests import zygote
+from tests.component.killed import kill_fine_tuning
 from tests.component.steps import Steps
 from tests.preference_steps import Tuned, write_model, write_recipe
 
@@ -151,26 +146,10 @@ def beside(tuned: Tuned, folder: Path, *overrides: str, is_kept: bool = True) ->
 
 def test_a_training_that_is_killed_ends_with_the_same_bits(trained: Tuned, tmp_path: Path) -> None:
     steps = beside(trained, tmp_path, "fine_tuning.checkpoint_seconds=0")
-    given = {"recipe": steps.key, "store": steps.store.uri, "run_id": "killed", "model": str(tmp_path / "model")}
-    for name, made in (("corpus", trained.corpus), ("pretrained", trained.pretrained)):
-        given[name] = str(tmp_path / name)
-        Path(given[name]).write_bytes(made.to_json())
-    program = f"from modelmill.components.fine_tuning.step import run; run(**{given})"
-    with zygote.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
-        while process.poll() is None and not is_trained(steps, "killed"):
-            time.sleep(0.01)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    kill_fine_tuning(steps, trained.corpus, trained.pretrained, tmp_path)
     made = steps.tuned(trained.corpus, trained.pretrained)
     assert steps.record("fine_tuning").metrics["resumed_from_step"] > 0
     assert made.entries == trained.model.entries
-
-
-def is_trained(steps: Steps, run: str) -> bool:
-    """Whether a run has fine-tuned for a few steps."""
-    record = run_records.read_step(steps.store, run, "fine_tuning")
-    at = record.progress if record else None
-    return bool(at and at.text.startswith("loss") and at.done > 2)
 
 
 @pytest.mark.usefixtures("forks")

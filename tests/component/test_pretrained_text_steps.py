@@ -2,10 +2,6 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from modelmill.runtime import run_records
 from modelmill.store.manifest import Manifest
 from modelmill.tasks.text_classification import serve
-from tests import recipes, zygote
+from tests import recipes
+from tests.component.killed import kill_fine_tuning
 from tests.component.steps import Steps
 from tests.pretrained import encoders
 
@@ -77,25 +73,10 @@ def test_dora_with_a_new_head_that_is_killed_ends_with_the_same_bits(tuned: Tune
     for key in list(steps.store.list("memo/fine_tuning/")):
         steps.store.delete(key)
     steps.calls = tuned.steps.calls
-    given = {"recipe": steps.key, "store": steps.store.uri, "run_id": "killed", "model": str(tmp_path / "model")}
-    for name, made in (("corpus", tuned.corpus), ("pretrained", tuned.pretrained)):
-        given[name] = str(tmp_path / name)
-        Path(given[name]).write_bytes(made.to_json())
-    program = f"from modelmill.components.fine_tuning.step import run; run(**{given})"
-    with zygote.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
-        while process.poll() is None and not _is_trained(steps):
-            time.sleep(0.01)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    kill_fine_tuning(steps, tuned.corpus, tuned.pretrained, tmp_path)
     made = steps.tuned(tuned.corpus, tuned.pretrained)
     assert steps.record("fine_tuning").metrics["resumed_from_step"] > 0
     assert made.entries == tuned.model.entries
-
-
-def _is_trained(steps: Steps) -> bool:
-    record = run_records.read_step(steps.store, "killed", "fine_tuning")
-    at = record.progress if record else None
-    return bool(at and at.text.startswith("loss") and at.done > 2)
 
 
 @torch.no_grad()

@@ -3,10 +3,6 @@
 import json
 import logging
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +10,12 @@ import pytest
 
 from modelmill import recipe as recipes
 from modelmill.core.errors import UserError
-from modelmill.runtime import external_inputs, run_records
+from modelmill.runtime import external_inputs
 from modelmill.store import open_store
 from modelmill.store.manifest import Manifest
 from tests import recipes as written
-from tests import speech, zygote
+from tests import speech
+from tests.component.killed import kill_fine_tuning
 from tests.component.steps import Steps
 from tests.pretrained import speech as speech_checkpoints
 
@@ -83,25 +80,10 @@ def test_a_training_that_is_killed_ends_with_the_same_bits(trained: Trained, tmp
     steps.calls = trained.steps.calls
     for key in [*steps.store.list("memo/fine_tuning/")]:
         steps.store.delete(key)
-    given = {"recipe": steps.key, "store": steps.store.uri, "run_id": "killed", "model": str(tmp_path / "model")}
-    for name, made in (("corpus", trained.corpus), ("pretrained", trained.pretrained)):
-        given[name] = str(tmp_path / name)
-        Path(given[name]).write_bytes(made.to_json())
-    program = f"from modelmill.components.fine_tuning.step import run; run(**{given})"
-    with zygote.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
-        while process.poll() is None and not is_trained(steps, "killed"):
-            time.sleep(0.01)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL, "it was done before it could be killed; let it take more steps"
+    kill_fine_tuning(steps, trained.corpus, trained.pretrained, tmp_path)
     made = steps.tuned(trained.corpus, trained.pretrained)
     assert steps.record("fine_tuning").metrics["resumed_from_step"] > 0
     assert made.entries == trained.model.entries
-
-
-def is_trained(steps: Steps, run: str) -> bool:
-    record = run_records.read_step(steps.store, run, "fine_tuning")
-    at = record.progress if record else None
-    return bool(at and at.text.startswith("loss") and at.done > 2)
 
 
 def test_a_new_shard_costs_one_shard_and_rates_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
